@@ -1,0 +1,63 @@
+"""The networks of section 3.2: shapes, latent arithmetic, losses written out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deblend_assets.science.losses import reconstruction_loss, vae_losses
+from deblend_assets.science.networks import VAE, Latent, Regressor
+from deblend_assets.science.stages import deblender_from, new_vae
+from deblend_assets.settings import Profile
+
+
+@pytest.mark.parametrize("resize", ["crop", "bilinear"])
+@pytest.mark.parametrize(("bands", "pixels"), [(6, 45), (5, 45), (1, 64), (6, 33)])
+def test_reconstruction_has_the_shape_of_the_stamp(bands: int, pixels: int, resize: str) -> None:
+    images = torch.rand(3, bands, pixels, pixels)
+    out = VAE(bands, pixels, 8, resize)(images)  # type: ignore[arg-type]
+    assert out.shape == images.shape
+    assert (out > 0).all()
+    assert (out < 1).all()
+
+
+def test_layers_are_those_of_the_report() -> None:
+    convolutions = [m for m in VAE(6, 45, 32).encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
+        (f, (3, 3), (2, 2)) for f in (32, 64, 128, 256)
+    ]
+    dense = [m.out_features for m in Regressor(32, 0.1).modules() if isinstance(m, torch.nn.Linear)]
+    assert dense == [128, 64, 32, 2]
+
+
+def test_a_fresh_decoder_starts_dark() -> None:
+    assert float(VAE(6, 45, 32)(torch.zeros(1, 6, 45, 45)).detach().mean()) < 0.05
+
+
+def test_kl_is_that_of_torch_distributions() -> None:
+    mean, log_variance = torch.randn(4, 5), torch.randn(4, 5)
+    theirs = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, (0.5 * log_variance).exp()), torch.distributions.Normal(0.0, 1.0)
+    ).sum(dim=1)
+    torch.testing.assert_close(Latent(mean, log_variance).kl(), theirs)
+
+
+def test_loss_by_hand() -> None:
+    reconstruction, target = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)
+    assert float(reconstruction_loss(reconstruction, target, "l2", "sum")) == pytest.approx(48 * 0.25)
+    assert float(reconstruction_loss(reconstruction, target, "l2", "mean")) == pytest.approx(0.25)
+    assert float(reconstruction_loss(reconstruction, target, "l1", "sum")) == pytest.approx(48 * 0.5)
+    latent = Latent(torch.ones(2, 2), torch.zeros(2, 2))
+    losses = vae_losses(reconstruction, target, latent, kind="l2", reduction="sum", kl_weight=0.5)
+    assert float(losses["kl"]) == pytest.approx(1.0)
+    assert float(losses["total"]) == pytest.approx(12.0 + 0.5)
+
+
+def test_stage_2_has_the_decoder_of_stage_1_and_another_encoder(profile: Profile) -> None:
+    recipe = profile.recipes.training
+    stage1 = new_vae(6, 45, recipe)
+    stage2 = deblender_from(stage1, 6, 45, recipe)
+    for name, tensor in stage1.decoder.state_dict().items():
+        assert torch.equal(tensor, stage2.decoder.state_dict()[name])
+    assert not any(p.requires_grad for p in stage2.decoder.parameters())
+    assert not torch.equal(stage1.encoder.mean.weight, stage2.encoder.mean.weight)

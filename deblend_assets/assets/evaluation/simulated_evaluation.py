@@ -1,0 +1,75 @@
+"""`simulated_evaluation`: the judgement on held-out galaxies."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version
+from deblend_assets.assets.simulation.simulated import SIMULATED
+from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.resources.storage import Storage
+from deblend_assets.settings import Profile
+
+
+def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
+    """The evaluation of one recipe; keys `evaluation/…` or `baseline/…`."""
+    group = "evaluation" if recipe == "training" else recipe
+    key = dg.AssetKey([group, "simulated_evaluation"])
+
+    @dg.asset(
+        key=key,
+        group_name=group,
+        deps=[
+            dg.AssetKey([recipe, "stage1_vae"]),
+            dg.AssetKey([recipe, "stage2_deblender"]),
+            dg.AssetKey([recipe, "stage3_regressor"]),
+            SIMULATED["truth"],
+            SIMULATED["isolated"],
+            SIMULATED["noisy"],
+            SIMULATED["blended"],
+        ],
+        owners=OWNERS,
+        backfill_policy=ONE_RUN,
+        kinds={"pytorch", "html"},
+        code_version=code_version("evaluation"),
+        description="Section 4 of the report on galaxies that no stage has seen: SSIM and cosine (Eq. 10-11, Fig. 13), "
+        "reconstructions (Fig. 11-12), distortion e of regressor and reconstruction against truth (Fig. 15-16), all "
+        "with bootstrap errors and binned by S/N and blendedness, flux error a band; beside the report's published row.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                "held_out", asset=key, description="No galaxy of the test scenes appears in a training or validation scene."
+            ),
+            dg.AssetCheckSpec("no_failures", asset=key, description="Every estimator gave a number for every scene."),
+            dg.AssetCheckSpec("beats_the_blend", asset=key, description="The deblended image is nearer to truth than the blend."),
+        ],
+    )
+    @clear_errors
+    def simulated_evaluation(
+        context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
+    ) -> dg.MaterializeResult:
+        from deblend_assets.assets.evaluation.report import write_evaluation
+
+        with devices.allocate(key.to_user_string(), context.log) as lease:
+            outcome = write_evaluation(storage.open(profile), recipe, group, lease.torch_device, context.log.info)
+        numbers = outcome.numbers
+        return dg.MaterializeResult(
+            metadata={
+                **numbers,
+                **outcome.plots,
+                "report": dg.MetadataValue.path(str(outcome.folder / "report.html")),
+                **lease.metadata(),
+            },
+            check_results=[
+                check("held_out", not outcome.shared_galaxies, "galaxies shared", shared=outcome.shared_galaxies),
+                check("no_failures", not outcome.failures, "estimates that are not a number", failures=outcome.failures),
+                check(
+                    "beats_the_blend",
+                    numbers["ssim_stage2"] > numbers["ssim_blend"] and numbers["cosine_stage2"] > numbers["cosine_blend"],
+                    "SSIM and cosine, Eq. 9 space",
+                    warn=True,
+                    **{n: numbers[n] for n in ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")},
+                ),
+            ],
+        )
+
+    return [simulated_evaluation]

@@ -1,0 +1,1 @@
+"""Eq. 9 of the report: what the networks see."""

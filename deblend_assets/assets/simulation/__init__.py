@@ -1,0 +1,1 @@
+"""The galaxies, and the scenes drawn from them."""

@@ -1,0 +1,70 @@
+"""Checks of simulated shards, gathered shard by shard in constant memory."""
+
+from __future__ import annotations
+
+import dagster as dg
+import numpy as np
+
+from deblend_assets.assets.common import check
+from deblend_assets.science.catalog import assign_split
+from deblend_assets.science.scenes import Shard
+from deblend_assets.settings import Profile
+from deblend_assets.stores.arrays import SimulatedArrays
+
+# Photon noise of N pixels gives its own variance to sqrt(2/N); five of these and 1e-3 for rounding in float32.
+_SIGMAS, _ROUNDING = 5.0, 1e-3
+
+
+class ShardChecks:
+    """Reads shards back as anyone would and compares them with what was asked for.
+
+    Attributes:
+        scenes: shards' scenes seen.
+        complete: whether each has exactly one target.
+        misplaced: galaxies whose hash belongs to another split.
+        not_finite: pixels that are NaN or infinite, over the three arrays.
+    """
+
+    def __init__(self, profile: Profile, arrays: SimulatedArrays) -> None:
+        self.profile, self.arrays = profile, arrays
+        self.scenes = self.misplaced = self.not_finite = 0
+        self.complete = True
+        self._variance = np.zeros(len(arrays.bands))
+        self._pixels = 0
+        self._sky = np.asarray(arrays.attributes["sky_electron_per_pixel"])[:, None, None]
+
+    def add(self, shard: Shard) -> None:
+        truth = self.arrays.read_truth([shard])
+        targets = np.sort(truth.loc[truth["member"] == 0, "scene"].to_numpy())
+        self.complete &= bool(np.array_equal(targets, np.arange(shard.start, shard.start + shard.scenes)))
+        settings = self.profile.catalog
+        split = assign_split(truth["galtileid"].to_numpy(), settings.fractions, salt=str(settings.seed))
+        self.misplaced += int((split != shard.split).sum())
+        self.scenes += shard.scenes
+        isolated, noisy = self.arrays.read("isolated", shard), self.arrays.read("noisy", shard)
+        blended = self.arrays.read("blended", shard)
+        self.not_finite += sum(int((~np.isfinite(a)).sum()) for a in (isolated, noisy, blended))
+        noise = np.square(noisy - isolated) / (np.maximum(isolated, 0) + self._sky)
+        self._variance += noise.sum(axis=(0, 2, 3), dtype=np.float64)
+        self._pixels += noise[:, 0].size
+
+    def noise_ratios(self) -> dict[str, float]:
+        """Measured over predicted standard deviation, one a band."""
+        ratios = np.sqrt(self._variance / self._pixels)
+        return {f"ratio_{band}": float(r) for band, r in zip(self.arrays.bands, ratios, strict=True)}
+
+    def results(self) -> dict[str, list[dg.AssetCheckResult]]:
+        """Check results by the name of the asset they belong to."""
+        ratios = self.noise_ratios()
+        tolerance = _SIGMAS * float(np.sqrt(2.0 / self._pixels)) / 2 + _ROUNDING
+        level = all(abs(r - 1) < tolerance for r in ratios.values())
+        words = f"measured over predicted standard deviation, 1 within {tolerance:.4f}"
+        truth, noisy, blended = (dg.AssetKey(["simulated", n]) for n in ("truth", "noisy", "blended"))
+        return {
+            "truth": [
+                check("complete", self.complete, "one target a scene", asset=truth, scenes=self.scenes),
+                check("split_by_galaxy", not self.misplaced, "hash of the id", asset=truth, misplaced=self.misplaced),
+            ],
+            "noisy": [check("noise_level", level, words, asset=noisy, **ratios)],
+            "blended": [check("finite", not self.not_finite, "pixels", asset=blended, not_finite=self.not_finite)],
+        }

@@ -1,0 +1,110 @@
+"""`simulated/{truth, isolated, noisy, blended}`: one rendering pass a shard, four assets."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version, plot
+from deblend_assets.partitions import shard_partitions, shards_of
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.storage import Storage
+from deblend_assets.settings import Profile
+from deblend_assets.stores.project import library_versions
+
+CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
+SIMULATED = {name: dg.AssetKey(["simulated", name]) for name in ("truth", "isolated", "noisy", "blended")}
+_DESCRIPTIONS = {
+    "truth": "What is known of every galaxy of every scene: positions, magnitudes, S/N, blendedness, intrinsic "
+    "shear-type g (adaptive moments without PSF) and observed distortion e (Eq. 12-14 of the report). Parquet, "
+    "one row a galaxy, units and meanings in the schema.",
+    "isolated": "The target alone, without noise: the truth that stages 1 and 2 reconstruct (section 3.1.2, dataset "
+    "1). Zarr, (scene, band, y, x) float32, electrons of the whole exposure.",
+    "noisy": "The target alone with photon noise of target and sky (section 3.1.2, dataset 2): input of stage 1.",
+    "blended": "Target and up to two neighbours with photon noise of their own (section 3.1.2, dataset 3): input of "
+    "stages 2 and 3.",
+}
+
+
+def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """The four assets, partitioned by shard."""
+
+    @dg.multi_asset(
+        name="simulated_shards",
+        group_name="simulation",
+        partitions_def=shard_partitions(profile),
+        backfill_policy=ONE_RUN,
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[CATALOG],
+                description=_DESCRIPTIONS[name],
+                owners=OWNERS,
+                kinds={"parquet"} if name == "truth" else {"zarr", "galsim"},
+                code_version=code_version("simulated"),
+            )
+            for name, key in SIMULATED.items()
+        ],
+        check_specs=[
+            dg.AssetCheckSpec("complete", asset=SIMULATED["truth"], description="Every scene has exactly one target."),
+            dg.AssetCheckSpec(
+                "split_by_galaxy",
+                asset=SIMULATED["truth"],
+                description="Every galaxy belongs, by the hash of its id, to the split of its scene.",
+            ),
+            dg.AssetCheckSpec("finite", asset=SIMULATED["blended"], description="No pixel of the three arrays is NaN."),
+            dg.AssetCheckSpec(
+                "noise_level",
+                asset=SIMULATED["noisy"],
+                description="Scatter of (noisy - isolated) over what sky and target photons predict is 1, per band.",
+            ),
+        ],
+    )
+    @clear_errors
+    def simulated(
+        context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
+    ) -> Iterator[dg.MaterializeResult]:
+        from deblend_assets.assets.simulation.shard_checks import ShardChecks
+        from deblend_assets.science.figures.scenes import scenes
+        from deblend_assets.science.surveys import load_survey
+
+        store = storage.open(profile)
+        catalog = store.read_catalog()
+        arrays = store.create_arrays(load_survey(profile.simulation.survey))
+        shards = shards_of(profile, list(context.partition_keys))
+        missing = [shard for shard in shards if not arrays.is_done(shard)]
+        if len(missing) < len(shards):
+            context.log.info(f"kept {len(shards) - len(missing)} finished shards of {len(shards)}")
+        arrays.require_space(len(missing))
+        started = time.monotonic()
+        if missing:
+            progress = Progress("rendering", sum(s.scenes for s in missing), "scenes", context.log.info)
+            versions = library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "zarr")
+            with workers.start(catalog, profile.simulation) as pool:
+                for shard in missing:
+                    with arrays.lock(shard):
+                        arrays.write(shard, pool.render(shard, progress), {"versions": versions})
+        seconds = time.monotonic() - started
+
+        checks = ShardChecks(profile, arrays)
+        for shard in shards:
+            checks.add(shard)
+        rendered = sum(s.scenes for s in missing)
+        numbers = {
+            "scenes": sum(s.scenes for s in shards),
+            "scenes_rendered_now": rendered,
+            "scenes_per_second": rendered / seconds if rendered else 0.0,
+            "workers": workers.count,
+            "path": dg.MetadataValue.path(str(arrays.folder)),
+        }
+        results = checks.results()
+        first = shards[0]
+        stamps = {name: arrays.read(name, first)[:6] for name in ("isolated", "noisy", "blended")}
+        label, pixel_scale = profile.simulation.label_band, arrays.attributes["pixel_scale_arcsec"]
+        gallery = plot(scenes(stamps, band=label, index=arrays.bands.index(label), pixel_scale=pixel_scale))
+        for name, key in SIMULATED.items():
+            metadata = {**numbers, "scenes_of_the_first_shard": gallery} if name == "blended" else dict(numbers)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=results.get(name, []))
+
+    return [simulated]

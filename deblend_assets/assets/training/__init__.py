@@ -1,0 +1,1 @@
+"""The three stages, by our recipe and by the report's."""

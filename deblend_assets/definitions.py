@@ -1,0 +1,40 @@
+"""The one place where everything meets: `build_defs` gives Dagster its assets, jobs, resources and executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from deblend_assets.automation.jobs import build_jobs
+from deblend_assets.lineage import build_assets
+from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.storage import Storage
+from deblend_assets.settings import Profile, load_profile, storage_root
+
+
+def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Definitions of one profile.
+
+    Args:
+        profile: which; none: the one that `DEBLEND_PROFILE` names.
+        resource_overrides: resources that replace the default ones, by name.
+    """
+    profile = profile or load_profile()
+    resources: dict[str, Any] = {
+        "storage": Storage(root=str(storage_root())),
+        "workers": RenderingWorkers(processes=profile.run.workers),
+        "devices": ComputeDevices(require_cuda=profile.run.require_cuda),
+    }
+    return dg.Definitions(
+        assets=build_assets(profile),
+        jobs=build_jobs(),
+        resources={**resources, **(resource_overrides or {})},
+        # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

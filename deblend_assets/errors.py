@@ -1,0 +1,56 @@
+"""Errors that a user sees: one line that says what is wrong, where, and what to do.
+
+Each type also inherits the builtin a caller would expect, so that `except ValueError` keeps working.
+"""
+
+from __future__ import annotations
+
+
+class DeblendError(Exception):
+    """Something a user can mend.
+
+    Args:
+        what: what is wrong, with the offending value.
+        where: the file, key, shard or column it concerns.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str, remedy: str) -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(f"{what} [{where}]: {remedy}".replace("\n", " "))
+
+
+class SettingsError(DeblendError, ValueError):
+    """A profile key, environment variable or survey setting is wrong."""
+
+
+class CatalogError(DeblendError, ValueError):
+    """A galaxy catalogue cannot be used as it is."""
+
+
+class StorageError(DeblendError, OSError):
+    """The storage folder cannot be written, or is full."""
+
+
+class CorruptDataError(DeblendError, ValueError):
+    """What lies on disk is not what its marker or checksum vouches for."""
+
+
+class MissingDataError(DeblendError, LookupError):
+    """Something upstream has not been materialised (wholly)."""
+
+
+class MismatchError(DeblendError, ValueError):
+    """Two things were made from different configurations, statistics or populations."""
+
+
+class BusyError(DeblendError, RuntimeError):
+    """Another process holds what this one needs."""
+
+
+class DeviceError(DeblendError, RuntimeError):
+    """No compute device fits the request."""
+
+
+class TrainingError(DeblendError, RuntimeError):
+    """A training diverged or collapsed."""

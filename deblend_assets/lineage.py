@@ -1,0 +1,36 @@
+"""Table of contents: which module yields which group of assets, in the order of the lineage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+from dagster import BetaWarning
+
+from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
+from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
+from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
+from deblend_assets.assets.simulation.simulated import simulated_assets
+from deblend_assets.assets.training.stages import stage_assets
+from deblend_assets.settings import Profile
+
+Builder = Callable[[Profile], Sequence[dg.AssetsDefinition]]
+
+LINEAGE: tuple[tuple[str, Builder], ...] = (
+    ("simulation", catalog_assets),
+    ("simulation", simulated_assets),
+    ("normalization", normalization_assets),
+    ("training", lambda profile: stage_assets(profile, "training")),
+    ("evaluation", lambda profile: evaluation_assets(profile, "training")),
+    ("baseline", lambda profile: stage_assets(profile, "baseline")),
+    ("baseline", lambda profile: evaluation_assets(profile, "baseline")),
+)
+
+
+def build_assets(profile: Profile) -> list[dg.AssetsDefinition]:
+    """Every asset of a profile."""
+    with warnings.catch_warnings():
+        # `backfill_policy`, which --partition-range needs, is marked beta; a user can do nothing about it.
+        warnings.simplefilter("ignore", BetaWarning)
+        return [asset for _, build in LINEAGE for asset in build(profile)]

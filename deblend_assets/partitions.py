@@ -1,0 +1,19 @@
+"""Partitions: tens of shards, never one a galaxy."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.settings import Profile
+
+
+def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:
+    """One partition a shard: `train_000` …, `validation_000` …, `test_000` …"""
+    return dg.StaticPartitionsDefinition([shard.key for shard in all_shards(profile.simulation)])
+
+
+def shards_of(profile: Profile, keys: list[str]) -> list[Shard]:
+    """The shards behind partition keys, in array order."""
+    wanted = set(keys)
+    return [shard for shard in all_shards(profile.simulation) if shard.key in wanted]

@@ -1,0 +1,5 @@
+"""What assets are handed from outside: compute devices, the storage root, clients of survey archives.
+
+Belongs here: a `dagster.ConfigurableResource` that owns something scarce or remote, with its configuration.
+Does not belong here: how things lie on disk (`stores`), mathematics (`science`), when to run (`automation`).
+"""

@@ -1,0 +1,115 @@
+"""Processes that draw scenes, one a core.
+
+Spawned, not forked: torch and OpenMP threads of the parent do not survive a fork. Each worker computes on one
+thread and ends by itself when its parent is killed, so that a `kill -9` leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pandas as pd
+
+from deblend_assets.settings import SimulationSettings
+
+if TYPE_CHECKING:
+    from deblend_assets.progress import Progress
+    from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
+    from deblend_assets.science.scenes import Shard
+
+# Scenes a task: small enough that the last tasks of a shard end together, large enough to be worth the transfer.
+_SCENES_A_TASK = 25
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_renderer: ShardRenderer | None = None
+
+
+class RenderingWorkers(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A pool of rendering processes.
+
+    Attributes:
+        processes: how many; 0 takes one for each core this process may use.
+    """
+
+    processes: int = 0
+
+    @property
+    def count(self) -> int:
+        if self.processes:
+            return self.processes
+        # A batch system grants some of a machine's cores; macOS cannot tell which.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @contextmanager
+    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
+        """A pool that draws scenes of one simulation, ended on exit."""
+        saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+        try:
+            executor = ProcessPoolExecutor(
+                self.count,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(catalog, settings),
+            )
+            with executor:
+                yield WorkerPool(executor)
+        finally:
+            for name, value in saved.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+class WorkerPool:
+    """Draws whole shards on all workers."""
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        self._executor = executor
+
+    def render(self, shard: Shard, progress: Progress) -> RenderedScenes:
+        """All scenes of a shard, in order."""
+        import numpy as np
+
+        from deblend_assets.science.rendering import RenderedScenes
+
+        starts = range(0, shard.scenes, _SCENES_A_TASK)
+        tasks = [self._executor.submit(_render, shard, s, min(s + _SCENES_A_TASK, shard.scenes)) for s in starts]
+        parts = []
+        for task in tasks:
+            parts.append(task.result())
+            progress.add(len(parts[-1].isolated))
+        return RenderedScenes(
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("isolated", "noisy", "blended")),
+            truth=pd.concat([p.truth for p in parts], ignore_index=True),
+        )
+
+
+def _start_worker(catalog: pd.DataFrame, settings: SimulationSettings) -> None:
+    global _renderer
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    from deblend_assets.science.rendering import ShardRenderer
+    from deblend_assets.science.surveys import load_survey
+
+    _renderer = ShardRenderer(catalog, settings, load_survey(settings.survey))
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _render(shard: Shard, first: int, last: int) -> RenderedScenes:
+    assert _renderer is not None
+    return _renderer.render(shard, first, last)

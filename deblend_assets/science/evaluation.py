@@ -1,0 +1,285 @@
+"""The judgement of a deblender on held-out scenes: from a table of estimates to numbers with error bars.
+
+Ellipticities are the **distortion** e = (a² - b²)/(a² + b²) of Eq. 12, observed (PSF-convolved, unweighted moments
+of the stamp in the label band), in truth and estimates alike. Similarities are those of Eq. 9 space, fluxes are
+sums over the stamp in electrons. A row whose estimate is not a number is a *failure*: it is counted beside every
+number that had to leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.metrics import Floats, Statistic, bootstrap, line, rms, robust_sigma
+
+ESTIMATORS = ("regressor", "reconstruction")
+COMPONENTS = ("e1", "e2", "e")
+SIMILARITIES = ("ssim", "cosine")
+# Against the isolated truth: the blend itself; stage 1 on noisy isolated stamps; stage 1 and stage 2 on blends.
+IMAGES = ("blend", "stage1_noisy", "stage1_blended", "stage2")
+BLENDEDNESS_EDGES = (0.01, 0.05)
+MINIMUM_ROWS = 10
+_PERCENTILES = (5, 16, 50, 84, 95)
+_MEASURES = ("slope", "intercept", "bias", "rms", "robust_sigma", "scatter_ratio", "rms_over_scatter")
+
+Judgement = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the internship report, and how it is known."""
+
+    value: float
+    source: str
+
+
+_DIGITISED = "digitised from the report's {}"
+_CODE = "the report's published code (binhola/neodebvader)"
+# The report's own simulation: 200,000 LSST scenes, target i <= 24.3, latent of 32. Keys: those of `flat_numbers`.
+PUBLISHED: Mapping[str, Published] = {
+    "ssim_stage1_blended": Published(0.895, _DIGITISED.format("Fig. 13")),
+    "ssim_stage2": Published(0.932, _DIGITISED.format("Fig. 13")),
+    "cosine_stage1_blended": Published(0.979, _DIGITISED.format("Fig. 13")),
+    "cosine_stage2": Published(0.985, _DIGITISED.format("Fig. 13")),
+    "label_scatter": Published(0.136, _CODE),
+    "regressor_rms": Published(0.0743, _CODE),
+    "regressor_rms_over_scatter": Published(0.0743 / 0.136, f"0.0743 / 0.136, {_CODE}"),
+    "regressor_slope_e1": Published(0.63, _DIGITISED.format("Fig. 15")),
+    "regressor_slope_e2": Published(0.70, _DIGITISED.format("Fig. 15")),
+    "regressor_slope_e": Published(0.65, _DIGITISED.format("Fig. 15")),
+    "reconstruction_rms": Published(0.11, "about; " + _DIGITISED.format("Fig. 15")),
+}
+
+
+def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamples: int, seed: int) -> Judgement:
+    """Every number of the evaluation.
+
+    Each measure is `{"value", "error"}`, the error by bootstrap over scenes; a number that cannot be had is None
+    (so is every measure of fewer than 10 rows). For each estimator and component (`e` is the modulus):
+
+    * `slope`, `intercept`: least squares of estimate on truth; `bias`: mean of estimate - truth;
+    * `rms`, `robust_sigma`: of estimate - truth; `rms_over_scatter`: the first over the truth's scatter;
+    * `scatter_ratio`: the estimate's standard deviation over the truth's, below 1 when drawn toward round;
+    * `both`: RMS per component over e1 and e2 together, the figure that the report's code prints.
+
+    `bins` holds the same by terciles of `snr` (edges from the scenes) and by `blendedness`: below 0.01, 0.01 to
+    0.05, 0.05 and above.
+
+    Args:
+        estimates: one row a scene: the target's truth columns, `{e1,e2}_{regressor,reconstruction}`,
+            `{ssim,cosine}_{blend,stage1_noisy,stage1_blended,stage2}`, `{ssim,cosine}_stage2_{band}`,
+            `flux_{isolated,reconstruction}_{band}`.
+        bands: of the survey, in order.
+        label_band: the band of the ellipticities.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        Nested dicts and lists of strings, integers, floats and None: JSON without NaN.
+
+    Raises:
+        MismatchError: columns are missing, or no scene has a label.
+    """
+    _require_columns(estimates, bands)
+    # A target without light in the label band has no shape to be judged against.
+    labelled = estimates[np.isfinite(estimates["e1"]) & np.isfinite(estimates["e2"])]
+    if labelled.empty:
+        raise MismatchError(
+            f"none of {len(estimates)} scenes has a label",
+            where="estimates",
+            remedy="check that the targets have light in the label band, and materialise the truth again",
+        )
+    draws = {"resamples": resamples, "seed": seed}
+    snr_edges = np.quantile(labelled["snr"], [1 / 3, 2 / 3]).tolist()
+    edges = {"snr": snr_edges, "blendedness": list(BLENDEDNESS_EDGES)}
+    estimators = {}
+    for name in ESTIMATORS:
+        bins = {quantity: _binned(labelled, name, quantity, at, **draws) for quantity, at in edges.items()}
+        estimators[name] = {**_shapes(labelled, name, **draws), "bins": bins}
+    return {
+        "scenes": len(estimates),
+        "unlabelled": len(estimates) - len(labelled),
+        "targets": int(estimates["galtileid"].nunique()),
+        "bands": list(bands),
+        "label_band": label_band,
+        "bootstrap": draws,
+        "label_scatter": _label_scatter(labelled, **draws),
+        "estimators": estimators,
+        "similarity": {
+            kind: {
+                "images": {name: _distribution(estimates[f"{kind}_{name}"], **draws) for name in IMAGES},
+                "stage2_by_band": {b: _distribution(estimates[f"{kind}_stage2_{b}"], **draws) for b in bands},
+            }
+            for kind in SIMILARITIES
+        },
+        "flux_error": {band: _flux_error(estimates, band, **draws) for band in bands},
+    }
+
+
+def flat_numbers(judgement: Judgement) -> dict[str, float]:
+    """The key figures under flat names, such as `ssim_stage2` or `regressor_slope_e1`, without those that are None."""
+    flat: dict[str, float | None] = {
+        "scenes": float(judgement["scenes"]),
+        "label_scatter": judgement["label_scatter"]["both"]["value"],
+    }
+    for kind, found in judgement["similarity"].items():
+        for name, values in found["images"].items():
+            flat[f"{kind}_{name}"] = values["mean"]["value"]
+        for band, values in found["stage2_by_band"].items():
+            flat[f"{kind}_stage2_{band}"] = values["mean"]["value"]
+    for name, found in judgement["estimators"].items():
+        flat[f"{name}_failures"] = float(found["failures"])
+        for measure, measured in found["both"].items():
+            flat[f"{name}_{measure}"] = measured["value"]
+        for component in COMPONENTS:
+            for measure in ("slope", "bias", "rms", "scatter_ratio"):
+                flat[f"{name}_{measure}_{component}"] = found[component][measure]["value"]
+    for band, found in judgement["flux_error"].items():
+        flat[f"flux_error_median_{band}"] = found["median"]["value"]
+        flat[f"flux_error_scatter_{band}"] = found["robust_sigma"]["value"]
+    return {name: value for name, value in flat.items() if value is not None}
+
+
+def _require_columns(estimates: pd.DataFrame, bands: Sequence[str]) -> None:
+    needed = ["galtileid", "snr", "blendedness", "e1", "e2"]
+    needed += [f"{c}_{name}" for name in ESTIMATORS for c in ("e1", "e2")]
+    needed += [f"{kind}_{name}" for kind in SIMILARITIES for name in IMAGES]
+    needed += [f"{kind}_stage2_{band}" for kind in SIMILARITIES for band in bands]
+    needed += [f"flux_{image}_{band}" for image in ("isolated", "reconstruction") for band in bands]
+    if missing := [column for column in needed if column not in estimates]:
+        raise MismatchError(
+            f"no column {', '.join(missing)}",
+            where="estimates",
+            remedy="materialise the evaluation again with this version and survey",
+        )
+
+
+def _values(rows: pd.DataFrame, column: str) -> Floats:
+    return rows[column].to_numpy(dtype=np.float64)
+
+
+def _shapes(rows: pd.DataFrame, estimator: str, *, resamples: int, seed: int) -> Judgement:
+    """Measures of one estimator on some labelled rows."""
+    columns = {
+        "true1": _values(rows, "e1"),
+        "true2": _values(rows, "e2"),
+        "found1": _values(rows, f"e1_{estimator}"),
+        "found2": _values(rows, f"e2_{estimator}"),
+    }
+    worked = np.isfinite(columns["found1"]) & np.isfinite(columns["found2"])
+    columns = {name: column[worked] for name, column in columns.items()}
+    pairs = {
+        "e1": (columns["true1"], columns["found1"]),
+        "e2": (columns["true2"], columns["found2"]),
+        "e": (np.hypot(columns["true1"], columns["true2"]), np.hypot(columns["found1"], columns["found2"])),
+    }
+    found: Judgement = {"n": len(rows), "failures": int((~worked).sum())}
+    for component, (truth, estimate) in pairs.items():
+        table = {"truth": truth, "estimate": estimate}
+        found[component] = _measured(_component, _MEASURES, table, resamples, seed)
+    found["both"] = _measured(_both, ("rms", "rms_over_scatter"), columns, resamples, seed)
+    return found
+
+
+def _component(columns: Mapping[str, Floats]) -> Floats:
+    truth, estimate = columns["truth"], columns["estimate"]
+    difference, scatter = estimate - truth, _positive(truth.std(axis=-1))
+    off = rms(difference)
+    return np.stack(
+        [
+            *line(truth, estimate),
+            difference.mean(axis=-1),
+            off,
+            robust_sigma(difference),
+            estimate.std(axis=-1) / scatter,
+            off / scatter,
+        ]
+    )
+
+
+def _both(columns: Mapping[str, Floats]) -> Floats:
+    off = [columns["found1"] - columns["true1"], columns["found2"] - columns["true2"]]
+    per_component = np.sqrt(0.5 * (rms(off[0]) ** 2 + rms(off[1]) ** 2))
+    return np.stack([per_component, per_component / _positive(_pooled_scatter(columns))])
+
+
+def _pooled_scatter(columns: Mapping[str, Floats]) -> Floats:
+    return np.sqrt(0.5 * (columns["true1"].var(axis=-1) + columns["true2"].var(axis=-1)))
+
+
+def _positive(values: Floats) -> Floats:
+    return np.where(values > 0, values, np.nan)
+
+
+def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+    """Standard deviations of the labels: what a constant answer would leave as its RMS."""
+
+    def scatter(columns: Mapping[str, Floats]) -> Floats:
+        e1, e2 = columns["true1"], columns["true2"]
+        return np.stack([e1.std(axis=-1), e2.std(axis=-1), np.hypot(e1, e2).std(axis=-1), _pooled_scatter(columns)])
+
+    columns = {"true1": _values(rows, "e1"), "true2": _values(rows, "e2")}
+    return _measured(scatter, (*COMPONENTS, "both"), columns, resamples, seed)
+
+
+def _binned(
+    rows: pd.DataFrame, estimator: str, quantity: str, edges: Sequence[float], *, resamples: int, seed: int
+) -> list[Judgement]:
+    """Measures in bins [low, high) of a column; the outer bins are open."""
+    values = _values(rows, quantity)
+    bins = []
+    for low, high in zip((None, *edges), (*edges, None), strict=True):
+        inside = np.isfinite(values)
+        inside &= values >= low if low is not None else True
+        inside &= values < high if high is not None else True
+        middle = _number(np.median(values[inside])) if inside.any() else None
+        measures = _shapes(rows[inside], estimator, resamples=resamples, seed=seed)
+        bins.append({"low": low, "high": high, "median": middle, **measures})
+    return bins
+
+
+def _distribution(column: pd.Series, *, resamples: int, seed: int) -> Judgement:
+    """Mean with its error, and percentiles."""
+    values = column.to_numpy(dtype=np.float64)
+    worked = values[np.isfinite(values)]
+    found: Judgement = {"n": len(values), "failures": len(values) - len(worked)}
+    found |= _measured(lambda c: c["v"].mean(axis=-1)[None], ("mean",), {"v": worked}, resamples, seed)
+    at = np.percentile(worked, _PERCENTILES) if len(worked) else np.full(len(_PERCENTILES), np.nan)
+    return {**found, "percentiles": {str(p): _number(v) for p, v in zip(_PERCENTILES, at, strict=True)}}
+
+
+def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int) -> Judgement:
+    """Median and robust scatter of reconstructed over true flux - 1; a target without flux counts as a failure."""
+    true, found = _values(estimates, f"flux_isolated_{band}"), _values(estimates, f"flux_reconstruction_{band}")
+    relative = found / _positive(true) - 1.0
+    worked = relative[np.isfinite(relative)]
+    measures = _measured(
+        lambda c: np.stack([np.median(c["v"], axis=-1), robust_sigma(c["v"])]),
+        ("median", "robust_sigma"),
+        {"v": worked},
+        resamples,
+        seed,
+    )
+    return {"n": len(relative), "failures": len(relative) - len(worked), **measures}
+
+
+def _measured(
+    statistic: Statistic, names: Sequence[str], columns: Mapping[str, Floats], resamples: int, seed: int
+) -> Judgement:
+    """Named measures with errors; all None below 10 rows, where a bootstrap's error says nothing."""
+    if min(len(column) for column in columns.values()) < MINIMUM_ROWS:
+        return {name: {"value": None, "error": None} for name in names}
+    values, errors = bootstrap(statistic, columns, resamples, seed)
+    return {
+        name: {"value": _number(value), "error": _number(error)}
+        for name, value, error in zip(names, values, errors, strict=True)
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""Variational autoencoder of section 3.2 (Fig. 9), after debvader (Arcelin et al. 2020).
+
+Encoder: four 3x3 convolutions of stride 2 with 32, 64, 128 and 256 filters, PReLU, then two dense layers for the
+mean and the log variance of q(z|x). Decoder: a dense layer and four transposed convolutions mirrored, a sigmoid at
+the end. Images are in Eq. 9 space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_FILTERS = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """q(z|x), a Gaussian with diagonal covariance (Eq. 4).
+
+    Attributes:
+        mean: (N, latent).
+        log_variance: (N, latent), natural logarithm.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draw μ + σ ε (Eq. 4) for ε ~ N(0, 1) of the mean's shape."""
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def kl(self) -> Tensor:
+        """D_KL(q || N(0, 1)) in nats (Eq. 5; Eq. 60 with its sign mended), (N,)."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - self.log_variance - 1).sum(dim=1)
+
+
+def _grid(pixels: int) -> int:
+    """Side of the feature map after the four strided convolutions."""
+    for _ in _FILTERS:
+        pixels = (pixels + 1) // 2
+    return pixels
+
+
+class Encoder(nn.Module):
+    """Stamp to q(z|x).
+
+    Args:
+        bands: number of bands.
+        pixels: stamp side.
+        latent: dimension of z.
+    """
+
+    def __init__(self, bands: int, pixels: int, latent: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = bands
+        for filters in _FILTERS:
+            layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), nn.PReLU(filters)]
+            channels = filters
+        self.convolutions = nn.Sequential(*layers)
+        features = channels * _grid(pixels) ** 2
+        self.mean = nn.Linear(features, latent)
+        self.log_variance = nn.Linear(features, latent)
+
+    def forward(self, images: Tensor) -> Latent:
+        """(N, band, y, x) in Eq. 9 space to q(z|x)."""
+        features = self.convolutions(images).flatten(1)
+        # Beyond e^±10 a variance only overflows; the clamp never binds once training has begun.
+        return Latent(self.mean(features), self.log_variance(features).clamp(-10.0, 10.0))
+
+
+class Decoder(nn.Module):
+    """Latent to the noiseless isolated galaxy, in (0, 1).
+
+    Args:
+        bands: number of bands.
+        pixels: stamp side.
+        latent: dimension of z.
+        resize: how the grid of 16 times the smallest feature map becomes the stamp: "crop" cuts its middle,
+            "bilinear" is the report's resampling, which alters shapes.
+        output_bias: initial bias before the sigmoid. At 0 a dark sky costs the network its first epochs, and
+            with a mean loss it may never leave the constant image.
+    """
+
+    def __init__(
+        self, bands: int, pixels: int, latent: int, resize: Literal["crop", "bilinear"], output_bias: float
+    ) -> None:
+        super().__init__()
+        self.pixels, self.resize, self.grid = pixels, resize, _grid(pixels)
+        self.dense = nn.Linear(latent, _FILTERS[-1] * self.grid**2)
+        self.activation = nn.PReLU(_FILTERS[-1])
+        layers: list[nn.Module] = []
+        channels = _FILTERS[-1]
+        for filters in _FILTERS[-2::-1]:
+            layers += [
+                nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1),
+                nn.PReLU(filters),
+            ]
+            channels = filters
+        last = nn.ConvTranspose2d(channels, bands, 3, stride=2, padding=1, output_padding=1)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, output_bias)
+        self.deconvolutions = nn.Sequential(*layers, last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, latent) to (N, band, y, x) in (0, 1)."""
+        features = self.activation(self.dense(z).unflatten(1, (-1, self.grid, self.grid)))
+        images = torch.sigmoid(self.deconvolutions(features))
+        if self.resize == "bilinear":
+            return functional.interpolate(images, size=(self.pixels, self.pixels), mode="bilinear", align_corners=False)
+        start = (images.shape[-1] - self.pixels) // 2
+        return images[..., start : start + self.pixels, start : start + self.pixels]
+
+
+class VAE(nn.Module):
+    """Encoder and decoder together; stage 2 replaces the encoder and freezes the decoder."""
+
+    def __init__(
+        self,
+        bands: int,
+        pixels: int,
+        latent: int,
+        resize: Literal["crop", "bilinear"] = "crop",
+        output_bias: float = -4.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(bands, pixels, latent)
+        self.decoder = Decoder(bands, pixels, latent, resize, output_bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstruction from the latent mean: (N, band, y, x) to the same, in (0, 1)."""
+        reconstruction: Tensor = self.decoder(self.encoder(images).mean)
+        return reconstruction

@@ -1,0 +1,111 @@
+"""The three stages of section 3.2: what each one trains, on what, towards what.
+
+1. `noisy → isolated`: encoder and decoder learn what isolated galaxies look like.
+2. `blended → isolated`: a new encoder learns to deblend; the decoder of stage 1 is frozen.
+3. `latent mean → (e1, e2)`: the regressor learns the observed distortion; the encoder of stage 2 is frozen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deblend_assets.science.feeding import Batch
+from deblend_assets.science.losses import vae_losses
+from deblend_assets.science.networks import VAE, Regressor
+from deblend_assets.science.symmetries import ORDER, transform_ellipticity, transform_images
+from deblend_assets.settings import Recipe
+
+
+class VAEObjective:
+    """Stages 1 and 2: reconstruct the isolated galaxy. Batches: (input, target), (N, band, y, x) in Eq. 9 space."""
+
+    def __init__(self, network: VAE, recipe: Recipe) -> None:
+        self.network: nn.Module = network
+        self._vae, self._recipe = network, recipe
+
+    def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+        """Eq. 6 with one draw of the latent a stamp."""
+        images, target = batch
+        recipe = self._recipe
+        if training and recipe.augment:
+            elements = torch.randint(ORDER, (len(images),), generator=generator, device=images.device)
+            images, target = transform_images(images, elements), transform_images(target, elements)
+        latent = self._vae.encoder(images)
+        noise = torch.randn(latent.mean.shape, generator=generator, device=images.device)
+        return vae_losses(
+            self._vae.decoder(latent.sample(noise)),
+            target,
+            latent,
+            kind=recipe.reconstruction,
+            reduction=recipe.reduction,
+            kl_weight=recipe.kl_weight,
+        )
+
+
+class RegressorObjective:
+    """Stage 3: mean squared error on the distortion.
+
+    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, which the
+    frozen encoder yields once for all epochs, and labels (N, 2) of the first of them.
+    """
+
+    def __init__(self, network: Regressor, recipe: Recipe) -> None:
+        self.network: nn.Module = network
+        self._recipe = recipe
+
+    def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+        """MSE over both components."""
+        latent, label = batch
+        elements = torch.zeros(len(label), dtype=torch.int64, device=label.device)
+        if training and self._recipe.augment:
+            elements = torch.randint(ORDER, (len(label),), generator=generator, device=label.device)
+        means = latent[torch.arange(len(label), device=label.device), elements]
+        return {"total": functional.mse_loss(self.network(means), transform_ellipticity(label, elements))}
+
+
+def new_vae(bands: int, pixels: int, recipe: Recipe) -> VAE:
+    """Stage 1's network with freshly drawn weights."""
+    torch.manual_seed(recipe.seed)
+    return VAE(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+
+
+def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
+    """Stage 2's network: a new encoder before stage 1's decoder, whose weights are frozen."""
+    torch.manual_seed(recipe.seed + 1)
+    network = VAE(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+    network.decoder.load_state_dict(stage1.decoder.state_dict())
+    network.decoder.requires_grad_(False)
+    return network
+
+
+def new_regressor(recipe: Recipe) -> Regressor:
+    """Stage 3's network with freshly drawn weights."""
+    torch.manual_seed(recipe.seed + 2)
+    return Regressor(recipe.latent, recipe.dropout)
+
+
+@torch.no_grad()
+def latent_means(network: VAE, images: Tensor, elements: int) -> Tensor:
+    """Latent means of stamps under the first `elements` symmetries.
+
+    Args:
+        network: with the encoder to use, in evaluation mode.
+        images: (N, band, y, x) in Eq. 9 space, on the network's device.
+        elements: 1 (the stamps as they are) or 8 (all).
+
+    Returns:
+        (N, elements, latent).
+    """
+    turned = [transform_images(images, torch.full((len(images),), k, device=images.device)) for k in range(elements)]
+    return torch.stack([network.encoder(t).mean for t in turned], dim=1)
+
+
+def reconstruction_spread(reconstructions: Tensor, targets: Tensor) -> float:
+    """How much reconstructions differ from one another, relative to their targets; near 0: collapse.
+
+    The root of the ratio of variances over the batch, summed over bands and pixels. A network that gives the same
+    mean galaxy for every input has 0; one that reproduces its targets has 1.
+    """
+    return float((reconstructions.var(dim=0).sum() / targets.var(dim=0).sum()).sqrt())

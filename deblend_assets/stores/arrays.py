@@ -1,0 +1,245 @@
+"""The simulated arrays: three sharded Zarr arrays, truth tables, and markers that vouch for each shard.
+
+    <folder>/simulation.json            what this simulation is, for a person to read
+    <folder>/arrays.zarr/{isolated,noisy,blended}
+    <folder>/truth/train_000.parquet    one row a galaxy
+    <folder>/_done/train_000.json       written last: checksums of the shard's four files
+
+A partition is exactly one Zarr shard of each array, so that two writers never touch one file. Nothing is
+trusted because it exists: only marked shards are read, and reading compares checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from zarr.codecs import BloscCodec
+
+from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
+from deblend_assets.science.rendering import TRUTH_COLUMNS, RenderedScenes
+from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.settings import SimulationSettings, fingerprint
+from deblend_assets.stores.files import (
+    exclusive_lock,
+    make_folder,
+    read_json,
+    sha256,
+    sha256_file,
+    storage_errors,
+    to_json,
+    write_atomic,
+)
+from deblend_assets.stores.tables import from_parquet, to_parquet
+
+ARRAYS = ("isolated", "noisy", "blended")
+ASSET = "the simulated shard"
+TRUTH_NOTE = (
+    "One row a galaxy of a simulated scene, the target first. e1, e2: distortion (a^2-b^2)/(a^2+b^2), observed, "
+    "PSF-convolved; g1, g2: shear-type (a-b)/(a+b), intrinsic. Axes: x with the column, y with the row; angles from "
+    "+x towards +y. Fluxes in electrons of the whole exposure."
+)
+_MEANING = {
+    "isolated": "target alone, no noise",
+    "noisy": "target alone, photon noise of target and sky",
+    "blended": "target and neighbours, photon noise of all and sky",
+}
+
+
+class SimulatedArrays:
+    """One simulation on disk.
+
+    Args:
+        folder: where it lies; named by its fingerprint, so that another simulation lies elsewhere.
+        settings: shapes and shards.
+        attributes: survey attributes for the arrays, `bands` among them.
+        identity: what the fingerprint was made from, written to `simulation.json`.
+    """
+
+    def __init__(
+        self, folder: Path, settings: SimulationSettings, attributes: dict[str, Any], identity: dict[str, Any]
+    ) -> None:
+        self.folder, self.settings, self.attributes, self.identity = folder, settings, attributes, identity
+        self.bands: tuple[str, ...] = tuple(attributes["bands"])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(scene, band, y, x) of each array, all splits together."""
+        scenes = sum(shard.scenes for shard in all_shards(self.settings))
+        return scenes, len(self.bands), self.settings.stamp_pixels, self.settings.stamp_pixels
+
+    @property
+    def zarr_path(self) -> Path:
+        return self.folder / "arrays.zarr"
+
+    def create(self) -> None:
+        """Lay out the empty arrays once; later calls, also from other processes, find them there."""
+        description = self.folder / "simulation.json"
+        if description.exists():
+            return
+        make_folder(self.folder)
+        with self._lock_layout(), storage_errors(self.zarr_path):
+            if description.exists():
+                return
+            # A layout without its description was interrupted before any shard could be written into it.
+            shutil.rmtree(self.zarr_path, ignore_errors=True)
+            group = zarr.create_group(self.zarr_path, attributes=self.attributes)
+            scenes, bands, ny, nx = self.shape
+            # Inner chunks of some 2.5 MB: a few stamps can be looked at without reading the whole shard.
+            chunk = max(d for d in range(1, 51) if self.settings.shard_scenes % d == 0)
+            for name in ARRAYS:
+                group.create_array(
+                    name,
+                    shape=self.shape,
+                    shards=(self.settings.shard_scenes, bands, ny, nx),
+                    chunks=(chunk, bands, ny, nx),
+                    dtype="float32",
+                    # A scene never written reads as NaN: 0 would look like sky.
+                    fill_value=np.nan,
+                    compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+                    dimension_names=("scene", "band", "y", "x"),
+                    attributes={**self.attributes, "description": _MEANING[name]},
+                )
+            write_atomic(description, to_json(self.identity))
+
+    @contextlib.contextmanager
+    def _lock_layout(self) -> Iterator[None]:
+        with exclusive_lock(self.folder / "_locks" / "layout.lock", "the layout of the simulated arrays"):
+            yield
+
+    def lock(self, shard: Shard) -> contextlib.AbstractContextManager[None]:
+        """Hold a shard while it is drawn; BusyError where another run does."""
+        return exclusive_lock(self.folder / "_locks" / f"{shard.key}.lock", f"shard {shard.key}")
+
+    def _marker(self, shard: Shard) -> Path:
+        return self.folder / "_done" / f"{shard.key}.json"
+
+    def _truth_path(self, shard: Shard) -> Path:
+        return self.folder / "truth" / f"{shard.key}.parquet"
+
+    def _shard_file(self, name: str, shard: Shard) -> Path:
+        return self.zarr_path / name / "c" / str(shard.start // self.settings.shard_scenes) / "0" / "0" / "0"
+
+    def is_done(self, shard: Shard) -> bool:
+        """Whether the shard's marker stands and its files are what it vouches for."""
+        if not self._marker(shard).exists():
+            return False
+        try:
+            self.verify(shard)
+        except CorruptDataError:
+            return False
+        return True
+
+    def marker(self, shard: Shard) -> dict[str, Any]:
+        """What was written for a shard; MissingDataError where it was never finished."""
+        if not self._marker(shard).exists():
+            raise MissingDataError(
+                f"shard {shard.key} is not finished",
+                where=str(self.folder),
+                remedy=f"materialise the simulated assets for partition {shard.key}",
+            )
+        marker: dict[str, Any] = read_json(self._marker(shard))
+        return marker
+
+    def verify(self, shard: Shard, names: Sequence[str] = (*ARRAYS, "truth")) -> None:
+        """Compare files of a shard with its marker.
+
+        Raises:
+            MissingDataError: the shard was never finished.
+            CorruptDataError: a file is missing, cut off or changed.
+        """
+        marker = self.marker(shard)
+        for name in names:
+            path = self._truth_path(shard) if name == "truth" else self._shard_file(name, shard)
+            if not path.exists() or sha256_file(path) != marker["sha256"][name]:
+                raise CorruptDataError(
+                    f"{name} of shard {shard.key} is not what was written (checksum differs)",
+                    where=str(path),
+                    remedy=f"materialise the simulated assets for partition {shard.key} again",
+                )
+
+    def require_space(self, shards: int) -> None:
+        """Refuse to start on shards that cannot fit; StorageError with the figures."""
+        scenes, bands, ny, nx = self.shape
+        needed = shards * self.settings.shard_scenes * bands * ny * nx * 4 * len(ARRAYS)
+        with storage_errors(self.folder):
+            free = shutil.disk_usage(make_folder(self.folder)).free
+        if free < needed:
+            raise StorageError(
+                f"{shards} shards may take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                where=str(self.folder),
+                remedy="free space, point DEBLEND_STORAGE elsewhere, or draw fewer scenes",
+            )
+
+    def write(self, shard: Shard, scenes: RenderedScenes, info: dict[str, Any]) -> dict[str, Any]:
+        """Store a whole shard and vouch for it; call inside `lock(shard)`.
+
+        Args:
+            shard: which.
+            scenes: all of its scenes, in order.
+            info: kept in the marker (versions, seconds).
+
+        Returns:
+            The marker.
+        """
+        if len(scenes.isolated) != shard.scenes:
+            raise ValueError(f"shard {shard.key} has {shard.scenes} scenes, not {len(scenes.isolated)}")
+        with storage_errors(self.zarr_path):
+            self._marker(shard).unlink(missing_ok=True)
+            group = zarr.open_group(self.zarr_path, mode="r+")
+            for name in ARRAYS:
+                array = group[name]
+                assert isinstance(array, zarr.Array)
+                array[shard.rows] = getattr(scenes, name)
+        columns = truth_columns(self.bands)
+        truth = to_parquet(scenes.truth, columns, TRUTH_NOTE)
+        write_atomic(self._truth_path(shard), truth)
+        checksums = {name: sha256_file(self._shard_file(name, shard)) for name in ARRAYS}
+        marker = {**info, "shard": shard.key, "rows": len(scenes.truth), "sha256": {**checksums, "truth": sha256(truth)}}
+        write_atomic(self._marker(shard), to_json(marker))
+        return marker
+
+    def read(self, name: str, shard: Shard) -> np.ndarray:
+        """One array of one verified shard: (scene, band, y, x) float32 [electron]."""
+        self.verify(shard, (name,))
+        array = zarr.open_group(self.zarr_path, mode="r")[name]
+        assert isinstance(array, zarr.Array)
+        return np.asarray(array[shard.rows])
+
+    def read_truth(self, shards: Sequence[Shard]) -> pd.DataFrame:
+        """Truth of verified shards, one row a galaxy."""
+        tables = []
+        for shard in shards:
+            self.verify(shard, ("truth",))
+            path = self._truth_path(shard)
+            tables.append(from_parquet(path.read_bytes(), where=str(path), asset=ASSET))
+        return pd.concat(tables, ignore_index=True)
+
+    def targets(self, shards: Sequence[Shard]) -> pd.DataFrame:
+        """Truth of the targets alone, one row a scene, in array order."""
+        truth = self.read_truth(shards)
+        return truth[truth["member"] == 0].reset_index(drop=True)
+
+    def shards(self, split: str) -> list[Shard]:
+        return [shard for shard in all_shards(self.settings) if shard.split == split]
+
+    def fingerprint_of(self, shards: Sequence[Shard]) -> str:
+        """Changes when any byte written for these shards does; MissingDataError where one is not finished."""
+        return fingerprint([self.marker(shard)["sha256"] for shard in shards])
+
+
+def truth_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """TRUTH_COLUMNS with one column a band."""
+    columns: dict[str, tuple[str, str]] = {}
+    for name, (unit, meaning) in TRUTH_COLUMNS.items():
+        if "{band}" in name:
+            columns.update({name.format(band=band): (unit, f"{meaning}, band {band}") for band in bands})
+        else:
+            columns[name] = (unit, meaning)
+    return columns

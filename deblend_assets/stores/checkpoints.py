@@ -1,0 +1,140 @@
+"""Checkpoints: weights with the card that says what they are, and the state a killed training resumes from.
+
+    <folder>/state_last.pt    network, optimiser, schedule, history after the last finished epoch
+    <folder>/state_best.pt    weights of the best epoch so far
+    <folder>/checkpoint.pt    the finished stage: best weights, card, history; written last
+
+`<folder>` ends with the fingerprint of everything the training depends on, so a finished checkpoint found there is
+the one that training would yield again. Files are read with `weights_only=True`: they hold tensors, numbers and
+strings, and nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.stores.files import read_record, read_vouched, sidecar, storage_errors, write_vouched
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished stage.
+
+    Attributes:
+        weights: state dict of the network's best epoch.
+        card: what it is: recipe, bands, normalisation, fingerprints of its inputs, versions.
+        history: one row an epoch.
+        fingerprint: of everything the training depended on.
+    """
+
+    weights: dict[str, Any]
+    card: dict[str, Any]
+    history: list[dict[str, float]]
+    fingerprint: str
+
+
+class CheckpointFolder:
+    """Where one stage keeps its state and its result; the `Saver` of `science.training`.
+
+    Args:
+        folder: the stage's folder; a sub-folder named by the fingerprint is used.
+        fingerprint: of everything the training depends on.
+        asset: the asset's key, for messages.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, asset: str) -> None:
+        self.stage_folder, self.folder = folder, folder / fingerprint
+        self.fingerprint, self.asset = fingerprint, asset
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def load_last(self) -> dict[str, Any] | None:
+        """The state to resume from; none where there is none, or none that can be trusted."""
+        return self._load_state("state_last.pt")
+
+    def load_best(self) -> dict[str, Any] | None:
+        return self._load_state("state_best.pt")
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        self._save("state_last.pt", state, {})
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        self._save("state_best.pt", state, {})
+
+    def _load_state(self, name: str) -> dict[str, Any] | None:
+        # A state that was half-written when the process died is worth an epoch, not an error.
+        try:
+            data, _ = read_vouched(self.folder / name, asset=self.asset)
+        except (MissingDataError, CorruptDataError):
+            return None
+        return _load(data, self.folder / name, self.asset)
+
+    def _save(self, name: str, content: dict[str, Any], info: dict[str, Any]) -> None:
+        stream = io.BytesIO()
+        torch.save(content, stream)
+        write_vouched(self.folder / name, stream.getvalue(), info)
+
+    @property
+    def finished(self) -> bool:
+        return sidecar(self.path).exists()
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Store the finished stage and let its resume state go."""
+        content = {"weights": checkpoint.weights, "card": checkpoint.card, "history": checkpoint.history}
+        self._save(self.path.name, content, {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card})
+        for name in ("state_last.pt", "state_best.pt"):
+            with storage_errors(self.folder):
+                sidecar(self.folder / name).unlink(missing_ok=True)
+                (self.folder / name).unlink(missing_ok=True)
+
+    def read(self) -> Checkpoint:
+        """The finished stage.
+
+        Raises:
+            MissingDataError: the stage was never trained.
+            MismatchError: it was trained, but from other inputs or with another recipe.
+            CorruptDataError: the file is not what was written.
+        """
+        self._require_finished()
+        data, _ = read_vouched(self.path, asset=self.asset)
+        content = _load(data, self.path, self.asset)
+        return Checkpoint(content["weights"], content["card"], content["history"], self.fingerprint)
+
+    def sha256(self) -> str:
+        """Checksum of the finished checkpoint, which its descendants' fingerprints include; errors as `read`."""
+        self._require_finished()
+        return str(read_record(self.path, asset=self.asset)["sha256"])
+
+    def _require_finished(self) -> None:
+        if not self.finished:
+            others = sorted(p.parent.name for p in self.stage_folder.glob("*/checkpoint.pt.json"))
+            if others:
+                raise MismatchError(
+                    f"{self.asset} was trained from other data or with other settings "
+                    f"(found {', '.join(others)}; wanted {self.fingerprint})",
+                    where=str(self.stage_folder),
+                    remedy=f"materialise {self.asset} again with the present profile",
+                )
+            raise MissingDataError(
+                f"{self.asset} has not been trained", where=str(self.stage_folder), remedy=f"materialise {self.asset} first"
+            )
+
+
+def _load(data: bytes, path: Path, asset: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorruptDataError(
+            f"is not a checkpoint ({first_line})", where=str(path), remedy=f"delete it and materialise {asset} again"
+        ) from error
+    return content

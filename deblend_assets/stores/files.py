@@ -1,0 +1,183 @@
+"""Atomic, vouched files and locks: the few primitives the other stores stand on.
+
+A *vouched* file has a sidecar `<name>.json` with its SHA-256 and what it was made from. The sidecar is removed
+before the file is replaced and written after it, so that a process killed at any moment leaves either a vouched
+file or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deblend_assets.errors import BusyError, CorruptDataError, DeblendError, MissingDataError, StorageError
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}")
+
+
+def safe_name(name: str) -> str:
+    """The name itself, where it can be a file name; StorageError where it could leave its folder."""
+    if not _SAFE_NAME.fullmatch(name) or ".." in name:
+        raise StorageError(
+            f"{name!r} cannot be a file name", where="storage", remedy="use letters, digits and . _ + - only"
+        )
+    return name
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear line."""
+    try:
+        yield
+    except DeblendError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "free space or point DEBLEND_STORAGE elsewhere, then run the same command again"
+            raise StorageError("no space left on the disk", where=str(path), remedy=remedy) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            remedy = "make the folder writable or point DEBLEND_STORAGE elsewhere"
+            raise StorageError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
+        raise
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; StorageError where that is refused."""
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StorageError: disk full or folder not writable; nothing is left behind.
+    """
+    make_folder(path.parent)
+    with storage_errors(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+def to_json(content: Any) -> bytes:
+    """Readable, ordered JSON; a NaN is refused, since other readers would stumble over it."""
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON; CorruptDataError where it is not JSON, MissingDataError where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingDataError("does not exist", where=str(path), remedy="materialise the asset it belongs to") from error
+    except ValueError as error:
+        raise CorruptDataError(
+            f"is not JSON ({error})", where=str(path), remedy="delete it and re-materialise its asset"
+        ) from error
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def write_vouched(path: Path, data: bytes, info: dict[str, Any]) -> dict[str, Any]:
+    """Write a file and the sidecar that vouches for it; returns the sidecar's content.
+
+    Args:
+        path: where.
+        data: the content.
+        info: what it was made from (fingerprints, configuration, versions), for readers to check.
+    """
+    with storage_errors(path):
+        sidecar(path).unlink(missing_ok=True)
+    write_atomic(path, data)
+    record = {**info, "sha256": sha256(data), "bytes": len(data)}
+    write_atomic(sidecar(path), to_json(record))
+    return record
+
+
+def read_record(path: Path, *, asset: str) -> dict[str, Any]:
+    """The sidecar of a vouched file, without reading the file.
+
+    Raises:
+        MissingDataError: nothing vouches for the file.
+    """
+    if not sidecar(path).exists():
+        raise MissingDataError(f"{asset} has not been materialised", where=str(path), remedy=f"materialise {asset} first")
+    record: dict[str, Any] = read_json(sidecar(path))
+    return record
+
+
+def read_vouched(path: Path, *, asset: str) -> tuple[bytes, dict[str, Any]]:
+    """A vouched file's content and record.
+
+    Raises:
+        MissingDataError: it was never written whole.
+        CorruptDataError: its content is not what was written.
+    """
+    record = read_record(path, asset=asset)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        data = b""
+    if sha256(data) != record.get("sha256"):
+        raise CorruptDataError(
+            f"checksum does not agree ({len(data)} bytes, {record.get('bytes')} written)",
+            where=str(path),
+            remedy=f"delete it and materialise {asset} again",
+        )
+    return data, record
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold `what` alone; the kernel lets go when the process ends, however it ends.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    make_folder(path.parent)
+    with storage_errors(path), path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            holder = stream.read(40).strip() or "unknown"
+            raise BusyError(
+                f"{what} is being written by process {holder}",
+                where=str(path),
+                remedy="wait for it to end, or stop it, then run the same command again",
+            ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield

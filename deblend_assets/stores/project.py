@@ -1,0 +1,195 @@
+"""Where everything of one profile lies, and how each thing is recognised as made from the others.
+
+    storage/<profile>/
+      catalog/galaxy_catalog.parquet
+      simulated/<fingerprint>/…             see `stores.arrays`
+      normalization/normalization_statistics.json
+      checkpoints/<recipe>/<stage>/<fingerprint>/…
+      reports/<name>/{report.html,numbers.json,estimates.parquet}
+
+Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
+settings that matter there, the fingerprints upstream and a code version, and none of anything else: changing the
+number of epochs of stage 3 leaves all before it standing.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.normalization import Normalization
+from deblend_assets.settings import Profile, fingerprint
+from deblend_assets.stores.arrays import SimulatedArrays
+from deblend_assets.stores.files import (
+    read_json,
+    read_record,
+    read_vouched,
+    safe_name,
+    to_json,
+    write_atomic,
+    write_vouched,
+)
+from deblend_assets.stores.tables import from_parquet, to_parquet
+
+if TYPE_CHECKING:
+    from deblend_assets.science.surveys import SurveyModel
+    from deblend_assets.stores.checkpoints import CheckpointFolder
+
+# Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
+CODE_VERSIONS = {"galaxy_catalog": "1", "simulated": "1", "normalization": "1", "training": "1", "evaluation": "1"}
+
+CATALOG_ASSET = "simulation/galaxy_catalog"
+SIMULATED_ASSET = "simulated/{truth,isolated,noisy,blended}"
+STATISTICS_ASSET = "normalization/normalization_statistics"
+STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: version(name) for name in names}
+
+
+class ProjectStore:
+    """Everything of one profile on disk.
+
+    Args:
+        root: the storage folder.
+        profile: which profile.
+    """
+
+    def __init__(self, root: Path, profile: Profile) -> None:
+        self.root, self.profile = root, profile
+        self.folder = root / safe_name(profile.name)
+
+    # -- galaxy catalogue ---------------------------------------------------------------------------------
+
+    @property
+    def catalog_path(self) -> Path:
+        return self.folder / "catalog" / "galaxy_catalog.parquet"
+
+    def write_catalog(
+        self, table: pd.DataFrame, columns: dict[str, tuple[str, str]], note: str, info: dict[str, Any]
+    ) -> None:
+        write_vouched(self.catalog_path, to_parquet(table, columns, note), info)
+
+    def read_catalog(self) -> pd.DataFrame:
+        """CatSim columns and `split`; see `stores.files.read_vouched` for the errors."""
+        data, _ = read_vouched(self.catalog_path, asset=CATALOG_ASSET)
+        return from_parquet(data, where=str(self.catalog_path), asset=CATALOG_ASSET)
+
+    # -- simulated arrays ---------------------------------------------------------------------------------
+
+    def _simulation_identity(self) -> dict[str, Any]:
+        return {
+            "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
+            "settings": self.profile.simulation.model_dump(mode="json"),
+            "versions": library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"),
+            "code_version": CODE_VERSIONS["simulated"],
+        }
+
+    def _simulation_folder(self, identity: dict[str, Any]) -> Path:
+        return self.folder / "simulated" / fingerprint(identity)
+
+    def create_arrays(self, survey: SurveyModel) -> SimulatedArrays:
+        """The arrays of the present settings, laid out if they were not."""
+        identity = self._simulation_identity()
+        described = {**identity, "attributes": survey.attributes()}
+        folder = self._simulation_folder(identity)
+        arrays = SimulatedArrays(folder, self.profile.simulation, survey.attributes(), described)
+        arrays.create()
+        return arrays
+
+    def arrays(self) -> SimulatedArrays:
+        """The arrays of the present settings, for reading.
+
+        Raises:
+            MissingDataError: nothing was simulated yet.
+            MismatchError: something was, but with another catalogue, other settings or library versions.
+        """
+        identity = self._simulation_identity()
+        folder = self._simulation_folder(identity)
+        if not (folder / "simulation.json").exists():
+            others = sorted(p.parent.name for p in folder.parent.glob("*/simulation.json"))
+            if others:
+                raise MismatchError(
+                    f"the arrays there are of other simulations ({', '.join(others)}); wanted {folder.name}",
+                    where=str(folder.parent),
+                    remedy=f"materialise {SIMULATED_ASSET} with the present profile, catalogue and libraries",
+                )
+            raise MissingDataError("nothing is simulated yet", where=str(folder), remedy=f"materialise {SIMULATED_ASSET}")
+        described = read_json(folder / "simulation.json")
+        return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
+
+    # -- normalisation ------------------------------------------------------------------------------------
+
+    @property
+    def statistics_path(self) -> Path:
+        return self.folder / "normalization" / "normalization_statistics.json"
+
+    def _statistics_inputs(self, arrays: SimulatedArrays) -> str:
+        return fingerprint(
+            self.profile.normalization,
+            arrays.fingerprint_of(arrays.shards("train")),
+            CODE_VERSIONS["normalization"],
+        )
+
+    def write_normalization(self, normalization: Normalization, extra: dict[str, Any]) -> None:
+        """Store ⟨max⟩ and β with the fingerprint of what they were measured on."""
+        content = {"bands": normalization.bands, "mean_max": normalization.mean_max, "beta": normalization.beta, **extra}
+        write_vouched(self.statistics_path, to_json(content), {"inputs": self._statistics_inputs(self.arrays())})
+
+    def normalization(self) -> Normalization:
+        """The statistics, if they are of the present simulation.
+
+        Raises:
+            MissingDataError, CorruptDataError: not there; not what was written.
+            MismatchError: measured on another simulation.
+        """
+        _, record = read_vouched(self.statistics_path, asset=STATISTICS_ASSET)
+        if record["inputs"] != self._statistics_inputs(self.arrays()):
+            raise MismatchError(
+                "the statistics are of another simulation or another beta",
+                where=str(self.statistics_path),
+                remedy=f"materialise {STATISTICS_ASSET} again",
+            )
+        content = read_json(self.statistics_path)
+        return Normalization(tuple(content["bands"]), tuple(content["mean_max"]), content["beta"])
+
+    # -- checkpoints --------------------------------------------------------------------------------------
+
+    def checkpoint(self, recipe: str, stage: str) -> CheckpointFolder:
+        """Where a stage of a recipe lies, given everything it depends on as it now is on disk."""
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        # The recipe's other stages' lengths do not matter to this one.
+        settings = getattr(self.profile.recipes, recipe).model_dump(mode="json")
+        settings = {k: v for k, v in settings.items() if k not in ("stage1", "stage2", "stage3") or stage.startswith(k)}
+        arrays = self.arrays()
+        data = arrays.fingerprint_of(arrays.shards("train") + arrays.shards("validation"))
+        number = STAGES.index(stage)
+        parent = self.checkpoint(recipe, STAGES[number - 1]).sha256() if number else self._statistics_sha256()
+        identity = fingerprint(settings, data, parent, CODE_VERSIONS["training"])
+        return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, f"{recipe}/{stage}")
+
+    def _statistics_sha256(self) -> str:
+        self.normalization()
+        return str(read_record(self.statistics_path, asset=STATISTICS_ASSET)["sha256"])
+
+    # -- reports ------------------------------------------------------------------------------------------
+
+    def report_folder(self, name: str) -> Path:
+        return self.folder / "reports" / safe_name(name)
+
+    def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> Path:
+        """Write a report's files, each whole; returns the folder. The tables are vouched for."""
+        folder = self.report_folder(name)
+        for file, data in files.items():
+            if file.endswith(".parquet"):
+                write_vouched(folder / safe_name(file), data, info)
+            else:
+                write_atomic(folder / safe_name(file), data)
+        return folder

@@ -1,0 +1,54 @@
+"""Parquet tables whose schema carries each column's unit and meaning."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deblend_assets.errors import CorruptDataError
+
+
+def to_parquet(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note: str) -> bytes:
+    """Parquet bytes, the same for the same table.
+
+    Args:
+        table: the rows.
+        columns: for each column its unit ("" where it has none) and meaning, kept in the field's metadata.
+        note: the table's own description and conventions, kept in the schema's metadata.
+
+    Raises:
+        KeyError: a column has no unit and meaning.
+    """
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    fields = []
+    for field in arrow.schema:
+        unit, meaning = columns[field.name]
+        fields.append(field.with_metadata({"unit": unit, "description": meaning}))
+    metadata = {**(arrow.schema.metadata or {}), b"description": note.encode()}
+    stream = io.BytesIO()
+    pq.write_table(arrow.cast(pa.schema(fields, metadata=metadata)), stream, compression="zstd")
+    return stream.getvalue()
+
+
+def from_parquet(data: bytes, *, where: str, asset: str) -> pd.DataFrame:
+    """The table of `to_parquet`; CorruptDataError where the bytes are not Parquet."""
+    try:
+        frame: pd.DataFrame = pq.read_table(io.BytesIO(data)).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptDataError(
+            f"is not a Parquet table ({error})", where=where, remedy=f"delete it and materialise {asset} again"
+        ) from error
+    return frame
+
+
+def column_units(data: bytes) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of every column, as a reader of the file finds them."""
+    schema: Any = pq.read_schema(io.BytesIO(data))
+    return {
+        field.name: (field.metadata[b"unit"].decode(), field.metadata[b"description"].decode()) for field in schema
+    }
