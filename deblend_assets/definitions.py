@@ -32,6 +32,8 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
         assets=build_assets(profile),
         jobs=build_jobs(),
         resources={**resources, **(resource_overrides or {})},
+        # The terminal shows progress and results; the event log keeps everything.
+        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
         # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
         executor=dg.in_process_executor,
     )

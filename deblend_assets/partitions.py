@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, load_profile
 
 
 def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:
@@ -17,3 +17,13 @@ def shards_of(profile: Profile, keys: list[str]) -> list[Shard]:
     """The shards behind partition keys, in array order."""
     wanted = set(keys)
     return [shard for shard in all_shards(profile.simulation) if shard.key in wanted]
+
+
+def shard_range(profile: Profile) -> str:
+    """All shards, as `dagster asset materialize --partition-range` takes them."""
+    shards = all_shards(profile.simulation)
+    return f"{shards[0].key}...{shards[-1].key}"
+
+
+if __name__ == "__main__":
+    print(shard_range(load_profile()))

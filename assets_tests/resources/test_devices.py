@@ -18,7 +18,7 @@ import pytest
 
 from deblend_assets.errors import BusyError, DeviceError
 from deblend_assets.resources import devices
-from deblend_assets.resources.devices import MACHINE_TAG, ComputeDevices, CudaDevice, machine_name
+from deblend_assets.resources.devices import ComputeDevices, CudaDevice
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from deblend_assets.automation.recovery import recover_dead_runs
-from deblend_assets.resources.devices import MACHINE_TAG, machine_name
+from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 
 PATIENCE_SECONDS = 60.0
 CONFIG = "telemetry: {enabled: false}\nconcurrency: {pools: {granularity: op, default_limit: 1}}\n"

@@ -48,7 +48,7 @@ def clear_errors(function: Callable[P, R]) -> Callable[P, R]:
             with _user_errors():
                 yield from function(*args, **kwargs)
 
-        return generate  # type: ignore[return-value]
+        return generate
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -65,7 +65,13 @@ def plot(figure: Figure) -> dg.MetadataValue:
 
 
 def check(
-    name: str, passed: bool, description: str, *, asset: dg.AssetKey | None = None, warn: bool = False, **numbers: float
+    name: str,
+    passed: bool,
+    description: str,
+    numbers: Mapping[str, float],
+    *,
+    asset: dg.AssetKey | None = None,
+    warn: bool = False,
 ) -> dg.AssetCheckResult:
     """A check's result with the numbers it stands on; `asset` where the function yields several."""
     severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR

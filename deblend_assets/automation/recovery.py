@@ -13,7 +13,7 @@ import os
 import dagster as dg
 import psutil
 
-from deblend_assets.resources.devices import MACHINE_TAG, machine_name
+from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 
 # A process that logged an event is older than the event. Clocks are set while computers run, so a process
 # must be younger by more than this to count as another one that was given the same pid.

@@ -9,14 +9,9 @@ process that dies. Memory is in GiB (2**30 bytes) throughout.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import platform
-import re
 import resource
-import socket
-import stat
 import sys
 import tempfile
 import time
@@ -29,18 +24,10 @@ import dagster as dg
 from pydantic import Field
 
 from deblend_assets.errors import BusyError, DeviceError
+from deblend_assets.resources.device_locks import lock_device
 
-MACHINE_TAG = "deblend/machine"
 _GIB = 2.0**30
 _REMIND_SECONDS = 60.0
-_HOLDER_BYTES = 300
-
-
-def machine_name() -> str:
-    """Names the space in which a pid means something: the host and, on Linux, its PID namespace."""
-    with contextlib.suppress(OSError):
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    return socket.gethostname()
 
 
 class DeviceMemory(Protocol):
@@ -186,12 +173,6 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
         "system's temporary folder: set it where jobs have temporary folders of their own.",
     )
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Tags the run with its machine, so that recovery elsewhere does not look its pids up here."""
-        run, instance = context.run, context.instance
-        if run is not None and instance is not None and MACHINE_TAG not in run.tags:
-            instance.add_run_tags(run.run_id, {MACHINE_TAG: machine_name()})
-
     @contextlib.contextmanager
     def allocate(
         self, purpose: str, log: logging.Logger | None = None, lister: Lister | None = None
@@ -239,7 +220,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
             holders, refusals = [], []
             for device in devices:
                 with contextlib.ExitStack() as attempt:
-                    holder = _lock(folder, device.uuid, purpose, attempt)
+                    holder = lock_device(folder, device.uuid, purpose, attempt)
                     if holder is not None:
                         holders.append(f"cuda:{device.index} ({device.name}) by {holder}")
                         continue
@@ -287,57 +268,3 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
             f"cuda:{device.index} ({device.name}) has {free:.1f} of {device.total_gb:.1f} GiB free, "
             f"needed {self.min_free_gb:.1f}"
         )
-
-
-def _lock(folder: Path, uuid: str, purpose: str, stack: contextlib.ExitStack) -> str | None:
-    """Locks a device's file until `stack` unwinds; where another holds it, returns who."""
-    file = _open_shared(folder, "gpu-" + re.sub(r"[^A-Za-z0-9.-]", "_", uuid)[:100] + ".lock")
-    stack.callback(os.close, file)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        told = os.pread(file, _HOLDER_BYTES, 0).decode(errors="replace")
-        return "".join(c for c in told if c.isprintable()) or "another process"
-    # closing alone would leave the lock with any forked child (a data loader, say) that inherited the file
-    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
-    with contextlib.suppress(OSError):  # a full disk costs the others the name, not this one the device
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{purpose} (pid {os.getpid()})".encode()[:_HOLDER_BYTES], 0)
-    return None
-
-
-def _open_shared(folder: Path, name: str) -> int:
-    """Opens a file that all users of this machine share, and nothing that a link in its place points to."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            folder.chmod(0o1777)  # like /tmp: all may add, none may remove another's; mkdir obeys the umask
-        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            try:
-                # O_CREAT on another user's file is refused in such a folder (fs.protected_regular)
-                file = os.open(name, flags, dir_fd=at)
-            except FileNotFoundError:
-                try:
-                    file = os.open(name, flags | os.O_CREAT | os.O_EXCL, dir_fd=at)
-                    os.fchmod(file, 0o666)
-                except FileExistsError:  # another process was quicker
-                    file = os.open(name, flags, dir_fd=at)
-        finally:
-            os.close(at)
-    except OSError as error:
-        raise _unusable(folder / name, str(error)) from error
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        os.close(file)
-        raise _unusable(folder / name, "not a plain file")
-    return file
-
-
-def _unusable(path: Path, why: str) -> DeviceError:
-    return DeviceError(
-        f"the devices' lock file cannot be used: {why}",
-        where=str(path),
-        remedy="remove what lies there, or set lock_dir to a folder that everyone on this machine can write",
-    )

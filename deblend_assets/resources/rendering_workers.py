@@ -10,12 +10,13 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from deblend_assets.settings import SimulationSettings
@@ -32,7 +33,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 _renderer: ShardRenderer | None = None
 
 
-class RenderingWorkers(dg.ConfigurableResource):  # type: ignore[type-arg]
+class RenderingWorkers(dg.ConfigurableResource):
     """A pool of rendering processes.
 
     Attributes:
@@ -76,22 +77,29 @@ class WorkerPool:
     def __init__(self, executor: ProcessPoolExecutor) -> None:
         self._executor = executor
 
-    def render(self, shard: Shard, progress: Progress) -> RenderedScenes:
-        """All scenes of a shard, in order."""
-        import numpy as np
+    def render(self, shards: Sequence[Shard], progress: Progress) -> Iterator[tuple[Shard, RenderedScenes]]:
+        """Whole shards, in order. The next one is being drawn while the caller stores the present one."""
+        coming = self._submit(shards[0])
+        for k, shard in enumerate(shards):
+            tasks = coming
+            if k + 1 < len(shards):
+                coming = self._submit(shards[k + 1])
+            parts = []
+            for task in tasks:
+                parts.append(task.result())
+                progress.add(len(parts[-1].isolated))
+            yield shard, _join(parts)
 
-        from deblend_assets.science.rendering import RenderedScenes
-
+    def _submit(self, shard: Shard) -> list[Future[RenderedScenes]]:
         starts = range(0, shard.scenes, _SCENES_A_TASK)
-        tasks = [self._executor.submit(_render, shard, s, min(s + _SCENES_A_TASK, shard.scenes)) for s in starts]
-        parts = []
-        for task in tasks:
-            parts.append(task.result())
-            progress.add(len(parts[-1].isolated))
-        return RenderedScenes(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("isolated", "noisy", "blended")),
-            truth=pd.concat([p.truth for p in parts], ignore_index=True),
-        )
+        return [self._executor.submit(_render, shard, s, min(s + _SCENES_A_TASK, shard.scenes)) for s in starts]
+
+
+def _join(parts: list[RenderedScenes]) -> RenderedScenes:
+    from deblend_assets.science.rendering import RenderedScenes
+
+    isolated, noisy, blended = (np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended"))
+    return RenderedScenes(isolated, noisy, blended, pd.concat([p.truth for p in parts], ignore_index=True))
 
 
 def _start_worker(catalog: pd.DataFrame, settings: SimulationSettings) -> None:

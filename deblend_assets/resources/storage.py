@@ -1,7 +1,10 @@
-"""The storage folder, as a Dagster resource."""
+"""The storage folder, as a Dagster resource; every asset uses it, so it also says which machine a run is on."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +13,17 @@ from deblend_assets.settings import Profile
 from deblend_assets.stores.project import ProjectStore
 
 
-class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
+MACHINE_TAG = "deblend/machine"
+
+
+def machine_name() -> str:
+    """Names the space in which a pid means something: the host and, on Linux, its PID namespace."""
+    with contextlib.suppress(OSError):
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+class Storage(dg.ConfigurableResource):
     """The folder that everything is written below.
 
     Attributes:
@@ -18,6 +31,12 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     root: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Tag the run with its machine, so that recovery elsewhere does not look its pids up here."""
+        run, instance = context.run, context.instance
+        if run is not None and instance is not None and MACHINE_TAG not in run.tags:
+            instance.add_run_tags(run.run_id, {MACHINE_TAG: machine_name()})
 
     def open(self, profile: Profile) -> ProjectStore:
         """The store of one profile."""

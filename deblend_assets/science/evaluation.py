@@ -53,7 +53,7 @@ PUBLISHED: Mapping[str, Published] = {
     "regressor_slope_e1": Published(0.63, _DIGITISED.format("Fig. 15")),
     "regressor_slope_e2": Published(0.70, _DIGITISED.format("Fig. 15")),
     "regressor_slope_e": Published(0.65, _DIGITISED.format("Fig. 15")),
-    "reconstruction_rms": Published(0.11, "about; " + _DIGITISED.format("Fig. 15")),
+    "reconstruction_rms": Published(0.11, "about; " + _DIGITISED.format("figures")),
 }
 
 
@@ -209,7 +209,7 @@ def _both(columns: Mapping[str, Floats]) -> Floats:
 
 
 def _pooled_scatter(columns: Mapping[str, Floats]) -> Floats:
-    return np.sqrt(0.5 * (columns["true1"].var(axis=-1) + columns["true2"].var(axis=-1)))
+    return np.asarray(np.sqrt(0.5 * (columns["true1"].var(axis=-1) + columns["true2"].var(axis=-1))))
 
 
 def _positive(values: Floats) -> Floats:

@@ -7,7 +7,7 @@ to read, a stamp of a whole shard 0.07 ms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -38,13 +38,13 @@ class Feed:
         """Whether everything is in memory."""
         return self._kept is not None
 
-    def _join(self, numbers: Sequence[int]) -> Batch:
-        parts = [self.load(int(n)) for n in numbers]
-        # One copy less than torch.cat of everything at the peak: each part is let go once it has been taken.
+    def _join(self, numbers: Iterable[int]) -> Batch:
+        parts = [list(self.load(int(n))) for n in numbers]
         joined = []
         for column in range(len(parts[0])):
             joined.append(torch.cat([part[column] for part in parts]))
-            parts = [tuple(t if k != column else t[:0] for k, t in enumerate(part)) for part in parts]
+            for part in parts:  # let go of what has been copied: the peak is one column above the result
+                part[column] = joined[-1][:0]
         return tuple(joined)
 
     def epoch(self, seed: np.random.SeedSequence) -> Iterator[Batch]:

@@ -36,7 +36,7 @@ def ssim(images: np.ndarray, reference: np.ndarray, data_range: float = 1.0) -> 
     images, reference = _pair(images, reference)
     values = np.empty(images.shape[:2])
     for stamp, band in np.ndindex(*values.shape):
-        values[stamp, band] = structural_similarity(
+        values[stamp, band] = structural_similarity(  # type: ignore[no-untyped-call]
             images[stamp, band],
             reference[stamp, band],
             win_size=SSIM_WINDOW,
@@ -74,12 +74,12 @@ def _pair(images: np.ndarray, reference: np.ndarray) -> tuple[Floats, Floats]:
 
 def _cosine(a: Floats, b: Floats) -> Floats:
     # Each is brought to unit length first: the product of two norms would underflow for faint electrons.
-    return np.einsum("...p,...p->...", _unit(a), _unit(b))
+    return np.asarray(np.einsum("...p,...p->...", _unit(a), _unit(b)))
 
 
 def _unit(vectors: Floats) -> Floats:
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(norm > 0, norm, np.nan)
+    return np.asarray(vectors / np.where(norm > 0, norm, np.nan))
 
 
 def line(truth: Floats, estimate: Floats) -> tuple[Floats, Floats]:
@@ -97,7 +97,7 @@ def line(truth: Floats, estimate: Floats) -> tuple[Floats, Floats]:
 
 def rms(differences: Floats) -> Floats:
     """Root of the mean square, bias included."""
-    return np.sqrt(np.square(differences).mean(axis=-1))
+    return np.asarray(np.sqrt(np.square(differences).mean(axis=-1)))
 
 
 def robust_sigma(values: Floats) -> Floats:
@@ -106,9 +106,7 @@ def robust_sigma(values: Floats) -> Floats:
     return np.asarray(1.4826 * np.median(deviation, axis=-1))
 
 
-def bootstrap(
-    statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int
-) -> tuple[Floats, Floats]:
+def bootstrap(statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int) -> tuple[Floats, Floats]:
     """A statistic of a table's rows, and its standard error over tables of rows drawn with replacement.
 
     Args:

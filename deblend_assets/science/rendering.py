@@ -121,18 +121,19 @@ class ShardRenderer:
 
         btk_survey, pixels = self.survey.btk_survey, self.settings.stamp_pixels
         images = np.zeros((len(table), len(self.survey.bands), pixels, pixels))
-        for k, galaxy in enumerate(table.itertuples()):
+        x, y, turn = (table[c].to_numpy() for c in ("x_arcsec", "y_arcsec", "rotation_deg"))
+        for k, row in enumerate(table["row"].to_numpy()):
             # BTK reads a galaxy by key only: a dict serves, at a fraction of an astropy row's cost.
             entry = {
-                **{column: values[galaxy.row] for column, values in self.catalog.items()},
-                "ra": galaxy.x_arcsec,
-                "dec": galaxy.y_arcsec,
-                "btk_rotation": galaxy.rotation_deg,
+                **{column: values[row] for column, values in self.catalog.items()},
+                "ra": x[k],
+                "dec": y[k],
+                "btk_rotation": turn[k],
                 "g1": self.settings.shear_g1,
                 "g2": self.settings.shear_g2,
             }
             for b, band in enumerate(self.survey.bands):
-                entry[f"{band}_ab"] = self.magnitudes[galaxy.row, b]
+                entry[f"{band}_ab"] = self.magnitudes[row, b]
                 band_filter = btk_survey.get_filter(band)
                 try:
                     drawn = render_single_catsim_galaxy(
@@ -176,7 +177,7 @@ class ShardRenderer:
             stars = bulge / (bulge + disc)
             q_disc = np.where(disc > 0, source["b_d"] / source["a_d"], np.nan)
             q_bulge = np.where(bulge > 0, source["b_b"] / source["a_b"], np.nan)
-        along = intrinsic_shear(*(source[c] for c in ("a_d", "b_d", "a_b", "b_b")), bulge_fraction=stars)
+        along = intrinsic_shear(source["a_d"], source["b_d"], source["a_b"], source["b_b"], stars)
         shear = complex(settings.shear_g1, settings.shear_g2)
         g = add_shear(along * np.exp(2j * np.radians(angle)), shear)
         moments = image_moments(isolated[:, self.label_band])

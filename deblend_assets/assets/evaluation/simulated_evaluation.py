@@ -60,14 +60,14 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
                 **lease.metadata(),
             },
             check_results=[
-                check("held_out", not outcome.shared_galaxies, "galaxies shared", shared=outcome.shared_galaxies),
-                check("no_failures", not outcome.failures, "estimates that are not a number", failures=outcome.failures),
+                check("held_out", not outcome.shared_galaxies, "galaxies shared", {"shared": outcome.shared_galaxies}),
+                check("no_failures", not outcome.failures, "estimates that are not a number", {"failures": outcome.failures}),
                 check(
                     "beats_the_blend",
                     numbers["ssim_stage2"] > numbers["ssim_blend"] and numbers["cosine_stage2"] > numbers["cosine_blend"],
                     "SSIM and cosine, Eq. 9 space",
+                    {n: numbers[n] for n in ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")},
                     warn=True,
-                    **{n: numbers[n] for n in ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")},
                 ),
             ],
         )

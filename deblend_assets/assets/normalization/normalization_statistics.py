@@ -1,8 +1,9 @@
 """`normalization/normalization_statistics`: ⟨max⟩ per band, for Eq. 9."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
+import numpy as np
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, table
 from deblend_assets.assets.simulation.simulated import SIMULATED
@@ -44,7 +45,7 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         shards = arrays.shards("train")
         progress = Progress("normalisation", len(shards), "shards", context.log.info)
 
-        def batches():  # type: ignore[no-untyped-def]
+        def batches() -> Iterator[np.ndarray]:
             for shard in shards:
                 yield arrays.read("noisy", shard)
                 progress.add(1)
@@ -84,8 +85,8 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             },
             check_results=[
                 # FFT rounding leaves clean stamps at -1e-6 of their peak here and there.
-                check("normalised_range", lowest > -1e-3 and highest < 1, "clean stamps", lowest=lowest, highest=highest),
-                check("round_trip", worst < 1e-9, "float64, relative to the brightest pixel", worst=worst),
+                check("normalised_range", lowest > -1e-3 and highest < 1, "clean stamps", {"lowest": lowest, "highest": highest}),
+                check("round_trip", worst < 1e-9, "float64, relative to the brightest pixel", {"worst": worst}),
             ],
         )
 

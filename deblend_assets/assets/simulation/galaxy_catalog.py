@@ -90,12 +90,18 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             },
             check_results=[
                 # A real catalogue may well differ from the relations: say so, and let it pass on.
-                check("published_relations", not failed, f"differ: {', '.join(failed) or 'none'}", warn=True),
+                check(
+                    "published_relations",
+                    not failed,
+                    f"differ: {', '.join(failed) or 'none'}",
+                    {"relations": len(relations), "differ": len(failed)},
+                    warn=True,
+                ),
                 check(
                     "split_fractions",
                     all(abs(shares[n] - f) < spread[n] for n, f in settings.fractions.items()),
                     "within four binomial standard deviations",
-                    **shares,
+                    shares,
                 ),
             ],
         )

@@ -62,9 +62,9 @@ class ShardChecks:
         truth, noisy, blended = (dg.AssetKey(["simulated", n]) for n in ("truth", "noisy", "blended"))
         return {
             "truth": [
-                check("complete", self.complete, "one target a scene", asset=truth, scenes=self.scenes),
-                check("split_by_galaxy", not self.misplaced, "hash of the id", asset=truth, misplaced=self.misplaced),
+                check("complete", self.complete, "one target a scene", {"scenes": self.scenes}, asset=truth),
+                check("split_by_galaxy", not self.misplaced, "hash of the id", {"misplaced": self.misplaced}, asset=truth),
             ],
-            "noisy": [check("noise_level", level, words, asset=noisy, **ratios)],
-            "blended": [check("finite", not self.not_finite, "pixels", asset=blended, not_finite=self.not_finite)],
+            "noisy": [check("noise_level", level, words, ratios, asset=noisy)],
+            "blended": [check("finite", not self.not_finite, "pixels", {"not_finite": self.not_finite}, asset=blended)],
         }

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import dagster as dg
 
@@ -81,17 +82,19 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         if missing:
             progress = Progress("rendering", sum(s.scenes for s in missing), "scenes", context.log.info)
             versions = library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "zarr")
-            with workers.start(catalog, profile.simulation) as pool:
+            with ExitStack() as stack:
                 for shard in missing:
-                    with arrays.lock(shard):
-                        arrays.write(shard, pool.render(shard, progress), {"versions": versions})
+                    stack.enter_context(arrays.lock(shard))
+                pool = stack.enter_context(workers.start(catalog, profile.simulation))
+                for shard, scenes_drawn in pool.render(missing, progress):
+                    arrays.write(shard, scenes_drawn, {"versions": versions})
         seconds = time.monotonic() - started
 
         checks = ShardChecks(profile, arrays)
         for shard in shards:
             checks.add(shard)
         rendered = sum(s.scenes for s in missing)
-        numbers = {
+        numbers: dict[str, dg.MetadataValue | float] = {
             "scenes": sum(s.scenes for s in shards),
             "scenes_rendered_now": rendered,
             "scenes_per_second": rendered / seconds if rendered else 0.0,

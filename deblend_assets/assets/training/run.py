@@ -132,13 +132,13 @@ def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Check
     first, best = history[0]["validation_total"], history[card["best_epoch"] - 1]["validation_total"]
     results = [
         # The first epoch's validation has learnt already: with a single epoch there is nothing to compare.
-        check("learning", best < first or len(history) == 1, "validation loss, first epoch and best", first=first, best=best)
+        check("learning", best < first or len(history) == 1, "validation loss", {"first": first, "best": best})
     ]
     if stage in _INPUTS:
         nats, spread = history[card["best_epoch"] - 1]["validation_kl"], card["spread"]
         collapsed = spread < _LEAST_SPREAD or nats < _LEAST_NATS
         words = "collapsed: one galaxy for all inputs; lower kl_weight or train longer" if collapsed else "no collapse"
-        results.append(check("no_collapse", not collapsed, words, warn=True, kl_nats=nats, spread=spread))
+        results.append(check("no_collapse", not collapsed, words, {"kl_nats": nats, "spread": spread}, warn=True))
     if stage == "stage2_deblender":
         stage1 = store.checkpoint(recipe_name, "stage1_vae").read().weights
         changed = sum(
@@ -146,5 +146,5 @@ def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Check
             for name, tensor in checkpoint.weights.items()
             if name.startswith("decoder.")
         )
-        results.append(check("decoder_frozen", changed == 0, "bitwise, tensor by tensor", tensors_changed=changed))
+        results.append(check("decoder_frozen", changed == 0, "bitwise, by tensor", {"tensors_changed": changed}))
     return results

@@ -11,83 +11,68 @@ from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 
-# One training at a time and machine where Dagster's limit is 1; the device's lock says which GPU.
+# One training at a time in this instance; the device's lock says which GPU, across instances.
 POOL = "training"
-# A crash in the middle is resumed from the last finished epoch.
-_RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+_CHECKS = {
+    "learning": "The validation loss fell below that of the first epoch.",
+    "no_collapse": "Reconstructions differ from one another, and the latent holds information.",
+    "decoder_frozen": "The decoder is that of stage 1, bit for bit.",
+}
 
 
 def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
     """The three stages of one recipe; keys `training/…` or `baseline/…`."""
     ours = recipe == "training"
-    whose = "our recipe" if ours else "the report's own choices (mean loss, bilinear resize, no augmentation)"
-    keys = {name: dg.AssetKey([recipe, name]) for name in ("stage1_vae", "stage2_deblender", "stage3_regressor")}
-
-    def checks(name: str) -> list[dg.AssetCheckSpec]:
-        specs = [dg.AssetCheckSpec("learning", asset=keys[name], description="The validation loss fell.")]
-        if name != "stage3_regressor":
-            specs.append(
-                dg.AssetCheckSpec("no_collapse", asset=keys[name], description="Reconstructions differ from one another.")
-            )
-        if name == "stage2_deblender":
-            specs.append(
-                dg.AssetCheckSpec("decoder_frozen", asset=keys[name], description="The decoder is stage 1's, bit for bit.")
-            )
-        return specs
-
-    def options(name: str) -> dict[str, object]:
-        return {
-            "key": keys[name],
-            "group_name": recipe,
-            "owners": OWNERS,
-            "backfill_policy": ONE_RUN,
-            "kinds": {"pytorch"},
-            "pool": POOL,
-            "retry_policy": _RETRY,
-            "code_version": code_version("training"),
-            "check_specs": checks(name),
-        }
-
-    @dg.asset(
-        **options("stage1_vae"),  # type: ignore[call-overload]
-        deps=[STATISTICS, SIMULATED["noisy"], SIMULATED["isolated"]],
-        description=f"Training 1 (section 3.2, Fig. 22a): VAE, noisy isolated → clean isolated galaxy; {whose}. "
-        "Loss: β KL (Eq. 5) + reconstruction (Eq. 3), β-VAE (Eq. 6).",
+    whose = "Our recipe." if ours else "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1."
+    stage1, stage2, stage3 = (
+        dg.AssetKey([recipe, name]) for name in ("stage1_vae", "stage2_deblender", "stage3_regressor")
     )
-    @clear_errors
-    def stage1_vae(
-        context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
-    ) -> dg.MaterializeResult:
-        from deblend_assets.assets.training.run import materialize_stage
 
-        return materialize_stage(context, storage.open(profile), recipe, "stage1_vae", devices)
+    def stage(key: dg.AssetKey, deps: Sequence[dg.AssetKey], checks: Sequence[str], words: str) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=key,
+            deps=deps,
+            group_name=recipe,
+            description=f"{words} {whose}",
+            owners=OWNERS,
+            kinds={"pytorch"},
+            backfill_policy=ONE_RUN,
+            pool=POOL,
+            # A crash in the middle is resumed from the last finished epoch.
+            retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+            code_version=code_version("training"),
+            check_specs=[dg.AssetCheckSpec(name, asset=key, description=_CHECKS[name]) for name in checks],
+        )
+        @clear_errors
+        def train_stage(
+            context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
+        ) -> dg.MaterializeResult:
+            from deblend_assets.assets.training.run import materialize_stage
 
-    @dg.asset(
-        **options("stage2_deblender"),  # type: ignore[call-overload]
-        deps=[keys["stage1_vae"], STATISTICS, SIMULATED["blended"], SIMULATED["isolated"]],
-        description="Training 2 (section 3.2, Fig. 22b): a new encoder, blended → clean isolated target, before stage "
-        f"1's frozen decoder; {whose}.",
-    )
-    @clear_errors
-    def stage2_deblender(
-        context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
-    ) -> dg.MaterializeResult:
-        from deblend_assets.assets.training.run import materialize_stage
+            return materialize_stage(context, storage.open(profile), recipe, key.path[-1], devices)
 
-        return materialize_stage(context, storage.open(profile), recipe, "stage2_deblender", devices)
+        return train_stage
 
-    @dg.asset(
-        **options("stage3_regressor"),  # type: ignore[call-overload]
-        deps=[keys["stage2_deblender"], SIMULATED["blended"], SIMULATED["truth"]],
-        description="Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
-        f"(e1, e2) of Eq. 12 in the label band, encoder of stage 2 frozen; {whose}.",
-    )
-    @clear_errors
-    def stage3_regressor(
-        context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
-    ) -> dg.MaterializeResult:
-        from deblend_assets.assets.training.run import materialize_stage
-
-        return materialize_stage(context, storage.open(profile), recipe, "stage3_regressor", devices)
-
-    return [stage1_vae, stage2_deblender, stage3_regressor]
+    return [
+        stage(
+            stage1,
+            [STATISTICS, SIMULATED["noisy"], SIMULATED["isolated"]],
+            ["learning", "no_collapse"],
+            "Training 1 (section 3.2, Fig. 9 and 22a): VAE, noisy isolated → clean isolated galaxy. Loss of Eq. 6: "
+            "β KL (Eq. 5) + reconstruction (Eq. 3).",
+        ),
+        stage(
+            stage2,
+            [stage1, STATISTICS, SIMULATED["blended"], SIMULATED["isolated"]],
+            ["learning", "no_collapse", "decoder_frozen"],
+            "Training 2 (section 3.2, Fig. 22b): a new encoder, blended → clean isolated target, before the frozen "
+            "decoder of stage 1. Loss of Eq. 6.",
+        ),
+        stage(
+            stage3,
+            [stage2, SIMULATED["blended"], SIMULATED["truth"]],
+            ["learning"],
+            "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion (e1, e2) "
+            "of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",
+        ),
+    ]

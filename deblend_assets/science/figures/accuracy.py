@@ -43,8 +43,15 @@ def binned_accuracy(judgement: Judgement) -> Figure:
             marker = "o" if step == 0 else "s"
             _points(axes[0, column], at, [b["both"]["rms"] for b in bins], colour, marker, name)
             for component, shift, fill in (("e1", -0.03, colour), ("e2", 0.03, "white")):
-                _points(axes[1, column], at + shift, [b[component]["slope"] for b in bins], colour, marker,
-                        f"{name}, {component}", fill)  # fmt: skip
+                _points(
+                    axes[1, column],
+                    at + shift,
+                    [b[component]["slope"] for b in bins],
+                    colour,
+                    marker,
+                    f"{name}, {component}",
+                    fill,
+                )
         first = judgement["estimators"]["regressor"]["bins"][quantity]
         axes[1, column].set_xticks(range(len(first)), [f"{bin_label(b)}\nN = {b['n']:,}" for b in first])
         axes[1, column].set_xlabel(meaning)
@@ -74,11 +81,19 @@ def flux_error(judgement: Judgement) -> Figure:
     found = [judgement["flux_error"][band] for band in judgement["bands"]]
     medians = np.array([_value(f["median"]["value"]) for f in found])
     scatters = np.array([_value(f["robust_sigma"]["value"]) for f in found])
-    axis.bar(at, 200 * scatters, bottom=100 * (medians - scatters), width=0.5, color=BLUE, alpha=0.25,
-             label="± robust σ (1.4826 MAD)")  # fmt: skip
+    axis.bar(
+        at,
+        200 * scatters,
+        bottom=100 * (medians - scatters),
+        width=0.5,
+        color=BLUE,
+        alpha=0.25,
+        label="± robust σ (1.4826 MAD)",
+    )
     errors = [100 * _value(f["median"]["error"]) for f in found]
     axis.errorbar(at, 100 * medians, errors, fmt="o", color=VERMILION, capsize=3, label="median, bootstrap error")
     axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.use_sticky_edges = False
     axis.set_xticks(at, judgement["bands"])
     axis.set(xlabel="band", ylabel="reconstructed / true flux − 1 [%]")
     axis.set_title("Flux over the stamp, reconstruction of the blend against the isolated truth", fontsize=10)
@@ -86,8 +101,9 @@ def flux_error(judgement: Judgement) -> Figure:
     return figure
 
 
-def _points(axis: Any, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str,
-            fill: str | None = None) -> None:  # fmt: skip
+def _points(
+    axis: Any, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str, fill: str | None = None
+) -> None:
     values = [_value(m["value"]) for m in measures]
     errors = [_value(m["error"]) for m in measures]
     axis.errorbar(at, values, errors, fmt=marker, color=colour, markerfacecolor=fill or colour, capsize=3, label=label)

@@ -17,6 +17,7 @@ from deblend_assets.science.figures.style import (
     TRUTH_COLOUR,
     new_figure,
 )
+from deblend_assets.science.metrics import Floats
 
 _STAGES = (
     ("stage1_blended", "t1: stage 1 on blends", ORANGE),
@@ -43,8 +44,14 @@ def similarity(estimates: pd.DataFrame) -> Figure:
             values, published = columns[stage], PUBLISHED[f"{kind}_{stage}"].value
             mean = float(values.mean()) if len(values) else float("nan")
             axis.hist(np.clip(values, low, 1.0), edges.tolist(), color=colour, alpha=0.25)
-            axis.hist(np.clip(values, low, 1.0), edges.tolist(), histtype="step", color=colour, linewidth=1.5,
-                      label=f"{label}, N = {len(values):,}")  # fmt: skip
+            axis.hist(
+                np.clip(values, low, 1.0),
+                edges.tolist(),
+                histtype="step",
+                color=colour,
+                linewidth=1.5,
+                label=f"{label}, N = {len(values):,}",
+            )
             axis.axvline(mean, color=colour, linewidth=1.8, label=f"mean {mean:.4f}")
             axis.axvline(published, color=colour, linewidth=1.5, linestyle=":", label=f"the report's mean {published}")
         axis.set(xlabel=f"{name} against the isolated truth", ylabel="scenes per bin", xlim=(low, 1.0))
@@ -68,20 +75,30 @@ def ellipticity_distributions(estimates: pd.DataFrame) -> Figure:
     ]
     for name, colour in ESTIMATOR_COLOURS.items():
         style = "-" if name == "regressor" else "--"
-        styles.append((f"_{name}", ESTIMATOR_LABELS[name],
-                       {"color": colour, "linewidth": 1.8, "histtype": "step", "linestyle": style}))  # fmt: skip
+        styles.append(
+            (
+                f"_{name}",
+                ESTIMATOR_LABELS[name],
+                {"color": colour, "linewidth": 1.8, "histtype": "step", "linestyle": style},
+            )
+        )
     for axis, component in zip(figure.subplots(1, 2, sharey=True), ("e1", "e2"), strict=True):
         truth = _finite(estimates[component])
         reach = 1.15 * float(np.quantile(np.abs(truth), 0.997)) if len(truth) else 1.0
         edges = np.linspace(-reach, reach, 42)
-        for suffix, label, style in styles:
+        for suffix, label, look in styles:
             values = _finite(estimates[f"{component}{suffix}"])
             if label:
                 label = f"{label}: σ = {values.std():.3f}" if len(values) else f"{label}: none"
             inside = np.histogram(values, edges)[0]
             # By hand, so that the density counts values beyond the edges and one beyond does not bend the rest.
-            axis.hist(edges[:-1], edges.tolist(), weights=inside / max(len(values), 1) / (edges[1] - edges[0]),
-                      label=label or None, **style)  # fmt: skip
+            axis.hist(
+                edges[:-1],
+                edges.tolist(),
+                weights=inside / max(len(values), 1) / (edges[1] - edges[0]),
+                label=label or None,
+                **look,
+            )
         axis.set(xlabel=f"observed distortion {component}", xlim=(-reach, reach))
         axis.legend(fontsize=8, loc="upper left")
     figure.axes[0].set_ylabel("probability density")
@@ -89,6 +106,6 @@ def ellipticity_distributions(estimates: pd.DataFrame) -> Figure:
     return figure
 
 
-def _finite(column: pd.Series) -> np.ndarray:
-    values = column.to_numpy(dtype=np.float64)
+def _finite(column: pd.Series) -> Floats:
+    values: Floats = column.to_numpy(dtype=np.float64)
     return values[np.isfinite(values)]

@@ -110,7 +110,9 @@ def dynamic_range(images: np.ndarray, normalization: Normalization) -> Figure:
     raw_axis.set_xscale("asinh", linear_width=bend)
     raw_axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=10 * bend))
     raw_axis.set(xlabel="raw pixel value [electron]   (dotted: ⟨max⟩ of Eq. 9)", ylabel="pixels per bin", yscale="log")
-    axis.set(xlabel=f"normalised pixel value (Eq. 9, β = {normalization.beta:g})", ylabel="pixels per bin", yscale="log")
+    axis.set(
+        xlabel=f"normalised pixel value (Eq. 9, β = {normalization.beta:g})", ylabel="pixels per bin", yscale="log"
+    )
     raw_axis.set_title("before", fontsize=10)
     axis.set_title("after", fontsize=10)
     axis.legend(title="band", ncols=2)

@@ -51,21 +51,20 @@ def ellipses(
     """
     columns = min(4, len(reconstruction))
     rows = -(-len(reconstruction) // columns)
-    figure = new_figure(0.4 + 2.6 * columns, 1.2 + 3.1 * rows)
+    figure = new_figure(0.4 + 2.6 * columns, 1.2 + 2.95 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(reconstruction) :]:
         axis.set_axis_off()
-    for axis, image, true, found, label in zip(
-        axes.flat, reconstruction, true_e, found_e, labels, strict=False
-    ):
+    for axis, image, true, found, label in zip(axes.flat, reconstruction, true_e, found_e, labels, strict=False):
         half_y, half_x = (0.5 * pixel_scale * side for side in image.shape)
         peak = float(image.max()) or 1.0
         extent = (-half_x, half_x, -half_y, half_y)
         axis.imshow(image, origin="lower", extent=extent, norm=AsinhNorm(0.03 * peak, vmin=0, vmax=peak), cmap="gray")
         _draw_ellipticity(axis, true, _TRUE, "-")
         _draw_ellipticity(axis, found, _FOUND, "--")
-        axis.set_title(f"{label}\ntrue ({true[0]:+.2f}, {true[1]:+.2f}), found ({found[0]:+.2f}, {found[1]:+.2f})",
-                       fontsize=8)  # fmt: skip
+        axis.set_title(
+            f"{label}\ntrue ({true[0]:+.2f}, {true[1]:+.2f}), found ({found[0]:+.2f}, {found[1]:+.2f})", fontsize=8
+        )
     for axis in axes[:, 0]:
         axis.set_ylabel("y [arcsec]")
     for axis in axes[-1]:
@@ -87,7 +86,9 @@ def _draw_ellipticity(axis: Axes, distortion: np.ndarray, colour: str, style: st
     ratio = ((1 - e) / (1 + e)) ** 0.5
     width, height = 2 * _ELLIPSE_RADIUS / ratio**0.5, 2 * _ELLIPSE_RADIUS * ratio**0.5
     axis.add_patch(
-        Ellipse((0, 0), width, height, angle=np.degrees(angle), fill=False, color=colour, linestyle=style, linewidth=1.4)
+        Ellipse(
+            (0, 0), width, height, angle=np.degrees(angle), fill=False, color=colour, linestyle=style, linewidth=1.4
+        )
     )
     reach = 0.5 * _WHISKER * e
     x, y = reach * np.cos(angle), reach * np.sin(angle)
@@ -116,13 +117,28 @@ def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
             found = _modulus_too(estimates, f"_{estimator}")[k]
             worked = np.isfinite(found) & np.isfinite(true)
             every = max(1, -(-int(worked.sum()) // _SHOWN_POINTS))
-            axis.plot(true[worked][::every], found[worked][::every], ".", color=colour, markersize=4, alpha=0.4,
-                      zorder=1 + order, markeredgewidth=0)  # fmt: skip
+            size, alpha = (8, 0.8) if worked.sum() < 200 else (4, 0.4)
+            axis.plot(
+                true[worked][::every],
+                found[worked][::every],
+                ".",
+                color=colour,
+                markersize=size,
+                alpha=alpha,
+                zorder=1 + order,
+                markeredgewidth=0,
+            )
             if worked.sum() > 1:
                 slope, intercept = line(true[worked], found[worked])
                 ends = np.array([low, high])
-                axis.plot(ends, slope * ends + intercept, color=colour, linewidth=1.8, zorder=4,
-                          label=f"{ESTIMATOR_LABELS[estimator]}: slope {slope:.2f}")  # fmt: skip
+                axis.plot(
+                    ends,
+                    slope * ends + intercept,
+                    color=colour,
+                    linewidth=1.8,
+                    zorder=4,
+                    label=f"{ESTIMATOR_LABELS[estimator]}: slope {slope:.2f}",
+                )
         axis.set(xlim=(low, high), ylim=(low, high), xlabel=f"true {name}", ylabel=f"estimated {name}")
         axis.set_aspect("equal")
         axis.legend(fontsize=8, loc="upper left")
@@ -161,6 +177,8 @@ def _error_contours(axis: Axes, estimates: pd.DataFrame) -> None:
         axis.plot(*pair.mean(axis=1), "x", color=colour)
     axis.axhline(0, color="0.6", linewidth=0.8)
     axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.set(xlabel="Δe1 = estimate − truth", ylabel="Δe2 = estimate − truth", xlim=(-reach, reach), ylim=(-reach, reach))
+    axis.set(
+        xlabel="Δe1 = estimate − truth", ylabel="Δe2 = estimate − truth", xlim=(-reach, reach), ylim=(-reach, reach)
+    )
     axis.set_title("contours hold 68.3, 95.4 and 99.7 % (1, 2, 3 σ); ×: mean; colours as before", fontsize=9)
     axis.set_aspect("equal")

@@ -1,0 +1,262 @@
+"""Profiles: the shipped ones validate; each mistake is one line that names the key; fingerprints follow the settings."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.settings import (
+    PROFILE_FOLDER,
+    PROFILE_VARIABLE,
+    Profile,
+    fingerprint,
+    load_profile,
+    parse_profile,
+    storage_root,
+)
+
+SHIPPED = ("demo", "report", "smoke")
+
+
+def raw_smoke() -> dict[str, Any]:
+    return {"name": "smoke", **tomllib.loads((PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8"))}
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The smoke profile with one dotted key replaced; `...` removes it."""
+    raw = copy.deepcopy(raw_smoke())
+    *path, last = key.split(".")
+    section = raw
+    for part in path:
+        section = section.setdefault(part, {})
+    if value is ...:
+        del section[last]
+    else:
+        section[last] = value
+    return raw
+
+
+def test_every_profile_in_the_folder_is_shipped_and_validates():
+    assert sorted(p.stem for p in PROFILE_FOLDER.glob("*.toml")) == sorted(SHIPPED)
+    for name in SHIPPED:
+        assert load_profile(name).name == name
+
+
+def test_the_report_profile_has_the_reports_numbers():
+    profile = load_profile("report")
+    scenes = profile.simulation.scenes
+    assert scenes.train + scenes.validation == 200_000
+    assert scenes.train == 9 * scenes.validation
+    assert profile.simulation.stamp_pixels == 45
+    assert profile.normalization.beta == 2.5
+    for recipe in (profile.recipes.training, profile.recipes.baseline):
+        assert (recipe.latent, recipe.batch_size) == (32, 128)
+        assert [stage.epochs for stage in (recipe.stage1, recipe.stage2, recipe.stage3)] == [40, 40, 40]
+    baseline = profile.recipes.baseline
+    assert (baseline.reconstruction, baseline.reduction, baseline.resize) == ("l1", "mean", "bilinear")
+    assert (baseline.augment, baseline.minimum_distortion, baseline.schedule) == (False, 0.1, "constant")
+
+
+def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypatch):
+    assert load_profile().name == "demo"
+    monkeypatch.setenv(PROFILE_VARIABLE, "smoke")
+    assert load_profile().name == "smoke"
+    assert load_profile("report").name == "report"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named", "words"),
+    [
+        ("simulation.stamp_pixel", 45, "simulation.stamp_pixel", "not a known key"),
+        ("recipes.training.stage1.epoch", 3, "recipes.training.stage1.epoch", "not a known key"),
+        ("simulations", {}, "simulations", "not a known key"),
+        ("simulation.stamp_pixels", 44.5, "simulation.stamp_pixels", "44.5"),
+        ("simulation.stamp_pixels", 14, "simulation.stamp_pixels", "15"),
+        ("simulation.stamp_pixels", 256, "simulation.stamp_pixels", "255"),
+        ("simulation.survey", 7, "simulation.survey", "string"),
+        ("simulation.survey", "", "simulation.survey", "at least 1 character"),
+        ("simulation.seed", -1, "simulation.seed", "greater than or equal to 0"),
+        ("simulation.dither_pixels", 0.6, "simulation.dither_pixels", "0.5"),
+        ("simulation.shear_g1", 0.5, "simulation.shear_g1", "less than 0.5"),
+        ("simulation.target_i_max", float("nan"), "simulation.target_i_max", "number"),
+        ("simulation.scenes.train", 65, "simulation", "scenes.train = 65 is not a whole number of shards of 16"),
+        ("simulation.scenes.test", 8, "simulation", "scenes.test = 8 is not a whole number of shards"),
+        ("simulation.scenes.validation", 0, "simulation.scenes.validation", "greater than or equal to 1"),
+        ("simulation.scenes", ..., "simulation.scenes", "required"),
+        ("simulation.neighbour_i_max", 24.0, "simulation", "neighbour_i_min must be brighter"),
+        ("catalog.train", 0.7, "catalog", "must be 1, not 0.9"),
+        ("catalog.train", "0.8", "catalog.train", "number"),
+        ("catalog.galaxies", 10, "catalog.galaxies", "1000"),
+        ("normalization.beta", 0, "normalization.beta", "greater than 0"),
+        ("recipes.training.stage1.epochs", 0, "recipes.training.stage1.epochs", "greater than or equal to 1"),
+        ("recipes.training.stage1.epochs", True, "recipes.training.stage1.epochs", "integer"),
+        ("recipes.training.stage1.learning_rate", 2, "recipes.training.stage1.learning_rate", "less than or equal to 1"),
+        ("recipes.training.stage3.patience", 0, "recipes.training.stage3.patience", "greater than or equal to 1"),
+        ("recipes.training.latent", 1, "recipes.training.latent", "greater than or equal to 2"),
+        ("recipes.training.reconstruction", "l3", "recipes.training.reconstruction", "'l2' or 'l1'"),
+        ("recipes.training.schedule", "cosine", "recipes.training.schedule", "'one_cycle' or 'constant'"),
+        ("recipes.training.augment", 1, "recipes.training.augment", "boolean"),
+        ("recipes.training.stage2", ..., "recipes.training.stage2", "required"),
+        ("recipes.baseline", ..., "recipes.baseline", "required"),
+        ("evaluation.bootstrap", 1, "evaluation.bootstrap", "10"),
+        ("run.workers", -1, "run.workers", "greater than or equal to 0"),
+        ("run.require_cuda", "yes", "run.require_cuda", "boolean"),
+        ("name", "../escape", "name", "pattern"),
+        ("name", "", "name", "pattern"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_the_key(key, value, named, words):
+    with pytest.raises(SettingsError) as caught:
+        parse_profile(changed(key, value), where="mine.toml")
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"{named}: "), line
+    assert words in line
+    assert "[mine.toml]" in line
+    assert len(line) < 300
+
+
+def test_several_mistakes_are_counted_not_listed():
+    raw = changed("simulation.stamp_pixels", 3)
+    raw["normalization"] = {"beta": -1.0}
+    with pytest.raises(SettingsError, match="and 1 more"):
+        parse_profile(raw, where="mine.toml")
+
+
+def test_a_value_that_json_cannot_hold_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text((PROFILE_FOLDER / "smoke.toml").read_text() + "\n[run]\nworkers = 1979-05-27\n")
+    with pytest.raises(SettingsError, match="use numbers, strings and tables only"):
+        load_profile(str(path))
+
+
+@pytest.mark.parametrize("content", [b"[catalog\n", b"galaxies = \n", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
+def test_what_is_not_toml_is_one_line_with_the_path(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="is not TOML") as caught:
+        load_profile(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_profile(str(tmp_path / "absent.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_profile(str(tmp_path / "folder.toml"))
+
+
+@pytest.mark.parametrize("name", ["smokey", "../smoke", "smoke.tom", "/etc/passwd", "smoke\n"])
+def test_an_unknown_profile_name_lists_those_there_are(name):
+    with pytest.raises(SettingsError, match="demo, report, smoke") as caught:
+        load_profile(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stem", ["..", "a b", "Großes", "-rf", "a;rm", "x" * 60, ".hidden"])
+def test_a_hostile_file_name_cannot_name_a_folder(tmp_path, stem):
+    path = tmp_path / f"{stem}.toml"
+    path.write_text((PROFILE_FOLDER / "smoke.toml").read_text())
+    with pytest.raises(SettingsError, match="^name: ") as caught:
+        load_profile(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_ones_own_is_named_by_its_stem(tmp_path):
+    path = tmp_path / "mine-2.toml"
+    path.write_text((PROFILE_FOLDER / "smoke.toml").read_text())
+    profile = load_profile(str(path))
+    assert profile.name == "mine-2"
+    assert profile.simulation == load_profile("smoke").simulation
+
+
+def test_integers_serve_as_floats_and_values_cannot_be_changed_later():
+    profile = parse_profile(changed("normalization.beta", 3), where="x")
+    assert profile.normalization.beta == 3.0
+    with pytest.raises(ValueError, match="frozen"):
+        profile.normalization.beta = 4.0  # type: ignore[misc]
+
+
+def leaves(section: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for key, value in section.items():
+        found += leaves(value, f"{path}{key}.") if isinstance(value, dict) else [(f"{path}{key}", value)]
+    return found
+
+
+_OTHER = {
+    "l2": "l1",
+    "sum": "mean",
+    "crop": "bilinear",
+    "one_cycle": "constant",
+    "LSST": "DES",
+    "r": "i",
+}
+
+
+def other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return _OTHER[value]
+    if value is None:
+        return 5
+    return value + 1 if isinstance(value, int) else value * 1.0001 + 0.0001
+
+
+def replaced(profile: Profile, key: str, value: Any) -> Profile:
+    """Without validation: only the fingerprint is looked at."""
+    raw = profile.model_dump()
+    *path, last = key.split(".")
+    section = raw
+    for part in path:
+        section = section[part]
+    section[last] = value
+    return Profile.model_construct(
+        name=raw["name"],
+        **{name: type(getattr(profile, name)).model_construct(**raw[name]) for name in type(profile).model_fields if name != "name"},
+    )
+
+
+def test_a_fingerprint_changes_with_every_setting_of_its_section_and_with_no_other(profile):
+    before = fingerprint(profile.simulation)
+    assert before == fingerprint(load_profile("smoke").simulation), "the same for the same values"
+    seen = {before}
+    for key, value in leaves(profile.simulation.model_dump()):
+        settings = profile.simulation.model_dump()
+        *path, last = key.split(".")
+        section = settings
+        for part in path:
+            section = section[part]
+        section[last] = other(value)
+        after = fingerprint(settings)
+        assert after not in seen, key
+        seen.add(after)
+    assert fingerprint(replaced(profile, "run.workers", 7).simulation) == before
+
+
+def test_a_fingerprint_knows_the_order_of_its_parts_and_refuses_nan():
+    assert fingerprint(1, 2) != fingerprint(2, 1)
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}), "a mapping has no order"
+    assert fingerprint("1") != fingerprint(1)
+    assert len(fingerprint()) == 12
+    with pytest.raises(ValueError, match="Out of range float"):
+        fingerprint(float("nan"))
+
+
+def test_the_storage_folder_is_absolute_and_moved_by_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "elsewhere"))
+    assert storage_root() == (tmp_path / "elsewhere").resolve()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEBLEND_STORAGE", "here")
+    assert storage_root() == (tmp_path / "here").resolve()
+    monkeypatch.delenv("DEBLEND_STORAGE")
+    checkout = Path(__file__).resolve().parents[2]
+    assert storage_root() == checkout / "storage"
