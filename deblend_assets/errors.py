@@ -5,6 +5,9 @@ Each type also inherits the builtin a caller would expect, so that `except Value
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class DeblendError(Exception):
     """Something a user can mend.
@@ -18,6 +21,10 @@ class DeblendError(Exception):
     def __init__(self, what: str, *, where: str, remedy: str) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         super().__init__(f"{what} [{where}]: {remedy}".replace("\n", " "))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the type with the joined line, and a worker's error would break the pool it crosses.
+        return partial(type(self), where=self.where, remedy=self.remedy), (self.what,)
 
 
 class SettingsError(DeblendError, ValueError):

@@ -12,7 +12,7 @@ from scipy import stats
 from deblend_assets.errors import SettingsError
 from deblend_assets.science import relations
 from deblend_assets.science.catalog import CATSIM_COLUMNS, validate_catalog
-from deblend_assets.science.figures.population import population
+from deblend_assets.science.figures.population import catalog_overview
 from deblend_assets.science.population import generate_population
 from deblend_assets.science.population_checks import PopulationCheck, check_population
 
@@ -218,7 +218,7 @@ def test_too_few_galaxies_are_not_judged() -> None:
 
 
 def test_the_figure_has_six_labelled_panels(population: pd.DataFrame) -> None:
-    figure = population(population)
+    figure = catalog_overview(population)
     assert len(figure.axes) == 6
     assert all(axis.get_xlabel() and axis.get_ylabel() and axis.get_legend() for axis in figure.axes)
     for axis in (figure.axes[1], figure.axes[4]):  # densities of both magnitude bins integrate to 1
@@ -226,4 +226,4 @@ def test_the_figure_has_six_labelled_panels(population: pd.DataFrame) -> None:
             corners = np.asarray(outline.get_path().vertices)
             area = abs(np.trapezoid(corners[:, 1], corners[:, 0]))
             assert area == pytest.approx(1.0, abs=1e-6)
-    population(population.iloc[:5])
+    catalog_overview(population.iloc[:5])

@@ -25,6 +25,4 @@ def build_jobs() -> Sequence[Any]:
             "Everything from the catalogue to the report, without the baseline.",
         ),
     }
-    return [
-        dg.define_asset_job(name, selection, description=words) for name, (selection, words) in legs.items()
-    ]
+    return [dg.define_asset_job(name, selection, description=words) for name, (selection, words) in legs.items()]

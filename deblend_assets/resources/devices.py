@@ -212,7 +212,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     ) -> CudaDevice | None:
         """Locks one device until `stack` unwinds; None means the CPU."""
         if not devices:
-            self._fall_back("no CUDA device is visible", log)
+            self._fall_back("no CUDA device is visible", log.info)
             return None
         folder = Path(self.lock_dir or Path(tempfile.gettempdir(), "deblend-assets-devices"))
         began, reminded = time.monotonic(), -_REMIND_SECONDS
@@ -231,7 +231,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
                         return device
                     refusals.append(refusal)
             if not holders:
-                self._fall_back("; ".join(refusals), log)
+                self._fall_back("; ".join(refusals), log.warning)
                 return None
             waited = time.monotonic() - began
             if waited >= self.wait_seconds:
@@ -246,7 +246,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
                 log.info("%s has waited %.0f s for a CUDA device: %s", purpose, waited, held)
             time.sleep(min(self.poll_seconds, self.wait_seconds - waited))
 
-    def _fall_back(self, why: str, log: logging.Logger) -> None:
+    def _fall_back(self, why: str, tell: Callable[..., None]) -> None:
         if self.require_cuda:
             raise DeviceError(
                 why,
@@ -254,7 +254,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
                 remedy="free a GPU, lower min_free_gb, check CUDA_VISIBLE_DEVICES and torch's CUDA build, "
                 "or set require_cuda to false to run on the CPU",
             )
-        log.warning("%s: running on the CPU", why)
+        tell("%s: running on the CPU", why)
 
     def _lacks_memory(self, device: CudaDevice) -> str | None:
         try:

@@ -51,7 +51,17 @@ class RenderingWorkers(dg.ConfigurableResource):
 
     @contextmanager
     def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        """A pool that draws scenes of one simulation, ended on exit."""
+        """A pool that draws scenes of one simulation, ended on exit.
+
+        Raises:
+            SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+        """
+        from deblend_assets.science.rendering import ShardRenderer
+        from deblend_assets.science.surveys import load_survey
+
+        # What every worker would refuse is refused here: a worker that cannot start breaks the pool, and its reason
+        # is lost.
+        ShardRenderer(catalog, settings, load_survey(settings.survey))
         saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
         try:
@@ -98,7 +108,9 @@ class WorkerPool:
 def _join(parts: list[RenderedScenes]) -> RenderedScenes:
     from deblend_assets.science.rendering import RenderedScenes
 
-    isolated, noisy, blended = (np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended"))
+    isolated, noisy, blended = (
+        np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended")
+    )
     return RenderedScenes(isolated, noisy, blended, pd.concat([p.truth for p in parts], ignore_index=True))
 
 

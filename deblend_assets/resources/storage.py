@@ -12,7 +12,6 @@ import dagster as dg
 from deblend_assets.settings import Profile
 from deblend_assets.stores.project import ProjectStore
 
-
 MACHINE_TAG = "deblend/machine"
 
 

@@ -89,9 +89,7 @@ def read_catsim(path: Path) -> pd.DataFrame:
                 table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
                 names = [] if table is None else list(table.columns.names)
                 missing = [name for name in CATSIM_COLUMNS if name not in names]
-                columns = (
-                    {} if table is None or missing else {n: _native(n, table.data[n]) for n in CATSIM_COLUMNS}
-                )
+                columns = {} if table is None or missing else {n: _native(n, table.data[n]) for n in CATSIM_COLUMNS}
         except _FITS_FAILURES as error:
             raise CatalogError(
                 f"cannot be read as FITS, or is truncated ({type(error).__name__}: {error})",
@@ -134,9 +132,7 @@ def validate_catalog(df: pd.DataFrame, where: str) -> None:
     missing = [name for name in CATSIM_COLUMNS if name not in df.columns]
     _refuse_missing(missing, where)
     if df.empty:
-        raise CatalogError(
-            "the catalogue has no rows", where=where, remedy="use a catalogue with galaxies in it"
-        )
+        raise CatalogError("the catalogue has no rows", where=where, remedy="use a catalogue with galaxies in it")
     if not pd.api.types.is_integer_dtype(df["galtileid"].dtype):
         raise CatalogError(
             f"galtileid holds {df['galtileid'].dtype}, not whole numbers",
@@ -147,9 +143,7 @@ def validate_catalog(df: pd.DataFrame, where: str) -> None:
     data = {name: df[name].to_numpy() for name in CATSIM_COLUMNS}
     for name, values in data.items():
         if not np.issubdtype(values.dtype, np.number):
-            raise CatalogError(
-                f"{name} holds {values.dtype}, not numbers", where=where, remedy="store it as float64"
-            )
+            raise CatalogError(f"{name} holds {values.dtype}, not numbers", where=where, remedy="store it as float64")
         _refuse(~np.isfinite(values), f"{name} is NaN or infinite", where)
     _refuse(df["galtileid"].duplicated(keep=False).to_numpy(), "galtileid is repeated", where)
     for name in ("redshift", "fluxnorm_bulge", "fluxnorm_disk", "fluxnorm_agn"):

@@ -23,9 +23,7 @@ _FLUXNORM_ZERO_POINT = 18.402732642
 Floats = NDArray[np.float64]
 
 
-def generate_population(
-    n: int, seed: int, i_max: float = 28.0, i_min: float = relations.I_BRIGHTEST
-) -> pd.DataFrame:
+def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = relations.I_BRIGHTEST) -> pd.DataFrame:
     """Draw a galaxy catalogue with the columns of CatSim.
 
     In turn: i from the counts; redshift given i; spectral type given both, which sets the colours; size,

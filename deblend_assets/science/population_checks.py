@@ -159,9 +159,7 @@ def _bulges(i_mag: Floats, bulge: NDArray[np.bool_], disc: NDArray[np.bool_]) ->
         return float(np.sqrt(expected * (1.0 - expected) / n))
 
     if disc.sum() >= MIN_GALAXIES:
-        expected = float(
-            special.erf(relations.BULGE_FRACTION_MIN / relations.BULGE_FRACTION_SIGMA / np.sqrt(2.0))
-        )
+        expected = float(special.erf(relations.BULGE_FRACTION_MIN / relations.BULGE_FRACTION_SIGMA / np.sqrt(2.0)))
         yield _check(
             "share of the disc galaxies without bulge",
             float((~bulge[disc]).mean()),

@@ -23,9 +23,7 @@ I_BRIGHTEST = 18.0
 """The relations say little of brighter galaxies, which are one in a thousand anyway."""
 
 # Ilbert et al. (2006): alpha, z0, k of p(z|T,i) and f, k of p(T|i), for E, Sbc, Scd, Im.
-_ILBERT_Z = np.array(
-    [[3.331, 0.452, 0.137], [1.428, 0.166, 0.130], [1.583, 0.211, 0.140], [1.345, 0.204, 0.138]]
-)
+_ILBERT_Z = np.array([[3.331, 0.452, 0.137], [1.428, 0.166, 0.130], [1.583, 0.211, 0.140], [1.345, 0.204, 0.138]])
 _ILBERT_F = np.array([[0.432, 0.471], [0.080, 0.306], [0.312, 0.127]])
 # The continuous types (see seds) that a class stands for: half-way to its neighbours, and for Im up to the
 # dust-free end.

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from deblend_assets.science.moments import image_moments, intrinsic_shear
 from deblend_assets.science.conventions import add_shear
+from deblend_assets.science.moments import image_moments, intrinsic_shear
 from deblend_assets.science.scenes import SceneSampler, Shard, scene_seed
 from deblend_assets.science.surveys import SurveyModel, survey_magnitudes
 from deblend_assets.settings import SimulationSettings

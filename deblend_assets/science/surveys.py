@@ -85,7 +85,9 @@ def load_survey(name: str) -> SurveyModel:
         name=name,
         bands=tuple(survey.available_filters),
         pixel_scale=float(survey.pixel_scale.to_value("arcsec")),
-        zero_point=tuple(float(f.zeropoint.value) + 2.5 * float(np.log10(t)) for f, t in zip(filters, exposure, strict=True)),
+        zero_point=tuple(
+            float(f.zeropoint.value) + 2.5 * float(np.log10(t)) for f, t in zip(filters, exposure, strict=True)
+        ),
         sky=tuple(float(mean_sky_level(survey, f).to_value("electron")) for f in filters),
         psf_fwhm=tuple(float(f.psf_fwhm.to_value("arcsec")) for f in filters),
         wavelength=tuple(float(f.effective_wavelength.to_value("nm")) for f in filters),

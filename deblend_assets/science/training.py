@@ -95,7 +95,8 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(recipe, stage.epochs * steps_per_epoch))
     history: list[dict[str, float]] = []
 
-    state = saver.load_last()
+    # Both or none: the last state alone would end without the weights of its best epoch.
+    state = saver.load_last() if saver.load_best() is not None else None
     if state is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
@@ -160,9 +161,7 @@ def train(
 
 
 @torch.no_grad()
-def validate(
-    objective: Objective, feed: Feed, seed: np.random.SeedSequence, device: torch.device
-) -> dict[str, float]:
+def validate(objective: Objective, feed: Feed, seed: np.random.SeedSequence, device: torch.device) -> dict[str, float]:
     """Mean losses over a feed, in order, without training's symmetries and dropout."""
     objective.network.eval()
     generator = _seed_everything(seed, device)

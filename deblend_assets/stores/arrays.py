@@ -90,7 +90,7 @@ class SimulatedArrays:
             # A layout without its description was interrupted before any shard could be written into it.
             shutil.rmtree(self.zarr_path, ignore_errors=True)
             group = zarr.create_group(self.zarr_path, attributes=self.attributes)
-            scenes, bands, ny, nx = self.shape
+            _, bands, ny, nx = self.shape
             # Inner chunks of some 2.5 MB: a few stamps can be looked at without reading the whole shard.
             chunk = max(d for d in range(1, 51) if self.settings.shard_scenes % d == 0)
             for name in ARRAYS:
@@ -137,14 +137,26 @@ class SimulatedArrays:
         return True
 
     def marker(self, shard: Shard) -> dict[str, Any]:
-        """What was written for a shard; MissingDataError where it was never finished."""
+        """What was written for a shard.
+
+        Raises:
+            MissingDataError: it was never finished.
+            CorruptDataError: the marker is not one.
+        """
         if not self._marker(shard).exists():
             raise MissingDataError(
                 f"shard {shard.key} is not finished",
                 where=str(self.folder),
                 remedy=f"materialise the simulated assets for partition {shard.key}",
             )
-        marker: dict[str, Any] = read_json(self._marker(shard))
+        marker = read_json(self._marker(shard))
+        sums = marker.get("sha256") if isinstance(marker, dict) else None
+        if not isinstance(sums, dict) or sums.keys() != {*ARRAYS, "truth"}:
+            raise CorruptDataError(
+                f"is not the marker of shard {shard.key}",
+                where=str(self._marker(shard)),
+                remedy=f"materialise the simulated assets for partition {shard.key} again",
+            )
         return marker
 
     def verify(self, shard: Shard, names: Sequence[str] = (*ARRAYS, "truth")) -> None:
@@ -166,7 +178,7 @@ class SimulatedArrays:
 
     def require_space(self, shards: int) -> None:
         """Refuse to start on shards that cannot fit; StorageError with the figures."""
-        scenes, bands, ny, nx = self.shape
+        _, bands, ny, nx = self.shape
         needed = shards * self.settings.shard_scenes * bands * ny * nx * 4 * len(ARRAYS)
         with storage_errors(self.folder):
             free = shutil.disk_usage(make_folder(self.folder)).free
@@ -196,12 +208,19 @@ class SimulatedArrays:
             for name in ARRAYS:
                 array = group[name]
                 assert isinstance(array, zarr.Array)
+                # Zarr reads a shard that is there before it replaces it, and cannot replace one that is damaged.
+                self._shard_file(name, shard).unlink(missing_ok=True)
                 array[shard.rows] = getattr(scenes, name)
         columns = truth_columns(self.bands)
         truth = to_parquet(scenes.truth, columns, TRUTH_NOTE)
         write_atomic(self._truth_path(shard), truth)
         checksums = {name: sha256_file(self._shard_file(name, shard)) for name in ARRAYS}
-        marker = {**info, "shard": shard.key, "rows": len(scenes.truth), "sha256": {**checksums, "truth": sha256(truth)}}
+        marker = {
+            **info,
+            "shard": shard.key,
+            "rows": len(scenes.truth),
+            "sha256": {**checksums, "truth": sha256(truth)},
+        }
         write_atomic(self._marker(shard), to_json(marker))
         return marker
 

@@ -4,6 +4,9 @@
     <folder>/state_best.pt    weights of the best epoch so far
     <folder>/checkpoint.pt    the finished stage: best weights, card, history; written last
 
+A state carries its checksum in its first 32 bytes rather than in a sidecar: file and checksum are replaced by one
+rename, so that a process killed while it saves an epoch leaves the state of the epoch before.
+
 `<folder>` ends with the fingerprint of everything the training depends on, so a finished checkpoint found there is
 the one that training would yield again. Files are read with `weights_only=True`: they hold tensors, numbers and
 strings, and nothing in them is executed.
@@ -20,7 +23,17 @@ from typing import Any
 import torch
 
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
-from deblend_assets.stores.files import read_record, read_vouched, sidecar, storage_errors, write_vouched
+from deblend_assets.stores.files import (
+    read_record,
+    read_vouched,
+    sha256,
+    sidecar,
+    storage_errors,
+    write_atomic,
+    write_vouched,
+)
+
+_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -65,35 +78,35 @@ class CheckpointFolder:
         return self._load_state("state_best.pt")
 
     def save_last(self, state: dict[str, Any]) -> None:
-        self._save("state_last.pt", state, {})
+        self._save_state("state_last.pt", state)
 
     def save_best(self, state: dict[str, Any]) -> None:
-        self._save("state_best.pt", state, {})
+        self._save_state("state_best.pt", state)
 
     def _load_state(self, name: str) -> dict[str, Any] | None:
-        # A state that was half-written when the process died is worth an epoch, not an error.
+        # What cannot be trusted costs a training from the start, not an error.
         try:
-            data, _ = read_vouched(self.folder / name, asset=self.asset)
-        except (MissingDataError, CorruptDataError):
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError:
             return None
-        return _load(data, self.folder / name, self.asset)
+        digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        return _load(data, self.folder / name, self.asset) if sha256(data) == digest.hex() else None
 
-    def _save(self, name: str, content: dict[str, Any], info: dict[str, Any]) -> None:
-        stream = io.BytesIO()
-        torch.save(content, stream)
-        write_vouched(self.folder / name, stream.getvalue(), info)
+    def _save_state(self, name: str, state: dict[str, Any]) -> None:
+        data = _dump(state)
+        write_atomic(self.folder / name, bytes.fromhex(sha256(data)) + data)
 
     @property
     def finished(self) -> bool:
-        return sidecar(self.path).exists()
+        return self.path.exists() and sidecar(self.path).exists()
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Store the finished stage and let its resume state go."""
         content = {"weights": checkpoint.weights, "card": checkpoint.card, "history": checkpoint.history}
-        self._save(self.path.name, content, {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card})
+        info = {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card}
+        write_vouched(self.path, _dump(content), info)
         for name in ("state_last.pt", "state_best.pt"):
             with storage_errors(self.folder):
-                sidecar(self.folder / name).unlink(missing_ok=True)
                 (self.folder / name).unlink(missing_ok=True)
 
     def read(self) -> Checkpoint:
@@ -125,8 +138,16 @@ class CheckpointFolder:
                     remedy=f"materialise {self.asset} again with the present profile",
                 )
             raise MissingDataError(
-                f"{self.asset} has not been trained", where=str(self.stage_folder), remedy=f"materialise {self.asset} first"
+                f"{self.asset} has not been trained",
+                where=str(self.stage_folder),
+                remedy=f"materialise {self.asset} first",
             )
+
+
+def _dump(content: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
 
 
 def _load(data: bytes, path: Path, asset: str) -> dict[str, Any]:

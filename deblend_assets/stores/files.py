@@ -21,6 +21,7 @@ from typing import Any
 
 from deblend_assets.errors import BusyError, CorruptDataError, DeblendError, MissingDataError, StorageError
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}")
 
 
@@ -44,7 +45,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = "free space or point DEBLEND_STORAGE elsewhere, then run the same command again"
             raise StorageError("no space left on the disk", where=str(path), remedy=remedy) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in _REFUSED:
             remedy = "make the folder writable or point DEBLEND_STORAGE elsewhere"
             raise StorageError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
         raise
@@ -89,7 +90,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingDataError("does not exist", where=str(path), remedy="materialise the asset it belongs to") from error
+        raise MissingDataError(
+            "does not exist", where=str(path), remedy="materialise the asset it belongs to"
+        ) from error
     except ValueError as error:
         raise CorruptDataError(
             f"is not JSON ({error})", where=str(path), remedy="delete it and re-materialise its asset"
@@ -130,10 +133,17 @@ def read_record(path: Path, *, asset: str) -> dict[str, Any]:
 
     Raises:
         MissingDataError: nothing vouches for the file.
+        CorruptDataError: the sidecar is not a record.
     """
     if not sidecar(path).exists():
-        raise MissingDataError(f"{asset} has not been materialised", where=str(path), remedy=f"materialise {asset} first")
-    record: dict[str, Any] = read_json(sidecar(path))
+        raise MissingDataError(
+            f"{asset} has not been materialised", where=str(path), remedy=f"materialise {asset} first"
+        )
+    record = read_json(sidecar(path))
+    if not isinstance(record, dict) or "sha256" not in record:
+        raise CorruptDataError(
+            "is not the record of a file", where=str(sidecar(path)), remedy=f"delete it and materialise {asset} again"
+        )
     return record
 
 
@@ -149,7 +159,7 @@ def read_vouched(path: Path, *, asset: str) -> tuple[bytes, dict[str, Any]]:
         data = path.read_bytes()
     except FileNotFoundError:
         data = b""
-    if sha256(data) != record.get("sha256"):
+    if sha256(data) != record["sha256"]:
         raise CorruptDataError(
             f"checksum does not agree ({len(data)} bytes, {record.get('bytes')} written)",
             where=str(path),
@@ -166,7 +176,9 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
         BusyError: another process holds it.
     """
     make_folder(path.parent)
-    with storage_errors(path), path.open("a+") as stream:
+    with contextlib.ExitStack() as stack:
+        with storage_errors(path):
+            stream = stack.enter_context(path.open("a+"))
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -177,7 +189,8 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
                 where=str(path),
                 remedy="wait for it to end, or stop it, then run the same command again",
             ) from error
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        with storage_errors(path):
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
         yield

@@ -120,7 +120,9 @@ class ProjectStore:
                     where=str(folder.parent),
                     remedy=f"materialise {SIMULATED_ASSET} with the present profile, catalogue and libraries",
                 )
-            raise MissingDataError("nothing is simulated yet", where=str(folder), remedy=f"materialise {SIMULATED_ASSET}")
+            raise MissingDataError(
+                "nothing is simulated yet", where=str(folder), remedy=f"materialise {SIMULATED_ASSET}"
+            )
         described = read_json(folder / "simulation.json")
         return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
 
@@ -139,7 +141,12 @@ class ProjectStore:
 
     def write_normalization(self, normalization: Normalization, extra: dict[str, Any]) -> None:
         """Store ⟨max⟩ and β with the fingerprint of what they were measured on."""
-        content = {"bands": normalization.bands, "mean_max": normalization.mean_max, "beta": normalization.beta, **extra}
+        content = {
+            "bands": normalization.bands,
+            "mean_max": normalization.mean_max,
+            "beta": normalization.beta,
+            **extra,
+        }
         write_vouched(self.statistics_path, to_json(content), {"inputs": self._statistics_inputs(self.arrays())})
 
     def normalization(self) -> Normalization:
@@ -150,7 +157,7 @@ class ProjectStore:
             MismatchError: measured on another simulation.
         """
         _, record = read_vouched(self.statistics_path, asset=STATISTICS_ASSET)
-        if record["inputs"] != self._statistics_inputs(self.arrays()):
+        if record.get("inputs") != self._statistics_inputs(self.arrays()):
             raise MismatchError(
                 "the statistics are of another simulation or another beta",
                 where=str(self.statistics_path),

@@ -49,6 +49,4 @@ def from_parquet(data: bytes, *, where: str, asset: str) -> pd.DataFrame:
 def column_units(data: bytes) -> dict[str, tuple[str, str]]:
     """Unit and meaning of every column, as a reader of the file finds them."""
     schema: Any = pq.read_schema(io.BytesIO(data))
-    return {
-        field.name: (field.metadata[b"unit"].decode(), field.metadata[b"description"].decode()) for field in schema
-    }
+    return {field.name: (field.metadata[b"unit"].decode(), field.metadata[b"description"].decode()) for field in schema}

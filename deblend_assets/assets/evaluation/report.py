@@ -135,7 +135,9 @@ def _example_figures(
     crowded = truth.loc[truth["member"] == 1, "scene"].unique()[:_EXAMPLES]
     rows = crowded - shard.start
     blended, isolated = (arrays.read(name, shard)[rows] for name in ("blended", "isolated"))
-    rebuilt = normalization.inverse(judging.reconstruct(judging.stage2, normalization.forward(blended)).astype(np.float64))
+    rebuilt = normalization.inverse(
+        judging.reconstruct(judging.stage2, normalization.forward(blended)).astype(np.float64)
+    )
     chosen = estimates.set_index("scene").loc[crowded]
     label, k, scale = arrays.bands[judging.label], judging.label, arrays.attributes["pixel_scale_arcsec"]
     labels = [f"S/N {row.snr:.0f}, blendedness {row.blendedness:.3f}" for row in chosen.itertuples()]

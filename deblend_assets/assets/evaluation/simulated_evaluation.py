@@ -34,13 +34,17 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
         code_version=code_version("evaluation"),
         description="Section 4 of the report on galaxies that no stage has seen: SSIM and cosine (Eq. 10-11, Fig. 13), "
         "reconstructions (Fig. 11-12), distortion e of regressor and reconstruction against truth (Fig. 15-16), all "
-        "with bootstrap errors and binned by S/N and blendedness, flux error a band; beside the report's published row.",
+        "with bootstrap errors, binned by S/N and blendedness, flux error a band; beside the report's published row.",
         check_specs=[
             dg.AssetCheckSpec(
-                "held_out", asset=key, description="No galaxy of the test scenes appears in a training or validation scene."
+                "held_out",
+                asset=key,
+                description="No galaxy of the test scenes appears in a training or validation scene.",
             ),
             dg.AssetCheckSpec("no_failures", asset=key, description="Every estimator gave a number for every scene."),
-            dg.AssetCheckSpec("beats_the_blend", asset=key, description="The deblended image is nearer to truth than the blend."),
+            dg.AssetCheckSpec(
+                "beats_the_blend", asset=key, description="The deblended image is nearer to truth than the blend."
+            ),
         ],
     )
     @clear_errors
@@ -61,10 +65,16 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
             },
             check_results=[
                 check("held_out", not outcome.shared_galaxies, "galaxies shared", {"shared": outcome.shared_galaxies}),
-                check("no_failures", not outcome.failures, "estimates that are not a number", {"failures": outcome.failures}),
+                check(
+                    "no_failures",
+                    not outcome.failures,
+                    "estimates that are not a number",
+                    {"failures": outcome.failures},
+                ),
                 check(
                     "beats_the_blend",
-                    numbers["ssim_stage2"] > numbers["ssim_blend"] and numbers["cosine_stage2"] > numbers["cosine_blend"],
+                    numbers["ssim_stage2"] > numbers["ssim_blend"]
+                    and numbers["cosine_stage2"] > numbers["cosine_blend"],
                     "SSIM and cosine, Eq. 9 space",
                     {n: numbers[n] for n in ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")},
                     warn=True,

@@ -26,7 +26,9 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         kinds={"numpy"},
         code_version=code_version("normalization"),
         check_specs=[
-            dg.AssetCheckSpec("normalised_range", asset=KEY, description="Clean training stamps lie in [0, 1) after Eq. 9."),
+            dg.AssetCheckSpec(
+                "normalised_range", asset=KEY, description="Clean training stamps lie in [0, 1) after Eq. 9."
+            ),
             dg.AssetCheckSpec("round_trip", asset=KEY, description="Eq. 9 and its inverse give the electrons back."),
         ],
     )
@@ -85,7 +87,12 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             },
             check_results=[
                 # FFT rounding leaves clean stamps at -1e-6 of their peak here and there.
-                check("normalised_range", lowest > -1e-3 and highest < 1, "clean stamps", {"lowest": lowest, "highest": highest}),
+                check(
+                    "normalised_range",
+                    lowest > -1e-3 and highest < 1,
+                    "clean stamps",
+                    {"lowest": lowest, "highest": highest},
+                ),
                 check("round_trip", worst < 1e-9, "float64, relative to the brightest pixel", {"worst": worst}),
             ],
         )

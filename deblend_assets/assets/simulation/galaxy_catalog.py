@@ -29,7 +29,7 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             dg.AssetCheckSpec(
                 "published_relations",
                 asset=["simulation", "galaxy_catalog"],
-                description="Counts, redshifts, sizes, axis ratios, bulge fractions and colours against the literature.",
+                description="Counts, redshifts, sizes, axis ratios, bulge fractions, colours against the literature.",
             ),
             dg.AssetCheckSpec(
                 "split_fractions",
@@ -47,7 +47,7 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         assigned to train, validation or test by a hash of its id, before any scene is drawn.
         """
         from deblend_assets.science.catalog import CATSIM_COLUMNS, assign_split, read_catsim
-        from deblend_assets.science.figures.population import population
+        from deblend_assets.science.figures.population import catalog_overview
         from deblend_assets.science.population import generate_population
         from deblend_assets.science.population_checks import check_population
 
@@ -61,7 +61,9 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         columns = {name: (column.unit, column.meaning) for name, column in CATSIM_COLUMNS.items()}
         columns["split"] = ("", "train, validation or test, by a hash of the id")
         store = storage.open(profile)
-        store.write_catalog(galaxies.assign(split=split), columns, CATALOG_NOTE, {"source": source, "rows": len(galaxies)})
+        store.write_catalog(
+            galaxies.assign(split=split), columns, CATALOG_NOTE, {"source": source, "rows": len(galaxies)}
+        )
 
         relations = check_population(galaxies)
         failed = [r.name for r in relations if not r.passed]
@@ -73,7 +75,7 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 "possible_targets": int((galaxies["i_ab"] <= profile.simulation.target_i_max).sum()),
                 "source": source,
                 "path": dg.MetadataValue.path(str(store.catalog_path)),
-                "population": plot(population(galaxies)),
+                "population": plot(catalog_overview(galaxies)),
                 "relations": table(
                     {
                         r.name: {

@@ -63,7 +63,9 @@ class ShardChecks:
         return {
             "truth": [
                 check("complete", self.complete, "one target a scene", {"scenes": self.scenes}, asset=truth),
-                check("split_by_galaxy", not self.misplaced, "hash of the id", {"misplaced": self.misplaced}, asset=truth),
+                check(
+                    "split_by_galaxy", not self.misplaced, "hash of the id", {"misplaced": self.misplaced}, asset=truth
+                ),
             ],
             "noisy": [check("noise_level", level, words, ratios, asset=noisy)],
             "blended": [check("finite", not self.not_finite, "pixels", {"not_finite": self.not_finite}, asset=blended)],

@@ -74,7 +74,11 @@ class StageData:
                 latent_means(network, stamps.to(device), ORDER).cpu()
                 for stamps in self._stamps("blended", shard)[rows].split(256)
             ]
-            labels = self._targets.set_index("scene").loc[shard.start + rows.numpy(), ["e1", "e2"]].to_numpy("float32", copy=True)
+            labels = (
+                self._targets.set_index("scene")
+                .loc[shard.start + rows.numpy(), ["e1", "e2"]]
+                .to_numpy("float32", copy=True)
+            )
             return torch.cat(parts), torch.from_numpy(labels)
 
         return Feed(load, len(self.shards), len(self.shards), self.recipe.batch_size)

@@ -22,7 +22,9 @@ def recipe_of(profile: Profile, name: str) -> Recipe:
     return recipe
 
 
-def fresh_network(profile: Profile, recipe: Recipe, stage: str, bands: int, store: ProjectStore, name: str) -> nn.Module:
+def fresh_network(
+    profile: Profile, recipe: Recipe, stage: str, bands: int, store: ProjectStore, name: str
+) -> nn.Module:
     """The network a stage trains; stage 2 needs stage 1's checkpoint for its decoder."""
     pixels = profile.simulation.stamp_pixels
     if stage == "stage1_vae":

@@ -130,10 +130,9 @@ def _spread(network: VAE, validation: Feed, device: torch.device) -> float:
 def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Checkpoint) -> list[dg.AssetCheckResult]:
     history, card = checkpoint.history, checkpoint.card
     first, best = history[0]["validation_total"], history[card["best_epoch"] - 1]["validation_total"]
-    results = [
-        # The first epoch's validation has learnt already: with a single epoch there is nothing to compare.
-        check("learning", best < first or len(history) == 1, "validation loss", {"first": first, "best": best})
-    ]
+    # A single epoch has nothing to be compared with.
+    learnt = best < first or len(history) == 1
+    results = [check("learning", learnt, "validation loss", {"first": first, "best": best}, warn=True)]
     if stage in _INPUTS:
         nats, spread = history[card["best_epoch"] - 1]["validation_kl"], card["spread"]
         collapsed = spread < _LEAST_SPREAD or nats < _LEAST_NATS

@@ -23,7 +23,9 @@ _CHECKS = {
 def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
     """The three stages of one recipe; keys `training/…` or `baseline/…`."""
     ours = recipe == "training"
-    whose = "Our recipe." if ours else "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1."
+    whose = (
+        "Our recipe." if ours else "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1."
+    )
     stage1, stage2, stage3 = (
         dg.AssetKey([recipe, name]) for name in ("stage1_vae", "stage2_deblender", "stage3_regressor")
     )
@@ -72,7 +74,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
             stage3,
             [stage2, SIMULATED["blended"], SIMULATED["truth"]],
             ["learning"],
-            "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion (e1, e2) "
-            "of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",
+            "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
+            "(e1, e2) of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",
         ),
     ]

@@ -21,7 +21,7 @@ _RELATION: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": "-
 Floats = NDArray[np.float64]
 
 
-def population(df: pd.DataFrame) -> Figure:
+def catalog_overview(df: pd.DataFrame) -> Figure:
     """Distributions of a catalogue, as the report's Fig. 4.
 
     Six panels: i magnitude with N(i), redshift with p(z), disc and bulge sizes against i, abs(shear g) with
@@ -79,9 +79,7 @@ def _magnitudes(axis: Axes, i_mag: Floats) -> None:
             label="N(i), 0912.0201 (scaled)",
             **_RELATION,
         )
-    axis.set(
-        xlabel="i  [AB mag]", ylabel="galaxies per 0.25 mag", title="Counts", yscale="log", ylim=(0.8, None)
-    )
+    axis.set(xlabel="i  [AB mag]", ylabel="galaxies per 0.25 mag", title="Counts", yscale="log", ylim=(0.8, None))
     axis.legend()
 
 
@@ -139,9 +137,7 @@ def _shears(axis: Axes, df: pd.DataFrame) -> None:
                 label=label,
             )
             published = f"{label}, Miller et al. 2013"
-            axis.plot(
-                grid, density / np.trapezoid(density, grid), color=colour, linestyle="--", label=published
-            )
+            axis.plot(grid, density / np.trapezoid(density, grid), color=colour, linestyle="--", label=published)
     axis.set(
         xlabel="intrinsic abs(shear g) = (1 − q)/(1 + q)",
         ylabel="density",

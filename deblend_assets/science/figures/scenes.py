@@ -24,14 +24,16 @@ def scenes(stamps: Mapping[str, np.ndarray], *, band: str, index: int, pixel_sca
     axes = figure.subplots(len(stamps), number, squeeze=False, sharex=True, sharey=True)
     shown = {name: images[:, index] for name, images in stamps.items()}
     everything = np.concatenate([images.ravel() for images in shown.values()])
-    noisy = shown["noisy"] if "noisy" in shown else everything
+    noisy = shown.get("noisy", everything)
     noise = 1.4826 * float(np.median(np.abs(noisy - np.median(noisy)))) or 1.0
     scale = AsinhNorm(3 * noise, vmin=-3 * noise, vmax=float(everything.max()))
     reach = 0.5 * pixel_scale * next(iter(shown.values())).shape[-1]
     for row, (name, images) in zip(axes, shown.items(), strict=True):
         row[0].set_ylabel(f"{name}\ny [arcsec]", fontsize=9)
         for axis, image in zip(row, images, strict=True):
-            drawn = axis.imshow(image, origin="lower", norm=scale, cmap="viridis", extent=(-reach, reach, -reach, reach))
+            drawn = axis.imshow(
+                image, origin="lower", norm=scale, cmap="viridis", extent=(-reach, reach, -reach, reach)
+            )
     for axis in axes[-1]:
         axis.set_xlabel("x [arcsec]", fontsize=9)
     figure.colorbar(drawn, ax=axes.ravel().tolist(), label="electron / pixel", pad=0.01)

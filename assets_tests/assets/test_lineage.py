@@ -1,0 +1,150 @@
+"""The whole smoke lineage through Dagster: it succeeds, keeps what is done, and gives the same bytes elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets_tests.assets.conftest import ALL, CATALOG, EVALUATION, STAGES, STATISTICS, Lineage
+from deblend_assets.science.scenes import all_shards
+from deblend_assets.stores.project import STAGES as STAGE_NAMES
+
+pytestmark = pytest.mark.slow
+
+CHECKS = {
+    CATALOG: {"published_relations", "split_fractions"},
+    "simulated/truth": {"complete", "split_by_galaxy"},
+    "simulated/noisy": {"noise_level"},
+    "simulated/blended": {"finite"},
+    STATISTICS: {"normalised_range", "round_trip"},
+    STAGES[0]: {"learning", "no_collapse"},
+    STAGES[1]: {"learning", "no_collapse", "decoder_frozen"},
+    STAGES[2]: {"learning"},
+    EVALUATION: {"held_out", "no_failures", "beats_the_blend"},
+}
+# What says nothing of learning, and so must hold at smoke size.
+MUST_PASS = {
+    "split_fractions", "complete", "split_by_galaxy", "noise_level", "finite", "normalised_range", "round_trip",
+    "decoder_frozen", "held_out", "no_failures",
+}  # fmt: skip
+NUMBERS = {
+    CATALOG: {"galaxies", "possible_targets"},
+    "simulated/blended": {"scenes", "scenes_rendered_now", "scenes_per_second"},
+    STATISTICS: {"stamps", *(f"mean_max_{band}" for band in "ugrizy")},
+    STAGES[0]: {"epochs", "best_epoch", "best_validation_total", "best_validation_kl", "stamps_per_second"},
+    STAGES[1]: {"epochs", "best_epoch", "best_validation_total", "parameters_trained"},
+    STAGES[2]: {"epochs", "best_epoch", "best_validation_total"},
+    EVALUATION: {"ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend"},
+}
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    """By asset: the values of every materialisation's metadata."""
+    return {
+        event.asset_key.to_user_string(): {k: v.value for k, v in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+def files(lineage: Lineage) -> dict[str, str]:
+    """SHA-256 of everything that lies in the storage folder; the locks hold the pids of whoever came last."""
+    root = lineage.root
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "_locks" not in path.parts
+    }
+
+
+def written(lineage: Lineage) -> dict[str, int]:
+    """When each array, truth table, marker and checkpoint was last written."""
+    folders = ("arrays.zarr", "truth", "_done", "checkpoints")
+    found = [p for p in lineage.root.rglob("*") if p.is_file() and set(folders) & set(p.parts)]
+    return {str(p): p.stat().st_mtime_ns for p in found}
+
+
+def histories(lineage: Lineage) -> list[list[dict[str, float]]]:
+    return [lineage.store.checkpoint("training", stage).read().history for stage in STAGE_NAMES]
+
+
+def test_every_asset_is_materialised_and_every_check_is_reported(first_run):
+    lineage, result = first_run
+    assert metadata(result).keys() == set(ALL)
+    reported: dict[str, set[str]] = {}
+    for check in result.get_asset_check_evaluations():
+        reported.setdefault(check.asset_key.to_user_string(), set()).add(check.check_name)
+        assert check.metadata, "a check carries the numbers it stands on"
+        if check.check_name in MUST_PASS:
+            assert check.passed, f"{check.check_name}: {check.description} {check.metadata}"
+    assert reported == CHECKS
+    shards = lineage.store.arrays().shards("train")
+    assert [shard.key for shard in shards] == [f"train_{k:03d}" for k in range(4)]
+    assert all(lineage.store.arrays().is_done(shard) for shard in all_shards(lineage.profile.simulation))
+
+
+def test_figures_of_merit_are_numbers_that_the_ui_can_plot(first_run):
+    _, result = first_run
+    found = metadata(result)
+    for asset, names in NUMBERS.items():
+        for name in names:
+            value = found[asset][name]
+            assert isinstance(value, int | float) and math.isfinite(value), f"{asset}: {name} is {value!r}"
+    assert found["simulated/truth"]["scenes"] == found["simulated/truth"]["scenes_rendered_now"] == 112
+    assert found[STATISTICS]["stamps"] == 64
+    assert [found[stage]["epochs"] for stage in STAGES] == [2, 2, 3]
+
+
+def test_plots_are_small_pictures_in_the_metadata(first_run):
+    _, result = first_run
+    for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION):
+        texts = [value for value in metadata(result)[asset].values() if isinstance(value, str)]
+        plots = [text for text in texts if text.startswith("![plot](data:image/png;base64,")]
+        assert plots, asset
+        assert max(map(len, plots)) < 600_000
+
+
+def test_the_report_and_its_numbers_are_written(first_run):
+    lineage, _ = first_run
+    folder = lineage.store.report_folder("evaluation")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html")
+    assert 'src="http' not in page and "@import" not in page and "<link" not in page, "it needs no network"
+    names = {"report.html", "numbers.json", "estimates.parquet", "estimates.parquet.json"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+def test_running_it_again_keeps_everything(lineage):
+    again = lineage()
+    before, bytes_before = written(again), files(again)
+    found = metadata(again.succeeds(*ALL))
+    assert written(again) == before, "nothing rendered, nothing trained"
+    assert files(again) == bytes_before
+    assert found["simulated/truth"]["scenes_rendered_now"] == 0
+    for stage in STAGES:
+        assert "stamps_per_second" not in found[stage]
+
+
+def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(first_run, empty):
+    first, _ = first_run
+    other = empty()
+    other.succeeds(*ALL[:-1])
+    expected = {name: sum_ for name, sum_ in files(first).items() if "reports" not in Path(name).parts}
+    assert files(other).keys() == expected.keys()
+    assert histories(other) == histories(first)
+    different = {name for name, sum_ in files(other).items() if sum_ != expected[name]}
+    assert different == set()
+
+
+def test_a_longer_third_stage_leaves_all_before_it_standing(lineage):
+    longer = lineage(recipes__training__stage3__epochs=4)
+    before = written(longer)
+    found = metadata(longer.succeeds(*STAGES))
+    assert [found[stage]["epochs"] for stage in STAGES] == [2, 2, 4]
+    assert {k: v for k, v in written(longer).items() if k in before} == before
+    new = {Path(name).relative_to(longer.root).parts[1:4] for name in written(longer).keys() - before.keys()}
+    assert new == {("checkpoints", "training", "stage3_regressor")}

@@ -1,0 +1,224 @@
+"""Checkpoints: finished ones are what was written or refused; states of a killed training are whole or none."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
+from deblend_assets.stores.files import sidecar, write_vouched
+
+PATIENCE_SECONDS = 120.0
+ASSET = "training/stage1_vae"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CheckpointFolder:
+    return CheckpointFolder(tmp_path / "stage1_vae", "0123456789ab", ASSET)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(1)
+    weights = {"encoder.weight": torch.randn(4, 3), "encoder.count": torch.tensor(7)}
+    card = {"stage": "stage1_vae", "bands": ["u", "g"], "best_epoch": 2, "normalization": {"beta": 2.5}}
+    history = [{"epoch": 1.0, "validation_total": 0.5}, {"epoch": 2.0, "validation_total": 1 / 3}]
+    return Checkpoint(weights, card, history, "0123456789ab")
+
+
+def state_of(epochs: int) -> dict[str, Any]:
+    return {
+        "network": {"w": torch.full((1000,), float(epochs))},
+        "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3, "params": [0]}]},
+        "scheduler": {"last_epoch": epochs},
+        "history": [{"epoch": k + 1.0} for k in range(epochs)],
+    }
+
+
+def one_line(error: BaseException) -> str:
+    line = str(error)
+    assert "\n" not in line
+    assert "materialise training/stage1_vae" in line
+    return line
+
+
+def test_a_finished_stage_reads_as_it_was_written(folder, checkpoint):
+    assert not folder.finished
+    folder.finish(checkpoint)
+    assert folder.finished
+    read = folder.read()
+    assert read.weights.keys() == checkpoint.weights.keys()
+    for name, tensor in checkpoint.weights.items():
+        assert torch.equal(read.weights[name], tensor)
+        assert read.weights[name].dtype == tensor.dtype
+    assert (read.card, read.history, read.fingerprint) == (checkpoint.card, checkpoint.history, checkpoint.fingerprint)
+
+
+def test_the_same_stage_is_the_same_bytes(folder, checkpoint, tmp_path):
+    folder.finish(checkpoint)
+    other = CheckpointFolder(tmp_path / "elsewhere", folder.fingerprint, ASSET)
+    other.finish(checkpoint)
+    assert other.path.read_bytes() == folder.path.read_bytes()
+    assert other.sha256() == folder.sha256()
+
+
+def test_states_come_back_and_go_when_the_stage_is_finished(folder, checkpoint):
+    assert folder.load_last() is None
+    assert folder.load_best() is None
+    folder.save_best({"network": state_of(1)["network"]})
+    for epochs in (1, 2):
+        folder.save_last(state_of(epochs))
+    last, best = folder.load_last(), folder.load_best()
+    assert last is not None and best is not None
+    assert last["history"] == [{"epoch": 1.0}, {"epoch": 2.0}]
+    assert float(last["network"]["w"][0]) == 2.0
+    assert float(best["network"]["w"][0]) == 1.0
+    assert last["optimizer"]["param_groups"] == state_of(2)["optimizer"]["param_groups"]
+    folder.finish(checkpoint)
+    assert sorted(os.listdir(folder.folder)) == ["checkpoint.pt", "checkpoint.pt.json"]
+    assert folder.load_last() is None
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b""), lambda p: p.unlink()])
+def test_a_damaged_state_is_no_state(folder, damage):
+    folder.save_last(state_of(1))
+    folder.save_best({"network": {}})
+    damage(folder.folder / "state_last.pt")
+    assert folder.load_last() is None
+    assert folder.load_best() == {"network": {}}
+    folder.save_last(state_of(2))
+    assert folder.load_last() is not None
+
+
+def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path):
+    """A process that saves state after state, killed at many moments: the last one saved is there, whole."""
+    stage = tmp_path / "stage1_vae"
+    code = f"""
+        import sys, torch
+        from pathlib import Path
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+        folder = CheckpointFolder(Path(sys.argv[1]), "0123456789ab", "{ASSET}")
+        torch.set_num_threads(1)
+        k = int(sys.argv[2])
+        weights = torch.ones(50_000)
+        while True:
+            k += 1
+            folder.save_last({{"network": weights * k, "history": [k]}})
+            print(k, flush=True)
+    """
+    folder = CheckpointFolder(stage, "0123456789ab", ASSET)
+    saved = 0
+    for wait in (0.0, 0.003, 0.007, 0.012, 0.021):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(stage), str(saved)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert writer.stdout is not None
+            told = int(writer.stdout.readline())
+            time.sleep(wait)
+            writer.send_signal(signal.SIGKILL)
+            writer.wait(PATIENCE_SECONDS)
+            told = max([told, *map(int, writer.stdout.read().split())])
+        finally:
+            writer.kill()
+            writer.wait(PATIENCE_SECONDS)
+        state = folder.load_last()
+        assert state is not None
+        (saved,) = state["history"]
+        assert saved in (told, told + 1)
+        assert torch.equal(state["network"], torch.ones(50_000) * saved)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b"")])
+def test_a_damaged_checkpoint_is_refused(folder, checkpoint, damage):
+    folder.finish(checkpoint)
+    damage(folder.path)
+    with pytest.raises(CorruptDataError) as caught:
+        folder.read()
+    assert str(folder.path) in one_line(caught.value)
+    folder.finish(checkpoint)
+    assert folder.read().card == checkpoint.card
+
+
+@pytest.mark.parametrize("deleted", [lambda path: sidecar(path).unlink(), lambda path: path.unlink()])
+def test_a_checkpoint_deleted_with_or_without_its_record_was_never_trained(folder, checkpoint, deleted):
+    """The remedy for a damaged one is to delete it: that must be enough."""
+    folder.finish(checkpoint)
+    deleted(folder.path)
+    assert not folder.finished
+    for read in (folder.read, folder.sha256):
+        with pytest.raises(MissingDataError, match="has not been trained") as caught:
+            read()
+        one_line(caught.value)
+
+
+def test_a_stage_trained_from_other_inputs_says_which_is_there_and_which_is_wanted(folder, checkpoint):
+    folder.finish(checkpoint)
+    other = CheckpointFolder(folder.stage_folder, "ba9876543210", ASSET)
+    for read in (other.read, other.sha256):
+        with pytest.raises(MismatchError, match="found 0123456789ab; wanted ba9876543210") as caught:
+            read()
+        one_line(caught.value)
+    assert not other.finished
+
+
+class Malicious:
+    """Unpickled without care, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+@pytest.mark.parametrize("vouched", [True, False])
+def test_nothing_in_a_checkpoint_is_executed(folder, checkpoint, tmp_path, how, vouched):
+    trap = tmp_path / "executed"
+    stream = io.BytesIO()
+    (torch.save if how == "torch" else pickle.dump)({"weights": Malicious(trap)}, stream)
+    folder.finish(checkpoint)
+    if vouched:
+        write_vouched(folder.path, stream.getvalue(), {})
+    else:
+        folder.path.write_bytes(stream.getvalue())
+    with pytest.raises(CorruptDataError) as caught:
+        folder.read()
+    one_line(caught.value)
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Malicious(trap)))
+    assert trap.exists(), "the trap itself works"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not a checkpoint", b"PK\x03\x04", pickle.dumps([1]), pickle.dumps({"weights": {}})]
+)
+def test_a_vouched_file_that_is_no_checkpoint_is_refused(folder, checkpoint, data):
+    folder.finish(checkpoint)
+    write_vouched(folder.path, data, {})
+    with pytest.raises(CorruptDataError, match="is not a checkpoint") as caught:
+        folder.read()
+    one_line(caught.value)

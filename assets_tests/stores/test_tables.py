@@ -1,0 +1,72 @@
+"""Parquet: units and meanings survive, the same table is the same bytes, and anything else is refused."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from deblend_assets.errors import CorruptDataError
+from deblend_assets.stores.tables import column_units, from_parquet, to_parquet
+
+COLUMNS = {
+    "galtileid": ("", "identity"),
+    "a_d": ("arcsec", "half-light semi-major axis"),
+    "e1": ("", "distortion (a²-b²)/(a²+b²), Eq. 12"),
+    "split": ("", "train, validation or test"),
+    "member": ("", "0: the target"),
+    "unused": ("m", "not in the table"),
+}
+NOTE = "One row a galaxy; β and σ and ″ survive."
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "galtileid": np.array([2**53 + 1, -7, 0], np.int64),
+            "a_d": [0.1, 1e-300, np.inf],
+            "e1": [0.25, np.nan, -0.5],
+            "split": ["train", "validation", "test"],
+            "member": np.array([0, 1, 2], np.int16),
+        }
+    )
+
+
+def test_rows_dtypes_units_and_meanings_survive(table):
+    data = to_parquet(table, COLUMNS, NOTE)
+    pd.testing.assert_frame_equal(from_parquet(data, where="x", asset="y"), table)
+    assert column_units(data) == {name: COLUMNS[name] for name in table}
+    schema = pq.read_schema(io.BytesIO(data))
+    assert schema.metadata[b"description"].decode() == NOTE
+
+
+def test_the_same_table_is_the_same_bytes_and_another_is_not(table):
+    data = to_parquet(table, COLUMNS, NOTE)
+    assert to_parquet(table.copy(), COLUMNS, NOTE) == data
+    assert to_parquet(table.set_axis([5, 6, 7]), COLUMNS, NOTE) == data, "the index is not a column"
+    assert to_parquet(table.assign(a_d=[0.1, 1e-300, 3.0]), COLUMNS, NOTE) != data
+    assert to_parquet(table, {**COLUMNS, "a_d": ("deg", "other")}, NOTE) != data
+
+
+def test_a_column_without_unit_and_meaning_is_refused(table):
+    with pytest.raises(KeyError, match="secret"):
+        to_parquet(table.assign(secret=1), COLUMNS, NOTE)
+
+
+def test_an_empty_table_keeps_its_columns(table):
+    data = to_parquet(table[:0], COLUMNS, NOTE)
+    assert list(from_parquet(data, where="x", asset="y")) == list(table)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, -1, -8], ids=["nothing", "a byte", "a few", "one less", "eight less"])
+def test_what_is_not_parquet_is_one_line_with_place_and_remedy(table, cut):
+    data = to_parquet(table, COLUMNS, NOTE)[:cut]
+    with pytest.raises(CorruptDataError, match="is not a Parquet table") as caught:
+        from_parquet(data, where="truth/train_000.parquet", asset="the simulated shard")
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "[truth/train_000.parquet]: delete it and materialise the simulated shard again" in line

@@ -1,0 +1,153 @@
+"""The layers of docs/architecture.md, walked through the imports: no arrow runs upward."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deblend_assets
+
+PACKAGE = Path(deblend_assets.__file__).parent
+NAME = "deblend_assets"
+
+# From the lowest to the highest; modules of one row may import one another only within their own folder.
+ORDER: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("settings", "progress"),
+    ("science",),
+    ("stores",),
+    ("resources", "partitions"),
+    ("automation", "assets"),
+    ("lineage",),
+    ("definitions",),
+)
+LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str | None:
+    """The layer's name of a module of the package; none for the package itself and for other packages."""
+    pieces = module.split(".")
+    return pieces[1] if pieces[0] == NAME and len(pieces) > 1 else None
+
+
+def imports_of(path: Path) -> list[tuple[int, str]]:
+    """Line and full name of everything imported, inside functions and under TYPE_CHECKING too."""
+    found = []
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found += [(node.lineno, f"{module}.{alias.name}" if module == NAME else module) for alias in node.names]
+    return found
+
+
+def violations(path: Path, source: str) -> list[str]:
+    wrong = []
+    for line, imported in imports_of(path):
+        target = part_of(imported)
+        if target is None or target == source:
+            continue
+        if LEVEL[target] >= LEVEL[source]:
+            wrong.append(f"{path.relative_to(PACKAGE.parent)}:{line} imports {imported}")
+    return wrong
+
+
+def test_every_module_has_its_layer():
+    parts = {part_of(module_name(path)) for path in MODULES} - {None}
+    assert parts <= LEVEL.keys(), "give a new folder its place in ORDER and in docs/architecture.md"
+    assert len(MODULES) > 30
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_arrow_runs_upward(path):
+    source = part_of(module_name(path))
+    if source is None:
+        assert imports_of(path) == [], "the package itself imports nothing"
+        return
+    assert violations(path, source) == []
+
+
+def test_an_upward_arrow_would_be_seen(tmp_path, monkeypatch):
+    path = PACKAGE / "science" / "imagined.py"
+    code = "def f():\n    from deblend_assets.stores import files\nimport deblend_assets.definitions\n"
+    code += "from .. import stores\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: code)
+    assert [text.split(" imports ")[1] for text in violations(path, "science")] == [
+        "deblend_assets.definitions",
+        "deblend_assets.stores",
+        "deblend_assets.stores",
+    ]
+
+
+FORBIDDEN = {
+    "errors": {"dagster", "zarr", "numpy", "torch", "pydantic"},
+    "progress": {"dagster", "zarr", "numpy", "torch"},
+    "settings": {"dagster", "zarr", "numpy", "torch"},
+    "science": {"dagster", "zarr"},
+    "stores": {"dagster"},
+}
+
+
+@pytest.mark.parametrize("layer", FORBIDDEN)
+def test_lower_layers_keep_from_the_machinery(layer):
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {imported}"
+        for path in MODULES
+        if part_of(module_name(path)) == layer
+        for line, imported in imports_of(path)
+        if imported.split(".")[0] in FORBIDDEN[layer]
+    ]
+    assert wrong == []
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+
+
+def test_science_and_stores_work_where_dagster_is_not_installed():
+    """Each module of the two layers is imported with a finder that refuses Dagster (and, for science, Zarr)."""
+    for layer, blocked in (("science", ("dagster", "zarr")), ("stores", ("dagster",))):
+        modules = [module_name(p) for p in MODULES if part_of(module_name(p)) == layer]
+        code = f"""
+import importlib, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError("refused: " + name)
+sys.meta_path.insert(0, Refuse())
+for name in {modules!r}:
+    importlib.import_module(name)
+try:
+    import dagster
+except ImportError as error:
+    assert "refused" in str(error)
+else:
+    raise SystemExit("the finder refuses nothing")
+"""
+        result = run(code)
+        assert result.returncode == 0, result.stderr
+
+
+def test_loading_the_definitions_draws_nothing_and_needs_no_simulator():
+    """The UI and every spawned process load them: what only an asset needs is imported inside it."""
+    result = run(
+        "import sys, deblend_assets.definitions\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'galsim', 'btk', 'surveycodex', 'astropy', 'torch'}))"
+    )
+    assert result.returncode == 0, result.stderr
+    assert set(result.stdout.split()) <= {"torch"}
