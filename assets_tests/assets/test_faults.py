@@ -166,7 +166,8 @@ def test_a_damaged_test_shard_is_refused_by_the_evaluation(lineage):
     arrays = damaged.store.arrays()
     path = file_of(arrays, "blended", arrays.shards("test")[1])
     os.truncate(path, path.stat().st_size - 10)
-    assert f"blended of shard test_001 is not what was written (checksum differs) [{path}]" in damaged.failure(EVALUATION)
+    line = damaged.failure(EVALUATION)
+    assert f"blended of shard test_001 is not what was written (checksum differs) [{path}]" in line
 
 
 def test_a_damaged_checkpoint_is_refused_by_the_next_stage_until_it_is_deleted(lineage):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,11 @@ def test_a_finished_stage_reads_as_it_was_written(folder, checkpoint):
 def test_the_same_stage_is_the_same_bytes(folder, checkpoint, tmp_path):
     folder.finish(checkpoint)
     other = CheckpointFolder(tmp_path / "elsewhere", folder.fingerprint, ASSET)
-    other.finish(checkpoint)
+    # A resumed training has part of its history from a file, and so other objects with the same content.
+    reread = pickle.loads(pickle.dumps(checkpoint.history[:1])) + [
+        {key.encode().decode(): value for key, value in row.items()} for row in checkpoint.history[1:]
+    ]
+    other.finish(replace(checkpoint, history=reread))
     assert other.path.read_bytes() == folder.path.read_bytes()
     assert other.sha256() == folder.sha256()
 

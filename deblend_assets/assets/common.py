@@ -85,11 +85,22 @@ def check(
     )
 
 
+def rounded(numbers: Mapping[str, float]) -> dict[str, float | int]:
+    """Five significant digits, and whole numbers as such: as much as a reader of the UI wants."""
+    return {name: int(n) if float(n).is_integer() else float(f"{n:.5g}") for name, n in numbers.items()}
+
+
 def table(rows: Mapping[str, Mapping[str, object]], corner: str) -> dg.MetadataValue:
     """A small Markdown table: outer keys are rows, inner keys are columns."""
     columns = list(next(iter(rows.values())))
     lines = [f"| {corner} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for name, row in rows.items():
-        cells = (f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns)
+        cells = (_cell(row[c]) for c in columns)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -15,6 +15,7 @@ strings, and nothing in them is executed.
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,10 @@ class CheckpointFolder:
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Store the finished stage and let its resume state go."""
-        content = {"weights": checkpoint.weights, "card": checkpoint.card, "history": checkpoint.history}
+        # Pickle writes an object it meets twice once only. Through JSON, which objects are shared depends on their
+        # content alone: a training that was resumed gives the same bytes as one that was not.
+        card, history = json.loads(json.dumps([checkpoint.card, checkpoint.history]))
+        content = {"weights": checkpoint.weights, "card": card, "history": history}
         info = {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card}
         write_vouched(self.path, _dump(content), info)
         for name in ("state_last.pt", "state_best.pt"):
@@ -129,7 +133,8 @@ class CheckpointFolder:
 
     def _require_finished(self) -> None:
         if not self.finished:
-            others = sorted(p.parent.name for p in self.stage_folder.glob("*/checkpoint.pt.json"))
+            found = {path.parent.name for path in self.stage_folder.glob("*/checkpoint.pt.json")}
+            others = sorted(found - {self.fingerprint})
             if others:
                 raise MismatchError(
                     f"{self.asset} was trained from other data or with other settings "

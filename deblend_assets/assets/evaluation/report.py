@@ -148,7 +148,9 @@ def _example_figures(
         ),
         "ellipses": ellipses(rebuilt[:, k], true_e, found_e, band=label, pixel_scale=scale, labels=labels),
         "dynamic_range": dynamic_range(arrays.read("noisy", shard), normalization),
-        "raw_and_normalized": raw_and_normalized(blended[0], normalization, band=label, pixel_scale=scale),
+        "raw_and_normalized": raw_and_normalized(
+            blended[int(blended.max(axis=(1, 2, 3)).argmax())], normalization, band=label, pixel_scale=scale
+        ),
     }
 
 

@@ -4,11 +4,23 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version
+from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, rounded
+from deblend_assets.assets.normalization.normalization_statistics import KEY as STATISTICS
 from deblend_assets.assets.simulation.simulated import SIMULATED
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
+
+# Shown first in the UI; all the others follow.
+_HEADLINE = (
+    "scenes",
+    "ssim_stage2",
+    "cosine_stage2",
+    "regressor_rms_over_scatter",
+    "regressor_slope_e1",
+    "regressor_slope_e2",
+    "flux_error_median_r",
+)
 
 
 def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
@@ -23,6 +35,7 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
             dg.AssetKey([recipe, "stage1_vae"]),
             dg.AssetKey([recipe, "stage2_deblender"]),
             dg.AssetKey([recipe, "stage3_regressor"]),
+            STATISTICS,
             SIMULATED["truth"],
             SIMULATED["isolated"],
             SIMULATED["noisy"],
@@ -58,24 +71,30 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
         numbers = outcome.numbers
         return dg.MaterializeResult(
             metadata={
-                **numbers,
-                **outcome.plots,
                 "report": dg.MetadataValue.path(str(outcome.folder / "report.html")),
+                **outcome.plots,
+                **rounded({name: numbers[name] for name in _HEADLINE}),
+                **rounded({name: value for name, value in numbers.items() if name not in _HEADLINE}),
                 **lease.metadata(),
             },
             check_results=[
-                check("held_out", not outcome.shared_galaxies, "galaxies shared", {"shared": outcome.shared_galaxies}),
+                check(
+                    "held_out",
+                    not outcome.shared_galaxies,
+                    f"{outcome.shared_galaxies} galaxies shared with other splits",
+                    {"shared": outcome.shared_galaxies},
+                ),
                 check(
                     "no_failures",
                     not outcome.failures,
-                    "estimates that are not a number",
+                    f"{outcome.failures} scenes with an estimate that is not a number",
                     {"failures": outcome.failures},
                 ),
                 check(
                     "beats_the_blend",
                     numbers["ssim_stage2"] > numbers["ssim_blend"]
                     and numbers["cosine_stage2"] > numbers["cosine_blend"],
-                    "SSIM and cosine, Eq. 9 space",
+                    "SSIM and cosine to the isolated truth, all bands, Eq. 9 space",
                     {n: numbers[n] for n in ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")},
                     warn=True,
                 ),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 import numpy as np
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, table
+from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, rounded, table
 from deblend_assets.assets.simulation.simulated import SIMULATED
 from deblend_assets.progress import Progress
 from deblend_assets.resources.storage import Storage
@@ -71,30 +71,42 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         }
         return dg.MaterializeResult(
             metadata={
+                "dynamic_range": plot(dynamic_range(stamps["noisy"], normalization)),
                 "stamps": statistics.count,
                 "statistics": table(rows, "band"),
                 "path": dg.MetadataValue.path(str(store.statistics_path)),
-                "dynamic_range": plot(dynamic_range(stamps["noisy"], normalization)),
                 "raw_and_normalised": plot(
                     raw_and_normalized(
-                        stamps["noisy"][0],
+                        _brightest(stamps["noisy"]),
                         normalization,
                         band=profile.simulation.label_band,
                         pixel_scale=arrays.attributes["pixel_scale_arcsec"],
                     )
                 ),
-                **{f"mean_max_{band}": value for band, value in zip(arrays.bands, normalization.mean_max, strict=True)},
+                **rounded(
+                    {f"mean_max_{band}": v for band, v in zip(arrays.bands, normalization.mean_max, strict=True)}
+                ),
             },
             check_results=[
                 # FFT rounding leaves clean stamps at -1e-6 of their peak here and there.
                 check(
                     "normalised_range",
                     lowest > -1e-3 and highest < 1,
-                    "clean stamps",
+                    f"clean stamps from {lowest:.2g} to {highest:.4f}",
                     {"lowest": lowest, "highest": highest},
                 ),
-                check("round_trip", worst < 1e-9, "float64, relative to the brightest pixel", {"worst": worst}),
+                check(
+                    "round_trip",
+                    worst < 1e-9,
+                    f"largest difference {worst:.1g} of the brightest pixel, float64",
+                    {"worst": worst},
+                ),
             ],
         )
 
     return [normalization_statistics]
+
+
+def _brightest(images: np.ndarray) -> np.ndarray:
+    """The stamp with the highest pixel: Eq. 9 does most to bright cores."""
+    return images[int(images.max(axis=(1, 2, 3)).argmax())]

@@ -62,11 +62,29 @@ class ShardChecks:
         truth, noisy, blended = (dg.AssetKey(["simulated", n]) for n in ("truth", "noisy", "blended"))
         return {
             "truth": [
-                check("complete", self.complete, "one target a scene", {"scenes": self.scenes}, asset=truth),
                 check(
-                    "split_by_galaxy", not self.misplaced, "hash of the id", {"misplaced": self.misplaced}, asset=truth
+                    "complete",
+                    self.complete,
+                    f"{self.scenes} scenes with one target each",
+                    {"scenes": self.scenes},
+                    asset=truth,
+                ),
+                check(
+                    "split_by_galaxy",
+                    not self.misplaced,
+                    f"{self.misplaced} galaxies belong to another split by their id",
+                    {"misplaced": self.misplaced},
+                    asset=truth,
                 ),
             ],
             "noisy": [check("noise_level", level, words, ratios, asset=noisy)],
-            "blended": [check("finite", not self.not_finite, "pixels", {"not_finite": self.not_finite}, asset=blended)],
+            "blended": [
+                check(
+                    "finite",
+                    not self.not_finite,
+                    f"{self.not_finite} pixels are not finite",
+                    {"not_finite": self.not_finite},
+                    asset=blended,
+                )
+            ],
         }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import dagster as dg
+import numpy as np
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version, plot
 from deblend_assets.partitions import shard_partitions, shards_of
@@ -103,7 +104,10 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         }
         results = checks.results()
         first = shards[0]
-        stamps = {name: arrays.read(name, first)[:6] for name in ("isolated", "noisy", "blended")}
+        # The most crowded of its first scenes: a third of all have no neighbour, and would show none.
+        sizes = arrays.read_truth([first]).groupby("scene").size().to_numpy()
+        shown = np.sort(np.argsort(-sizes[:60], kind="stable")[:6])
+        stamps = {name: arrays.read(name, first)[shown] for name in ("isolated", "noisy", "blended")}
         label, pixel_scale = profile.simulation.label_band, arrays.attributes["pixel_scale_arcsec"]
         gallery = plot(scenes(stamps, band=label, index=arrays.bands.index(label), pixel_scale=pixel_scale))
         for name, key in SIMULATED.items():

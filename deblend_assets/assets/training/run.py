@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import torch
 
-from deblend_assets.assets.common import check, plot
+from deblend_assets.assets.common import check, plot, rounded
 from deblend_assets.assets.training.data import StageData
 from deblend_assets.assets.training.models import fresh_network, load_vae, normalization_card, recipe_of
 from deblend_assets.resources.devices import ComputeDevices
@@ -45,13 +45,12 @@ def materialize_stage(
     return dg.MaterializeResult(
         metadata={
             "losses": plot(loss_curves(history, f"{recipe_name}/{stage}")),
-            "epochs": len(history),
-            "best_epoch": card["best_epoch"],
-            "parameters_trained": card["parameters_trained"],
+            "best_epoch": f"{card['best_epoch']} of {len(history)}",
+            **rounded({f"best_{k}": v for k, v in best.items() if k.startswith(("train_", "validation_"))}),
+            **metadata,
+            "parameters_trained": f"{card['parameters_trained']:,}",
             "fingerprint": folder.fingerprint,
             "path": dg.MetadataValue.path(str(folder.path)),
-            **{f"best_{k}": v for k, v in best.items() if k.startswith(("train_", "validation_"))},
-            **metadata,
         },
         check_results=_checks(store, recipe_name, stage, checkpoint),
     )
@@ -132,7 +131,15 @@ def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Check
     first, best = history[0]["validation_total"], history[card["best_epoch"] - 1]["validation_total"]
     # A single epoch has nothing to be compared with.
     learnt = best < first or len(history) == 1
-    results = [check("learning", learnt, "validation loss", {"first": first, "best": best}, warn=True)]
+    results = [
+        check(
+            "learning",
+            learnt,
+            f"validation loss {best:.4g} at best, {first:.4g} after the first epoch",
+            {"first": first, "best": best},
+            warn=True,
+        )
+    ]
     if stage in _INPUTS:
         nats, spread = history[card["best_epoch"] - 1]["validation_kl"], card["spread"]
         collapsed = spread < _LEAST_SPREAD or nats < _LEAST_NATS
@@ -145,5 +152,12 @@ def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Check
             for name, tensor in checkpoint.weights.items()
             if name.startswith("decoder.")
         )
-        results.append(check("decoder_frozen", changed == 0, "bitwise, by tensor", {"tensors_changed": changed}))
+        results.append(
+            check(
+                "decoder_frozen",
+                changed == 0,
+                f"{changed} tensors of the decoder differ from those of stage 1",
+                {"tensors_changed": changed},
+            )
+        )
     return results

@@ -72,7 +72,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
         ),
         stage(
             stage3,
-            [stage2, SIMULATED["blended"], SIMULATED["truth"]],
+            [stage2, STATISTICS, SIMULATED["blended"], SIMULATED["truth"]],
             ["learning"],
             "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
             "(e1, e2) of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",

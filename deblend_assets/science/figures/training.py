@@ -29,7 +29,8 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
     losses = {name: label for name, label in _LOSSES.items() if f"train_{name}" in history[0]}
     rated = "learning_rate" in history[0]
     panels = len(losses) + rated
-    figure = new_figure(3.6 * panels, 3.3)
+    # At 90 dots an inch four panels are as wide as the UI's dialog.
+    figure = new_figure(3.1 * panels, 3.2)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for axis, (name, label) in zip(axes, losses.items(), strict=False):
         for part, colour, style in (("train", BLUE, "o-"), ("validation", ORANGE, "s--")):
