@@ -21,7 +21,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
-	$(MATERIALIZE) --select '$(LINEAGE)' --partition-range $$($(RUN) deblend_assets.partitions)
+	range=$$($(RUN) deblend_assets.partitions) && \
+	$(MATERIALIZE) --select '$(LINEAGE)' --partition-range $$range
 	@$(RUN) deblend_assets.assets.evaluation.where
 
 # The report's own recipe on the same arrays, for comparison.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import dagster as dg
 
+from deblend_assets.errors import SettingsError
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import Profile, load_profile
 
@@ -25,5 +28,13 @@ def shard_range(profile: Profile) -> str:
     return f"{shards[0].key}...{shards[-1].key}"
 
 
+def main() -> None:
+    """Print the range of the profile's shards, or the one line that says what is wrong with the profile."""
+    try:
+        print(shard_range(load_profile()))
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    print(shard_range(load_profile()))
+    main()

@@ -123,9 +123,7 @@ def put(column: str, row: int, value: float) -> Callable[[pd.DataFrame], None]:
         (put("pa_bulge", 0, 178.999), "pa_bulge differs from pa_disk where both components have flux"),
     ],
 )
-def test_a_bad_row_is_named(
-    catalog: pd.DataFrame, change: Callable[[pd.DataFrame], None], message: str
-) -> None:
+def test_a_bad_row_is_named(catalog: pd.DataFrame, change: Callable[[pd.DataFrame], None], message: str) -> None:
     change(catalog)
     with pytest.raises(CatalogError) as caught:
         validate_catalog(catalog, "my.fits")

@@ -9,7 +9,9 @@ import pytest
 from deblend_assets.science.moments import image_moments, intrinsic_shear
 
 
-def gaussian(g1: float, g2: float, sigma: float = 2.0, pixels: int = 61, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
+def gaussian(
+    g1: float, g2: float, sigma: float = 2.0, pixels: int = 61, dx: float = 0.0, dy: float = 0.0
+) -> np.ndarray:
     profile = galsim.Gaussian(sigma=sigma, flux=1000.0).shear(g1=g1, g2=g2).shift(dx, dy)
     return profile.drawImage(nx=pixels, ny=pixels, scale=1.0, method="no_pixel").array.astype(float)
 
@@ -50,7 +52,9 @@ def test_single_components_have_the_shear_of_their_axes() -> None:
     ("a_d", "b_d", "a_b", "b_b", "fraction"),
     [(0.5, 0.25, 0.4, 0.36, 0.1), (0.6, 0.5, 0.5, 0.3, 0.25), (0.3, 0.12, 0.8, 0.7, 0.2)],
 )
-def test_two_components_agree_with_hsm_on_a_fine_grid(a_d: float, b_d: float, a_b: float, b_b: float, fraction: float) -> None:
+def test_two_components_agree_with_hsm_on_a_fine_grid(
+    a_d: float, b_d: float, a_b: float, b_b: float, fraction: float
+) -> None:
     """GalSim's adaptive moments of the drawn profile; the grid blurs the bulge's cusp, hence the tolerance."""
     disc = galsim.Exponential(half_light_radius=(a_d * b_d) ** 0.5, flux=1 - fraction)
     bulge = galsim.DeVaucouleurs(half_light_radius=(a_b * b_b) ** 0.5, flux=fraction)

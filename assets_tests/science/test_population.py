@@ -38,9 +38,7 @@ def test_the_same_seed_gives_the_same_bytes(population: pd.DataFrame) -> None:
     again = generate_population(50_000, seed=20)
     assert all(again[name].to_numpy().tobytes() == population[name].to_numpy().tobytes() for name in again)
     other = generate_population(50_000, seed=21)
-    assert all(
-        not np.array_equal(other[name], population[name]) for name in ("i_ab", "redshift", "a_d", "ra")
-    )
+    assert all(not np.array_equal(other[name], population[name]) for name in ("i_ab", "redshift", "a_d", "ra"))
 
 
 def test_targets_and_neighbours_both_exist_in_numbers(population: pd.DataFrame) -> None:
@@ -54,10 +52,7 @@ def test_counts_follow_the_science_book(population: pd.DataFrame) -> None:
     assert relations.count_density(25.0) == pytest.approx(46.0)
     assert relations.count_density(27.0) / relations.count_density(26.0) == pytest.approx(10**0.31)
     low, high = relations.count_density(18.0), relations.count_density(28.0)
-    assert (
-        stats.kstest((relations.count_density(population["i_ab"]) - low) / (high - low), "uniform").pvalue
-        > 1e-3
-    )
+    assert stats.kstest((relations.count_density(population["i_ab"]) - low) / (high - low), "uniform").pvalue > 1e-3
 
 
 def test_the_sky_is_the_square_that_holds_so_many_galaxies(population: pd.DataFrame) -> None:
@@ -120,9 +115,7 @@ def test_types_keep_their_shares_and_early_ones_stay_at_low_redshift() -> None:
 
 def test_disc_sizes_follow_miller(population: pd.DataFrame) -> None:
     assert relations.scalelength_median(23.0) == pytest.approx(0.3182, abs=1e-4)  # exp(-1.145) arcsec
-    assert relations.scalelength_median(24.0) / relations.scalelength_median(23.0) == pytest.approx(
-        np.exp(-0.269)
-    )
+    assert relations.scalelength_median(24.0) / relations.scalelength_median(23.0) == pytest.approx(np.exp(-0.269))
     disc = population[population["fluxnorm_disk"] > 0]
     x = disc["a_d"] / 1.67835 / relations.scalelength_median(disc["i_ab"])
     # p(x) ~ x exp(-(x/A)^(4/3)), integrated numerically; A from the median, 1.
@@ -168,9 +161,7 @@ def test_magnitudes_are_finite_and_capped(population: pd.DataFrame) -> None:
     assert far.sum() > 20 and ((population["u_ab"] - population["i_ab"])[far] > 5.0).all()
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"n": 0}, {"i_max": 17.0}, {"i_max": 31.0}, {"i_min": 26.0, "i_max": 25.0}]
-)
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"i_max": 17.0}, {"i_max": 31.0}, {"i_min": 26.0, "i_max": 25.0}])
 def test_impossible_requests_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         generate_population(**({"n": 10, "seed": 0} | arguments))  # type: ignore[arg-type]

@@ -65,7 +65,13 @@ def test_pixels_are_those_of_btks_generator(
         def __call__(self, _: Table) -> Table:
             return table
 
-    generator = CatsimGenerator(CatsimCatalog(table), Given(max_number=3, stamp_size=45.5 * 0.2), lsst.btk_survey, batch_size=1, add_noise="none")
+    generator = CatsimGenerator(
+        CatsimCatalog(table),
+        Given(max_number=3, stamp_size=45.5 * 0.2),
+        lsst.btk_survey,
+        batch_size=1,
+        add_noise="none",
+    )
     theirs = next(generator).isolated_images[0, 0]
     assert theirs.shape == (6, 45, 45)
     np.testing.assert_allclose(scenes.isolated[0], theirs, rtol=1e-4, atol=1e-5 * theirs.max())

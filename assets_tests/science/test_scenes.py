@@ -52,7 +52,9 @@ def test_one_to_three_galaxies_equally_often(catalog: pd.DataFrame, profile: Pro
     assert counts.min() > 0.25 * counts.sum()
 
 
-def test_a_neighbour_is_fainter_than_its_target_wherever_the_limits_lie(catalog: pd.DataFrame, profile: Profile) -> None:
+def test_a_neighbour_is_fainter_than_its_target_wherever_the_limits_lie(
+    catalog: pd.DataFrame, profile: Profile
+) -> None:
     settings = profile.simulation.model_copy(update={"neighbour_i_min": 19.0, "target_i_max": 25.0})
     scenes = draw(catalog, settings)
     target = scenes[scenes["member"] == 0].set_index("number")["i_ab"]

@@ -69,8 +69,9 @@ def run(saver: Memory, stage: StageSettings = STAGE, recipe: Recipe = RECIPE, gr
 
 
 def test_it_learns_and_repeats_itself() -> None:
-    first, second = run(Memory(), StageSettings(epochs=12, learning_rate=3e-3)), run(
-        Memory(), StageSettings(epochs=12, learning_rate=3e-3)
+    first, second = (
+        run(Memory(), StageSettings(epochs=12, learning_rate=3e-3)),
+        run(Memory(), StageSettings(epochs=12, learning_rate=3e-3)),
     )
     assert first.history == second.history
     assert first.history[-1]["validation_total"] < 0.5 * first.history[0]["validation_total"]
@@ -106,8 +107,10 @@ def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do() -> None:
     feed = Feed(lambda k: (noisy, clean), 1, 1, 8)
     objective = VAEObjective(new_vae(1, 15, RECIPE), RECIPE)
     saver = Memory()
-    with pytest.raises(TrainingError, match="not finite.*learning_rate"):
-        train(objective, feed, feed, samples=40, recipe=RECIPE, stage=STAGE, device=CPU, saver=saver, log=print, name="x")
+    with pytest.raises(TrainingError, match=r"not finite.*learning_rate"):
+        train(
+            objective, feed, feed, samples=40, recipe=RECIPE, stage=STAGE, device=CPU, saver=saver, log=print, name="x"
+        )
     assert saver.last is None
 
 

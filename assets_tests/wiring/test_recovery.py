@@ -182,9 +182,7 @@ def dead_pid() -> int:
 
 
 # a queued run must say where its job comes from
-ORIGIN = RemoteJobOrigin(
-    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("nowhere"), "nothing"), "nothing"
-)
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("nowhere"), "nothing"), "nothing")
 
 
 @dg.job

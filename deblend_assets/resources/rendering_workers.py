@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from deblend_assets.errors import DeviceError
 from deblend_assets.settings import SimulationSettings
 
 if TYPE_CHECKING:
@@ -96,7 +98,15 @@ class WorkerPool:
                 coming = self._submit(shards[k + 1])
             parts = []
             for task in tasks:
-                parts.append(task.result())
+                try:
+                    parts.append(task.result())
+                except BrokenProcessPool as error:
+                    raise DeviceError(
+                        "a rendering process died (killed, or out of memory)",
+                        where=f"shard {shard.key}",
+                        remedy="give the same command again, with fewer [run] workers if memory is short; "
+                        "finished shards are kept",
+                    ) from error
                 progress.add(len(parts[-1].isolated))
             yield shard, _join(parts)
 

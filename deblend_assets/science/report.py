@@ -19,7 +19,7 @@ from deblend_assets.science.evaluation import (
     Judgement,
     flat_numbers,
 )
-from deblend_assets.science.figures import bin_label
+from deblend_assets.science.figures.accuracy import bin_label
 from deblend_assets.science.metrics import SSIM_WINDOW
 
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.science.normalization import Normalization
 from deblend_assets.settings import Profile, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import (
@@ -35,7 +34,8 @@ from deblend_assets.stores.files import (
 )
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module with the definitions
+    from deblend_assets.science.normalization import Normalization
     from deblend_assets.science.surveys import SurveyModel
     from deblend_assets.stores.checkpoints import CheckpointFolder
 
@@ -156,6 +156,8 @@ class ProjectStore:
             MissingDataError, CorruptDataError: not there; not what was written.
             MismatchError: measured on another simulation.
         """
+        from deblend_assets.science.normalization import Normalization
+
         _, record = read_vouched(self.statistics_path, asset=STATISTICS_ASSET)
         if record.get("inputs") != self._statistics_inputs(self.arrays()):
             raise MismatchError(

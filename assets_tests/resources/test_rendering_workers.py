@@ -1,0 +1,49 @@
+"""The pool: the same pixels as one process, and one clear line where a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from deblend_assets.errors import DeviceError
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.surveys import load_survey
+from deblend_assets.settings import Profile
+
+
+def quiet(total: int) -> Progress:
+    return Progress("rendering", total, "scenes", lambda line: None)
+
+
+def test_a_pool_draws_what_one_process_draws(catalog: pd.DataFrame, profile: Profile) -> None:
+    settings = profile.simulation
+    shards = all_shards(settings)[3:5]
+    with RenderingWorkers(processes=2).start(catalog, settings) as pool:
+        drawn = list(pool.render(shards, quiet(32)))
+    alone = ShardRenderer(catalog, settings, load_survey("LSST"))
+    assert [shard for shard, _ in drawn] == shards
+    for shard, scenes in drawn:
+        expected = alone.render(shard, 0, shard.scenes)
+        for name in ("isolated", "noisy", "blended"):
+            assert np.array_equal(getattr(scenes, name), getattr(expected, name))
+        pd.testing.assert_frame_equal(scenes.truth, expected.truth)
+
+
+def test_a_worker_that_is_killed_is_one_clear_line(catalog: pd.DataFrame, profile: Profile) -> None:
+    settings = profile.simulation
+    with RenderingWorkers(processes=1).start(catalog, settings) as pool:
+        rendering = pool.render(all_shards(settings), quiet(112))
+        next(rendering)
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(DeviceError, match=r"rendering process died.*shard .*same command again"):
+            list(rendering)
