@@ -7,7 +7,7 @@ import torch
 
 from deblend_assets.science.losses import reconstruction_loss, vae_losses
 from deblend_assets.science.networks import VAE, Latent, Regressor
-from deblend_assets.science.stages import deblender_from, new_vae
+from deblend_assets.science.stages import deblender_from, latent_means, new_vae, reconstruction_spread
 from deblend_assets.settings import Profile
 
 
@@ -61,3 +61,18 @@ def test_stage_2_has_the_decoder_of_stage_1_and_another_encoder(profile: Profile
         assert torch.equal(tensor, stage2.decoder.state_dict()[name])
     assert not any(p.requires_grad for p in stage2.decoder.parameters())
     assert not torch.equal(stage1.encoder.mean.weight, stage2.encoder.mean.weight)
+
+
+def test_a_collapsed_network_is_told_from_one_that_answers() -> None:
+    targets = torch.rand(20, 2, 5, 5)
+    assert reconstruction_spread(targets[:1].expand(20, 2, 5, 5), targets) == pytest.approx(0.0, abs=1e-6)
+    assert reconstruction_spread(targets, targets) == pytest.approx(1.0)
+    assert reconstruction_spread(0.5 * targets, targets) == pytest.approx(0.5)
+
+
+def test_latent_means_of_the_symmetries_start_with_the_stamp_itself(profile: Profile) -> None:
+    network, images = new_vae(6, 45, profile.recipes.training).eval(), torch.rand(3, 6, 45, 45)
+    means = latent_means(network, images, 8)
+    assert means.shape == (3, 8, profile.recipes.training.latent)
+    torch.testing.assert_close(means[:, 0], network.encoder(images).mean)
+    torch.testing.assert_close(means[:, 1], network.encoder(images.flip(-1)).mean)
