@@ -96,6 +96,7 @@ def assert_refused(ours: ComputeDevices, seen: list[CudaDevice], error: type[Exc
 
 
 def test_without_devices_it_runs_on_the_cpu_and_accounts_for_it(tmp_path, caplog):
+    caplog.set_level("INFO")
     with pool(tmp_path).allocate("stage1", lister=list) as lease:
         assert (lease.torch_device, lease.uuid) == ("cpu", "")
         time.sleep(0.05)

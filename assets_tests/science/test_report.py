@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from assets_tests.science.conftest import BANDS
-from deblend_assets.science import figures
 from deblend_assets.science.conventions import position_angle
 from deblend_assets.science.evaluation import Judgement, judge
+from deblend_assets.science.figures import accuracy, distributions, style, training
+from deblend_assets.science.figures import images as image_figures
+from deblend_assets.science.figures import shapes as shape_figures
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.report import Picture, Section, Table, evaluation_report, format_measure, render_report
 from deblend_assets.science.report_text import FIGURES
@@ -45,12 +47,12 @@ HISTORY = [
 
 def figures_of_tables(estimates: pd.DataFrame, judgement: Judgement) -> dict[str, Figure]:
     return {
-        "similarity": figures.similarity(estimates),
-        "ellipticity_scatter": figures.ellipticity_scatter(estimates),
-        "ellipticity_distributions": figures.ellipticity_distributions(estimates),
-        "binned_accuracy": figures.binned_accuracy(judgement),
-        "flux_error": figures.flux_error(judgement),
-        "loss_stage1": figures.loss_curves(HISTORY, "stage 1"),
+        "similarity": distributions.similarity(estimates),
+        "ellipticity_scatter": shape_figures.ellipticity_scatter(estimates),
+        "ellipticity_distributions": distributions.ellipticity_distributions(estimates),
+        "binned_accuracy": accuracy.binned_accuracy(judgement),
+        "flux_error": accuracy.flux_error(judgement),
+        "loss_stage1": training.loss_curves(HISTORY, "stage 1"),
     }
 
 
@@ -59,16 +61,16 @@ def figures_of_stamps() -> dict[str, Figure]:
     shapes = np.array([[0.1, 0.2], [-0.3, 0.0], [np.nan, np.nan]])  # the last could not be measured
     look: dict[str, Any] = {"band": "r", "pixel_scale": 0.2}
     return {
-        "reconstructions": figures.reconstructions(images, images, 0.9 * images, labels=labels, **look),
-        "ellipses": figures.ellipses(images, shapes, shapes, labels=labels, **look),
-        "dynamic_range": figures.dynamic_range(stamps(3), NORMALIZATION),
-        "raw_and_normalized": figures.raw_and_normalized(stamps(1)[0], NORMALIZATION, **look),
+        "reconstructions": image_figures.reconstructions(images, images, 0.9 * images, labels=labels, **look),
+        "ellipses": shape_figures.ellipses(images, shapes, shapes, labels=labels, **look),
+        "dynamic_range": image_figures.dynamic_range(stamps(3), NORMALIZATION),
+        "raw_and_normalized": image_figures.raw_and_normalized(stamps(1)[0], NORMALIZATION, **look),
     }
 
 
 def test_every_figure_is_a_small_png_with_units_on_its_axes(make_estimates: Make, judgement: Judgement) -> None:
     for name, figure in (figures_of_tables(make_estimates(300), judgement) | figures_of_stamps()).items():
-        png = figures.to_png(figure)
+        png = style.to_png(figure)
         assert png.startswith(PNG), name
         assert len(png) < 200_000, name
         labels = [axis.get_xlabel() + axis.get_ylabel() for axis in figure.axes]
@@ -82,11 +84,11 @@ def test_figures_bear_tables_of_hardly_any_scene(make_estimates: Make, scenes: i
     estimates = make_estimates(scenes)
     estimates[["e1_regressor", "e2_regressor"]] = 0.0
     for figure in figures_of_tables(estimates, judge(estimates, BANDS, "r", resamples=20, seed=4)).values():
-        assert figures.to_png(figure, dpi=30).startswith(PNG)
+        assert style.to_png(figure, dpi=30).startswith(PNG)
 
 
 def test_the_same_figure_is_the_same_bytes(make_estimates: Make) -> None:
-    first, second = (figures.to_png(figures.similarity(make_estimates(50)), dpi=40) for _ in range(2))
+    first, second = (style.to_png(distributions.similarity(make_estimates(50)), dpi=40) for _ in range(2))
     assert first == second
 
 
@@ -94,7 +96,7 @@ def test_drawn_ellipse_has_the_axis_ratio_and_angle_of_its_distortion() -> None:
     """e = (a² - b²)/(a² + b²), and θ = ½ atan2(e2, e1) from +x towards +y."""
     e1, e2 = -0.3, 0.4
     shape = np.array([[e1, e2]])
-    figure = figures.ellipses(stamps(1)[:, 0], shape, -shape, band="r", pixel_scale=0.2, labels=[""])
+    figure = shape_figures.ellipses(stamps(1)[:, 0], shape, -shape, band="r", pixel_scale=0.2, labels=[""])
     true, found = (patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse))
     a2, b2 = true.width**2, true.height**2
     assert (a2 - b2) / (a2 + b2) == pytest.approx(0.5)
@@ -105,7 +107,7 @@ def test_drawn_ellipse_has_the_axis_ratio_and_angle_of_its_distortion() -> None:
 
 def test_reconstruction_panels_hold_what_their_titles_say() -> None:
     blended, isolated, found = (stamps(2, seed)[:, 0] for seed in (1, 2, 3))
-    figure = figures.reconstructions(blended, isolated, found, labels=["a", "b"], band="g", pixel_scale=0.2)
+    figure = image_figures.reconstructions(blended, isolated, found, labels=["a", "b"], band="g", pixel_scale=0.2)
     panels = {axis.get_title(): axis.images[0].get_array() for axis in figure.axes[:4]}
     np.testing.assert_array_equal(panels["blend"], blended[0])
     np.testing.assert_array_equal(panels["truth: isolated, no noise"], isolated[0])
@@ -116,7 +118,7 @@ def test_reconstruction_panels_hold_what_their_titles_say() -> None:
 def test_error_contours_hold_their_share_of_a_gaussian(make_estimates: Make) -> None:
     """Of a round Gaussian, 68.3 % lie within 1.516 σ and 95.4 % within 2.482 σ: √(-2 ln(1 - share))."""
     estimates = make_estimates(20_000, slope=1.0, noise=0.06)
-    axis = figures.ellipticity_scatter(estimates).axes[3]
+    axis = shape_figures.ellipticity_scatter(estimates).axes[3]
     regressor = axis.collections[0]
     reach = [path.get_extents().width / 2 / 0.06 for path in regressor.get_paths()]
     _, middle, innermost = reach  # levels rise inwards
@@ -126,7 +128,7 @@ def test_error_contours_hold_their_share_of_a_gaussian(make_estimates: Make) -> 
 
 def test_similarity_figure_marks_our_means_and_the_reports(make_estimates: Make) -> None:
     estimates = make_estimates(100)
-    legend = figures.similarity(estimates).axes[0].get_legend()
+    legend = distributions.similarity(estimates).axes[0].get_legend()
     texts = [text.get_text() for text in legend.get_texts()]
     assert f"mean {estimates['ssim_stage2'].mean():.4f}" in texts
     assert "the report's mean 0.932" in texts

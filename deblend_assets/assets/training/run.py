@@ -45,6 +45,7 @@ def materialize_stage(
     return dg.MaterializeResult(
         metadata={
             "losses": plot(loss_curves(history, f"{recipe_name}/{stage}")),
+            "epochs": len(history),
             "best_epoch": f"{card['best_epoch']} of {len(history)}",
             **rounded({f"best_{k}": v for k, v in best.items() if k.startswith(("train_", "validation_"))}),
             **metadata,
