@@ -157,7 +157,8 @@ def test_any_survey_draws(catalog: pd.DataFrame, profile: Profile) -> None:
     assert np.isfinite(drawn.blended).all()
     euclid = load_survey("Euclid_VIS")
     magnitudes = {f"{b}_ab": np.array([m]) for b, m in zip("ugrizy", (26, 25, 24, 23.5, 23.2, 23.0), strict=True)}
-    values, sources = survey_magnitudes(magnitudes, euclid)
-    assert sources == ["interpolated"]
-    assert 23.5 <= values[0, 0] <= 24.0
-    assert survey_magnitudes(magnitudes, des)[0][0] == pytest.approx([25, 24, 23.5, 23.2, 23.0])
+    assert 23.5 <= survey_magnitudes(magnitudes, euclid)[0, 0] <= 24.0
+    assert survey_magnitudes(magnitudes, des)[0] == pytest.approx([25, 24, 23.5, 23.2, 23.0])
+    assert euclid.attributes()["magnitudes"] == ["interpolated"]
+    assert des.attributes()["magnitudes"] == ["column"] * 5
+    assert set(load_survey("Euclid_NISP").attributes()["magnitudes"]) == {"extrapolated"}

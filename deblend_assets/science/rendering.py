@@ -95,7 +95,7 @@ class ShardRenderer:
         self.settings, self.survey = settings, survey
         self.label_band = survey.band_index(settings.label_band)
         self.sampler = SceneSampler(catalog, settings, survey.pixel_scale)
-        self.magnitudes, self.magnitude_sources = survey_magnitudes(
+        self.magnitudes = survey_magnitudes(
             {c: catalog[c].to_numpy() for c in catalog.columns if c.endswith("_ab")}, survey
         )
         self.catalog = {c: catalog[c].to_numpy() for c in catalog.columns if c != "split" and not c.endswith("_ab")}

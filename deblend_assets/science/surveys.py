@@ -14,6 +14,17 @@ import numpy as np
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.conventions import CATSIM_BANDS
 
+# Effective wavelengths of the LSST filters whose magnitudes CatSim lists [nm] (SurveyCodex 1.3, from speclite).
+_CATSIM_WAVELENGTH = {"u": 368.1, "g": 486.4, "r": 625.0, "i": 756.5, "z": 870.2, "y": 972.2}
+
+
+def magnitude_source(band: str, wavelength: float) -> str:
+    """Where a filter's magnitudes come from: "column", "interpolated" or "extrapolated"; see `survey_magnitudes`."""
+    if band.lower() in CATSIM_BANDS:
+        return "column"
+    waves = _CATSIM_WAVELENGTH.values()
+    return "interpolated" if min(waves) <= wavelength <= max(waves) else "extrapolated"
+
 
 @dataclass(frozen=True)
 class SurveyModel:
@@ -60,6 +71,7 @@ class SurveyModel:
             "sky_electron_per_pixel": list(self.sky),
             "psf_fwhm_arcsec": list(self.psf_fwhm),
             "exposure_s": list(self.exposure),
+            "magnitudes": [magnitude_source(b, w) for b, w in zip(self.bands, self.wavelength, strict=True)],
         }
 
 
@@ -96,11 +108,7 @@ def load_survey(name: str) -> SurveyModel:
     )
 
 
-# Effective wavelengths of the LSST filters whose magnitudes CatSim lists [nm] (SurveyCodex 1.3, from speclite).
-_CATSIM_WAVELENGTH = {"u": 368.1, "g": 486.4, "r": 625.0, "i": 756.5, "z": 870.2, "y": 972.2}
-
-
-def survey_magnitudes(magnitudes: Mapping[str, np.ndarray], survey: SurveyModel) -> tuple[np.ndarray, list[str]]:
+def survey_magnitudes(magnitudes: Mapping[str, np.ndarray], survey: SurveyModel) -> np.ndarray:
     """AB magnitudes in a survey's filters from CatSim's six.
 
     A filter that shares its letter with an LSST one (DES's `Y` with `y`) takes that column: the survey's own
@@ -112,18 +120,16 @@ def survey_magnitudes(magnitudes: Mapping[str, np.ndarray], survey: SurveyModel)
         survey: the filters wanted.
 
     Returns:
-        (N, bands) magnitudes, and for each band where it came from ("column", "interpolated", "extrapolated").
+        (N, bands) magnitudes; `magnitude_source` says of each band how they were found.
     """
     waves = np.array([_CATSIM_WAVELENGTH[b] for b in CATSIM_BANDS])
     table = np.stack([np.asarray(magnitudes[f"{b}_ab"], dtype=np.float64) for b in CATSIM_BANDS], axis=-1)
-    columns, sources = [], []
+    columns = []
     for band, wave in zip(survey.bands, survey.wavelength, strict=True):
         if band.lower() in CATSIM_BANDS:
             columns.append(table[..., CATSIM_BANDS.index(band.lower())])
-            sources.append("column")
             continue
         right = int(np.clip(np.searchsorted(waves, wave), 1, len(waves) - 1))
         weight = float(np.clip((wave - waves[right - 1]) / (waves[right] - waves[right - 1]), 0.0, 1.0))
         columns.append((1 - weight) * table[..., right - 1] + weight * table[..., right])
-        sources.append("interpolated" if waves[0] <= wave <= waves[-1] else "extrapolated")
-    return np.stack(columns, axis=-1), sources
+    return np.stack(columns, axis=-1)
