@@ -3,7 +3,7 @@
 BTK's own `render_single_catsim_galaxy` draws every galaxy in every band (bulge + disc + AGN, sheared, through
 the survey's PSF and the pixel). Its generator is not used, for three reasons that BTK 1.0.9 leaves no way round:
 its noise takes galaxy and background from one generator state, its default seed repeats between batches, and
-half of its time goes into copying astropy tables.
+a third of its time goes into copying astropy tables.
 
 Noise: photon counting of everything that reaches the pixel, N ~ Poisson(light + sky) - sky, drawn independently
 for each scene, band and array, in electrons of the whole exposure. This is the sum of BTK's "galaxy" and
