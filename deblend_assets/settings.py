@@ -28,7 +28,6 @@ STORAGE_VARIABLE = "DEBLEND_STORAGE"
 DEFAULT_PROFILE = "demo"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 SPLITS = ("train", "validation", "test")
-RECIPES = ("training", "baseline")
 
 
 class _Section(BaseModel):

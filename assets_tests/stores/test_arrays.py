@@ -20,6 +20,7 @@ import pytest
 import xarray
 import zarr
 
+from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, StorageError
 from deblend_assets.science.rendering import RenderedScenes
 from deblend_assets.science.scenes import Shard, all_shards
@@ -28,7 +29,6 @@ from deblend_assets.settings import SimulationSettings
 from deblend_assets.stores import arrays as module
 from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays, truth_columns
 
-PATIENCE_SECONDS = 120.0
 FILES = (*ARRAYS, "truth")
 SETTINGS = {
     "scenes": {"train": 16, "validation": 8, "test": 8},
@@ -274,20 +274,9 @@ def another_process(arrays: SimulatedArrays, code: str, *arguments: str) -> Iter
         """
     raw = json.dumps(arrays.settings.model_dump())
     source = textwrap.dedent(head) + textwrap.dedent(code)
-    process = subprocess.Popen(
-        [sys.executable, "-c", source, str(arrays.folder), json.dumps(arrays.attributes), raw, *arguments],
-        cwd=Path(__file__).resolve().parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    command = [sys.executable, "-c", source, str(arrays.folder), json.dumps(arrays.attributes), raw, *arguments]
+    with ready_process(command, cwd=Path(__file__).resolve().parents[2], stdin=subprocess.PIPE) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE_SECONDS)
 
 
 def test_a_shard_that_another_process_draws_is_busy_and_the_next_one_is_not(arrays):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, StorageError
 from deblend_assets.stores.files import (
     exclusive_lock,
@@ -31,7 +32,6 @@ from deblend_assets.stores.files import (
     write_vouched,
 )
 
-PATIENCE_SECONDS = 60.0
 BLOCK = 200_000
 
 
@@ -39,14 +39,8 @@ BLOCK = 200_000
 def python(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A process of its own that runs `code`; it prints `ready` when it is."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with ready_process(command) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE_SECONDS)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -90,7 +90,7 @@ def _train(
         feeds[1],
         samples=training.samples,
         recipe=recipe,
-        stage=getattr(profile.recipes, recipe_name).__dict__[stage.split("_")[0]],
+        stage=getattr(recipe, stage.split("_")[0]),
         device=device,
         saver=folder,
         log=context.log.info,
