@@ -35,6 +35,10 @@ class CatalogError(DeblendError, ValueError):
     """A galaxy catalogue cannot be used as it is."""
 
 
+class ArchiveError(DeblendError, OSError):
+    """A survey's archive did not answer, refused, or answered with something that cannot be what was asked for."""
+
+
 class StorageError(DeblendError, OSError):
     """The storage folder cannot be written, or is full."""
 

@@ -25,6 +25,10 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("evaluation", lambda profile: evaluation_assets(profile, "training")),
     ("baseline", lambda profile: stage_assets(profile, "baseline")),
     ("baseline", lambda profile: evaluation_assets(profile, "baseline")),
+    ("des_model", lambda profile: simulated_assets(profile.des_leg)),
+    ("des_model", lambda profile: normalization_assets(profile.des_leg)),
+    ("des_model", lambda profile: stage_assets(profile.des_leg, "des")),
+    ("des_model", lambda profile: evaluation_assets(profile.des_leg, "des")),
 )
 
 

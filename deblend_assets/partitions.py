@@ -1,4 +1,4 @@
-"""Partitions: tens of shards, never one a galaxy."""
+"""Partitions: tens of shards and one a tile, never one a galaxy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import dagster as dg
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import Profile, load_profile
+
+# Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.
+TILES = dg.DynamicPartitionsDefinition(name="des_tile")
 
 
 def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:
@@ -28,13 +31,14 @@ def shard_range(profile: Profile) -> str:
     return f"{shards[0].key}...{shards[-1].key}"
 
 
-def main() -> None:
-    """Print the range of the profile's shards, or the one line that says what is wrong with the profile."""
+def main(leg: str = "main") -> None:
+    """Print the range of a leg's shards ("main" or "des"), or the one line that says what is wrong with the profile."""
     try:
-        print(shard_range(load_profile()))
+        profile = load_profile()
+        print(shard_range(profile.des_leg if leg == "des" else profile))
     except SettingsError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from deblend_assets.errors import SettingsError
 
@@ -28,6 +28,8 @@ STORAGE_VARIABLE = "DEBLEND_STORAGE"
 DEFAULT_PROFILE = "demo"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 SPLITS = ("train", "validation", "test")
+# In place of an archive's URL: the survey that the package itself simulates and serves.
+SIMULATED_ARCHIVE = "simulated"
 
 
 class _Section(BaseModel):
@@ -130,6 +132,10 @@ class Recipe(_Section):
     warmup_fraction: float = Field(default=0.15, ge=0, lt=1, description="share of the steps of one_cycle's rise")
     clip_norm: float = Field(default=100.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the regressor")
+    band_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
+    )
+    shear_label: bool = Field(default=True, description="stage 3 also learns the intrinsic shear-type g")
     stage1: StageSettings
     stage2: StageSettings
     stage3: StageSettings
@@ -137,10 +143,81 @@ class Recipe(_Section):
 
 
 class RecipeSettings(_Section):
-    """Ours and the report's, trained on the same arrays so that both can be compared."""
+    """Ours and the report's, trained on the same arrays so that both can be compared; and ours on DES stamps."""
 
     training: Recipe
     baseline: Recipe
+    des: Recipe
+
+
+class ArchiveSettings(_Section):
+    """Where the survey's catalogues and images come from: a TAP and an SIA 1 service, anonymous.
+
+    The defaults are Astro Data Lab's. `"simulated"` for both URLs is the package's own survey of known truth,
+    served on loopback for as long as a run asks it.
+    """
+
+    tap_url: str = Field(default="https://datalab.noirlab.edu/tap", min_length=1)
+    sia_url: str = Field(default="https://datalab.noirlab.edu/sia/des_dr1", min_length=1)
+    shape_table: str = Field(default="des_sva1.gold_im3shape", description="im3shape's measurements")
+    gold_table: str = Field(default="des_sva1.gold_catalog", description="positions, joined on coadd_objects_id")
+    gold_ra: str = Field(default="ra_j2000", description="column of the right ascension there [deg]")
+    gold_dec: str = Field(default="dec_j2000", description="column of the declination there [deg]")
+    tile_table: str = Field(default="des_dr1.tile_info", description="names and corners of the tiles")
+    truth_table: str | None = Field(
+        default=None, description="known truth of a simulated survey; all that comes of it is marked as simulated"
+    )
+    zero_point: float = Field(default=30.0, description="AB magnitude of one count where an image names none")
+    timeout_s: float = Field(default=60.0, gt=0, description="silence after which a request is given up [s]")
+    job_timeout_s: float = Field(default=3600.0, gt=0, description="longest wait for an asynchronous query [s]")
+    attempts: int = Field(default=6, ge=1, le=20, description="tries of one request, the first included")
+    backoff_s: float = Field(default=1.0, ge=0, description="wait before the second try, doubled with each one [s]")
+    connections: int = Field(default=4, ge=1, le=16, description="requests under way at a time")
+    max_rows: int = Field(default=200_000, ge=1, description="MAXREC; a longer answer is an error, never a cut")
+    max_table_mb: float = Field(default=500.0, gt=0, description="largest table accepted [MiB]")
+    max_image_mb: float = Field(default=5.0, gt=0, description="largest cutout accepted [MiB]")
+
+    @model_validator(mode="after")
+    def _simulated_both_or_neither(self) -> ArchiveSettings:
+        if (self.tap_url == SIMULATED_ARCHIVE) != (self.sia_url == SIMULATED_ARCHIVE):
+            raise ValueError(f"tap_url and sia_url must both be {SIMULATED_ARCHIVE!r}, or neither")
+        for table in (self.shape_table, self.gold_table, self.tile_table, self.truth_table):
+            if table is not None and not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", table):
+                raise ValueError(f"a table is named schema.table, not {table!r}")
+        for column in (self.gold_ra, self.gold_dec):
+            if not re.fullmatch(r"[A-Za-z_]\w*", column):
+                raise ValueError(f"{column!r} is not a column's name")
+        return self
+
+
+class SkySettings(_Section):
+    """The simulated survey that the package serves: tiles of known truth, drawn from the test galaxies."""
+
+    tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1)
+    cells: int = Field(default=22, ge=2, le=60, description="a tile holds cells x cells scenes, one target each")
+    seed: int = Field(default=5, ge=0)
+
+
+class TileSettings(_Section):
+    """What becomes of a survey's tile."""
+
+    snr_w_min: float = Field(default=20.0, ge=0, description="im3shape's S/N must exceed it (Jarvis et al. 2016)")
+    minimum_galaxies: int = Field(default=10, ge=1, description="fewer than these make no evaluation")
+    list_file: str | None = Field(
+        default=None, description="plain list of tile names, one a line; none: tiles.txt in the profile's folder"
+    )
+    watch_archive: bool = Field(default=False, description="register every tile of the archive that has shapes")
+    new_tiles_per_tick: int = Field(default=5, ge=1, description="tiles registered by one look of the sensor")
+    reevaluations_per_week: int = Field(default=50, ge=1, description="stale tiles that one schedule's tick renews")
+
+
+class DesSettings(_Section):
+    """The DES leg: a model trained on DES simulations, an archive, tiles."""
+
+    simulation: SimulationSettings
+    archive: ArchiveSettings = ArchiveSettings()
+    sky: SkySettings = SkySettings()
+    tiles: TileSettings = TileSettings()
 
 
 class EvaluationSettings(_Section):
@@ -166,8 +243,22 @@ class Profile(_Section):
     simulation: SimulationSettings
     normalization: NormalizationSettings = NormalizationSettings()
     recipes: RecipeSettings
+    des: DesSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
+    _leg: Literal["main", "des"] = PrivateAttr(default="main")
+
+    @property
+    def leg(self) -> Literal["main", "des"]:
+        """Which simulation `simulation` is."""
+        return self._leg
+
+    @property
+    def des_leg(self) -> Profile:
+        """This profile with the DES simulation in the place of the main one: what the DES model is made from."""
+        leg = self.model_copy(update={"simulation": self.des.simulation})
+        leg._leg = "des"
+        return leg
 
 
 def load_profile(name_or_path: str | None = None) -> Profile:

@@ -24,7 +24,16 @@ def synthetic_estimates(
     for component in ("e1", "e2"):
         table[component] = np.clip(rng.normal(0, 0.13, scenes), -0.65, 0.65)
         table[f"{component}_regressor"] = slope * table[component] + offset + rng.normal(0, noise, scenes)
+        table[f"{component}_regressor_err"] = noise
         table[f"{component}_reconstruction"] = 0.6 * table[component] + rng.normal(0, 0.08, scenes)
+        for band in BANDS:
+            # Withheld, a band costs some accuracy; taken for dark, more.
+            table[f"{component}_masked_{band}"] = table[f"{component}_regressor"] + rng.normal(0, 0.02, scenes)
+            table[f"{component}_dark_{band}"] = table[f"{component}_regressor"] + rng.normal(0, 0.08, scenes)
+    for component in ("g1", "g2"):
+        table[component] = np.clip(rng.normal(0, 0.25, scenes), -0.65, 0.65)
+        table[f"{component}_regressor"] = 0.7 * table[component] + rng.normal(0, 0.1, scenes)
+        table[f"{component}_regressor_err"] = 0.1
     table.loc[::100, ["e1_reconstruction", "e2_reconstruction"]] = np.nan
     table["snr"] = 10 ** rng.normal(1.8, 0.4, scenes)
     table["blendedness"] = np.where(rng.random(scenes) < 0.33, 0.0, 10 ** rng.normal(-2.0, 0.8, scenes).clip(max=-0.2))

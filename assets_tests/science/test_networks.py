@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deblend_assets.science.losses import reconstruction_loss, vae_losses
-from deblend_assets.science.networks import VAE, Latent, Regressor
-from deblend_assets.science.stages import deblender_from, latent_means, new_vae, reconstruction_spread
+from deblend_assets.science.band_masks import all_present, drop_bands
+from deblend_assets.science.losses import reconstruction_loss, shape_losses, vae_losses
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Latent, Regressor, ShapeEstimate
+from deblend_assets.science.stages import deblender_from, latent_means, new_regressor, new_vae, reconstruction_spread
 from deblend_assets.settings import Profile
 
 
@@ -15,7 +16,7 @@ from deblend_assets.settings import Profile
 @pytest.mark.parametrize(("bands", "pixels"), [(6, 45), (5, 45), (1, 64), (6, 33)])
 def test_reconstruction_has_the_shape_of_the_stamp(bands: int, pixels: int, resize: str) -> None:
     images = torch.rand(3, bands, pixels, pixels)
-    out = VAE(bands, pixels, 8, resize)(images)  # type: ignore[arg-type]
+    out = VAE(bands, pixels, 8, resize)(images, all_present(images))  # type: ignore[arg-type]
     assert out.shape == images.shape
     assert (out > 0).all()
     assert (out < 1).all()
@@ -26,12 +27,12 @@ def test_layers_are_those_of_the_report() -> None:
     assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
         (f, (3, 3), (2, 2)) for f in (32, 64, 128, 256)
     ]
-    dense = [m.out_features for m in Regressor(32, 0.1).modules() if isinstance(m, torch.nn.Linear)]
-    assert dense == [128, 64, 32, 2]
+    dense = [m.out_features for m in Regressor(32, 0.1, DISTORTION).modules() if isinstance(m, torch.nn.Linear)]
+    assert dense == [128, 64, 32, 2, 2]
 
 
 def test_a_fresh_decoder_starts_dark() -> None:
-    assert float(VAE(6, 45, 32)(torch.zeros(1, 6, 45, 45)).detach().mean()) < 0.05
+    assert float(VAE(6, 45, 32)(torch.zeros(1, 6, 45, 45), torch.ones(1, 6, dtype=torch.bool)).detach().mean()) < 0.05
 
 
 def test_kl_is_that_of_torch_distributions() -> None:
@@ -72,7 +73,60 @@ def test_a_collapsed_network_is_told_from_one_that_answers() -> None:
 
 def test_latent_means_of_the_symmetries_start_with_the_stamp_itself(profile: Profile) -> None:
     network, images = new_vae(6, 45, profile.recipes.training).eval(), torch.rand(3, 6, 45, 45)
-    means = latent_means(network, images, 8)
+    present = all_present(images)
+    means = latent_means(network, images, present[:, None].expand(-1, 8, -1))
     assert means.shape == (3, 8, profile.recipes.training.latent)
-    torch.testing.assert_close(means[:, 0], network.encoder(images).mean)
-    torch.testing.assert_close(means[:, 1], network.encoder(images.flip(-1)).mean)
+    torch.testing.assert_close(means[:, 0], network.encoder(images, present).mean)
+    torch.testing.assert_close(means[:, 1], network.encoder(images.flip(-1), present).mean)
+
+
+def test_a_masked_bands_pixels_cannot_change_the_answer(profile: Profile) -> None:
+    network, images = new_vae(6, 45, profile.recipes.training).eval(), torch.rand(3, 6, 45, 45)
+    present = all_present(images)
+    present[:, 0] = False
+    other = images.clone()
+    other[:, 0] = float("nan")
+    torch.testing.assert_close(network(other, present), network(images, present), rtol=0, atol=0)
+    # Zeros without the mask are another answer: a band that is dark, not one that is absent.
+    dark = images.clone()
+    dark[:, 0] = 0.0
+    assert not torch.equal(network(dark, all_present(dark)), network(images, present))
+
+
+def test_bands_are_dropped_as_often_as_asked_and_never_all() -> None:
+    generator = torch.Generator().manual_seed(1)
+    kept = drop_bands(40_000, 6, 0.25, generator, torch.device("cpu"))
+    assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.005)
+    assert drop_bands(1000, 2, 0.9, generator, torch.device("cpu")).any(dim=1).all()
+    assert drop_bands(1000, 6, 0.0, generator, torch.device("cpu")).all()
+
+
+def test_the_regressor_estimates_what_its_recipe_names(profile: Profile) -> None:
+    ours, theirs = (new_regressor(r) for r in (profile.recipes.training, profile.recipes.baseline))
+    assert ours.components == DISTORTION + SHEAR
+    assert theirs.components == DISTORTION
+    estimate = ours(torch.randn(5, 32))
+    assert estimate.mean.shape == estimate.log_sigma.shape == (5, 4)
+
+
+def test_shape_losses_by_hand() -> None:
+    mean = torch.tensor([[0.1, 0.2], [0.3, 0.0]], requires_grad=True)
+    log_sigma = torch.zeros(2, 2, requires_grad=True)
+    label = torch.tensor([[0.0, 0.0], [0.0, float("nan")]])
+    losses = shape_losses(ShapeEstimate(mean, log_sigma), label)
+    squares = 0.01 + 0.04 + 0.09
+    assert float(losses["squared_error"]) == pytest.approx(squares / 3)
+    assert float(losses["error_nll"]) == pytest.approx(0.5 * squares / 3)
+    losses["error_nll"].backward()
+    # The likelihood teaches the errors only; a galaxy without a label teaches nothing.
+    assert mean.grad is None
+    torch.testing.assert_close(log_sigma.grad, torch.tensor([[0.99, 0.96], [0.91, 0.0]]) / 3)
+
+
+def test_the_likelihood_is_least_where_the_errors_are_right() -> None:
+    label = 0.05 * torch.randn(20_000, 2, generator=torch.Generator().manual_seed(2))
+    at = [
+        float(shape_losses(ShapeEstimate(torch.zeros(20_000, 2), torch.full((20_000, 2), s).log()), label)["error_nll"])
+        for s in (0.04, 0.05, 0.0625)
+    ]
+    assert at[1] < min(at[0], at[2])

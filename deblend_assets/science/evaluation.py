@@ -1,34 +1,41 @@
 """The judgement of a deblender on held-out scenes: from a table of estimates to numbers with error bars.
 
-Ellipticities are the **distortion** e = (a² - b²)/(a² + b²) of Eq. 12, observed (PSF-convolved, unweighted moments
-of the stamp in the label band), in truth and estimates alike. Similarities are those of Eq. 9 space, fluxes are
-sums over the stamp in electrons. A row whose estimate is not a number is a *failure*: it is counted beside every
-number that had to leave it out.
+`e` is the **distortion** (a² - b²)/(a² + b²) of Eq. 12, observed (PSF-convolved, unweighted moments of the stamp in
+the label band), in truth and estimates alike; `g` is the intrinsic **shear-type** (a - b)/(a + b). Similarities are
+those of Eq. 9 space, fluxes are sums over the stamp in electrons. A row whose estimate is not a number is a
+*failure*: it is counted beside every number that had to leave it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.metrics import Floats, Statistic, bootstrap, line, rms, robust_sigma
+from deblend_assets.science.accuracy import (
+    Judgement,
+    measured,
+    number,
+    pooled_scatter,
+    positive,
+    pulls,
+    shapes,
+    values,
+)
+from deblend_assets.science.metrics import Floats, robust_sigma
 
 ESTIMATORS = ("regressor", "reconstruction")
 COMPONENTS = ("e1", "e2", "e")
 SIMILARITIES = ("ssim", "cosine")
 # Against the isolated truth: the blend itself; stage 1 on noisy isolated stamps; stage 1 and stage 2 on blends.
 IMAGES = ("blend", "stage1_noisy", "stage1_blended", "stage2")
+# A band that is withheld from the network: zeros and the mask, or zeros alone.
+WITHHELD = ("masked", "dark")
 BLENDEDNESS_EDGES = (0.01, 0.05)
-MINIMUM_ROWS = 10
 _PERCENTILES = (5, 16, 50, 84, 95)
-_MEASURES = ("slope", "intercept", "bias", "rms", "robust_sigma", "scatter_ratio", "rms_over_scatter")
-
-Judgement = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,18 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
     * `scatter_ratio`: the estimate's standard deviation over the truth's, below 1 when drawn toward round;
     * `both`: RMS per component over e1 and e2 together, the figure that the report's code prints.
 
+    `shear` holds the same of the regressor's intrinsic g, and `errors` how its expected errors compare with the actual
+    ones (`accuracy.pulls`). `shear` is left out where the recipe has no such label. `withheld` holds the regressor's
+    measures where one band is withheld: `masked`, zeros and the mask; `dark`, zeros alone, as the report did with u.
+
     `bins` holds the same by terciles of `snr` (edges from the scenes) and by `blendedness`: below 0.01, 0.01 to
     0.05, 0.05 and above.
 
     Args:
         estimates: one row a scene: the target's truth columns, `{e1,e2}_{regressor,reconstruction}`,
-            `{ssim,cosine}_{blend,stage1_noisy,stage1_blended,stage2}`, `{ssim,cosine}_stage2_{band}`,
-            `flux_{isolated,reconstruction}_{band}`.
+            `{e1,e2}_regressor_err`, `{e1,e2}_{masked,dark}_{band}`, where learnt `{g1,g2}_regressor` and
+            `{g1,g2}_regressor_err`, `{ssim,cosine}_{blend,stage1_noisy,stage1_blended,stage2}`,
+            `{ssim,cosine}_stage2_{band}`, `flux_{isolated,reconstruction}_{band}`.
         bands: of the survey, in order.
         label_band: the band of the ellipticities.
         resamples, seed: of the bootstrap.
@@ -100,7 +112,13 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
     estimators = {}
     for name in ESTIMATORS:
         bins = {quantity: _binned(labelled, name, quantity, at, **draws) for quantity, at in edges.items()}
-        estimators[name] = {**_shapes(labelled, name, **draws), "bins": bins}
+        estimators[name] = {**shapes(labelled, "e", name, **draws), "bins": bins}
+    learnt: Judgement = {"errors": {"e": pulls(labelled, "e", "regressor", **draws)}}
+    if "g1_regressor" in estimates:
+        # A galaxy of AGN light alone has no intrinsic shape.
+        extended = labelled[np.isfinite(labelled["g1"]) & np.isfinite(labelled["g2"])]
+        learnt["shear"] = shapes(extended, "g", "regressor", **draws)
+        learnt["errors"]["g"] = pulls(extended, "g", "regressor", **draws)
     return {
         "scenes": len(estimates),
         "unlabelled": len(estimates) - len(labelled),
@@ -110,6 +128,10 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
         "bootstrap": draws,
         "label_scatter": _label_scatter(labelled, **draws),
         "estimators": estimators,
+        **learnt,
+        "withheld": {
+            way: {band: shapes(labelled, "e", f"{way}_{band}", **draws) for band in bands} for way in WITHHELD
+        },
         "similarity": {
             kind: {
                 "images": {name: _distribution(estimates[f"{kind}_{name}"], **draws) for name in IMAGES},
@@ -128,17 +150,24 @@ def flat_numbers(judgement: Judgement) -> dict[str, float]:
         "label_scatter": judgement["label_scatter"]["both"]["value"],
     }
     for kind, found in judgement["similarity"].items():
-        for name, values in found["images"].items():
-            flat[f"{kind}_{name}"] = values["mean"]["value"]
-        for band, values in found["stage2_by_band"].items():
-            flat[f"{kind}_stage2_{band}"] = values["mean"]["value"]
+        for name, distribution in found["images"].items():
+            flat[f"{kind}_{name}"] = distribution["mean"]["value"]
+        for band, distribution in found["stage2_by_band"].items():
+            flat[f"{kind}_stage2_{band}"] = distribution["mean"]["value"]
     for name, found in judgement["estimators"].items():
         flat[f"{name}_failures"] = float(found["failures"])
-        for measure, measured in found["both"].items():
-            flat[f"{name}_{measure}"] = measured["value"]
+        for measure, value in found["both"].items():
+            flat[f"{name}_{measure}"] = value["value"]
         for component in COMPONENTS:
             for measure in ("slope", "bias", "rms", "scatter_ratio"):
                 flat[f"{name}_{measure}_{component}"] = found[component][measure]["value"]
+    if "shear" in judgement:
+        flat |= {f"shear_{measure}": m["value"] for measure, m in judgement["shear"]["both"].items()}
+        flat |= {f"shear_slope_{c}": judgement["shear"][c]["slope"]["value"] for c in ("g1", "g2", "g")}
+    for kind, found in judgement["errors"].items():
+        flat[f"pull_{kind}"] = found["pull"]["value"]
+    for way, by_band in judgement["withheld"].items():
+        flat |= {f"regressor_rms_{way}_{band}": found["both"]["rms"]["value"] for band, found in by_band.items()}
     for band, found in judgement["flux_error"].items():
         flat[f"flux_error_median_{band}"] = found["median"]["value"]
         flat[f"flux_error_scatter_{band}"] = found["robust_sigma"]["value"]
@@ -148,6 +177,8 @@ def flat_numbers(judgement: Judgement) -> dict[str, float]:
 def _require_columns(estimates: pd.DataFrame, bands: Sequence[str]) -> None:
     needed = ["galtileid", "snr", "blendedness", "e1", "e2"]
     needed += [f"{c}_{name}" for name in ESTIMATORS for c in ("e1", "e2")]
+    needed += [f"{c}_regressor_err" for c in ("e1", "e2")]
+    needed += [f"{c}_{way}_{band}" for way in WITHHELD for band in bands for c in ("e1", "e2")]
     needed += [f"{kind}_{name}" for kind in SIMILARITIES for name in IMAGES]
     needed += [f"{kind}_stage2_{band}" for kind in SIMILARITIES for band in bands]
     needed += [f"flux_{image}_{band}" for image in ("isolated", "reconstruction") for band in bands]
@@ -159,106 +190,49 @@ def _require_columns(estimates: pd.DataFrame, bands: Sequence[str]) -> None:
         )
 
 
-def _values(rows: pd.DataFrame, column: str) -> Floats:
-    return rows[column].to_numpy(dtype=np.float64)
-
-
-def _shapes(rows: pd.DataFrame, estimator: str, *, resamples: int, seed: int) -> Judgement:
-    """Measures of one estimator on some labelled rows."""
-    columns = {
-        "true1": _values(rows, "e1"),
-        "true2": _values(rows, "e2"),
-        "found1": _values(rows, f"e1_{estimator}"),
-        "found2": _values(rows, f"e2_{estimator}"),
-    }
-    worked = np.isfinite(columns["found1"]) & np.isfinite(columns["found2"])
-    columns = {name: column[worked] for name, column in columns.items()}
-    pairs = {
-        "e1": (columns["true1"], columns["found1"]),
-        "e2": (columns["true2"], columns["found2"]),
-        "e": (np.hypot(columns["true1"], columns["true2"]), np.hypot(columns["found1"], columns["found2"])),
-    }
-    found: Judgement = {"n": len(rows), "failures": int((~worked).sum())}
-    for component, (truth, estimate) in pairs.items():
-        table = {"truth": truth, "estimate": estimate}
-        found[component] = _measured(_component, _MEASURES, table, resamples, seed)
-    found["both"] = _measured(_both, ("rms", "rms_over_scatter"), columns, resamples, seed)
-    return found
-
-
-def _component(columns: Mapping[str, Floats]) -> Floats:
-    truth, estimate = columns["truth"], columns["estimate"]
-    difference, scatter = estimate - truth, _positive(truth.std(axis=-1))
-    off = rms(difference)
-    return np.stack(
-        [
-            *line(truth, estimate),
-            difference.mean(axis=-1),
-            off,
-            robust_sigma(difference),
-            estimate.std(axis=-1) / scatter,
-            off / scatter,
-        ]
-    )
-
-
-def _both(columns: Mapping[str, Floats]) -> Floats:
-    off = [columns["found1"] - columns["true1"], columns["found2"] - columns["true2"]]
-    per_component = np.sqrt(0.5 * (rms(off[0]) ** 2 + rms(off[1]) ** 2))
-    return np.stack([per_component, per_component / _positive(_pooled_scatter(columns))])
-
-
-def _pooled_scatter(columns: Mapping[str, Floats]) -> Floats:
-    return np.asarray(np.sqrt(0.5 * (columns["true1"].var(axis=-1) + columns["true2"].var(axis=-1))))
-
-
-def _positive(values: Floats) -> Floats:
-    return np.where(values > 0, values, np.nan)
-
-
 def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
     """Standard deviations of the labels: what a constant answer would leave as its RMS."""
 
     def scatter(columns: Mapping[str, Floats]) -> Floats:
         e1, e2 = columns["true1"], columns["true2"]
-        return np.stack([e1.std(axis=-1), e2.std(axis=-1), np.hypot(e1, e2).std(axis=-1), _pooled_scatter(columns)])
+        return np.stack([e1.std(axis=-1), e2.std(axis=-1), np.hypot(e1, e2).std(axis=-1), pooled_scatter(columns)])
 
-    columns = {"true1": _values(rows, "e1"), "true2": _values(rows, "e2")}
-    return _measured(scatter, (*COMPONENTS, "both"), columns, resamples, seed)
+    columns = {"true1": values(rows, "e1"), "true2": values(rows, "e2")}
+    return measured(scatter, (*COMPONENTS, "both"), columns, resamples, seed)
 
 
 def _binned(
     rows: pd.DataFrame, estimator: str, quantity: str, edges: Sequence[float], *, resamples: int, seed: int
 ) -> list[Judgement]:
     """Measures in bins [low, high) of a column; the outer bins are open."""
-    values = _values(rows, quantity)
+    column = values(rows, quantity)
     bins = []
     for low, high in zip((None, *edges), (*edges, None), strict=True):
-        inside = np.isfinite(values)
-        inside &= values >= low if low is not None else True
-        inside &= values < high if high is not None else True
-        middle = _number(np.median(values[inside])) if inside.any() else None
-        measures = _shapes(rows[inside], estimator, resamples=resamples, seed=seed)
+        inside = np.isfinite(column)
+        inside &= column >= low if low is not None else True
+        inside &= column < high if high is not None else True
+        middle = number(np.median(column[inside])) if inside.any() else None
+        measures = shapes(rows[inside], "e", estimator, resamples=resamples, seed=seed)
         bins.append({"low": low, "high": high, "median": middle, **measures})
     return bins
 
 
 def _distribution(column: pd.Series, *, resamples: int, seed: int) -> Judgement:
     """Mean with its error, and percentiles."""
-    values = column.to_numpy(dtype=np.float64)
-    worked = values[np.isfinite(values)]
-    found: Judgement = {"n": len(values), "failures": len(values) - len(worked)}
-    found |= _measured(lambda c: c["v"].mean(axis=-1)[None], ("mean",), {"v": worked}, resamples, seed)
+    numbers = column.to_numpy(dtype=np.float64)
+    worked = numbers[np.isfinite(numbers)]
+    found: Judgement = {"n": len(numbers), "failures": len(numbers) - len(worked)}
+    found |= measured(lambda c: c["v"].mean(axis=-1)[None], ("mean",), {"v": worked}, resamples, seed)
     at = np.percentile(worked, _PERCENTILES) if len(worked) else np.full(len(_PERCENTILES), np.nan)
-    return {**found, "percentiles": {str(p): _number(v) for p, v in zip(_PERCENTILES, at, strict=True)}}
+    return {**found, "percentiles": {str(p): number(v) for p, v in zip(_PERCENTILES, at, strict=True)}}
 
 
 def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int) -> Judgement:
     """Median and robust scatter of reconstructed over true flux - 1; a target without flux counts as a failure."""
-    true, found = _values(estimates, f"flux_isolated_{band}"), _values(estimates, f"flux_reconstruction_{band}")
-    relative = found / _positive(true) - 1.0
+    true, found = values(estimates, f"flux_isolated_{band}"), values(estimates, f"flux_reconstruction_{band}")
+    relative = found / positive(true) - 1.0
     worked = relative[np.isfinite(relative)]
-    measures = _measured(
+    measures = measured(
         lambda c: np.stack([np.median(c["v"], axis=-1), robust_sigma(c["v"])]),
         ("median", "robust_sigma"),
         {"v": worked},
@@ -266,20 +240,3 @@ def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int
         seed,
     )
     return {"n": len(relative), "failures": len(relative) - len(worked), **measures}
-
-
-def _measured(
-    statistic: Statistic, names: Sequence[str], columns: Mapping[str, Floats], resamples: int, seed: int
-) -> Judgement:
-    """Named measures with errors; all None below 10 rows, where a bootstrap's error says nothing."""
-    if min(len(column) for column in columns.values()) < MINIMUM_ROWS:
-        return {name: {"value": None, "error": None} for name in names}
-    values, errors = bootstrap(statistic, columns, resamples, seed)
-    return {
-        name: {"value": _number(value), "error": _number(error)}
-        for name, value, error in zip(names, values, errors, strict=True)
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -13,9 +13,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from deblend_assets.science.networks import Latent
+from deblend_assets.science.networks import Latent, ShapeEstimate
+
+# The likelihood's weight beside the squared error. It moves only the head that tells the errors, so it sets no
+# balance between the two: it makes their changes from epoch to epoch alike in size where the best one is chosen.
+_ERROR_WEIGHT = 1e-2
 
 
 def reconstruction_loss(
@@ -50,3 +55,23 @@ def vae_losses(
     kl = latent.kl().mean()
     difference = reconstruction_loss(reconstruction, target, kind, reduction)
     return {"total": difference + kl_weight * kl, "reconstruction": difference, "kl": kl}
+
+
+def shape_losses(estimate: ShapeEstimate, label: Tensor) -> dict[str, Tensor]:
+    """Squared error of the means, and Gaussian likelihood of what it leaves under the expected errors.
+
+    Args:
+        estimate: (N, component) means and log errors.
+        label: (N, component); NaN where a galaxy has none (a galaxy of AGN light alone has no intrinsic g).
+
+    Returns:
+        `total`, `squared_error` (mean over galaxies and components) and `error_nll` [nats a component, without the
+        constant], each a scalar.
+    """
+    known = torch.isfinite(label)
+    difference = torch.where(known, estimate.mean - label, torch.zeros_like(label))
+    count = known.sum().clamp(min=1)
+    squared = difference.square().sum() / count
+    pull = difference.detach() / estimate.log_sigma.exp()
+    nll = (torch.where(known, estimate.log_sigma, torch.zeros_like(label)) + 0.5 * pull.square()).sum() / count
+    return {"total": squared + _ERROR_WEIGHT * nll, "squared_error": squared, "error_nll": nll}

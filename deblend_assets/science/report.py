@@ -10,15 +10,8 @@ from importlib import resources
 import jinja2
 
 from deblend_assets.science import report_text as text
-from deblend_assets.science.evaluation import (
-    COMPONENTS,
-    ESTIMATORS,
-    IMAGES,
-    MINIMUM_ROWS,
-    PUBLISHED,
-    Judgement,
-    flat_numbers,
-)
+from deblend_assets.science.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.evaluation import COMPONENTS, ESTIMATORS, IMAGES, PUBLISHED, WITHHELD, flat_numbers
 from deblend_assets.science.figures.accuracy import bin_label
 from deblend_assets.science.metrics import SSIM_WINDOW
 
@@ -83,6 +76,7 @@ def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], proven
         text.SIMILARITY: _similarity_tables(judgement),
         text.SHAPES: _shape_tables(judgement),
         text.BINS: _bin_tables(judgement),
+        text.MISSING: [_withheld_table(judgement)],
         text.FLUX: [_flux_table(judgement)],
     }
     pictures: dict[str, list[Picture]] = {}
@@ -130,6 +124,9 @@ def _errors(judgement: Judgement) -> dict[str, float | None]:
     for name, found in judgement["estimators"].items():
         errors |= {f"{name}_{measure}": measured["error"] for measure, measured in found["both"].items()}
         errors |= {f"{name}_slope_{component}": found[component]["slope"]["error"] for component in COMPONENTS}
+    if "shear" in judgement:
+        errors["shear_rms"] = judgement["shear"]["both"]["rms"]["error"]
+        errors |= {f"shear_slope_{c}": judgement["shear"][c]["slope"]["error"] for c in ("g1", "g2")}
     return errors
 
 
@@ -209,7 +206,44 @@ def _shape_tables(judgement: Judgement) -> list[Table]:
         ]
         caption = f"{_ESTIMATOR_NAMES[name].capitalize()}: N = {found['n']:,}, failures {found['failures']:,}"
         tables.append(Table(("measure", "e1", "e2", "|e|"), rows, caption, note if name == ESTIMATORS[-1] else ""))
-    return tables
+    if "shear" in judgement:
+        found = judgement["shear"]
+        rows = [
+            (
+                meaning.replace("Δe", "Δg"),
+                *(format_measure(found[component][measure]) for component in ("g1", "g2", "g")),
+            )
+            for measure, meaning in _MEASURES.items()
+        ]
+        caption = f"Regressor, intrinsic shear-type g: N = {found['n']:,}, failures {found['failures']:,}"
+        tables.append(Table(("measure", "g1", "g2", "|g|"), rows, caption))
+    return [*tables, _error_table(judgement)]
+
+
+def _error_table(judgement: Judgement) -> Table:
+    names = {"e": "observed distortion e", "g": "intrinsic shear-type g"}
+    rows = [
+        (names[kind], *(format_measure(found[measure]) for measure in ("expected", "pull", "within")))
+        for kind, found in judgement["errors"].items()
+    ]
+    note = (
+        "The regressor tells with each estimate how large an error it expects. Pull: RMS of (estimate − truth) over "
+        "the expected error, 1 where these are right; within: share of the differences below one expected error, 0.683 "
+        "for Gaussian errors."
+    )
+    return Table(("estimate", "expected error, RMS", "pull", "within 1 σ"), rows, "Expected errors per component", note)
+
+
+def _withheld_table(judgement: Judgement) -> Table:
+    rows = [("none", *[format_measure(judgement["estimators"]["regressor"]["both"]["rms"])] * len(WITHHELD))]
+    for band in judgement["bands"]:
+        found = (judgement["withheld"][way][band]["both"]["rms"] for way in WITHHELD)
+        rows.append((band, *(format_measure(measure) for measure in found)))
+    note = (
+        "RMS of the regressor's error of e per component where one band is withheld from the networks. With the mask "
+        "they know that it is absent; zeros alone, the report's way with DES's u, say that the galaxy is dark there."
+    )
+    return Table(("band withheld", "zeros and the mask", "zeros alone"), rows, "A band that is missing", note)
 
 
 def _bin_tables(judgement: Judgement) -> list[Table]:

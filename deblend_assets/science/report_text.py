@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 EXAMPLES = "Examples"
 SIMILARITY = "Images: similarity"
-SHAPES = "Shapes: distortion e"
+SHAPES = "Shapes: distortion e and shear-type g"
 BINS = "Shapes by S/N and blendedness"
+MISSING = "Missing bands"
 FLUX = "Fluxes"
 TRAINING = "Training and normalisation"
 OTHER = "Further figures"
-SECTIONS = (EXAMPLES, SIMILARITY, SHAPES, BINS, FLUX, TRAINING, OTHER)
+SECTIONS = (EXAMPLES, SIMILARITY, SHAPES, BINS, MISSING, FLUX, TRAINING, OTHER)
 
 # Name of a figure given to `report.evaluation_report`: section, caption.
 FIGURES: Mapping[str, tuple[str, str]] = {
@@ -66,6 +67,9 @@ HEADLINE: Mapping[str, str] = {
     "regressor_slope_e1": "regressor: slope, e1",
     "regressor_slope_e2": "regressor: slope, e2",
     "regressor_slope_e": "regressor: slope, |e|",
+    "shear_rms": "regressor: RMS Δg per component, intrinsic shear-type",
+    "shear_slope_g1": "regressor: slope, intrinsic g1",
+    "shear_slope_g2": "regressor: slope, intrinsic g2",
     "reconstruction_rms": "moments of the reconstruction: RMS Δe per component",
     "reconstruction_slope_e1": "moments of the reconstruction: slope, e1",
     "reconstruction_slope_e2": "moments of the reconstruction: slope, e2",
@@ -75,9 +79,10 @@ READING = (
     "A galaxy scene of one target and up to a few fainter neighbours goes in; the target alone comes out, "
     "and its ellipticity beside it, by two ways: the regressor reads it from the latent mean, and second "
     "moments are taken of the reconstructed image. Both are held against the moments of the isolated, noiseless truth.",
-    "Ellipticity is everywhere the distortion e = (a² − b²)/(a² + b²) (Eq. 12), as observed: convolved "
-    "with the PSF and cut off by the stamp. It is not the shear-type g = (a − b)/(a + b), nor the shape "
-    "before the PSF: a slope of 1 here says nothing about the calibration of a shear.",
+    "Two ellipticities, never to be mixed: the distortion e = (a² − b²)/(a² + b²) (Eq. 12), as observed: convolved "
+    "with the PSF and cut off by the stamp; and, where a table says so, the shear-type g = (a − b)/(a + b) of the "
+    "galaxy before the PSF (adaptive moments of its profile). A slope of 1 says nothing about the calibration of a "
+    "shear: that takes sheared scenes.",
     "The slope is that of the least-squares line of estimate on truth. An estimate that minimises its "
     "squared error must shrink toward the mean where it is unsure, so a slope below 1 (bias toward round) "
     "and a scatter ratio below 1 are expected; RMS / label scatter tells how much was learnt: 1 is what "

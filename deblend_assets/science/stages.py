@@ -2,18 +2,19 @@
 
 1. `noisy → isolated`: encoder and decoder learn what isolated galaxies look like.
 2. `blended → isolated`: a new encoder learns to deblend; the decoder of stage 1 is frozen.
-3. `latent mean → (e1, e2)`: the regressor learns the observed distortion; the encoder of stage 2 is frozen.
+3. `latent mean → (e1, e2, g1, g2)`: the regressor learns the observed distortion and the intrinsic shear-type g (the
+   report's: the distortion alone), and how large its errors are; the encoder of stage 2 is frozen.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from deblend_assets.science.band_masks import all_present, drop_bands
 from deblend_assets.science.feeding import Batch
-from deblend_assets.science.losses import vae_losses
-from deblend_assets.science.networks import VAE, Regressor
+from deblend_assets.science.losses import shape_losses, vae_losses
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor
 from deblend_assets.science.symmetries import ORDER, transform_ellipticity, transform_images
 from deblend_assets.settings import Recipe
 
@@ -32,7 +33,11 @@ class VAEObjective:
         if training and recipe.augment:
             elements = torch.randint(ORDER, (len(images),), generator=generator, device=images.device)
             images, target = transform_images(images, elements), transform_images(target, elements)
-        latent = self._vae.encoder(images)
+        present = all_present(images)
+        if training:
+            stamps, bands = images.shape[:2]
+            present = drop_bands(stamps, bands, recipe.band_dropout, generator, images.device)
+        latent = self._vae.encoder(images, present)
         noise = torch.randn(latent.mean.shape, generator=generator, device=images.device)
         return vae_losses(
             self._vae.decoder(latent.sample(noise)),
@@ -45,24 +50,24 @@ class VAEObjective:
 
 
 class RegressorObjective:
-    """Stage 3: mean squared error on the distortion.
+    """Stage 3: mean squared error on the ellipticities, and the likelihood of the errors it leaves.
 
     Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, which the
-    frozen encoder yields once for all epochs, and labels (N, 2) of the first of them.
+    frozen encoder yields once for all epochs, and labels (N, component) of the first of them.
     """
 
     def __init__(self, network: Regressor, recipe: Recipe) -> None:
         self.network: nn.Module = network
-        self._recipe = recipe
+        self._regressor, self._recipe = network, recipe
 
     def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
-        """MSE over both components."""
+        """`losses.shape_losses` of a batch."""
         latent, label = batch
         elements = torch.zeros(len(label), dtype=torch.int64, device=label.device)
         if training and self._recipe.augment:
             elements = torch.randint(ORDER, (len(label),), generator=generator, device=label.device)
         means = latent[torch.arange(len(label), device=label.device), elements]
-        return {"total": functional.mse_loss(self.network(means), transform_ellipticity(label, elements))}
+        return shape_losses(self._regressor(means), transform_ellipticity(label, elements))
 
 
 def new_vae(bands: int, pixels: int, recipe: Recipe) -> VAE:
@@ -83,23 +88,31 @@ def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
 def new_regressor(recipe: Recipe) -> Regressor:
     """Stage 3's network with freshly drawn weights."""
     torch.manual_seed(recipe.seed + 2)
-    return Regressor(recipe.latent, recipe.dropout)
+    return Regressor(recipe.latent, recipe.dropout, shape_components(recipe))
+
+
+def shape_components(recipe: Recipe) -> tuple[str, ...]:
+    """What a recipe's stage 3 estimates."""
+    return DISTORTION + SHEAR if recipe.shear_label else DISTORTION
 
 
 @torch.no_grad()
-def latent_means(network: VAE, images: Tensor, elements: int) -> Tensor:
-    """Latent means of stamps under the first `elements` symmetries.
+def latent_means(network: VAE, images: Tensor, present: Tensor) -> Tensor:
+    """Latent means of stamps under the eight symmetries of the square.
 
     Args:
         network: with the encoder to use, in evaluation mode.
         images: (N, band, y, x) in Eq. 9 space, on the network's device.
-        elements: 1 (the stamps as they are) or 8 (all).
+        present: (N, 8, band) bool: the bands that are there, for each symmetry.
 
     Returns:
-        (N, elements, latent).
+        (N, 8, latent); the first is that of the stamp as it is.
     """
-    turned = [transform_images(images, torch.full((len(images),), k, device=images.device)) for k in range(elements)]
-    return torch.stack([network.encoder(t).mean for t in turned], dim=1)
+    means = []
+    for element in range(ORDER):
+        turned = transform_images(images, torch.full((len(images),), element, device=images.device))
+        means.append(network.encoder(turned, present[:, element]).mean)
+    return torch.stack(means, dim=1)
 
 
 def reconstruction_spread(reconstructions: Tensor, targets: Tensor) -> float:

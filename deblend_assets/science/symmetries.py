@@ -30,7 +30,8 @@ def transform_images(images: Tensor, elements: Tensor) -> Tensor:
 
 
 def transform_ellipticity(ellipticity: Tensor, elements: Tensor) -> Tensor:
-    """The same elements acting on (e1, e2) or (g1, g2), shape (N, 2)."""
+    """The same elements acting on pairs of spin-2 components: (e1, e2) or (e1, e2, g1, g2), shape (N, 2 or 4)."""
     sign1 = 1 - 2 * ((elements >> 2) & 1)
     sign2 = 1 - 2 * ((elements & 1) ^ ((elements >> 1) & 1))
-    return ellipticity * torch.stack([sign1, sign2], dim=1).to(ellipticity.dtype)
+    signs = torch.stack([sign1, sign2], dim=1).to(ellipticity.dtype)
+    return ellipticity * signs.repeat(1, ellipticity.shape[1] // 2)

@@ -6,6 +6,8 @@
       normalization/normalization_statistics.json
       checkpoints/<recipe>/<stage>/<fingerprint>/…
       reports/<name>/{report.html,numbers.json,estimates.parquet}
+      des_model/{simulated,normalization}/…  the same of the DES leg (`Profile.des_leg`)
+      tiles/<tile>/…                         see `stores.tiles`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
 settings that matter there, the fingerprints upstream and a code version, and none of anything else: changing the
@@ -40,11 +42,19 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
     from deblend_assets.stores.checkpoints import CheckpointFolder
 
 # Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
-CODE_VERSIONS = {"galaxy_catalog": "1", "simulated": "1", "normalization": "1", "training": "1", "evaluation": "1"}
+CODE_VERSIONS = {
+    "galaxy_catalog": "1",
+    "simulated": "1",
+    "normalization": "1",
+    "training": "2",
+    "evaluation": "2",
+    "im3shape_catalog": "1",
+    "des_cutouts": "1",
+    "des_evaluation": "1",
+    "shape_catalog": "1",
+}
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
-SIMULATED_ASSET = "simulated/{truth,isolated,noisy,blended}"
-STATISTICS_ASSET = "normalization/normalization_statistics"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
 
 
@@ -64,6 +74,10 @@ class ProjectStore:
     def __init__(self, root: Path, profile: Profile) -> None:
         self.root, self.profile = root, profile
         self.folder = root / safe_name(profile.name)
+        main = profile.leg == "main"
+        self.leg_folder = self.folder if main else self.folder / "des_model"
+        self.simulated_asset = ("simulated" if main else "des_model") + "/{truth,isolated,noisy,blended}"
+        self.statistics_asset = ("normalization" if main else "des_model") + "/normalization_statistics"
 
     # -- galaxy catalogue ---------------------------------------------------------------------------------
 
@@ -92,7 +106,7 @@ class ProjectStore:
         }
 
     def _simulation_folder(self, identity: dict[str, Any]) -> Path:
-        return self.folder / "simulated" / fingerprint(identity)
+        return self.leg_folder / "simulated" / fingerprint(identity)
 
     def create_arrays(self, survey: SurveyModel) -> SimulatedArrays:
         """The arrays of the present settings, laid out if they were not."""
@@ -118,10 +132,10 @@ class ProjectStore:
                 raise MismatchError(
                     f"the arrays there are of other simulations ({', '.join(others)}); wanted {folder.name}",
                     where=str(folder.parent),
-                    remedy=f"materialise {SIMULATED_ASSET} with the present profile, catalogue and libraries",
+                    remedy=f"materialise {self.simulated_asset} with the present profile, catalogue and libraries",
                 )
             raise MissingDataError(
-                "nothing is simulated yet", where=str(folder), remedy=f"materialise {SIMULATED_ASSET}"
+                "nothing is simulated yet", where=str(folder), remedy=f"materialise {self.simulated_asset}"
             )
         described = read_json(folder / "simulation.json")
         return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
@@ -130,7 +144,7 @@ class ProjectStore:
 
     @property
     def statistics_path(self) -> Path:
-        return self.folder / "normalization" / "normalization_statistics.json"
+        return self.leg_folder / "normalization" / "normalization_statistics.json"
 
     def _statistics_inputs(self, arrays: SimulatedArrays) -> str:
         return fingerprint(
@@ -158,12 +172,12 @@ class ProjectStore:
         """
         from deblend_assets.science.normalization import Normalization
 
-        _, record = read_vouched(self.statistics_path, asset=STATISTICS_ASSET)
+        _, record = read_vouched(self.statistics_path, asset=self.statistics_asset)
         if record.get("inputs") != self._statistics_inputs(self.arrays()):
             raise MismatchError(
                 "the statistics are of another simulation or another beta",
                 where=str(self.statistics_path),
-                remedy=f"materialise {STATISTICS_ASSET} again",
+                remedy=f"materialise {self.statistics_asset} again",
             )
         content = read_json(self.statistics_path)
         return Normalization(tuple(content["bands"]), tuple(content["mean_max"]), content["beta"])
@@ -182,11 +196,25 @@ class ProjectStore:
         number = STAGES.index(stage)
         parent = self.checkpoint(recipe, STAGES[number - 1]).sha256() if number else self._statistics_sha256()
         identity = fingerprint(settings, data, parent, CODE_VERSIONS["training"])
-        return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, f"{recipe}/{stage}")
+        asset = f"{'des_model' if recipe == 'des' else recipe}/{stage}"
+        return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)
+
+    def model_version(self) -> str:
+        """Fingerprint of the DES leg's finished model: the name that shape catalogues carry.
+
+        Raises:
+            MissingDataError: a stage of it is not trained with the present inputs and settings.
+        """
+        model = self.checkpoint("des", STAGES[-1])
+        if not model.finished:
+            raise MissingDataError(
+                f"{model.asset} has not been materialised", where=str(model.path), remedy=f"materialise {model.asset}"
+            )
+        return model.fingerprint
 
     def _statistics_sha256(self) -> str:
         self.normalization()
-        return str(read_record(self.statistics_path, asset=STATISTICS_ASSET)["sha256"])
+        return str(read_record(self.statistics_path, asset=self.statistics_asset)["sha256"])
 
     # -- reports ------------------------------------------------------------------------------------------
 

@@ -9,9 +9,11 @@ import pandas as pd
 import torch
 
 from deblend_assets.progress import Progress
+from deblend_assets.science.band_masks import all_present
+from deblend_assets.science.evaluation import WITHHELD
 from deblend_assets.science.metrics import cosine, cosine_by_band, ssim
 from deblend_assets.science.moments import image_moments
-from deblend_assets.science.networks import VAE, Regressor
+from deblend_assets.science.networks import DISTORTION, VAE, Regressor
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.scenes import Shard
 from deblend_assets.stores.arrays import SimulatedArrays, truth_columns
@@ -26,11 +28,28 @@ COMPARED = {
 }
 
 
-def estimate_columns(bands: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of every column of the estimates table."""
+_WITHHELD_WORDS = {"masked": "as zeros and the mask", "dark": "as zeros alone"}
+
+
+def estimate_columns(bands: tuple[str, ...], components: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of every column of the estimates table.
+
+    Args:
+        bands: of the survey.
+        components: what the regressor estimates.
+    """
     columns = truth_columns(bands)
+    for name in components:
+        kind = "distortion" if name in DISTORTION else "intrinsic shear-type"
+        columns[f"{name}_regressor"] = ("", f"{kind} {name} by the stage-3 regressor")
+        columns[f"{name}_regressor_err"] = ("", f"its expected error of {name}")
     for k in (1, 2):
-        columns[f"e{k}_regressor"] = ("", f"distortion e{k} by the stage-3 regressor")
+        for way in WITHHELD:
+            for band in bands:
+                columns[f"e{k}_{way}_{band}"] = (
+                    "",
+                    f"distortion e{k} by the regressor, band {band} withheld {_WITHHELD_WORDS[way]}",
+                )
         columns[f"e{k}_reconstruction"] = ("", f"distortion e{k}, unweighted moments of the stage-2 reconstruction")
     for name, words in COMPARED.items():
         columns[f"ssim_{name}"] = ("", f"mean SSIM over the bands, Eq. 9 space, data range 1: {words} against truth")
@@ -80,14 +99,27 @@ class Judge:
     def reconstruct(self, network: VAE, images: np.ndarray) -> np.ndarray:
         """Reconstructions (N, band, y, x) in Eq. 9 space of stamps in Eq. 9 space."""
         parts = torch.from_numpy(images).split(256)
-        return np.concatenate([network(part.to(self.device)).cpu().numpy() for part in parts])
+        return np.concatenate([network(p.to(self.device), all_present(p).to(self.device)).cpu().numpy() for p in parts])
 
     @torch.no_grad()
-    def _regress(self, images: np.ndarray) -> np.ndarray:
-        parts = torch.from_numpy(images).split(256)
-        return np.concatenate(
-            [self.regressor(self.stage2.encoder(part.to(self.device)).mean).cpu().numpy() for part in parts]
-        )
+    def _regress(self, images: np.ndarray, withheld: int | None = None, masked: bool = True) -> dict[str, np.ndarray]:
+        """`{component}` and `{component}_err` of stamps in Eq. 9 space, one band withheld."""
+        means, errors = [], []
+        for part in torch.from_numpy(images).split(256):
+            present = all_present(part)
+            if withheld is not None:
+                part = part.clone()
+                part[:, withheld] = 0.0
+                present[:, withheld] = not masked
+            estimate = self.regressor(self.stage2.encoder(part.to(self.device), present.to(self.device)).mean)
+            means.append(estimate.mean.cpu().double().numpy())
+            errors.append(estimate.log_sigma.exp().cpu().double().numpy())
+        mean, error = np.concatenate(means), np.concatenate(errors)
+        names = self.regressor.components
+        return {
+            **{name: mean[:, k] for k, name in enumerate(names)},
+            **{f"{name}_err": error[:, k] for k, name in enumerate(names)},
+        }
 
     def _shard(self, shard: Shard) -> pd.DataFrame:
         isolated = self.arrays.read("isolated", shard)
@@ -103,12 +135,14 @@ class Judge:
         electrons = self.normalization.inverse(images["stage2"].astype(np.float64))
         moments = image_moments(electrons[:, self.label])
         regressed = self._regress(blended)
-        columns: dict[str, np.ndarray] = {
-            "e1_regressor": regressed[:, 0].astype(np.float64),
-            "e2_regressor": regressed[:, 1].astype(np.float64),
-            "e1_reconstruction": moments.e1,
-            "e2_reconstruction": moments.e2,
-        }
+        columns: dict[str, np.ndarray] = {"e1_reconstruction": moments.e1, "e2_reconstruction": moments.e2}
+        for name in self.regressor.components:
+            columns[f"{name}_regressor"] = regressed[name]
+            columns[f"{name}_regressor_err"] = regressed[f"{name}_err"]
+        for k, band in enumerate(self.arrays.bands):
+            for way in WITHHELD:
+                without = self._regress(blended, withheld=k, masked=way == "masked")
+                columns |= {f"{name}_{way}_{band}": without[name] for name in DISTORTION}
         for name, stack in images.items():
             similarity = ssim(stack, truth)
             columns[f"ssim_{name}"] = similarity.mean(axis=1)

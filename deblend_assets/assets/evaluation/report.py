@@ -35,7 +35,7 @@ _KEY_PLOTS = ("reconstructions", "similarity", "ellipticity_scatter", "binned_ac
 _EXAMPLES = 6
 _NOTE = (
     "One row a held-out test scene: the target's truth and every estimate of it. e: distortion (a^2-b^2)/(a^2+b^2), "
-    "observed, label band; similarities in Eq. 9 space with data range 1."
+    "observed, label band; g: shear-type (a-b)/(a+b), intrinsic; similarities in Eq. 9 space with data range 1."
 )
 
 
@@ -74,7 +74,8 @@ def write_evaluation(
     arrays, normalization = store.arrays(), store.normalization()
     stage1, stage2 = (load_vae(store, recipe, stage).to(device) for stage in STAGES[:2])
     label = profile.simulation.label_band
-    judging = Judge(arrays, normalization, stage1, stage2, load_regressor(store, recipe).to(device), label, device)
+    regressor = load_regressor(store, recipe).to(device)
+    judging = Judge(arrays, normalization, stage1, stage2, regressor, label, device)
     shards = arrays.shards("test")
     estimates = judging.estimate(shards, log)
     settings = profile.evaluation
@@ -110,7 +111,7 @@ def write_evaluation(
     folder = store.write_report(
         name,
         {
-            "estimates.parquet": to_parquet(estimates, estimate_columns(arrays.bands), _NOTE),
+            "estimates.parquet": to_parquet(estimates, estimate_columns(arrays.bands, regressor.components), _NOTE),
             "numbers.json": to_json({"judgement": judgement, "provenance": provenance}),
             "report.html": evaluation_report(judgement, pictures, provenance).encode(),
         },

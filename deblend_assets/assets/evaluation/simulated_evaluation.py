@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, rounded
-from deblend_assets.assets.normalization.normalization_statistics import KEY as STATISTICS
-from deblend_assets.assets.simulation.simulated import SIMULATED
+from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
+from deblend_assets.stores.project import STAGES
 
 # Shown first in the UI; all the others follow.
 _HEADLINE = (
@@ -24,22 +24,17 @@ _HEADLINE = (
 
 
 def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
-    """The evaluation of one recipe; keys `evaluation/…` or `baseline/…`."""
-    group = "evaluation" if recipe == "training" else recipe
-    key = dg.AssetKey([group, "simulated_evaluation"])
+    """The evaluation of one recipe; keys `evaluation/…`, `baseline/…` or `des_model/…`."""
+    keys, simulated = RECIPES[recipe], simulated_keys(profile)
+    key, group = keys.evaluation, keys.evaluation_group
 
     @dg.asset(
         key=key,
         group_name=group,
         deps=[
-            dg.AssetKey([recipe, "stage1_vae"]),
-            dg.AssetKey([recipe, "stage2_deblender"]),
-            dg.AssetKey([recipe, "stage3_regressor"]),
-            STATISTICS,
-            SIMULATED["truth"],
-            SIMULATED["isolated"],
-            SIMULATED["noisy"],
-            SIMULATED["blended"],
+            *(keys.stage(name) for name in STAGES),
+            statistics_key(profile),
+            *simulated.values(),
         ],
         owners=OWNERS,
         backfill_policy=ONE_RUN,

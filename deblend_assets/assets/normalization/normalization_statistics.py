@@ -6,30 +6,29 @@ import dagster as dg
 import numpy as np
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, rounded, table
-from deblend_assets.assets.simulation.simulated import SIMULATED
+from deblend_assets.assets.keys import DES_MODEL, simulated_keys, statistics_key
 from deblend_assets.progress import Progress
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 
-KEY = dg.AssetKey(["normalization", "normalization_statistics"])
-
 
 def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """The statistics asset."""
+    """The statistics asset of a leg."""
+    key, simulated = statistics_key(profile), simulated_keys(profile)
 
     @dg.asset(
-        key=KEY,
-        group_name="normalization",
-        deps=[SIMULATED["isolated"], SIMULATED["noisy"], SIMULATED["blended"]],
+        key=key,
+        group_name="normalization" if profile.leg == "main" else DES_MODEL,
+        deps=[simulated["isolated"], simulated["noisy"], simulated["blended"]],
         owners=OWNERS,
         backfill_policy=ONE_RUN,
         kinds={"numpy"},
         code_version=code_version("normalization"),
         check_specs=[
             dg.AssetCheckSpec(
-                "normalised_range", asset=KEY, description="Clean training stamps lie in [0, 1) after Eq. 9."
+                "normalised_range", asset=key, description="Clean training stamps lie in [0, 1) after Eq. 9."
             ),
-            dg.AssetCheckSpec("round_trip", asset=KEY, description="Eq. 9 and its inverse give the electrons back."),
+            dg.AssetCheckSpec("round_trip", asset=key, description="Eq. 9 and its inverse give the electrons back."),
         ],
     )
     @clear_errors

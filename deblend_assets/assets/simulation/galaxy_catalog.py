@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, table
+from deblend_assets.assets.keys import CATALOG
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import SPLITS, Profile
 
@@ -19,7 +20,7 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """The catalogue asset."""
 
     @dg.asset(
-        key=["simulation", "galaxy_catalog"],
+        key=CATALOG,
         group_name="simulation",
         owners=OWNERS,
         backfill_policy=ONE_RUN,
@@ -28,12 +29,12 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         check_specs=[
             dg.AssetCheckSpec(
                 "published_relations",
-                asset=["simulation", "galaxy_catalog"],
+                asset=CATALOG,
                 description="Counts, redshifts, sizes, axis ratios, bulge fractions, colours against the literature.",
             ),
             dg.AssetCheckSpec(
                 "split_fractions",
-                asset=["simulation", "galaxy_catalog"],
+                asset=CATALOG,
                 description="Train, validation and test fractions are as asked, within binomial errors.",
             ),
         ],

@@ -6,6 +6,7 @@ import dagster as dg
 import numpy as np
 
 from deblend_assets.assets.common import check
+from deblend_assets.assets.keys import simulated_keys
 from deblend_assets.science.catalog import assign_split
 from deblend_assets.science.scenes import Shard
 from deblend_assets.settings import Profile
@@ -59,7 +60,8 @@ class ShardChecks:
         tolerance = _SIGMAS * float(np.sqrt(2.0 / self._pixels)) / 2 + _ROUNDING
         level = all(abs(r - 1) < tolerance for r in ratios.values())
         words = f"measured over predicted standard deviation, 1 within {tolerance:.4f}"
-        truth, noisy, blended = (dg.AssetKey(["simulated", n]) for n in ("truth", "noisy", "blended"))
+        keys = simulated_keys(self.profile)
+        truth, noisy, blended = (keys[n] for n in ("truth", "noisy", "blended"))
         return {
             "truth": [
                 check(

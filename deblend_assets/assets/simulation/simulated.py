@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version, plot
+from deblend_assets.assets.keys import CATALOG, DES_MODEL, simulated_keys
 from deblend_assets.partitions import shard_partitions, shards_of
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -15,8 +16,6 @@ from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 from deblend_assets.stores.project import library_versions
 
-CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
-SIMULATED = {name: dg.AssetKey(["simulated", name]) for name in ("truth", "isolated", "noisy", "blended")}
 _DESCRIPTIONS = {
     "truth": "What is known of every galaxy of every scene: positions, magnitudes, S/N, blendedness, intrinsic "
     "shear-type g (adaptive moments without PSF) and observed distortion e (Eq. 12-14 of the report). Parquet, "
@@ -30,11 +29,13 @@ _DESCRIPTIONS = {
 
 
 def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """The four assets, partitioned by shard."""
+    """The four assets of a leg, partitioned by shard."""
+    keys = simulated_keys(profile)
+    main = profile.leg == "main"
 
     @dg.multi_asset(
-        name="simulated_shards",
-        group_name="simulation",
+        name="simulated_shards" if main else "des_simulated_shards",
+        group_name="simulation" if main else DES_MODEL,
         partitions_def=shard_partitions(profile),
         backfill_policy=ONE_RUN,
         specs=[
@@ -46,19 +47,19 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 kinds={"parquet"} if name == "truth" else {"zarr", "galsim"},
                 code_version=code_version("simulated"),
             )
-            for name, key in SIMULATED.items()
+            for name, key in keys.items()
         ],
         check_specs=[
-            dg.AssetCheckSpec("complete", asset=SIMULATED["truth"], description="Every scene has exactly one target."),
+            dg.AssetCheckSpec("complete", asset=keys["truth"], description="Every scene has exactly one target."),
             dg.AssetCheckSpec(
                 "split_by_galaxy",
-                asset=SIMULATED["truth"],
+                asset=keys["truth"],
                 description="Every galaxy belongs, by the hash of its id, to the split of its scene.",
             ),
-            dg.AssetCheckSpec("finite", asset=SIMULATED["blended"], description="No pixel of the three arrays is NaN."),
+            dg.AssetCheckSpec("finite", asset=keys["blended"], description="No pixel of the three arrays is NaN."),
             dg.AssetCheckSpec(
                 "noise_level",
-                asset=SIMULATED["noisy"],
+                asset=keys["noisy"],
                 description="Scatter of (noisy - isolated) over what sky and target photons predict is 1, per band.",
             ),
         ],
@@ -110,7 +111,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         stamps = {name: arrays.read(name, first)[shown] for name in ("isolated", "noisy", "blended")}
         label, pixel_scale = profile.simulation.label_band, arrays.attributes["pixel_scale_arcsec"]
         gallery = plot(scenes(stamps, band=label, index=arrays.bands.index(label), pixel_scale=pixel_scale))
-        for name, key in SIMULATED.items():
+        for name, key in keys.items():
             metadata = {**numbers, "scenes_of_the_first_shard": gallery} if name == "blended" else dict(numbers)
             yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=results.get(name, []))
 

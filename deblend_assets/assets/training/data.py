@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deblend_assets.science.band_masks import drop_bands
 from deblend_assets.science.feeding import Batch, Feed
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.scenes import Shard
-from deblend_assets.science.stages import latent_means
+from deblend_assets.science.stages import latent_means, shape_components
 from deblend_assets.science.symmetries import ORDER
 from deblend_assets.settings import Profile, Recipe
 from deblend_assets.stores.arrays import SimulatedArrays
@@ -30,7 +31,7 @@ class StageData:
         self, profile: Profile, recipe: Recipe, arrays: SimulatedArrays, normalization: Normalization, split: str
     ) -> None:
         self.profile, self.recipe, self.arrays, self.normalization = profile, recipe, arrays, normalization
-        self.shards = arrays.shards(split)
+        self.split, self.shards = split, arrays.shards(split)
         self.cut = recipe.minimum_distortion if split == "train" else 0.0
         self._targets = arrays.targets(self.shards)
 
@@ -65,18 +66,28 @@ class StageData:
         return Feed(load, len(self.shards), group, self.recipe.batch_size)
 
     def latents(self, network: VAE, device: torch.device) -> Feed:
-        """Latent means of the blends under the square's symmetries, and observed distortions, for stage 3."""
+        """Latent means of the blends under the square's symmetries, and the labels, for stage 3.
+
+        In training each symmetry of a stamp loses bands of its own, drawn from the recipe's seed and the shard.
+        """
+        components = list(shape_components(self.recipe))
+        chance = self.recipe.band_dropout if self.split == "train" else 0.0
 
         def load(number: int) -> Batch:
             shard = self.shards[number]
             rows = self._rows(shard)
+            stamps = self._stamps("blended", shard)[rows]
+            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + shard.start)
+            present = drop_bands(len(stamps) * ORDER, stamps.shape[1], chance, generator, torch.device("cpu"))
             parts = [
-                latent_means(network, stamps.to(device), ORDER).cpu()
-                for stamps in self._stamps("blended", shard)[rows].split(256)
+                latent_means(network, images.to(device), there.to(device)).cpu()
+                for images, there in zip(
+                    stamps.split(256), present.unflatten(0, (len(stamps), ORDER)).split(256), strict=True
+                )
             ]
             labels = (
                 self._targets.set_index("scene")
-                .loc[shard.start + rows.numpy(), ["e1", "e2"]]
+                .loc[shard.start + rows.numpy(), components]
                 .to_numpy("float32", copy=True)
             )
             return torch.cat(parts), torch.from_numpy(labels)

@@ -12,6 +12,7 @@ from deblend_assets.assets.common import check, plot, rounded
 from deblend_assets.assets.training.data import StageData
 from deblend_assets.assets.training.models import fresh_network, load_vae, normalization_card, recipe_of
 from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.feeding import Feed
 from deblend_assets.science.figures.training import loss_curves
 from deblend_assets.science.networks import VAE, Regressor
@@ -124,7 +125,8 @@ def _train(
 def _spread(network: VAE, validation: Feed, device: torch.device) -> float:
     """Variety of the reconstructions of some validation stamps, relative to their targets."""
     images, targets = next(validation.in_order())
-    return reconstruction_spread(network(images.to(device)).cpu(), targets)
+    images = images.to(device)
+    return reconstruction_spread(network(images, all_present(images)).cpu(), targets)
 
 
 def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Checkpoint) -> list[dg.AssetCheckResult]:

@@ -5,12 +5,17 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version
-from deblend_assets.assets.normalization.normalization_statistics import KEY as STATISTICS
-from deblend_assets.assets.simulation.simulated import SIMULATED
+from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
+from deblend_assets.stores.project import STAGES
 
+_WHOSE = {
+    "training": "Our recipe.",
+    "baseline": "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1.",
+    "des": "Our recipe, on simulated DES scenes: five bands, DES's pixels, PSFs and noise.",
+}
 # One training at a time in this instance; the device's lock says which GPU, across instances.
 POOL = "training"
 _CHECKS = {
@@ -21,21 +26,16 @@ _CHECKS = {
 
 
 def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
-    """The three stages of one recipe; keys `training/…` or `baseline/…`."""
-    ours = recipe == "training"
-    whose = (
-        "Our recipe." if ours else "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1."
-    )
-    stage1, stage2, stage3 = (
-        dg.AssetKey([recipe, name]) for name in ("stage1_vae", "stage2_deblender", "stage3_regressor")
-    )
+    """The three stages of one recipe; keys `training/…`, `baseline/…` or `des_model/…`."""
+    keys, simulated, statistics = RECIPES[recipe], simulated_keys(profile), statistics_key(profile)
+    stage1, stage2, stage3 = (keys.stage(name) for name in STAGES)
 
     def stage(key: dg.AssetKey, deps: Sequence[dg.AssetKey], checks: Sequence[str], words: str) -> dg.AssetsDefinition:
         @dg.asset(
             key=key,
             deps=deps,
-            group_name=recipe,
-            description=f"{words} {whose}",
+            group_name=keys.prefix,
+            description=f"{words} {_WHOSE[recipe]}",
             owners=OWNERS,
             kinds={"pytorch"},
             backfill_policy=ONE_RUN,
@@ -58,21 +58,21 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
     return [
         stage(
             stage1,
-            [STATISTICS, SIMULATED["noisy"], SIMULATED["isolated"]],
+            [statistics, simulated["noisy"], simulated["isolated"]],
             ["learning", "no_collapse"],
             "Training 1 (section 3.2, Fig. 9 and 22a): VAE, noisy isolated → clean isolated galaxy. Loss of Eq. 6: "
             "β KL (Eq. 5) + reconstruction (Eq. 3).",
         ),
         stage(
             stage2,
-            [stage1, STATISTICS, SIMULATED["blended"], SIMULATED["isolated"]],
+            [stage1, statistics, simulated["blended"], simulated["isolated"]],
             ["learning", "no_collapse", "decoder_frozen"],
             "Training 2 (section 3.2, Fig. 22b): a new encoder, blended → clean isolated target, before the frozen "
             "decoder of stage 1. Loss of Eq. 6.",
         ),
         stage(
             stage3,
-            [stage2, STATISTICS, SIMULATED["blended"], SIMULATED["truth"]],
+            [stage2, statistics, simulated["blended"], simulated["truth"]],
             ["learning"],
             "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
             "(e1, e2) of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",

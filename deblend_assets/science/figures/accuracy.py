@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deblend_assets.science.evaluation import Judgement
+from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.figures.style import (
     BLUE,
     ESTIMATOR_COLOURS,

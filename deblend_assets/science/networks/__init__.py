@@ -1,6 +1,6 @@
 """The networks of section 3.2 of the report."""
 
-from deblend_assets.science.networks.regressor import Regressor
+from deblend_assets.science.networks.regressor import DISTORTION, SHEAR, Regressor, ShapeEstimate
 from deblend_assets.science.networks.vae import VAE, Decoder, Encoder, Latent
 
-__all__ = ["VAE", "Decoder", "Encoder", "Latent", "Regressor"]
+__all__ = ["DISTORTION", "SHEAR", "VAE", "Decoder", "Encoder", "Latent", "Regressor", "ShapeEstimate"]

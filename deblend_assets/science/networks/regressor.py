@@ -1,28 +1,58 @@
-"""The regressor of section 3.2 (Fig. 10): latent mean to observed distortion."""
+"""The regressor of section 3.2 (Fig. 10): latent mean to ellipticities, and how sure it is of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
+
+# Components in the order of the output; the report's regressor has the first two.
+DISTORTION = ("e1", "e2")
+SHEAR = ("g1", "g2")
+
+
+@dataclass(frozen=True)
+class ShapeEstimate:
+    """Estimates of one batch.
+
+    Attributes:
+        mean: (N, component), each in (-1, 1): observed distortion e1, e2 and, where learnt, intrinsic shear-type
+            g1, g2.
+        log_sigma: (N, component), natural logarithm of the expected error of each.
+    """
+
+    mean: Tensor
+    log_sigma: Tensor
 
 
 class Regressor(nn.Module):
     """Dense layers of 128, 64 and 32 units with PReLU and dropout, tanh at the end.
 
+    A second, linear head on the same features tells the expected error. No gradient of it reaches the features, so
+    the means are those that a squared-error loss alone would give.
+
     Args:
         latent: dimension of the latent mean.
         dropout: probability of dropping a unit in training.
+        components: names of what is estimated.
     """
 
-    def __init__(self, latent: int, dropout: float) -> None:
+    def __init__(self, latent: int, dropout: float, components: tuple[str, ...]) -> None:
         super().__init__()
+        self.components = components
         layers: list[nn.Module] = []
         width = latent
         for units in (128, 64, 32):
             layers += [nn.Linear(width, units), nn.PReLU(), nn.Dropout(dropout)]
             width = units
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 2), nn.Tanh())
+        self.layers = nn.Sequential(*layers)
+        self.mean = nn.Linear(width, len(components))
+        self.log_sigma = nn.Linear(width, len(components))
+        nn.init.constant_(self.log_sigma.bias, -2.0)
 
-    def forward(self, latent_mean: Tensor) -> Tensor:
-        """(N, latent) to (N, 2): distortion components (e1, e2), each in (-1, 1)."""
-        estimate: Tensor = self.layers(latent_mean)
-        return estimate
+    def forward(self, latent_mean: Tensor) -> ShapeEstimate:
+        """(N, latent) to estimates in the pixel frame."""
+        features = self.layers(latent_mean)
+        # Errors below 1e-3 or above 2.7 are not of this world; the clamp keeps a stray one from overflowing.
+        return ShapeEstimate(torch.tanh(self.mean(features)), self.log_sigma(features.detach()).clamp(-7.0, 1.0))

@@ -1,8 +1,8 @@
 """Variational autoencoder of section 3.2 (Fig. 9), after debvader (Arcelin et al. 2020).
 
 Encoder: four 3x3 convolutions of stride 2 with 32, 64, 128 and 256 filters, PReLU, then two dense layers for the
-mean and the log variance of q(z|x). Decoder: a dense layer and four transposed convolutions mirrored, a sigmoid at
-the end. Images are in Eq. 9 space.
+mean and the log variance of q(z|x), which the mask of present bands (ours) joins. Decoder: a dense layer and four
+transposed convolutions mirrored, a sigmoid at the end. Images are in Eq. 9 space.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from deblend_assets.science.band_masks import hide_bands
 
 _FILTERS = (32, 64, 128, 256)
 
@@ -62,13 +64,19 @@ class Encoder(nn.Module):
             layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), nn.PReLU(filters)]
             channels = filters
         self.convolutions = nn.Sequential(*layers)
-        features = channels * _grid(pixels) ** 2
+        features = channels * _grid(pixels) ** 2 + bands
         self.mean = nn.Linear(features, latent)
         self.log_variance = nn.Linear(features, latent)
 
-    def forward(self, images: Tensor) -> Latent:
-        """(N, band, y, x) in Eq. 9 space to q(z|x)."""
-        features = self.convolutions(images).flatten(1)
+    def forward(self, images: Tensor, present: Tensor) -> Latent:
+        """q(z|x) of stamps of which some bands may be absent.
+
+        Args:
+            images: (N, band, y, x) in Eq. 9 space; pixels of absent bands have no influence.
+            present: (N, band) bool.
+        """
+        features = self.convolutions(hide_bands(images, present)).flatten(1)
+        features = torch.cat([features, present.to(features.dtype)], dim=1)
         # Beyond e^±10 a variance only overflows; the clamp never binds once training has begun.
         return Latent(self.mean(features), self.log_variance(features).clamp(-10.0, 10.0))
 
@@ -131,7 +139,7 @@ class VAE(nn.Module):
         self.encoder = Encoder(bands, pixels, latent)
         self.decoder = Decoder(bands, pixels, latent, resize, output_bias)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Reconstruction from the latent mean: (N, band, y, x) to the same, in (0, 1)."""
-        reconstruction: Tensor = self.decoder(self.encoder(images).mean)
+    def forward(self, images: Tensor, present: Tensor) -> Tensor:
+        """Reconstruction of all bands from the latent mean: (N, band, y, x), mask (N, band), to (0, 1)."""
+        reconstruction: Tensor = self.decoder(self.encoder(images, present).mean)
         return reconstruction

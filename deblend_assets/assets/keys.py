@@ -1,0 +1,61 @@
+"""Asset keys of the two legs: the main simulation, and the DES simulation that the DES model learns from.
+
+Both legs are the same functions over another profile (`Profile.des_leg`); only keys and groups differ. The main
+leg spreads over the groups simulation, normalization, training, evaluation and baseline; the DES one is one group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from deblend_assets.settings import Profile
+
+CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
+DES_MODEL = "des_model"
+DES = "des"
+SKY = dg.AssetKey([DES, "simulated_sky"])
+# One partition a tile each, in the order of the lineage.
+TILE_ASSETS = {
+    noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
+}
+SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
+
+
+@dataclass(frozen=True)
+class RecipeKeys:
+    """What one recipe makes.
+
+    Attributes:
+        prefix: of the stages' keys.
+        evaluation_group: prefix and group of the evaluation, and the report's folder.
+    """
+
+    prefix: str
+    evaluation_group: str
+
+    def stage(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.prefix, name])
+
+    @property
+    def evaluation(self) -> dg.AssetKey:
+        return dg.AssetKey([self.evaluation_group, "simulated_evaluation"])
+
+
+RECIPES = {
+    "training": RecipeKeys("training", "evaluation"),
+    "baseline": RecipeKeys("baseline", "baseline"),
+    "des": RecipeKeys(DES_MODEL, DES_MODEL),
+}
+
+
+def simulated_keys(profile: Profile) -> dict[str, dg.AssetKey]:
+    """Keys of truth, isolated, noisy and blended."""
+    prefix = "simulated" if profile.leg == "main" else DES_MODEL
+    return {name: dg.AssetKey([prefix, name]) for name in SIMULATED_NAMES}
+
+
+def statistics_key(profile: Profile) -> dg.AssetKey:
+    """Key of the normalisation statistics."""
+    return dg.AssetKey(["normalization" if profile.leg == "main" else DES_MODEL, "normalization_statistics"])
