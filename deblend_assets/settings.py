@@ -168,6 +168,7 @@ class ArchiveSettings(_Section):
         default=None, description="known truth of a simulated survey; all that comes of it is marked as simulated"
     )
     zero_point: float = Field(default=30.0, description="AB magnitude of one count where an image names none")
+    pixel_scale_arcsec: float = Field(default=0.263, gt=0, description="of its images; within 0.5 % [arcsec/pixel]")
     timeout_s: float = Field(default=60.0, gt=0, description="silence after which a request is given up [s]")
     job_timeout_s: float = Field(default=3600.0, gt=0, description="longest wait for an asynchronous query [s]")
     attempts: int = Field(default=6, ge=1, le=20, description="tries of one request, the first included")
@@ -218,6 +219,12 @@ class DesSettings(_Section):
     archive: ArchiveSettings = ArchiveSettings()
     sky: SkySettings = SkySettings()
     tiles: TileSettings = TileSettings()
+
+    @model_validator(mode="after")
+    def _sky_of_its_own(self) -> DesSettings:
+        if self.sky.seed == self.simulation.seed:
+            raise ValueError("sky.seed must differ from simulation.seed, or the tiles repeat the model's test scenes")
+        return self
 
 
 class EvaluationSettings(_Section):

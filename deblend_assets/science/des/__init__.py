@@ -1,0 +1,1 @@
+"""The DES leg: tiles, queries, cutouts, what a shape catalogue holds and how it is judged."""

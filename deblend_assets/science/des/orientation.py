@@ -1,0 +1,111 @@
+"""Sky frame and pixel frame, and the proof from the images themselves that one follows from the other as assumed.
+
+*Pixel frame*: x with the column, y with the row. *Sky frame*: +x east, +y north, im3shape's. On images with north up
+and east left x points west, so a position angle θ becomes π - θ: of a spin-2 quantity the first component stays and the
+second changes sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.science.conventions import Array, shear_from_distortion
+from deblend_assets.science.metrics import Floats, bootstrap, line
+
+_SIGNIFICANT = 3.0
+_MINIMUM = 10
+# Further from the stamp's centre than this, adaptive moments have found another galaxy.
+_CENTRE_PIXELS = 3.0
+
+
+def sky_to_pixel(c1: Array, c2: Array) -> tuple[Array, Array]:
+    """Components of an ellipticity, of either kind, in the pixel frame of a north-up, east-left image."""
+    return c1, -c2
+
+
+pixel_to_sky = sky_to_pixel  # a reflection is its own inverse
+
+
+def adaptive_shapes(
+    images: np.ndarray, sigma_pixels: float = 2.5
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Distortion of galaxies as observed, by adaptive moments (Hirata & Seljak 2003; GalSim's HSM).
+
+    Args:
+        images: (N, y, x), each galaxy near its stamp's centre, any unit.
+        sigma_pixels: first guess of the galaxies' Gaussian σ.
+
+    Returns:
+        e1, e2 (N,), pixel frame, NaN where the fit failed; and where it did not.
+    """
+    e1, e2 = np.full(len(images), np.nan), np.full(len(images), np.nan)
+    for k, array in enumerate(images):
+        image = galsim.Image(np.ascontiguousarray(array, dtype=np.float64), scale=1.0)
+        found = galsim.hsm.FindAdaptiveMom(image, guess_sig=sigma_pixels, strict=False)
+        offset = found.moments_centroid - image.true_center
+        if found.moments_status == 0 and np.hypot(offset.x, offset.y) <= _CENTRE_PIXELS:
+            e1[k], e2[k] = found.observed_e1, found.observed_e2
+    return e1, e2, np.isfinite(e1)
+
+
+@dataclass(frozen=True)
+class MeasuredParity:
+    """How the ellipticities of the images go with those of the catalogue, component by component.
+
+    Attributes:
+        slope1, slope2: of the images' g (pixel frame) on the catalogue's (sky frame); below 1, as the PSF rounds.
+        slope1_error, slope2_error: standard errors by bootstrap over galaxies.
+        parity: -1: the two components follow with opposite signs, as a mirrored frame must; +1: with the same sign;
+            0: undecided, a slope is within three errors of 0.
+        n: galaxies used.
+    """
+
+    slope1: float
+    slope1_error: float
+    slope2: float
+    slope2_error: float
+    parity: int
+    n: int
+
+    @property
+    def as_assumed(self) -> bool:
+        """The images are north up and east left: e1 keeps its sign and e2 changes it, both beyond doubt."""
+        return self.parity == -1 and self.slope1 > 0
+
+
+def measured_parity(
+    e1: np.ndarray, e2: np.ndarray, catalogue_g1: np.ndarray, catalogue_g2: np.ndarray, *, resamples: int, seed: int
+) -> MeasuredParity:
+    """Measure the sign of either component of the images' ellipticity against the catalogue's.
+
+    Least-squares lines with intercept of the images' shear-type g on the catalogue's. No galaxy's own sign is trusted:
+    noise in the catalogue only flattens both slopes.
+
+    Args:
+        e1, e2: distortion on the images, pixel frame, (N,); rows with NaN are left out.
+        catalogue_g1, catalogue_g2: shear-type g of the same galaxies, sky frame, (N,).
+        resamples, seed: of the bootstrap.
+    """
+    use = np.isfinite(e1) & np.isfinite(e2) & np.isfinite(catalogue_g1) & np.isfinite(catalogue_g2)
+    n = int(use.sum())
+    if n < _MINIMUM:
+        nan = float("nan")
+        return MeasuredParity(nan, nan, nan, nan, parity=0, n=n)
+    g1, g2 = shear_from_distortion(e1[use], e2[use])
+    columns: dict[str, Floats] = {"g1": g1, "g2": g2, "c1": catalogue_g1[use], "c2": catalogue_g2[use]}
+    slopes, errors = bootstrap(
+        lambda t: np.stack([line(t["c1"], t["g1"])[0], line(t["c2"], t["g2"])[0]]), columns, resamples, seed
+    )
+    decided = bool((np.abs(slopes) >= _SIGNIFICANT * errors).all())
+    return MeasuredParity(
+        slope1=float(slopes[0]),
+        slope1_error=float(errors[0]),
+        slope2=float(slopes[1]),
+        slope2_error=float(errors[1]),
+        parity=int(np.sign(slopes[0] * slopes[1])) if decided else 0,
+        n=n,
+    )
