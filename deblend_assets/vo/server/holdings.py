@@ -1,0 +1,128 @@
+"""What the image service holds: every product of every tile and band by the name that URLs carry, and cutouts of it.
+
+The names are a closed list made from the survey's own record: what a URL says is looked up and never becomes a path.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from deblend_assets.stores.sky import SimulatedSky, SkyImage
+
+
+class Run(NamedTuple):
+    """A processing run: its name, what it made, and its share of the whole exposure."""
+
+    name: str
+    proctype: str
+    share: float
+
+
+# The whole coadd, a shallower one and a single epoch, so that a client has to choose.
+RUNS = (Run("r2624p02", "Stack", 1.0), Run("r2581p01", "Stack", 0.5), Run("r2457p01", "Resampled", 0.1))
+# FITS extensions of DES's own files, as a cutout's `extn` names them.
+EXTENSIONS = {1: "image", 2: "dqmask", 3: "weight"}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One file of the archive, as its listing has it."""
+
+    reference: str
+    tile: str
+    band: str
+    run: Run
+
+
+class Holdings:
+    """The images of a simulated survey.
+
+    Args:
+        sky: a survey that is drawn.
+    """
+
+    def __init__(self, sky: SimulatedSky) -> None:
+        self._sky = sky
+        record = sky.record()
+        self.files: dict[str, Holding] = {}
+        self._images: dict[tuple[str, str, str], SkyImage] = {}
+        self._projections: dict[str, WCS] = {}
+        for tile in record["tiles"]:
+            for band in record["bands"]:
+                for run in RUNS:
+                    reference = f"{tile}_{run.name}_{band}.fits.fz"
+                    self.files[reference] = Holding(reference, tile, band, run)
+            self._projections[tile] = WCS(self.image(tile, record["bands"][0]).header)
+
+    def image(self, tile: str, band: str, product: str = "image") -> SkyImage:
+        key = (tile, band, product)
+        if key not in self._images:
+            self._images[key] = self._sky.image(tile, band, "weight" if product == "weight" else "image")
+        return self._images[key]
+
+    def box(self, tile: str, ra: float, dec: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """(left, right, bottom, top) in 0-based pixels of a tile of a region `width` × `height` [deg] on the sky.
+
+        Nowhere near the tile it is an empty box far outside.
+        """
+        wcs = self._projections[tile]
+        away = np.mod(ra - wcs.wcs.crval[0] + 180, 360) - 180
+        near = abs(dec - wcs.wcs.crval[1]) < 15 and abs(away) * np.cos(np.radians(dec)) < 15
+        x, y = wcs.wcs_world2pix(ra, dec, 0) if near else (-1e9, -1e9)  # the far hemisphere has no projection
+        scale = float(wcs.wcs.cd[1, 1])
+        half_x, half_y = 0.5 * width / scale, 0.5 * height / scale
+        return float(x) - half_x, float(x) + half_x, float(y) - half_y, float(y) + half_y
+
+    def cutout(
+        self, holding: Holding, extension: int, region: tuple[float, float, float, float] | None
+    ) -> bytes | None:
+        """FITS of the pixels of a file within a region (RA, Dec, width, height [deg]), or of all of them.
+
+        The region is clipped at the image's edges, as cutout services do: the answer may be smaller than asked for.
+
+        Returns:
+            The FITS file, its WCS that of the pixels kept; None where nothing of the region lies on the image.
+        """
+        product = EXTENSIONS[extension]
+        header, pixels = self.image(holding.tile, holding.band, product)
+        y_size, x_size = pixels.shape
+        x0, x1, y0, y1 = 0, x_size, 0, y_size
+        if region is not None:
+            left, right, bottom, top = self.box(holding.tile, *region)
+            x0, x1 = max(0, round(left)), min(x_size, round(right) + 1)
+            y0, y1 = max(0, round(bottom)), min(y_size, round(top) + 1)
+        if x0 >= x1 or y0 >= y1:
+            return None
+        cut = np.array(pixels[y0:y1, x0:x1])
+        hdu = fits.PrimaryHDU(self._as_observed(cut, holding, product, (x0, y0)))
+        hdu.header.update({k: v for k, v in header.items() if k not in hdu.header})
+        hdu.header["CRPIX1"] -= x0
+        hdu.header["CRPIX2"] -= y0
+        hdu.header["EXPTIME"] = header["EXPTIME"] * holding.run.share
+        hdu.header["PRODTYPE"] = product
+        stream = io.BytesIO()
+        hdu.writeto(stream)
+        return stream.getvalue()
+
+    def _as_observed(self, cut: NDArray, holding: Holding, product: str, corner: tuple[int, int]) -> NDArray:
+        """A shorter exposure has more noise of the sky, a mask marks nothing."""
+        if product == "dqmask":
+            return np.zeros(cut.shape, dtype=np.int16)
+        share = np.float32(holding.run.share)
+        if share == 1:
+            return cut
+        if product == "weight":
+            return cut * share
+        weight = float(self.image(holding.tile, holding.band, "weight").pixels[0, 0])
+        # The same request gets the same pixels.
+        rng = np.random.default_rng([zlib.crc32(holding.reference.encode()), *corner])
+        noise = rng.standard_normal(cut.shape, dtype=np.float32) * np.float32(((1 / share - 1) / weight) ** 0.5)
+        return cut + noise
