@@ -20,10 +20,12 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("settings", "progress"),
     ("science",),
     ("stores",),
+    ("vo",),
     ("resources", "partitions"),
     ("automation", "assets"),
     ("lineage",),
     ("definitions",),
+    ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -100,6 +102,7 @@ FORBIDDEN = {
     "settings": {"dagster", "zarr", "numpy", "torch"},
     "science": {"dagster", "zarr"},
     "stores": {"dagster"},
+    "vo": {"dagster"},
 }
 
 

@@ -1,0 +1,92 @@
+"""What a body of bytes from an archive is: expanded within a limit, a page for people, words for an error's line."""
+
+from __future__ import annotations
+
+import html
+import re
+import zlib
+from urllib.parse import urlsplit
+
+from deblend_assets.errors import ArchiveError
+
+GZIP_MAGIC = b"\x1f\x8b"
+# Comments are matched atomically: a hostile start of many would else be tried in every combination.
+_HTML_START = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:(?><!--.*?-->)\s*)*+(?:<!doctype\s+html|<html)",
+    re.IGNORECASE | re.DOTALL,
+)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_HEAD_BYTES = 20_000
+_WORDS = 200
+MEBIBYTE = 2**20
+
+
+class Refusal(ArchiveError):
+    """A failure that asking again would not mend: the archive's own verdict, or an answer beyond its limit."""
+
+
+def shown(url: str) -> str:
+    """A URL for an error's line: without query, fragment, user and password, where secrets would be."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def shortened(text: str) -> str:
+    """One line of printable text, at most 200 characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _WORDS else line[: _WORDS - 1] + "…"
+
+
+def is_html(body: bytes) -> bool:
+    """Whether a body is a page for people: by its start, since servers send tables and images as text/html too."""
+    return bool(_HTML_START.match(body[:_HEAD_BYTES]))
+
+
+def words_of(body: bytes) -> str:
+    """What a page or an error document says: an HTML page's title, else its text; empty for binary content."""
+    head = body[:_HEAD_BYTES]
+    if b"\0" in head:
+        return ""
+    text = head.decode("utf-8", errors="replace")
+    title = _TITLE.search(text)
+    return shortened(html.unescape(title[1] if title else _TAG.sub(" ", text)))
+
+
+def too_large(what: str, limit: int, where: str) -> Refusal:
+    """The error for content beyond its limit [byte]."""
+    return Refusal(
+        f"{what} exceeds {limit / MEBIBYTE:g} MiB",
+        where=where,
+        remedy="raise max_table_mb or max_image_mb of the profile's archive section if so much is expected",
+    )
+
+
+def expand(data: bytes, limit: int, where: str) -> bytes:
+    """The content of gzip-compressed data (RFC 1952, one or more members), never more than `limit` bytes in memory.
+
+    Raises:
+        Refusal: it would expand beyond the limit.
+        ArchiveError: it is cut short, or is not gzip.
+    """
+    expanded = bytearray()
+    try:
+        while data:
+            member = zlib.decompressobj(wbits=31)
+            expanded += member.decompress(data, limit + 1 - len(expanded))
+            if len(expanded) > limit:
+                raise too_large("what it expands to", limit, where)
+            if not member.eof:
+                raise zlib.error("cut short")
+            data = member.unused_data
+    except zlib.error as error:
+        raise ArchiveError(
+            f"its gzip compression is damaged ({error})", where=where, remedy="run the same command again"
+        ) from error
+    return bytes(expanded)
