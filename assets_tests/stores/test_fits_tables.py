@@ -1,0 +1,150 @@
+"""FITS: units, UCDs and meanings survive in astropy and stand in the standard's keywords; same table, same bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from astropy.io.votable.ucd import parse_ucd
+from astropy.table import Table
+
+from deblend_assets.science.des.shape_columns import (
+    BAD_SHAPE,
+    MISSING_BAND,
+    NEGATIVE_FLUX,
+    UNLIKE_TRAINING,
+    estimated_blendedness,
+    flag_bits,
+    matched_snr,
+    nanojansky,
+    shape_columns,
+    units_and_meanings,
+)
+from deblend_assets.stores.fits_tables import to_fits
+from deblend_assets.stores.tables import column_units, to_parquet
+
+BANDS = ("u", "g", "r", "i", "z", "Y")
+COLUMNS = shape_columns(BANDS, "r")
+NOTE = "One row a galaxy; a note that is longer than the seventy-two characters that one line of COMMENT holds."
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Every column, with what is hard to keep: a long id, NaN, false, texts of unlike length."""
+    whole = pd.DataFrame({name: np.linspace(-1, 1, 4, dtype=np.float32) for name in COLUMNS})
+    return whole.assign(
+        coadd_objects_id=np.array([2**53 + 1, 3, 4, 5]),
+        tile="DES0000+6015",
+        ra=[0.0, 359.999999999, np.nan, 12.0],
+        g1=[0.1, np.nan, -0.5, 0.0],
+        bands_present=["ugrizY", "r", "", "gr"],
+        flags=np.array([0, 1, 6, 2**30], np.int32),
+        model_version="0123456789ab",
+        simulated=[True, False, True, False],
+    )
+
+
+def read(data: bytes) -> Table:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return Table.read(io.BytesIO(data), mask_invalid=False)
+
+
+def test_rows_units_and_descriptions_survive_in_astropy(table: pd.DataFrame) -> None:
+    found = read(to_fits(table, COLUMNS, NOTE, {"MODEL": "0123456789ab", "SIMULATD": True}))
+    assert found.colnames == list(COLUMNS)
+    for name, column in COLUMNS.items():
+        assert str(found[name].unit or "") == column.unit
+        assert found[name].description == column.meaning
+        assert found[name].meta["ucd"] == column.ucd
+    back = found.to_pandas()
+    for name in ("tile", "bands_present", "model_version"):
+        back[name] = back[name].str.decode("ascii")
+        assert list(back[name]) == list(table[name])
+    for name in set(COLUMNS) - {"tile", "bands_present", "model_version"}:
+        np.testing.assert_array_equal(back[name].to_numpy(), table[name].to_numpy())
+        assert back[name].dtype == table[name].dtype
+    assert (found.meta["MODEL"], found.meta["SIMULATD"]) == ("0123456789ab", True)
+    assert NOTE in " ".join(found.meta["comments"])
+
+
+def test_the_header_is_of_the_standard(table: pd.DataFrame) -> None:
+    data = to_fits(table, COLUMNS, NOTE, {"MODEL": "x"})
+    assert len(data) % 2880 == 0
+    with fits.open(io.BytesIO(data)) as opened:
+        opened.verify("exception")
+        header = opened[1].header
+        assert header["EXTNAME"] == "SHAPES"
+        for k, (name, column) in enumerate(COLUMNS.items(), start=1):
+            assert (header[f"TTYPE{k}"], header[f"TUCD{k}"]) == (name, column.ucd)
+            assert header[f"TCOMM{k}"] == column.meaning
+            assert header.get(f"TUNIT{k}", "") == column.unit
+        assert not any(len(keyword) > 8 for keyword in header)
+
+
+def test_the_same_table_is_the_same_bytes_and_another_is_not(table: pd.DataFrame) -> None:
+    data = to_fits(table, COLUMNS, NOTE, {"MODEL": "x"})
+    assert to_fits(table.set_axis(range(5, 9)), COLUMNS, NOTE, {"MODEL": "x"}) == data
+    assert to_fits(table, COLUMNS, NOTE, {"MODEL": "y"}) != data
+
+
+def test_an_empty_table_keeps_its_columns(table: pd.DataFrame) -> None:
+    found = read(to_fits(table[:0], COLUMNS, NOTE, {}))
+    assert len(found) == 0
+    assert found.colnames == list(COLUMNS)
+    assert str(found["ra"].unit) == "deg"
+
+
+def test_what_fits_cannot_hold_is_refused(table: pd.DataFrame) -> None:
+    with pytest.raises(KeyError, match="secret"):
+        to_fits(table.assign(secret=1), COLUMNS, NOTE, {})
+    with pytest.raises(ValueError, match="ascii"):
+        to_fits(table.assign(tile="DES0000−6015"), COLUMNS, NOTE, {})
+    for keyword in ("TOOLONGKEY", "small", "A B"):
+        with pytest.raises(ValueError, match="no keyword of FITS"):
+            to_fits(table, COLUMNS, NOTE, {keyword: 1})
+
+
+def test_every_column_has_a_ucd_of_the_vocabulary_and_ascii_words() -> None:
+    for column in COLUMNS.values():
+        parse_ucd(column.ucd, check_controlled_vocabulary=True)
+        assert column.meaning.isascii() and column.meaning
+    assert sum(column.ucd.endswith("meta.main") for column in COLUMNS.values()) == 3
+
+
+def test_parquet_carries_the_same_units(table: pd.DataFrame) -> None:
+    assert column_units(to_parquet(table, units_and_meanings(COLUMNS), NOTE)) == units_and_meanings(COLUMNS)
+
+
+def test_flags_are_the_sum_of_what_is_wrong() -> None:
+    present = np.array([[True, True], [True, False], [True, True], [False, False], [True, True]])
+    unlike = np.array([False, False, True, True, False])
+    g1, g2 = np.array([0.1, 0.1, 0.8, np.nan, 0.0]), np.array([0.2, 0.2, 0.7, 0.0, 0.0])
+    flux = np.array([5.0, 5.0, 5.0, -1.0, np.nan])
+    every = MISSING_BAND | UNLIKE_TRAINING | BAD_SHAPE | NEGATIVE_FLUX
+    expected = [0, MISSING_BAND, UNLIKE_TRAINING | BAD_SHAPE, every, NEGATIVE_FLUX]
+    found = flag_bits(present, unlike, g1, g2, flux)
+    assert (list(found), found.dtype) == (expected, np.int32)
+
+
+def test_a_nanojansky_is_of_magnitude_31_point_4() -> None:
+    """m = 22.5 is 3631 nJy (a maggy's 1e-9), whichever unit it is counted in."""
+    for zero_point in (30.0, 33.9):
+        count = np.array([10 ** (-0.4 * (22.5 - zero_point))])
+        assert nanojansky(count, zero_point)[0] == pytest.approx(3631, rel=1e-3)
+
+
+def test_blendedness_and_snr_of_known_images() -> None:
+    own = np.zeros((3, 5, 5))
+    own[:, 2, 2] = 10.0
+    observed = own.copy()
+    observed[1, 2, 2] = 20.0  # a neighbour as bright on the same pixel
+    observed[2] = -1.0
+    found = estimated_blendedness(own, observed)
+    np.testing.assert_allclose(found[:2], [0.0, 0.5])
+    assert np.isnan(found[2])
+    np.testing.assert_allclose(matched_snr(own, np.array([1.0, 2.0, 5.0])), [10.0, 5.0, 2.0])
