@@ -1,0 +1,81 @@
+"""The lineage of a tile with the real keys, in assets that take no time, and the sensors and schedule over it.
+
+A real code server loads it as a module where STAND_IN_MODEL names the file that holds the model's version.
+"""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+
+from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.automation import conditions, tile_sensor
+from deblend_assets.automation.conditions import automate_tiles
+from deblend_assets.automation.tile_registry import MODEL_VERSION
+from deblend_assets.automation.tile_schedule import build_schedules
+from deblend_assets.automation.tile_sensor import build_sensors
+from deblend_assets.errors import MissingDataError
+from deblend_assets.partitions import TILES
+from deblend_assets.settings import Profile, load_profile, storage_root
+
+MODEL = dg.AssetKey(["des_model", "stage3_regressor"])
+NOUNS = tuple(TILE_ASSETS)
+CATALOG, CUTOUTS, SHAPES, EVALUATION = TILE_ASSETS.values()
+UPSTREAM = {CATALOG: [SKY], CUTOUTS: [CATALOG], SHAPES: [CATALOG, CUTOUTS, MODEL], EVALUATION: [SHAPES, CATALOG, MODEL]}
+
+
+class Storage(dg.ConfigurableResource):
+    """As the real one, but the model is a file that holds its version."""
+
+    root: str
+    model: str
+
+    def open(self, profile: Profile) -> SimpleNamespace:
+        folder = Path(self.root) / profile.name
+        return SimpleNamespace(profile=profile, folder=folder, model_version=self.model_version)
+
+    def model_version(self) -> str:
+        try:
+            return Path(self.model).read_text()
+        except FileNotFoundError as error:
+            raise MissingDataError("no model", where=self.model, remedy="train it") from error
+
+
+def unpartitioned(key: dg.AssetKey) -> dg.AssetsDefinition:
+    @dg.asset(key=key)
+    def made() -> None:
+        """Nothing."""
+
+    return made
+
+
+def of_a_tile(key: dg.AssetKey) -> dg.AssetsDefinition:
+    @dg.asset(key=key, partitions_def=TILES, deps=UPSTREAM[key], group_name="des")
+    def made(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+        if (Path(storage.root) / f"{context.partition_key}.{key.path[-1]}.fails").exists():
+            raise dg.Failure("told to fail", allow_retries=False)
+        return dg.MaterializeResult(metadata={MODEL_VERSION: storage.model_version()} if key == EVALUATION else {})
+
+    return made
+
+
+def stand_in_assets() -> list[dg.AssetsDefinition]:
+    assets = [unpartitioned(SKY), unpartitioned(MODEL), *(of_a_tile(key) for key in UPSTREAM)]
+    return automate_tiles(assets, TILE_ASSETS.values())
+
+
+def stand_in_definitions(profile: Profile, storage: Storage) -> dg.Definitions:
+    return dg.Definitions(
+        assets=stand_in_assets(),
+        sensors=build_sensors(profile, TILE_ASSETS.values()),
+        schedules=build_schedules(profile, TILE_ASSETS),
+        resources={"storage": storage},
+        executor=dg.in_process_executor,
+    )
+
+
+if "STAND_IN_MODEL" in os.environ:
+    # A minute between two looks is for users; Dagster's own daemons wake every five seconds.
+    tile_sensor.LOOK_SECONDS = conditions.TICK_SECONDS = 5
+    defs = stand_in_definitions(load_profile(), Storage(root=str(storage_root()), model=os.environ["STAND_IN_MODEL"]))

@@ -1,0 +1,104 @@
+"""The command, in processes of its own, on a real DAGSTER_HOME."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets_tests.automation.stand_ins import EVALUATION
+from deblend_assets.automation.tile_registry import registered_tiles, retired_tiles
+from deblend_assets.cli import main
+
+A, B = "DES0433-5331", "DES0000+0015"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DEBLEND_PROFILE", "smoke")
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    started = [sys.executable, "-m", "deblend_assets.cli", *arguments]
+    return subprocess.run(started, capture_output=True, text=True, timeout=120)
+
+
+def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(instance, tmp_path):
+    added = command("tiles", "add", A, B)
+    assert (added.returncode, added.stdout) == (0, f"{A}: registered\n{B}: registered\n")
+    assert registered_tiles(instance) == [A, B]
+
+    event = dg.AssetMaterialization(EVALUATION, partition=A, metadata={"model_version": "0123456789ab"})
+    instance.report_runless_asset_event(event)
+    retired = command("tiles", "retire", B)
+    assert retired.returncode == 0
+    folder = tmp_path / "storage" / "smoke"
+    assert retired.stdout == f"{B}: retired; its data stay under {folder / 'tiles' / B}\n"
+    assert retired_tiles(folder) == {B}
+
+    listed = command("tiles", "list")
+    assert listed.returncode == 0, listed.stderr
+    head, *rows, present = listed.stdout.splitlines()
+    assert head.split() == ["tile", "registered", "evaluated", "model", "state"]
+    cells = [row.split() for row in rows]
+    assert [row[0] for row in cells] == [B, A]
+    assert cells[0][1:] == ["no", "-", "-", "retired"]
+    assert cells[1][1] == "yes"
+    assert cells[1][-2:] == ["0123456789ab", "evaluated"]
+    assert present.startswith("present model: none (")
+
+
+def test_an_error_is_one_line_and_status_2():
+    refused = command("tiles", "retire", A)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"{A}: not registered [tiles retire]: ")
+
+
+def test_adding_again_says_so(capsys):
+    assert main(["tiles", "add", A]) == 0
+    assert main(["tiles", "add", A]) == 0
+    assert capsys.readouterr().out == f"{A}: registered\n{A}: was registered already\n"
+
+
+def test_without_tiles_the_list_says_how_to_add_one(capsys):
+    assert main(["tiles", "list"]) == 0
+    assert capsys.readouterr().out.startswith("no tiles; `deblend_assets tiles add NAME` registers one\n")
+
+
+def test_without_dagster_home_the_folder_s_own_instance_is_taken(monkeypatch, home, instance, capsys):
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.chdir(home)
+    assert main(["tiles", "add", A]) == 0
+    assert registered_tiles(instance) == [A]
+
+
+@pytest.mark.parametrize("value", [None, "nowhere", "/no/such/folder"])
+def test_no_instance_is_begun_where_none_is(monkeypatch, tmp_path, value, capsys):
+    monkeypatch.delenv("DAGSTER_HOME") if value is None else monkeypatch.setenv("DAGSTER_HOME", value)
+    before = sorted(os.listdir(tmp_path))
+    assert main(["tiles", "add", A]) == 2
+    error = capsys.readouterr().err
+    assert "DAGSTER_HOME" in error
+    assert len(error.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["tiles"], ["tiles", "add"], ["tiles", "forget", A]])
+def test_incomplete_or_unknown_commands_show_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: deblend_assets" in capsys.readouterr().err
+
+
+def test_a_wrong_profile_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("DEBLEND_PROFILE", "nonesuch")
+    assert main(["tiles", "list"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

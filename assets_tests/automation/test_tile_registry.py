@@ -1,0 +1,165 @@
+"""Adding, listing and retiring tiles on a real instance with SQLite on disk."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+from dagster._core.execution.asset_backfill import AssetBackfillData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from assets_tests.automation.stand_ins import CATALOG, EVALUATION, stand_in_assets
+from deblend_assets.automation.tile_registry import (
+    add_tiles,
+    evaluations,
+    list_tiles,
+    registered_tiles,
+    retire_tiles,
+    retired_tiles,
+    tiles_under_way,
+)
+from deblend_assets.errors import BusyError, CorruptDataError, SettingsError
+from deblend_assets.partitions import TILES
+from deblend_assets.stores.files import exclusive_lock
+
+A, B, C = "DES0433-5331", "DES0000+0015", "DES2359-6000"
+# a queued run must say where its job comes from
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("nowhere"), "nothing"), "nothing")
+
+
+@dg.job
+def nothing() -> None:
+    """A job whose runs are fabricated."""
+
+
+def fabricate(instance: dg.DagsterInstance, status: str, **tags: str) -> str:
+    tags = {f"dagster/{key}": value for key, value in tags.items()}
+    status_ = dg.DagsterRunStatus(status)
+    return instance.create_run_for_job(nothing, status=status_, tags=tags, remote_job_origin=ORIGIN).run_id
+
+
+def evaluate(instance: dg.DagsterInstance, tile: str, model_version: str) -> None:
+    event = dg.AssetMaterialization(EVALUATION, partition=tile, metadata={"model_version": model_version})
+    instance.report_runless_asset_event(event)
+
+
+def test_adding_is_idempotent_and_keeps_the_order(instance, tmp_path):
+    assert add_tiles(instance, tmp_path, [B, A, B]) == [B, A]
+    assert add_tiles(instance, tmp_path, [A, C]) == [C]
+    assert registered_tiles(instance) == [B, A, C]
+    assert TILES.get_partition_keys(dynamic_partitions_store=instance) == [B, A, C]
+
+
+@pytest.mark.parametrize("name", ["../../etc", "DES2400+0000", "des0433-5331", "", f"{A}\n", f"{A} "])
+def test_what_is_no_tile_is_refused_and_nothing_is_registered(instance, tmp_path, name):
+    for change in (add_tiles, retire_tiles):
+        with pytest.raises(SettingsError, match="not a tile's name"):
+            change(instance, tmp_path, [A, name])
+    assert registered_tiles(instance) == []
+    assert list(tmp_path.glob("tiles/*.json")) == []
+
+
+def test_a_retired_tile_is_remembered_until_it_is_added_again(instance, tmp_path):
+    add_tiles(instance, tmp_path, [A, B])
+    evaluate(instance, A, "first")
+    assert retire_tiles(instance, tmp_path, [A]) == [A]
+    assert registered_tiles(instance) == [B]
+    assert retired_tiles(tmp_path) == {A}
+    assert evaluations(instance, EVALUATION)[A].model_version == "first", "history stays"
+    assert add_tiles(instance, tmp_path, [A]) == [A]
+    assert retired_tiles(tmp_path) == set()
+    assert registered_tiles(instance) == [B, A]
+
+
+def test_an_unknown_tile_is_one_clear_line_and_nothing_is_retired(instance, tmp_path):
+    add_tiles(instance, tmp_path, [A])
+    with pytest.raises(SettingsError) as caught:
+        retire_tiles(instance, tmp_path, [A, C])
+    assert str(caught.value).startswith(f"{C}: not registered [tiles retire]: ")
+    assert registered_tiles(instance) == [A]
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"])
+def test_a_tile_with_a_run_under_way_is_not_retired(instance, tmp_path, status):
+    add_tiles(instance, tmp_path, [A, B])
+    run_id = fabricate(instance, status, partition=A)
+    with pytest.raises(BusyError, match=f"{A} has a run {run_id} under way"):
+        retire_tiles(instance, tmp_path, [B, A])
+    assert registered_tiles(instance) == [A, B]
+    assert retired_tiles(tmp_path) == set()
+    assert retire_tiles(instance, tmp_path, [B]) == [B], "the other tile is free"
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
+def test_a_run_that_ended_is_no_hindrance(instance, tmp_path, status):
+    add_tiles(instance, tmp_path, [A])
+    fabricate(instance, status, partition=A)
+    assert retire_tiles(instance, tmp_path, [A]) == [A]
+
+
+def test_a_run_of_several_tiles_holds_all_of_them(instance, tmp_path):
+    add_tiles(instance, tmp_path, [A, B, C])
+    run_id = fabricate(instance, "STARTED", asset_partition_range_start=A, asset_partition_range_end=B)
+    fabricate(instance, "STARTED", partition="train_000")
+    assert tiles_under_way(instance) == {A: f"run {run_id}", B: f"run {run_id}"}
+
+
+def test_a_backfill_that_has_no_run_yet_holds_its_tiles(instance, tmp_path, storage):
+    add_tiles(instance, tmp_path, [A, B])
+    graph = dg.Definitions(assets=stand_in_assets(), resources={"storage": storage}).resolve_asset_graph()
+    for tile, status in ((A, BulkActionStatus.REQUESTED), (B, BulkActionStatus.COMPLETED_SUCCESS)):
+        instance.add_backfill(
+            PartitionBackfill.from_asset_partitions(
+                backfill_id=f"of_{tile}",
+                asset_graph=graph,
+                partition_names=[tile],
+                asset_selection=[CATALOG],
+                backfill_timestamp=0.0,
+                tags={},
+                dynamic_partitions_store=instance,
+                all_partitions=False,
+                title=None,
+                description=None,
+                run_config=None,
+            ).with_status(status)
+        )
+    (stored,) = instance.get_backfills(status=BulkActionStatus.REQUESTED)
+    assert isinstance(stored.asset_backfill_data, AssetBackfillData)
+    assert tiles_under_way(instance) == {A: f"backfill of_{A}"}
+
+
+def test_the_list_says_when_with_which_model_and_what_is_to_do(instance, tmp_path):
+    add_tiles(instance, tmp_path, [A, B, C])
+    for tile, version in ((A, "first"), (B, "first"), (A, "second")):
+        evaluate(instance, tile, version)
+    retire_tiles(instance, tmp_path, [C])
+    rows = {row.name: row for row in list_tiles(instance, tmp_path, EVALUATION, "second")}
+    assert list(rows) == sorted([A, B, C])
+    assert {name: row.state for name, row in rows.items()} == {A: "evaluated", B: "stale", C: "retired"}
+    assert [rows[C].registered, rows[C].evaluation] == [False, None]
+    assert rows[A].evaluation.model_version == "second", "the latest one"
+    assert rows[A].evaluation.at >= rows[B].evaluation.at > 1.7e9
+    add_tiles(instance, tmp_path, [C])
+    fabricate(instance, "STARTED", partition=B)
+    states = {row.name: row.state for row in list_tiles(instance, tmp_path, EVALUATION, None)}
+    assert states == {A: "evaluated", B: "under way", C: "waiting"}
+    for status, state in (("FAILURE", "failed"), ("SUCCESS", "waiting")):
+        fabricate(instance, status, partition=C)
+        assert list_tiles(instance, tmp_path, EVALUATION, None)[-1].state == state
+
+
+def test_two_changes_at_once_are_one_clear_line(instance, tmp_path):
+    with (
+        exclusive_lock(tmp_path / "tiles" / "retired.lock", "the list"),
+        pytest.raises(BusyError, match="the list of retired tiles is being written by process"),
+    ):
+        add_tiles(instance, tmp_path, [A])
+    assert registered_tiles(instance) == []
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1]"])
+def test_a_damaged_list_of_retired_tiles_is_named(tmp_path, text):
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "retired.json").write_text(text)
+    with pytest.raises(CorruptDataError, match=r"retired\.json"):
+        retired_tiles(tmp_path)

@@ -1,0 +1,68 @@
+"""When a tile's assets are requested: once it is registered, and again when its own data changes upstream.
+
+A new model does not request them: it would ask for every tile at once. The weekly schedule (`tile_schedule`)
+renews them in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import dagster as dg
+
+AUTOMATION_SENSOR = "des_automation"
+TICK_SECONDS = 30
+
+
+def tile_condition(tile_assets: Collection[dg.AssetKey]) -> dg.AutomationCondition:
+    """The one condition of every asset that has a partition a tile.
+
+    * Requested when a tile becomes missing (it is registered), or when another of `tile_assets` upstream is updated
+      or will be on this tick, so that one run makes the whole chain.
+    * Not by any other upstream (the model, its statistics, the simulated sky), but not before all of them exist
+      either, and not while one of them or the asset itself is being made: the request waits.
+    * Once: what was requested is handled, also if its run fails. Making the failed asset by hand requests those after
+      it. `AutomationCondition.eager` and `on_missing` differ in that they forget the tiles that were registered
+      before the condition's first evaluation.
+
+    Args:
+        tile_assets: keys of the assets with a partition a tile.
+    """
+    condition = dg.AutomationCondition
+    updated = condition.any_deps_updated().allow(dg.AssetSelection.assets(*tile_assets))
+    handled = condition.newly_requested() | condition.newly_updated()
+    return (
+        (condition.newly_missing() | updated).since(handled).with_label("new_tile_data")
+        & ~condition.any_deps_missing()
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress()
+    ).with_label("tile")
+
+
+def automate_tiles(
+    assets: Iterable[dg.AssetsDefinition], tile_assets: Collection[dg.AssetKey]
+) -> list[dg.AssetsDefinition]:
+    """The assets, those among `tile_assets` with `tile_condition`."""
+    condition = tile_condition(tile_assets)
+
+    def automated(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(automation_condition=condition) if spec.key in tile_assets else spec
+
+    return [asset.map_asset_specs(automated) for asset in assets]
+
+
+def automation_sensor(tile_assets: Collection[dg.AssetKey]) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that evaluates the conditions; runs without a hand, one a tile.
+
+    Args:
+        tile_assets: keys of the assets with a partition a tile.
+    """
+    return dg.AutomationConditionSensorDefinition(
+        AUTOMATION_SENSOR,
+        target=dg.AssetSelection.assets(*tile_assets),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        # A backfill would put tiles that come together into one run, where the first to fail stops the others.
+        emit_backfills=False,
+        description="Makes what is missing of each registered tile, and renews what lies downstream of new tile data.",
+    )

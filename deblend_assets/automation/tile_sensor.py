@@ -1,0 +1,182 @@
+"""New tiles: from the list that the user keeps and, where the profile says so, from the archive's table of tiles.
+
+The sensor registers them; the conditions of `conditions` request their assets.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from deblend_assets.automation.conditions import automation_sensor
+from deblend_assets.automation.tile_registry import registered_tiles, retired_tiles
+from deblend_assets.errors import DeblendError, SettingsError
+from deblend_assets.partitions import TILES
+from deblend_assets.science.des.queries import tiles_query
+from deblend_assets.science.des.tiles import tile_name
+from deblend_assets.settings import Profile
+from deblend_assets.stores.project import ProjectStore
+
+NEW_TILES_SENSOR = "new_tiles"
+LOOK_SECONDS = 60
+ARCHIVE_SECONDS = 3600.0
+# Dagster gives a sensor a minute (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS); it forgets the cursor of one that takes longer.
+_HASTE = {"attempts": 2, "timeout_s": 10.0, "job_timeout_s": 30.0}
+_PROBLEMS_SHOWN = 5
+
+
+@dataclass
+class SensorMemory:
+    """What the sensor's cursor holds between two looks.
+
+    Attributes:
+        asked: when the archive was last asked, also in vain; Unix time [s].
+        found: tiles that the archive named and that are not registered yet.
+    """
+
+    asked: float = 0.0
+    found: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cursor: str | None) -> SensorMemory:
+        """The memory in a cursor; an empty one where another version wrote it."""
+        try:
+            content = json.loads(cursor or "{}")
+            return cls(float(content["asked"]), [str(name) for name in content["found"]])
+        except (ValueError, TypeError, KeyError):
+            return cls()
+
+    @property
+    def cursor(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def list_file(profile: Profile, folder: Path) -> Path:
+    """The user's list of tiles.
+
+    Args:
+        profile: may name it (a relative path starts where Dagster was started).
+        folder: the profile's, where `tiles.txt` lies otherwise.
+    """
+    named = profile.des.tiles.list_file
+    return Path(named).expanduser() if named else folder / "tiles.txt"
+
+
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """What a plain list says: one tile a line, `#` starts a comment.
+
+    Returns:
+        Where each entry stands, for people, and the entry itself, unchecked. A list that does not exist is empty.
+
+    Raises:
+        SettingsError: the file cannot be read or is not text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"cannot be read ({error})", where=str(path), remedy="write one tile a line, as plain text"
+        ) from error
+    entries = [(f"{path} line {number}", line.partition("#")[0].strip()) for number, line in enumerate(lines, start=1)]
+    return [(where, text) for where, text in entries if text]
+
+
+def ask_archive(archive: Any, store: ProjectStore, log: Callable[[str], None]) -> list[tuple[str, str]]:
+    """What the archive's table of tiles names, in the form of `read_list`; ArchiveError where it does not answer.
+
+    Args:
+        archive: the resource `archive`.
+        store: of a profile, which names the tables and limits the wait.
+        log: gets a line for each retry.
+    """
+    settings = store.profile.des.archive
+    with archive.client(store, log) as client:
+        # A kept answer would never name a new tile.
+        rows = client.query(tiles_query(settings), "the table of tiles", fresh=True)
+    return [(settings.tile_table, str(name)) for name in rows["tilename"]]
+
+
+def tiles_among(entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """The entries that are tiles, in their order, and a line about each of the others."""
+    names, problems = [], []
+    for where, text in entries:
+        try:
+            names.append(tile_name(text))
+        except SettingsError as error:
+            problems.append(f"{where}: {error.what}")
+    return names, problems
+
+
+def build_sensors(profile: Profile, tile_assets: Collection[dg.AssetKey]) -> Sequence[dg.SensorDefinition]:
+    """The sensor that registers tiles, and the one that has their assets made.
+
+    Args:
+        profile: whose tiles.
+        tile_assets: keys of the assets with a partition a tile.
+    """
+    settings = profile.des.tiles
+    hasty = _in_haste(profile)
+
+    @dg.sensor(
+        name=NEW_TILES_SENSOR,
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"storage", "archive"} if settings.watch_archive else {"storage"},
+        description="Registers the tiles of the list that the user keeps and, if the profile says so, of the archive.",
+    )
+    def new_tiles(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        store = context.resources.storage.open(hasty)
+        memory = SensorMemory.of(context.cursor)
+        listed: list[str] = []
+        problems: list[str] = []
+        try:
+            listed, problems = tiles_among(read_list(list_file(profile, store.folder)))
+        except SettingsError as error:
+            problems.append(str(error))
+        if settings.watch_archive and time.time() - memory.asked >= ARCHIVE_SECONDS:
+            memory.asked = time.time()
+            try:
+                answer = ask_archive(context.resources.archive, store, context.log.info)
+                memory.found, strange = tiles_among(answer)
+                problems += strange
+            except DeblendError as error:
+                problems.append(str(error))
+        try:
+            known = {*registered_tiles(context.instance), *retired_tiles(store.folder)}
+        except DeblendError as error:  # without the list of retired tiles, any of them could come back
+            return dg.SensorResult(skip_reason=str(error), cursor=memory.cursor)
+        new = [name for name in dict.fromkeys([*listed, *memory.found]) if name not in known]
+        taken = new[: settings.new_tiles_per_tick]
+        memory.found = [name for name in memory.found if name in new[len(taken) :]]
+        return dg.SensorResult(
+            skip_reason=_summary(taken, len(new) - len(taken), problems),
+            dynamic_partitions_requests=[TILES.build_add_request(taken)] if taken else [],
+            cursor=memory.cursor,
+        )
+
+    return [new_tiles, automation_sensor(tile_assets)]
+
+
+def _in_haste(profile: Profile) -> Profile:
+    """The profile with shorter waits for the archive."""
+    archive = profile.des.archive
+    shorter = {key: min(limit, getattr(archive, key)) for key, limit in _HASTE.items()}
+    des = profile.des.model_copy(update={"archive": archive.model_copy(update=shorter)})
+    return profile.model_copy(update={"des": des})
+
+
+def _summary(taken: Sequence[str], left: int, problems: Sequence[str]) -> str:
+    """What a look did, in one line: shown with the tick."""
+    words = f"registered {', '.join(taken)}" if taken else "no new tile"
+    later = f"; {left} more at the next looks" if left else ""
+    hidden = len(problems) - _PROBLEMS_SHOWN
+    more = [f"and {hidden} more problems"] if hidden > 0 else []
+    return "; ".join([words + later, *problems[:_PROBLEMS_SHOWN], *more])
