@@ -7,8 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.jobs import build_jobs
+from deblend_assets.automation.tile_schedule import build_schedules
+from deblend_assets.automation.tile_sensor import build_sensors
 from deblend_assets.lineage import build_assets
+from deblend_assets.resources.archive import Archive
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -26,11 +30,14 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
     resources: dict[str, Any] = {
         "storage": Storage(root=str(storage_root())),
         "workers": RenderingWorkers(processes=profile.run.workers),
+        "archive": Archive(),
         "devices": ComputeDevices(require_cuda=profile.run.require_cuda),
     }
     return dg.Definitions(
         assets=build_assets(profile),
         jobs=build_jobs(),
+        schedules=build_schedules(profile, TILE_ASSETS),
+        sensors=build_sensors(profile, TILE_ASSETS.values()),
         resources={**resources, **(resource_overrides or {})},
         # The terminal shows progress and results; the event log keeps everything.
         loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},

@@ -8,11 +8,18 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 from dagster import BetaWarning
 
+from deblend_assets.assets.des.des_cutouts import cutout_assets
+from deblend_assets.assets.des.des_evaluation import tile_evaluation_assets
+from deblend_assets.assets.des.im3shape_catalog import im3shape_assets
+from deblend_assets.assets.des.shape_catalog import shape_assets
+from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
+from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
 from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
 from deblend_assets.assets.simulation.simulated import simulated_assets
 from deblend_assets.assets.training.stages import stage_assets
+from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.settings import Profile
 
 Builder = Callable[[Profile], Sequence[dg.AssetsDefinition]]
@@ -29,6 +36,11 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("des_model", lambda profile: normalization_assets(profile.des_leg)),
     ("des_model", lambda profile: stage_assets(profile.des_leg, "des")),
     ("des_model", lambda profile: evaluation_assets(profile.des_leg, "des")),
+    ("des", sky_assets),
+    ("des", im3shape_assets),
+    ("des", cutout_assets),
+    ("des", shape_assets),
+    ("des", tile_evaluation_assets),
 )
 
 
@@ -37,4 +49,5 @@ def build_assets(profile: Profile) -> list[dg.AssetsDefinition]:
     with warnings.catch_warnings():
         # `backfill_policy`, which --partition-range needs, is marked beta; a user can do nothing about it.
         warnings.simplefilter("ignore", BetaWarning)
-        return [asset for _, build in LINEAGE for asset in build(profile)]
+        assets = [asset for _, build in LINEAGE for asset in build(profile)]
+        return automate_tiles(assets, TILE_ASSETS.values())

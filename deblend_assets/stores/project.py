@@ -7,7 +7,7 @@
       checkpoints/<recipe>/<stage>/<fingerprint>/…
       reports/<name>/{report.html,numbers.json,estimates.parquet}
       des_model/{simulated,normalization}/…  the same of the DES leg (`Profile.des_leg`)
-      tiles/<tile>/…                         see `stores.tiles`
+      des_sky/…, archive/…, tiles/…          the rest of the DES leg, see `stores.des`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
 settings that matter there, the fingerprints upstream and a code version, and none of anything else: changing the
@@ -48,6 +48,7 @@ CODE_VERSIONS = {
     "normalization": "1",
     "training": "2",
     "evaluation": "2",
+    "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
     "des_evaluation": "1",
@@ -220,6 +221,25 @@ class ProjectStore:
 
     def report_folder(self, name: str) -> Path:
         return self.folder / "reports" / safe_name(name)
+
+    def read_estimates(self, name: str, model: str) -> pd.DataFrame:
+        """The table of estimates behind a report.
+
+        Args:
+            name: of the report.
+            model: fingerprint of the last stage that it must be of.
+
+        Raises:
+            MissingDataError, CorruptDataError: not there; not what was written.
+            MismatchError: of another model.
+        """
+        path, asset = self.report_folder(name) / "estimates.parquet", f"{name}/simulated_evaluation"
+        data, record = read_vouched(path, asset=asset)
+        if record.get("model") != model:
+            raise MismatchError(
+                "the evaluation is of another model", where=str(path), remedy=f"materialise {asset} again"
+            )
+        return from_parquet(data, where=str(path), asset=asset)
 
     def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> Path:
         """Write a report's files, each whole; returns the folder. The tables are vouched for."""

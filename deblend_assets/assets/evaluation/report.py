@@ -115,7 +115,7 @@ def write_evaluation(
             "numbers.json": to_json({"judgement": judgement, "provenance": provenance}),
             "report.html": evaluation_report(judgement, pictures, provenance).encode(),
         },
-        {"recipe": recipe, "evaluation": provenance["evaluation"]},
+        {"recipe": recipe, "evaluation": provenance["evaluation"], "model": checkpoints[STAGES[-1]].fingerprint},
     )
     columns = [f"{c}_{e}" for c in ("e1", "e2") for e in ("regressor", "reconstruction")]
     return Evaluation(

@@ -1,0 +1,1 @@
+"""Tiles in, shape catalogues out: one partition a tile."""

@@ -1,0 +1,58 @@
+"""A tile's cutouts in the frame of the model: electrons of the whole exposure on the model's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deblend_assets.science.des.cutouts import BandStamp
+from deblend_assets.science.des.frames import electrons_per_count, to_model_frame
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.tiles import Cutouts
+
+
+@dataclass(frozen=True)
+class ModelStamps:
+    """What the networks take.
+
+    Attributes:
+        electrons: (N, band, y, x) float32; 0 where a band is absent.
+        present: (N, band) bool.
+        sigma: (N, band), noise of a pixel [electron]; NaN where a band is absent.
+    """
+
+    electrons: np.ndarray
+    present: np.ndarray
+    sigma: np.ndarray
+
+
+def model_stamps(des: DesStore, cutouts: Cutouts) -> ModelStamps:
+    """Zero points, pixel scale and size brought to the model's; nothing is scaled by an image's own maximum."""
+    attributes, bands = des.project.arrays().attributes, cutouts.bands
+    zero_points = attributes["zero_point_ab_mag_of_one_electron"]
+    scale, pixels = attributes["pixel_scale_arcsec"], des.settings.simulation.stamp_pixels
+    rows = cutouts.galaxies.to_dict("records")
+    electrons, present = zip(
+        *(to_model_frame(_stamps(cutouts, n, row), bands, zero_points, scale, pixels) for n, row in enumerate(rows)),
+        strict=True,
+    )
+    sigma = np.full((len(rows), len(bands)), np.nan)
+    for k, (band, zero_point) in enumerate(zip(bands, zero_points, strict=True)):
+        for n in np.flatnonzero(cutouts.present[:, k]):
+            sigma[n, k] = rows[n][f"sigma_{band}"] * electrons_per_count(rows[n][f"zero_point_{band}"], zero_point)
+    return ModelStamps(np.stack(electrons), np.stack(present), sigma)
+
+
+def _stamps(cutouts: Cutouts, n: int, row: dict) -> dict[str, BandStamp]:
+    return {
+        band: BandStamp(
+            counts=cutouts.counts[n, k],
+            zero_point=row[f"zero_point_{band}"],
+            pixel_scale=row[f"pixel_scale_{band}"],
+            offset_x=row[f"offset_x_{band}"],
+            offset_y=row[f"offset_y_{band}"],
+        )
+        for k, band in enumerate(cutouts.bands)
+        if cutouts.present[n, k]
+    }

@@ -1,0 +1,199 @@
+"""Judging a tile: its shape catalogue against im3shape and, where it is simulated, against the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deblend_assets.assets.common import plot
+from deblend_assets.assets.des.model import Learnt, training_scenes
+from deblend_assets.assets.des.stamps import ModelStamps, model_stamps
+from deblend_assets.assets.keys import DES_MODEL
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.accuracy import Judgement
+from deblend_assets.science.des.against_truth import position_offsets
+from deblend_assets.science.des.evaluation import ID, flat_numbers, judge_tile
+from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
+from deblend_assets.science.des.report import tile_report
+from deblend_assets.science.figures import des_catalog, des_shapes, des_tile
+from deblend_assets.science.figures.style import to_png
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.files import to_json
+from deblend_assets.stores.project import library_versions
+from deblend_assets.stores.tiles import Cutouts
+
+# Shown in the UI; the report holds all.
+_KEY_PLOTS = ("shapes_against_im3shape", "shape_distributions", "truth_slopes", "likeness", "dynamic_range")
+_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class TileEvaluation:
+    """What the asset tells Dagster.
+
+    Attributes:
+        report: its path.
+        judgement, likeness: all numbers.
+        plots: metadata entries of the key figures.
+    """
+
+    report: Path
+    judgement: Judgement
+    likeness: Likeness
+    plots: dict[str, dg.MetadataValue]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        return flat_numbers(self.judgement)
+
+
+def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
+    """Read everything of a tile, judge it and write its report.
+
+    Raises:
+        MissingDataError: something upstream is not there, or too few galaxies are.
+        MismatchError: something upstream was made from other inputs.
+    """
+    tile, store, settings = des.tile(name), des.project, des.settings
+    evaluation, label = store.profile.evaluation, settings.simulation.label_band
+    shapes = tile.read_table("shape_catalog", des.shapes_inputs(tile))
+    reference = tile.read_table("im3shape_catalog", des.im3shape_inputs())
+    attrition = tile.read_table("attrition", des.im3shape_inputs())
+    cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
+    if len(shapes) < settings.tiles.minimum_galaxies:
+        raise MissingDataError(
+            f"{name} has {len(shapes)} galaxies with shapes, {settings.tiles.minimum_galaxies} make an evaluation",
+            where=str(tile.path("shape_catalog")),
+            remedy="retire the tile, or lower des.tiles.minimum_galaxies",
+        )
+    truth = tile.read_table("truth", des.im3shape_inputs()) if des.simulated else None
+    blends = store.read_estimates(DES_MODEL, store.model_version()) if des.simulated else None
+    judgement = judge_tile(
+        shapes,
+        reference,
+        bands=cutouts.bands,
+        label_band=label,
+        snr_min=settings.tiles.snr_w_min,
+        resamples=evaluation.bootstrap,
+        seed=evaluation.seed,
+        truth=truth,
+        test_blends=blends,
+        cutout_flux=_cutout_flux(cutouts) if des.simulated else None,
+        zero_point=settings.archive.zero_point,
+    )
+    stamps, learnt = model_stamps(des, cutouts), training_scenes(des)
+    sample = _sample(des, stamps, reference, cutouts)
+    likeness = compare(sample, learnt.sample, label)
+    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, learnt, sample, likeness, judgement)
+    if truth is not None:
+        offsets = position_offsets(shapes, truth)
+        figures["positions"] = des_tile.positions(offsets["ra"], offsets["dec"], tile=name)
+        figures["truth_slopes"] = des_shapes.truth_slopes(judgement, tile=name)
+    pictures = {key: to_png(figure) for key, figure in figures.items()}
+    provenance = _provenance(des, name, shapes)
+    page = tile_report(
+        name,
+        judgement,
+        likeness,
+        attrition,
+        cutouts.info["rejected"],
+        pictures,
+        provenance,
+        simulated=des.simulated,
+    )
+    numbers = {"judgement": judgement, "likeness": _plain(likeness), "provenance": provenance}
+    tile.write_file("numbers.json", to_json(numbers))
+    report = tile.write_file("report.html", page.encode())
+    return TileEvaluation(
+        report, judgement, likeness, {key: plot(figures[key]) for key in _KEY_PLOTS if key in figures}
+    )
+
+
+def _cutout_flux(cutouts: Cutouts) -> pd.DataFrame:
+    """Light of every cutout [count], NaN where a band is absent."""
+    sums = cutouts.counts.sum(axis=(-2, -1), dtype=np.float64)
+    columns = {f"cutout_flux_{band}": sums[:, k] for k, band in enumerate(cutouts.bands)}
+    return cutouts.galaxies[[ID]].assign(**columns)
+
+
+def _sample(des: DesStore, stamps: ModelStamps, reference: pd.DataFrame, cutouts: Cutouts) -> Sample:
+    attributes = des.project.arrays().attributes
+    label = des.settings.simulation.label_band
+    noise = {
+        band: float(np.nanmedian(stamps.sigma[:, k])) if stamps.present[:, k].any() else float("nan")
+        for k, band in enumerate(cutouts.bands)
+    }
+    fwhm = float(np.nanmean(reference["mean_psf_fwhm"])) * des.settings.archive.pixel_scale_arcsec
+    flux = aperture_flux(stamps.electrons[:, cutouts.bands.index(label)], attributes["pixel_scale_arcsec"])
+    # im3shape's fit is to the r exposures, and its PSF theirs (Jarvis et al. 2016, section 7.3).
+    return Sample(noise=noise, psf_fwhm={"r": fwhm}, flux=flux)
+
+
+def _figures(
+    des: DesStore,
+    name: str,
+    shapes: pd.DataFrame,
+    reference: pd.DataFrame,
+    attrition: pd.DataFrame,
+    cutouts: Cutouts,
+    stamps: ModelStamps,
+    learnt: Learnt,
+    sample: Sample,
+    likeness: Likeness,
+    judgement: Judgement,
+) -> dict[str, Figure]:
+    label = des.settings.simulation.label_band
+    whose: dict[str, Any] = {"tile": name, "simulated": des.simulated}
+    rows = shapes.merge(reference[[ID, "e_1", "e_2", "snr_w"]], on=ID, how="left")
+    bright = np.argsort(-rows["snr_w"].to_numpy(), kind="stable")
+    shown = bright[:: max(1, len(bright) // _EXAMPLES)][:_EXAMPLES]
+    chosen = rows.iloc[shown]
+    return {
+        "ellipses": des_tile.ellipses(
+            stamps.electrons[shown, cutouts.bands.index(label)],
+            chosen[["e_1", "e_2"]].to_numpy(),
+            chosen[["g1", "g2"]].to_numpy(),
+            band=label,
+            pixel_scale=des.project.arrays().attributes["pixel_scale_arcsec"],
+            labels=[f"S/N {s:.0f}" for s in chosen["snr_w"]],
+            **whose,
+        ),
+        "shapes_against_im3shape": des_shapes.shapes_against_im3shape(shapes, reference, judgement, **whose),
+        "shape_distributions": des_shapes.shape_distributions(shapes, reference, **whose),
+        "binned_slopes": des_shapes.binned_slopes(judgement, **whose),
+        "likeness": des_tile.likeness(likeness, sample, learnt.sample, label_band=label, **whose),
+        "dynamic_range": des_tile.dynamic_range(
+            stamps.electrons, stamps.present, learnt.stamps, des.project.normalization(), **whose
+        ),
+        "catalog_distributions": des_catalog.catalog_distributions(reference, **whose),
+        "attrition": des_catalog.attrition(attrition, **whose),
+    }
+
+
+def _provenance(des: DesStore, name: str, shapes: pd.DataFrame) -> dict[str, str]:
+    archive = des.settings.archive
+    return {
+        "tile": f"{name}, simulated" if des.simulated else name,
+        "archive": f"{archive.tap_url} ({archive.shape_table}, {archive.gold_table}), {archive.sia_url}",
+        "profile": des.project.profile.name,
+        "model": des.project.model_version(),
+        "shape catalogue": f"{len(shapes):,} galaxies, inputs {des.shapes_inputs(des.tile(name))}",
+        **library_versions("torch", "galsim", "astropy", "pyvo", "numpy", "zarr", "dagster"),
+    }
+
+
+def _plain(likeness: Likeness) -> dict[str, Any]:
+    """A likeness for JSON, None for NaN."""
+    table = likeness.table.astype(object).where(likeness.table.notna(), None)
+    return {
+        "quantities": table.to_dict("records"),
+        "warnings": likeness.warnings,
+        "ks_distance": likeness.ks_distance,
+        "ks_p": likeness.ks_p,
+    }

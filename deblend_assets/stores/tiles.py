@@ -1,0 +1,240 @@
+"""One tile on disk: im3shape's galaxies, their cutouts, our shapes and their evaluation, each vouched for.
+
+    <folder>/im3shape_catalog.parquet     after the cuts
+    <folder>/attrition.parquet            the count after every cut
+    <folder>/truth.parquet                of a simulated tile only
+    <folder>/cutouts/<fingerprint>/       cutouts.zarr, galaxies.parquet, rejected.parquet; its sidecar is written last
+    <folder>/shape_catalog.parquet, .fits
+    <folder>/evaluation/                  report.html, numbers.json, comparison.parquet
+
+Each carries the fingerprint of what it was made from, and is refused by whoever wants it made from something else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from zarr.codecs import BloscCodec
+
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.stores.files import (
+    exclusive_lock,
+    make_folder,
+    read_record,
+    read_vouched,
+    safe_name,
+    sha256_file,
+    storage_errors,
+    write_atomic,
+    write_vouched,
+)
+from deblend_assets.stores.tables import from_parquet, to_parquet
+
+Columns = Mapping[str, tuple[str, str]]
+# Galaxies in a shard of the Zarr arrays: some 10 MB, and what is in memory while cutouts are written.
+SHARD_GALAXIES = 256
+
+
+@dataclass(frozen=True)
+class Cutouts:
+    """Cutouts of one tile, as they are stored: counts of the archive, nothing resampled.
+
+    Attributes:
+        galaxies: one row a galaxy, in the order of the arrays; see `assets.des.cutting`.
+        counts: (galaxy, band, y, x) float32 [count]; NaN where a band is absent.
+        weight: the same shape, inverse variance [count^-2]; 0 where nothing is known.
+        bands: of the band axis.
+        info: what else was recorded when they were fetched.
+    """
+
+    galaxies: pd.DataFrame
+    counts: np.ndarray
+    weight: np.ndarray
+    bands: tuple[str, ...]
+    info: dict[str, Any]
+
+    @property
+    def present(self) -> np.ndarray:
+        """(galaxy, band) bool: bands that have an image."""
+        return np.isfinite(self.counts[..., 0, 0])
+
+
+class TileStore:
+    """Everything of one tile.
+
+    Args:
+        folder: of all tiles.
+        name: of the tile, validated by `science.des.tiles.tile_name`.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.folder = name, folder / safe_name(name)
+
+    # -- tables -------------------------------------------------------------------------------------------
+
+    def path(self, noun: str) -> Path:
+        return self.folder / f"{safe_name(noun)}.parquet"
+
+    def write_table(self, noun: str, table: pd.DataFrame, columns: Columns, note: str, inputs: str) -> Path:
+        """Write a table of this tile, with the fingerprint of what it was made from."""
+        path = self.path(noun)
+        write_vouched(path, to_parquet(table, columns, note), {"tile": self.name, "inputs": inputs, "rows": len(table)})
+        return path
+
+    def read_table(self, noun: str, inputs: str | None = None) -> pd.DataFrame:
+        """A table of this tile.
+
+        Args:
+            noun: the asset's.
+            inputs: the fingerprint it must have; none: any.
+
+        Raises:
+            MissingDataError, CorruptDataError: not there; not what was written.
+            MismatchError: made from other inputs.
+        """
+        asset = f"des/{noun} of {self.name}"
+        data, record = read_vouched(self.path(noun), asset=asset)
+        if inputs is not None and record.get("inputs") != inputs:
+            raise MismatchError(
+                f"{asset} was made from other inputs or settings", where=str(self.path(noun)), remedy=_again(asset)
+            )
+        return from_parquet(data, where=str(self.path(noun)), asset=asset)
+
+    def sha256(self, noun: str) -> str:
+        """Checksum of a table, for the fingerprints of what is made from it; errors as `read_table`."""
+        return str(read_record(self.path(noun), asset=f"des/{noun} of {self.name}")["sha256"])
+
+    def write_file(self, name: str, data: bytes) -> Path:
+        """Another form of what a table of this tile holds, such as FITS."""
+        path = self.folder / safe_name(name)
+        write_atomic(path, data)
+        return path
+
+    # -- cutouts ------------------------------------------------------------------------------------------
+
+    def cutouts_folder(self, inputs: str) -> Path:
+        return self.folder / "cutouts" / safe_name(inputs)
+
+    def lock(self) -> Any:
+        """Hold the tile while its cutouts are fetched; BusyError where another run does."""
+        return exclusive_lock(self.folder / "_locks" / "cutouts.lock", f"the cutouts of {self.name}")
+
+    def write_cutouts(
+        self,
+        inputs: str,
+        shards: Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]],
+        *,
+        shape: tuple[int, int, int, int],
+        bands: tuple[str, ...],
+        columns: Columns,
+        attributes: Mapping[str, Any],
+        note: str,
+        info: Mapping[str, Any],
+    ) -> None:
+        """Store cutouts shard by shard; they count once the last byte is there.
+
+        Args:
+            inputs: fingerprint of what they are made from.
+            shards: galaxies, counts and weights, `SHARD_GALAXIES` at a time; the last may be smaller.
+            shape: (galaxy, band, y, x); galaxies at most, for the layout.
+            bands: of the band axis.
+            columns, note: of the table of galaxies.
+            attributes: for the arrays.
+            info: kept in the record, as it is when the last shard has come.
+
+        Raises:
+            MissingDataError: no galaxy came.
+        """
+        folder = self.cutouts_folder(inputs)
+        part = folder.with_name(f".{folder.name}.part")
+        with storage_errors(folder):
+            shutil.rmtree(part, ignore_errors=True)
+            make_folder(part)
+            arrays = _layout(part / "cutouts.zarr", shape, bands, attributes)
+            tables, start = [], 0
+            for galaxies, counts, weight in shards:
+                stop = start + len(galaxies)
+                arrays["counts"][start:stop], arrays["weight"][start:stop] = counts, weight
+                tables.append(galaxies)
+                start = stop
+            if not tables:
+                raise MissingDataError(
+                    f"no galaxy of {self.name} has a usable stamp",
+                    where=str(folder),
+                    remedy="look at the counts of rejection above; retire the tile if it has no images",
+                )
+            for array in arrays.values():
+                array.resize((start, *shape[1:]))
+            table = pd.concat(tables, ignore_index=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.replace(folder)
+        digests = {str(p.relative_to(folder)): sha256_file(p) for p in _files(folder / "cutouts.zarr")}
+        record = {"tile": self.name, "inputs": inputs, "bands": list(bands), "arrays": digests, "info": dict(info)}
+        write_vouched(folder / "galaxies.parquet", to_parquet(table, columns, note), record)
+
+    def has_cutouts(self, inputs: str) -> bool:
+        """Whether cutouts of these inputs are there, whole."""
+        try:
+            self.read_cutouts(inputs)
+        except (MissingDataError, CorruptDataError):
+            return False
+        return True
+
+    def read_cutouts(self, inputs: str) -> Cutouts:
+        """The cutouts of these inputs.
+
+        Raises:
+            MissingDataError: they were never fetched, or from other inputs.
+            CorruptDataError: a file is not what was written.
+        """
+        asset, folder = f"des/des_cutouts of {self.name}", self.cutouts_folder(inputs)
+        data, record = read_vouched(folder / "galaxies.parquet", asset=asset)
+        for name, digest in record["arrays"].items():
+            if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+                raise CorruptDataError("is not what was written", where=str(folder / name), remedy=_again(asset))
+        group = zarr.open_group(folder / "cutouts.zarr", mode="r")
+        counts, weight = (np.asarray(group[name]) for name in ("counts", "weight"))
+        galaxies = from_parquet(data, where=str(folder / "galaxies.parquet"), asset=asset)
+        return Cutouts(galaxies, counts, weight, tuple(record["bands"]), record["info"])
+
+    def cutouts_sha256(self, inputs: str) -> str:
+        """Checksum that covers the table and, through its record, the arrays; errors as `read_cutouts`."""
+        record = read_record(self.cutouts_folder(inputs) / "galaxies.parquet", asset=f"des/des_cutouts of {self.name}")
+        return str(record["sha256"]) + "".join(sorted(record["arrays"].values()))
+
+
+def _layout(
+    path: Path, shape: tuple[int, int, int, int], bands: tuple[str, ...], attributes: Mapping[str, Any]
+) -> dict[str, zarr.Array]:
+    group = zarr.create_group(path, attributes={**attributes, "bands": list(bands)})
+    meaning = {"counts": "stamps as the archive gave them", "weight": "inverse variance of the counts"}
+    unit = {"counts": "count", "weight": "count**-2"}
+    return {
+        name: group.create_array(
+            name,
+            shape=shape,
+            chunks=(SHARD_GALAXIES, 1, *shape[2:]),
+            dtype="float32",
+            # A band that is absent reads as NaN, and a weight of nothing known as 0.
+            fill_value=np.nan if name == "counts" else 0.0,
+            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+            dimension_names=("galaxy", "band", "y", "x"),
+            attributes={**attributes, "bands": list(bands), "description": words, "unit": unit[name]},
+        )
+        for name, words in meaning.items()
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _again(asset: str) -> str:
+    return f"materialise {asset} again"
