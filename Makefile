@@ -1,4 +1,4 @@
-# make demo | make test | make ui ; PROFILE=smoke|demo|report or a path to your own .toml
+# make demo | make test | make ui | make tile TILE=DES0449-4706 ; PROFILE=smoke|demo|report or a path to your own .toml
 SHELL := /bin/bash
 PROFILE ?= demo
 VENV := .venv
@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python -m
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation
 
-.PHONY: demo baseline test lint ui clean-env
+.PHONY: demo lsst des tile baseline test lint ui clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -19,11 +19,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-demo: $(VENV)/.installed
+# Both legs: simulated LSST blends, then the DES model and a tile of the simulated survey.
+demo: lsst des
+	@$(RUN) deblend_assets.assets.evaluation.where
+	@$(RUN) deblend_assets.assets.des.where
+
+lsst: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(LINEAGE)' --partition-range $$range
-	@$(RUN) deblend_assets.assets.evaluation.where
+
+des: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
+	$(MATERIALIZE) --select simulation/galaxy_catalog
+	range=$$($(RUN) deblend_assets.partitions des) && \
+	$(MATERIALIZE) --select group:des_model --partition-range $$range
+	for tile in $$($(RUN) deblend_assets.partitions tiles); do $(MAKE) --no-print-directory tile TILE=$$tile || exit 1; done
+
+# One tile of the survey that the profile names, with the DES model that is there.
+tile: $(VENV)/.installed
+	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
+	$(MATERIALIZE) --select group:des --partition '$(TILE)'
 
 # The report's own recipe on the same arrays, for comparison.
 baseline: $(VENV)/.installed

@@ -8,7 +8,7 @@ import dagster as dg
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.settings import Profile, load_profile
+from deblend_assets.settings import SIMULATED_ARCHIVE, Profile, load_profile
 
 # Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.
 TILES = dg.DynamicPartitionsDefinition(name="des_tile")
@@ -31,11 +31,15 @@ def shard_range(profile: Profile) -> str:
     return f"{shards[0].key}...{shards[-1].key}"
 
 
-def main(leg: str = "main") -> None:
-    """Print the range of a leg's shards ("main" or "des"), or the one line that says what is wrong with the profile."""
+def main(what: str = "main") -> None:
+    """Print the range of a leg's shards ("main", "des") or the simulated survey's tiles ("tiles"), for the Makefile."""
     try:
         profile = load_profile()
-        print(shard_range(profile.des_leg if leg == "des" else profile))
+        if what == "tiles":
+            simulated = profile.des.archive.tap_url == SIMULATED_ARCHIVE
+            print(*(profile.des.sky.tiles if simulated else ()))
+        else:
+            print(shard_range(profile.des_leg if what == "des" else profile))
     except SettingsError as error:
         sys.exit(str(error))
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from deblend_assets.assets.keys import TILE_ASSETS
+
 
 def build_jobs() -> Sequence[Any]:
     """Asset jobs; partitioned ones run over the shards chosen at launch."""
@@ -19,10 +21,18 @@ def build_jobs() -> Sequence[Any]:
             dg.AssetSelection.groups("normalization", "training", "evaluation"),
             "Statistics, the three stages of our recipe, and their evaluation on held-out galaxies.",
         ),
+        "des_model": (
+            dg.AssetSelection.groups("des_model"),
+            "Simulated DES scenes of the chosen shards, the three stages on them, their evaluation.",
+        ),
+        "des_tiles": (
+            dg.AssetSelection.assets(*TILE_ASSETS.values()),
+            "Catalogue, cutouts, shapes and evaluation of the chosen tiles.",
+        ),
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),
         "lineage": (
             dg.AssetSelection.groups("simulation", "normalization", "training", "evaluation"),
-            "Everything from the catalogue to the report, without the baseline.",
+            "Everything of the LSST leg from the catalogue to the report, without the baseline.",
         ),
     }
     return [dg.define_asset_job(name, selection, description=words) for name, (selection, words) in legs.items()]

@@ -233,3 +233,14 @@ def test_wrong_tables_are_refused_in_one_line() -> None:
     other = tables.reference.assign(coadd_objects_id=tables.reference["coadd_objects_id"] + 10**10)
     with pytest.raises(MismatchError, match="none of 30 galaxies"):
         TileTables(tables.shapes, other, tables.truth, tables.cutout_flux).judge()
+
+
+def test_what_a_missing_band_costs_is_told_from_test_blends_also_without_a_truth() -> None:
+    tables = tile_tables(300)
+    blends = make_test_blends(slope=1.0, noise=0.05)
+    withheld = tables.judge(known=False, test_blends=blends)["withheld"]
+    assert withheld.keys() == {"none", *BANDS}
+    assert withheld["g"] == withheld["none"]
+    assert withheld["none"]["value"] == pytest.approx(0.05, abs=4 * withheld["none"]["error"])
+    assert withheld["i"]["value"] == pytest.approx(0.05 * 2**0.5, abs=4 * withheld["i"]["error"])
+    assert tables.judge(known=False)["withheld"] is None

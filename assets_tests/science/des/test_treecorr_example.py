@@ -1,4 +1,4 @@
-"""The code of docs/shape_catalog.md on a catalogue of a known tangential shear, and the page's list of columns."""
+"""The code of docs/shape_catalog.md and of the README on a catalogue of a known tangential shear; the list of columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from deblend_assets.science.des.shape_columns import FLAGS, shape_columns
 from deblend_assets.stores.fits_tables import to_fits
 
-PAGE = (Path(__file__).parents[3] / "docs" / "shape_catalog.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "shape_catalog.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENS = (30.0, -45.0)
 SHEAR, SCATTER = 0.05, 0.2
 
@@ -36,11 +38,11 @@ def sheared(galaxies: int = 8000, seed: int = 3) -> pd.DataFrame:
     return table.astype({"flags": np.int32})
 
 
-def run_example(folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The page's only block of Python, word for word, beside a catalogue; its variables."""
+def run_example(folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, page: str = PAGE) -> dict[str, Any]:
+    """The page's only block of Python that uses TreeCorr, word for word, beside a catalogue; its variables."""
     columns = shape_columns("grizY", "r")
     (folder / "shape_catalog.fits").write_bytes(to_fits(table, columns, "A test.", {"SIMULATD": True}))
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "treecorr" in block)
     monkeypatch.chdir(folder)
     matplotlib.use("agg")
     variables: dict[str, Any] = {}
@@ -61,6 +63,13 @@ def test_the_example_finds_the_shear_with_its_sign(
     assert gg.xip[0] == pytest.approx(SHEAR**2, abs=4 * float(np.sqrt(gg.varxip[0])))
     assert (tmp_path / "shear.png").read_bytes().startswith(b"\x89PNG")
     assert "simulated tile" in capsys.readouterr().out
+
+
+def test_the_readme_finds_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ng = run_example(tmp_path, sheared(), monkeypatch, README)["ng"]
+    assert (np.abs(ng.xi - SHEAR) < 4 * np.sqrt(ng.varxi)).all()
+    assert (np.abs(ng.xi_im) < 4 * np.sqrt(ng.varxi)).all()
+    assert (tmp_path / "shear.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_wrong_sign_of_g2_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

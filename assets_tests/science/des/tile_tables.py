@@ -36,7 +36,7 @@ class TileTables:
             snr_min=20.0,
             resamples=60,
             seed=4,
-            test_blends=test_blends if known else None,
+            test_blends=test_blends,
             **extra,
         )
 
@@ -113,4 +113,9 @@ def make_test_blends(scenes: int = 3000, *, slope: float = 0.8, noise: float = 0
             table[f"{kind}{k + 1}"] = true[k]
             estimate = slope * true[k] + rng.normal(0, noise, scenes)
             table[f"{kind}{k + 1}_regressor"] = np.where(table["snr_r"] > 20, estimate, 0.0)
+    for k in (1, 2):
+        for band in BANDS:
+            # A band costs nothing but i, which costs as much as all the noise there is.
+            extra = rng.normal(0, noise, scenes) if band == "i" else 0.0
+            table[f"e{k}_masked_{band}"] = table[f"e{k}_regressor"] + extra
     return table

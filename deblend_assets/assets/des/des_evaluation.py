@@ -41,7 +41,7 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             model.stage("stage3_regressor"),
             statistics_key(leg),
             dg.AssetDep(simulated_keys(leg)["blended"], partition_mapping=dg.AllPartitionMapping()),
-            *([model.evaluation] if simulated else []),
+            model.evaluation,
         ],
         partitions_def=TILES,
         owners=OWNERS,

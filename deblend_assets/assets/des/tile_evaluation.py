@@ -73,7 +73,7 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
             remedy="retire the tile, or lower des.tiles.minimum_galaxies",
         )
     truth = tile.read_table("truth", des.im3shape_inputs()) if des.simulated else None
-    blends = store.read_estimates(DES_MODEL, store.model_version()) if des.simulated else None
+    blends = store.read_estimates(DES_MODEL, store.model_version())
     judgement = judge_tile(
         shapes,
         reference,

@@ -75,6 +75,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
             [stage2, statistics, simulated["blended"], simulated["truth"]],
             ["learning"],
             "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
-            "(e1, e2) of Eq. 12 in the label band, encoder of stage 2 frozen. Loss: mean squared error.",
+            "(e1, e2) of Eq. 12 in the label band and, where the recipe says so, intrinsic shear-type (g1, g2), each "
+            "with its expected error; encoder of stage 2 frozen. Loss: mean squared error.",
         ),
     ]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.accuracy import Judgement, number, values
+from deblend_assets.science.accuracy import shapes as shapes_against
 from deblend_assets.science.des.against_im3shape import COMPARISONS, against_im3shape, mean_shear
 from deblend_assets.science.des.against_truth import TRUTH_KINDS, judge_truth
 from deblend_assets.science.des.shape_columns import FLAGS
@@ -46,6 +47,7 @@ def judge_tile(
     * `scatter_ratio`: our standard deviation over im3shape's, below 1 when drawn toward round;
     * `both`: the slopes and the RMS of both components together.
 
+    `withheld` holds the RMS error of the observed e on test blends, with all bands (`none`) and with each one masked.
     `bins` holds the first comparison by terciles of `snr_w`, by `blendedness` and with all bands or not.
 
     Args:
@@ -57,8 +59,9 @@ def judge_tile(
         resamples, seed: of the bootstrap.
         truth: of a simulated tile, sky frame: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
             `flux_{band}`, `stamp_flux_{band}` [count].
-        test_blends: with a truth: the model's estimates of simulated test blends, pixel frame: e1, e2, g1, g2, each
-            with `_regressor`, and `snr_{label band}`.
+        test_blends: the model's estimates of simulated test blends, pixel frame: e1, e2, g1, g2, each with
+            `_regressor`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They tell what a missing band costs and, with
+            a truth, whether the tile's slopes are the model's own.
         cutout_flux: with a truth: id and `cutout_flux_{band}` [count], the sum of each cutout, NaN where there is none.
         zero_point: AB magnitude of one count of `truth` and `cutout_flux`.
 
@@ -92,17 +95,20 @@ def judge_tile(
         "im3shape": {name: against_im3shape(rows, pair, **draws) for name, pair in COMPARISONS.items()},
         "mean_shear": mean_shear(rows, **draws),
         "bins": _bins(rows, len(bands), lambda inside: against_im3shape(inside, COMPARISONS["shear"], **draws)),
+        "withheld": None,
         "truth": None,
     }
+    if test_blends is not None:
+        names = [f"{name}{suffix}" for name in TRUTH_KINDS for suffix in ("", "_regressor")]
+        names += [f"{name}_masked_{band}" for name in ("e1", "e2") for band in bands]
+        _require(test_blends, [*names, f"snr_{label_band}"], "estimates of the test blends")
+        test_blends = test_blends[test_blends[f"snr_{label_band}"] > snr_min]
+        found["withheld"] = _withheld(test_blends, bands, **draws)
     first = found["im3shape"]["shear"]
     found["orientation"] = orientation(first["component1"]["slope"], first["component2"]["slope"])
     if truth is not None:
         columns = ("ra", "dec", "member", "neighbours", "g1", "g2", "e1", "e2")
         _require(truth, [ID, *columns, *(f"{f}_{b}" for f in ("flux", "stamp_flux") for b in bands)], "truth")
-        if test_blends is not None:
-            names = [f"{name}{suffix}" for name in TRUTH_KINDS for suffix in ("", "_regressor")]
-            _require(test_blends, [*names, f"snr_{label_band}"], "estimates of the test blends")
-            test_blends = test_blends[test_blends[f"snr_{label_band}"] > snr_min]
         if cutout_flux is not None:
             _require(cutout_flux, [ID, *(f"cutout_flux_{band}" for band in bands)], "des_cutouts")
         found["truth"] = judge_truth(shapes, truth, test_blends, cutout_flux, bands, zero_point, **draws)
@@ -142,6 +148,16 @@ def flat_numbers(judgement: Judgement) -> dict[str, float]:
         flat["position_offset_arcsec"] = truth["position"]["median_total"]["value"]
         flat |= {f"cutout_flux_ratio_{b}": found["ratio"]["value"] for b, found in truth["cutout_flux"].items()}
     return {name: value for name, value in flat.items() if value is not None}
+
+
+def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Judgement:
+    """What a missing band costs: RMS error of the observed e per component, by the band that is masked."""
+    labelled = blends[np.isfinite(blends["e1"]) & np.isfinite(blends["e2"])]
+    estimators = {"none": "regressor", **{band: f"masked_{band}" for band in bands}}
+    return {
+        name: shapes_against(labelled, "e", estimator, resamples=resamples, seed=seed)["both"]["rms"]
+        for name, estimator in estimators.items()
+    }
 
 
 def _require(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:

@@ -11,7 +11,7 @@ from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.des.against_im3shape import COMPONENTS
 from deblend_assets.science.des.against_truth import TRUTH_KINDS
 from deblend_assets.science.des.likeness import Likeness
-from deblend_assets.science.des.shape_columns import FLAGS
+from deblend_assets.science.des.shape_columns import FLAGS, MISSING_BAND
 from deblend_assets.science.figures.accuracy import bin_label
 from deblend_assets.science.report import Table, format_measure
 
@@ -70,10 +70,25 @@ def bins_table(judgement: Judgement) -> Table:
 
 
 def counts_table(judgement: Judgement) -> Table:
-    """Missing bands and flags."""
-    rows = [(f"no image in band {band}", f"{n:,}") for band, n in judgement["missing_bands"].items()]
-    rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}") for bit, n in judgement["flags"].items()]
-    return Table(("condition", "galaxies"), rows, f"Of {judgement['galaxies']:,} galaxies in the shape catalogue")
+    """Missing bands, with what each costs on test blends, and flags."""
+    costs = judgement["withheld"] or {}
+    unknown = {"value": None, "error": None}
+    rows = [("all bands are there", f"{_complete(judgement):,}", format_measure(costs.get("none", unknown)))]
+    for band, n in judgement["missing_bands"].items():
+        rows.append((f"no image in band {band}", f"{n:,}", format_measure(costs.get(band, unknown))))
+    rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}", "") for bit, n in judgement["flags"].items()]
+    note = (
+        "The last column is the RMS error of the observed e per component on the model's simulated test blends with "
+        "that band withheld (zeros and the mask): what a missing band costs. A band that the model never had, such as "
+        "DES's u, costs nothing here; what u is worth to a model of LSST is in the evaluation of that leg."
+    )
+    caption = f"Of {judgement['galaxies']:,} galaxies in the shape catalogue"
+    return Table(("condition", "galaxies", "RMS Δe on test blends"), rows, caption, note)
+
+
+def _complete(judgement: Judgement) -> int:
+    """Galaxies with an image in every band."""
+    return int(judgement["galaxies"] - judgement["flags"][str(MISSING_BAND)])
 
 
 def mean_shear_table(judgement: Judgement) -> Table:

@@ -128,7 +128,7 @@ def dynamic_range(
                 places = linear * np.sinh(edges) if axis is axes[0, k] else edges
                 axis.stairs(density, places, color=colour, label=label, linestyle=style, linewidth=1.3)
         axes[0, k].set_xscale("asinh", linear_width=linear)
-        axes[0, k].xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=10 * linear))
+        axes[0, k].xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=30 * linear))
         axes[0, k].set_title(f"band {band}", fontsize=10)
         axes[0, k].set_xlabel("raw pixel [electron]")
         axes[1, k].set_xlabel(f"after Eq. 9, β = {normalization.beta:g}")

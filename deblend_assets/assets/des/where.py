@@ -1,0 +1,35 @@
+"""Says what the evaluated tiles gave and where their reports lie: the last lines of `make demo`."""
+
+from __future__ import annotations
+
+from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.files import read_json
+from deblend_assets.stores.project import ProjectStore
+
+
+def main() -> None:
+    """Print the key figures and the report's path of every evaluated tile."""
+    des = DesStore(ProjectStore(storage_root(), load_profile().des_leg))
+    for numbers in sorted(des.tiles_folder.glob("*/numbers.json")):
+        judged = read_json(numbers)["judgement"]
+        shear, truth = judged["im3shape"]["shear"]["both"], judged["truth"]
+        whose = "simulated tile" if truth is not None else "tile"
+        print(
+            f"{whose} {numbers.parent.name}: {judged['matched']:,} galaxies, slope of our g on im3shape's "
+            f"{_figure(shear['slope'])}, errors in variables {_figure(shear['eiv_slope'])}; "
+            f"signs {judged['orientation']}"
+        )
+        if truth is not None:
+            flux = ", ".join(f"{band} {_figure(truth['cutout_flux'][band]['ratio'])}" for band in judged["bands"])
+            print(f"  against the truth: {_figure(truth['position']['median_total'])} arcsec off, light {flux}")
+        print(f"  report:  {numbers.parent / 'report.html'}\n  shapes:  {numbers.parent / 'shape_catalog.fits'}\n")
+
+
+def _figure(measure: dict[str, float | None]) -> str:
+    value, error = measure["value"], measure["error"]
+    return "–" if value is None or error is None else f"{value:.3f} ± {error:.3f}"
+
+
+if __name__ == "__main__":
+    main()
