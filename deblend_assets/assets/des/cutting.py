@@ -23,6 +23,7 @@ from deblend_assets.science.des.cutouts import (
     read_weight,
     rejection,
 )
+from deblend_assets.science.des.frames import SAME_SCALE
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
 from deblend_assets.vo.contents import Refusal
@@ -101,6 +102,7 @@ class Cutter:
             for position, cut in zip(positions, pool.map(lambda p: self.cut(p[1], p[2]), positions), strict=True):
                 progress.add(1)
                 self.refused.update(cut.refused)
+                self._require_sound(len(positions))
                 if cut.reason is not None:
                     self.rejected[cut.reason] += 1
                     continue
@@ -108,7 +110,6 @@ class Cutter:
                 if len(kept) == size:
                     yield _stack(kept)
                     kept = []
-            self._require_sound(len(positions))
             if kept:
                 yield _stack(kept)
         finally:
@@ -163,8 +164,9 @@ class Cutter:
 
         def read(data: bytes) -> BandStamp | None:
             stamp = read_band(data, default_zero_point=self.settings.zero_point, **common)  # type: ignore[arg-type]
-            if stamp is not None and abs(stamp.pixel_scale / self.settings.pixel_scale_arcsec - 1) > 0.005:
-                raise ArchiveError(
+            if stamp is not None and abs(stamp.pixel_scale / self.settings.pixel_scale_arcsec - 1) > SAME_SCALE:
+                # Asking again would not mend it.
+                raise Refusal(
                     f"pixels of {stamp.pixel_scale:.4f} arcsec, not {self.settings.pixel_scale_arcsec:g}",
                     where=where,
                     remedy="set des.archive.pixel_scale_arcsec to the images' own",
