@@ -3,9 +3,9 @@
     <folder>/im3shape_catalog.parquet     after the cuts
     <folder>/attrition.parquet            the count after every cut
     <folder>/truth.parquet                of a simulated tile only
-    <folder>/cutouts/<fingerprint>/       cutouts.zarr, galaxies.parquet, rejected.parquet; its sidecar is written last
+    <folder>/cutouts/<fingerprint>/       cutouts.zarr/{counts,weight,present}, galaxies.parquet; its sidecar is last
     <folder>/shape_catalog.parquet, .fits
-    <folder>/evaluation/                  report.html, numbers.json, comparison.parquet
+    <folder>/report.html, numbers.json    the evaluation
 
 Each carries the fingerprint of what it was made from, and is refused by whoever wants it made from something else.
 """
@@ -47,9 +47,11 @@ class Cutouts:
     """Cutouts of one tile, as they are stored: counts of the archive, nothing resampled.
 
     Attributes:
-        galaxies: one row a galaxy, in the order of the arrays; see `assets.des.cutting`.
+        galaxies: one row a galaxy, in the order of the arrays: identity, position and, a band, zero point, pixel
+            scale, offset and noise.
         counts: (galaxy, band, y, x) float32 [count]; NaN where a band is absent.
         weight: the same shape, inverse variance [count^-2]; 0 where nothing is known.
+        present: (galaxy, band) bool: the mask of bands that have an image.
         bands: of the band axis.
         info: what else was recorded when they were fetched.
     """
@@ -57,13 +59,9 @@ class Cutouts:
     galaxies: pd.DataFrame
     counts: np.ndarray
     weight: np.ndarray
+    present: np.ndarray
     bands: tuple[str, ...]
     info: dict[str, Any]
-
-    @property
-    def present(self) -> np.ndarray:
-        """(galaxy, band) bool: bands that have an image."""
-        return np.isfinite(self.counts[..., 0, 0])
 
 
 class TileStore:
@@ -162,6 +160,7 @@ class TileStore:
             for galaxies, counts, weight in shards:
                 stop = start + len(galaxies)
                 arrays["counts"][start:stop], arrays["weight"][start:stop] = counts, weight
+                arrays["present"][start:stop] = np.isfinite(counts[..., 0, 0])
                 tables.append(galaxies)
                 start = stop
             if not tables:
@@ -171,7 +170,7 @@ class TileStore:
                     remedy="look at the counts of rejection above; retire the tile if it has no images",
                 )
             for array in arrays.values():
-                array.resize((start, *shape[1:]))
+                array.resize((start, *array.shape[1:]))
             table = pd.concat(tables, ignore_index=True)
             shutil.rmtree(folder, ignore_errors=True)
             part.replace(folder)
@@ -200,9 +199,9 @@ class TileStore:
             if not (folder / name).is_file() or sha256_file(folder / name) != digest:
                 raise CorruptDataError("is not what was written", where=str(folder / name), remedy=_again(asset))
         group = zarr.open_group(folder / "cutouts.zarr", mode="r")
-        counts, weight = (np.asarray(group[name]) for name in ("counts", "weight"))
+        counts, weight, present = (np.asarray(group[name]) for name in ("counts", "weight", "present"))
         galaxies = from_parquet(data, where=str(folder / "galaxies.parquet"), asset=asset)
-        return Cutouts(galaxies, counts, weight, tuple(record["bands"]), record["info"])
+        return Cutouts(galaxies, counts, weight, present, tuple(record["bands"]), record["info"])
 
     def cutouts_sha256(self, inputs: str) -> str:
         """Checksum that covers the table and, through its record, the arrays; errors as `read_cutouts`."""
@@ -214,21 +213,25 @@ def _layout(
     path: Path, shape: tuple[int, int, int, int], bands: tuple[str, ...], attributes: Mapping[str, Any]
 ) -> dict[str, zarr.Array]:
     group = zarr.create_group(path, attributes={**attributes, "bands": list(bands)})
-    meaning = {"counts": "stamps as the archive gave them", "weight": "inverse variance of the counts"}
-    unit = {"counts": "count", "weight": "count**-2"}
+    pixels, codec = shape[2:], BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+    # Name: type, what a band that is absent reads as, unit, meaning.
+    kinds: dict[str, tuple[str, float | bool, str, str]] = {
+        "counts": ("float32", np.nan, "count", "stamps as the archive gave them"),
+        "weight": ("float32", 0.0, "count**-2", "inverse variance of the counts; 0: nothing known"),
+        "present": ("bool", False, "", "mask: whether the band has an image"),
+    }
     return {
         name: group.create_array(
             name,
-            shape=shape,
-            chunks=(SHARD_GALAXIES, 1, *shape[2:]),
-            dtype="float32",
-            # A band that is absent reads as NaN, and a weight of nothing known as 0.
-            fill_value=np.nan if name == "counts" else 0.0,
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-            dimension_names=("galaxy", "band", "y", "x"),
-            attributes={**attributes, "bands": list(bands), "description": words, "unit": unit[name]},
+            shape=shape if name != "present" else shape[:2],
+            chunks=(SHARD_GALAXIES, 1, *pixels) if name != "present" else (SHARD_GALAXIES, len(bands)),
+            dtype=dtype,
+            fill_value=absent,
+            compressors=codec,
+            dimension_names=("galaxy", "band", "y", "x") if name != "present" else ("galaxy", "band"),
+            attributes={**attributes, "bands": list(bands), "description": words, "unit": unit},
         )
-        for name, words in meaning.items()
+        for name, (dtype, absent, unit, words) in kinds.items()
     }
 
 

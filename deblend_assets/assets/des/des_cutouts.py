@@ -98,7 +98,7 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                         shape=(len(catalog), len(bands), side, side),
                         bands=bands,
                         columns=galaxy_columns(bands),
-                        attributes={"tile": name, "unit": "count", "simulated_tile": des.simulated},
+                        attributes={"tile": name, "simulated_tile": des.simulated},
                         note=_NOTE,
                         info={"rejected": cutter.rejected, "refused": cutter.refused},
                     )
