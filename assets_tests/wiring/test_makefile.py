@@ -1,0 +1,65 @@
+"""What the Makefile and the README's commands are made of: ranges, tiles, and a profile that asks the real archive."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.definitions import build_defs
+from deblend_assets.settings import load_profile
+
+ROOT = Path(__file__).parents[2]
+
+
+def real_archive(folder: Path) -> Path:
+    """The README's way to a profile of the real survey: a shipped one without its last two sections."""
+    (line,) = (
+        text for text in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if text.startswith("sed ")
+    )
+    (folder / "deblend_assets").symlink_to(ROOT / "deblend_assets")
+    subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=60)
+    return folder / "sva1.toml"
+
+
+def printed(what: str, profile: str) -> str:
+    command = [sys.executable, "-m", "deblend_assets.partitions", what]
+    environment = {**os.environ, "DEBLEND_PROFILE": profile, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_ranges_and_tiles_are_those_of_the_profile(tmp_path: Path) -> None:
+    assert printed("main", "smoke") == "train_000...test_001"
+    assert printed("des", "demo") == "train_000...test_001"
+    assert printed("tiles", "smoke") == "DES1200+6000 DES0000+6015"
+    assert printed("tiles", str(real_archive(tmp_path))) == ""
+
+
+def test_the_readmes_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: Path) -> None:
+    profile = load_profile(str(real_archive(tmp_path)))
+    archive = profile.des.archive
+    assert (archive.tap_url, archive.sia_url) == (
+        "https://datalab.noirlab.edu/tap",
+        "https://datalab.noirlab.edu/sia/des_dr1",
+    )
+    assert archive.truth_table is None
+    demo = load_profile("demo")
+    assert profile.des.simulation == demo.des.simulation
+    graph = build_defs(profile).resolve_asset_graph()
+    assert SKY not in graph.get_all_asset_keys()
+    assert set(TILE_ASSETS.values()) <= set(graph.get_all_asset_keys())
+    checks = {key.name for key in graph.asset_check_keys if key.asset_key == TILE_ASSETS["des_evaluation"]}
+    assert checks == {"like_training", "signs"}, "nothing is held against a truth that nobody knows"
+
+
+@pytest.mark.parametrize(("name", "simulated"), [("smoke", True), ("demo", True), ("report", False)])
+def test_small_profiles_simulate_their_archive_and_the_reports_asks_the_real_one(name: str, simulated: bool) -> None:
+    profile = load_profile(name)
+    assert (profile.des.archive.tap_url == "simulated") == simulated
+    assert (SKY in build_defs(profile).resolve_asset_graph().get_all_asset_keys()) == simulated
