@@ -1,0 +1,103 @@
+"""Shapes of a simulated tile against its truth: ours and REGAUSS (GalSim's HSM), in one run on one core.
+
+The peer is what many would run: re-Gaussianisation (Hirata & Seljak 2003) in the label band with the true PSF, on the
+same stamps. Both are held against the intrinsic shear-type g of the truth, pixel frame; what REGAUSS fails on is
+counted, and left out of its row and of ours beside it. Needs an evaluated tile: `make demo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib.metadata import version
+
+import galsim
+import numpy as np
+import pandas as pd
+import torch
+
+from deblend_assets.assets.des.model import load_model, training_scenes
+from deblend_assets.assets.des.stamps import model_stamps
+from deblend_assets.science.accuracy import shapes
+from deblend_assets.science.conventions import shear_from_distortion
+from deblend_assets.science.des.measure import deblend
+from deblend_assets.science.des.orientation import sky_to_pixel
+from deblend_assets.science.surveys import load_survey
+from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.project import ProjectStore
+
+
+def regauss(images: np.ndarray, psf: galsim.GSObject, scale: float) -> np.ndarray:
+    """(N, 2) shear-type g in the pixel frame; NaN where it fails."""
+    psf_image = psf.drawImage(nx=images.shape[-1], ny=images.shape[-2], scale=scale)
+    found = np.full((len(images), 2), np.nan)
+    for k, array in enumerate(images):
+        image = galsim.Image(np.ascontiguousarray(array, dtype=np.float64), scale=scale)
+        result = galsim.hsm.EstimateShear(image, psf_image, shear_est="REGAUSS", strict=False)
+        if result.correction_status == 0 and np.hypot(result.corrected_e1, result.corrected_e2) < 1:
+            found[k] = shear_from_distortion(np.array(result.corrected_e1), np.array(result.corrected_e2))
+    return found
+
+
+def main(tile_name: str | None, rounds: int) -> None:
+    torch.set_num_threads(1)
+    profile = load_profile()
+    des = DesStore(ProjectStore(storage_root(), profile.des_leg))
+    name = tile_name or profile.des.sky.tiles[0]
+    tile, label = des.tile(name), profile.des.simulation.label_band
+    cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
+    stamps, model = model_stamps(des, cutouts), load_model(des, training_scenes(des), "cpu")
+    band = cutouts.bands.index(label)
+    survey = load_survey(profile.des.simulation.survey)
+    psf = survey.btk_survey.get_filter(label).psf
+    labelled = stamps.electrons[:, band]
+
+    ours_s, peer_s = [], []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        _, ours = deblend(model, stamps.electrons, stamps.present)
+        ours_s.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        peer = regauss(labelled, psf, survey.pixel_scale)
+        peer_s.append(time.perf_counter() - started)
+
+    truth = tile.read_table("truth").set_index("coadd_objects_id").loc[cutouts.galaxies["coadd_objects_id"]]
+    g1, g2 = sky_to_pixel(truth["g1"].to_numpy(), truth["g2"].to_numpy())
+    table = pd.DataFrame({"g1": g1, "g2": g2, "blendedness": truth["blendedness"].to_numpy()})
+    for k in (1, 2):
+        table[f"g{k}_ours"], table[f"g{k}_regauss"] = ours[f"g{k}"], peer[:, k - 1]
+    table = table[np.isfinite(table["g1"]) & np.isfinite(table["g2"])]
+    print(f"{name}, simulated; intrinsic shear-type g per component; REGAUSS in {label} with the true PSF")
+    worked = np.isfinite(table["g1_regauss"])
+    for words, rows in (
+        ("where REGAUSS works", table[worked]),
+        ("of these, blendedness > 0.05", table[worked & (table["blendedness"] > 0.05)]),
+        ("all", table),
+    ):
+        for estimator in ("ours", "regauss"):
+            found = shapes(rows, "g", estimator, resamples=200, seed=4)
+            slopes = ", ".join(
+                f"{found[c]['slope']['value']:.3f} ± {found[c]['slope']['error']:.3f}" for c in ("g1", "g2")
+            )
+            rms = found["both"]["rms"]
+            print(
+                f"  {words}, {estimator}: N {found['n']}, failures {found['failures']}, slopes {slopes}, "
+                f"RMS {rms['value']:.4f} ± {rms['error']:.4f}"
+            )
+    galaxies = len(labelled)
+    ratios = sorted(b / a for a, b in zip(ours_s, peer_s, strict=True))
+    print(
+        f"ms a galaxy on one core, median of {rounds}: ours (five bands, deblended image too) "
+        f"{1e3 * np.median(ours_s) / galaxies:.2f}, REGAUSS (one band) {1e3 * np.median(peer_s) / galaxies:.2f}; "
+        f"ratio {np.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+    print({library: version(library) for library in ("torch", "galsim", "numpy")})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tile", default=None, help="of the simulated survey; the profile's first one if not given")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    main(arguments.tile, arguments.rounds)
