@@ -38,6 +38,7 @@ des: $(VENV)/.installed
 
 # One tile of the survey that the profile names, with the DES model that is there.
 tile: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select group:des --partition '$(TILE)'
 

@@ -15,6 +15,7 @@ from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.tile_registry import TileRow, add_tiles, list_tiles, retire_tiles
 from deblend_assets.errors import DeblendError, SettingsError
 from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 
 
@@ -48,7 +49,8 @@ def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str])
 def retire(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
     """Retire tiles."""
     for name in retire_tiles(instance, store.folder, names):
-        print(f"{name}: retired; its data stay under {store.folder / 'tiles' / name}")
+        data = DesStore(store).tile(name).folder
+        print(f"{name}: retired" + (f"; its data stay under {data}" if data.exists() else ""))
 
 
 def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
@@ -76,7 +78,7 @@ def _cells(row: TileRow) -> tuple[str, ...]:
 def parser() -> argparse.ArgumentParser:
     """The arguments, as `--help` shows them."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
-    topics = command.add_subparsers(dest="topic", required=True, metavar="tiles")
+    topics = command.add_subparsers(dest="topic", required=True, metavar="TOPIC")
     tiles = topics.add_parser("tiles", help="the DES tiles that are evaluated", description="Add, list, retire tiles.")
     actions = tiles.add_subparsers(dest="action", required=True, metavar="add | list | retire")
     added = actions.add_parser("add", help="register tiles; the running daemon makes their assets")

@@ -35,7 +35,7 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
     }
     return dg.Definitions(
         assets=build_assets(profile),
-        jobs=build_jobs(),
+        jobs=build_jobs(TILE_ASSETS.values()),
         schedules=build_schedules(profile, TILE_ASSETS),
         sensors=build_sensors(profile, TILE_ASSETS.values()),
         resources={**resources, **(resource_overrides or {})},

@@ -182,6 +182,8 @@ class ArchiveSettings(_Section):
     def _simulated_both_or_neither(self) -> ArchiveSettings:
         if (self.tap_url == SIMULATED_ARCHIVE) != (self.sia_url == SIMULATED_ARCHIVE):
             raise ValueError(f"tap_url and sia_url must both be {SIMULATED_ARCHIVE!r}, or neither")
+        if self.tap_url == SIMULATED_ARCHIVE and self.truth_table is None:
+            raise ValueError("a simulated archive needs its truth_table, by which all that comes of it is marked")
         for table in (self.shape_table, self.gold_table, self.tile_table, self.truth_table):
             if table is not None and not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", table):
                 raise ValueError(f"a table is named schema.table, not {table!r}")
@@ -197,6 +199,12 @@ class SkySettings(_Section):
     tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1)
     cells: int = Field(default=22, ge=2, le=60, description="a tile holds cells x cells scenes, one target each")
     seed: int = Field(default=5, ge=0)
+
+    @model_validator(mode="after")
+    def _tiles_once_each(self) -> SkySettings:
+        if len(set(self.tiles)) != len(self.tiles):
+            raise ValueError("a tile is named twice")
+        return self
 
 
 class TileSettings(_Section):

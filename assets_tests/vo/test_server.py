@@ -112,6 +112,13 @@ def test_waiting_for_a_job_ends_when_it_is_aborted(tap: pyvo.dal.TAPService) -> 
     assert ">ABORTED<" in requests.get(job.url, params={"WAIT": "20"}, timeout=5).text, "an ended job waits for none"
 
 
+@pytest.mark.parametrize("wait", ["--5", "²", "soon", "9" * 5000])
+def test_a_wait_that_is_no_number_is_none(tap: pyvo.dal.TAPService, wait: str) -> None:
+    job = tap.submit_job("SELECT 1 AS one")
+    answer = requests.get(job.url, params={"WAIT": wait}, timeout=5)
+    assert answer.status_code == 200 and ">PENDING<" in answer.text
+
+
 def test_a_join_of_shapes_and_positions(tap: pyvo.dal.TAPService, sky: SimulatedSky) -> None:
     found = tap.run_sync(
         "SELECT s.coadd_objects_id, s.e_1, g.ra_j2000 FROM des_sva1.gold_im3shape AS s"
@@ -206,7 +213,14 @@ def test_whatever_is_not_a_select_over_its_tables_is_refused(server: SkyServer, 
 def test_wrong_requests_are_told_what_is_wrong(server: SkyServer) -> None:
     url = f"{server.tap_url}/sync"
     query = {"QUERY": "SELECT 1 AS one"}
-    for wrong in ({"LANG": "PQL"}, {"MAXREC": "-1"}, {"FORMAT": "fits"}, {"UPLOAD": "a,http://x"}, {"QUERY": ""}):
+    for wrong in (
+        {"LANG": "PQL"},
+        {"MAXREC": "-1"},
+        {"MAXREC": "9" * 5000},
+        {"FORMAT": "fits"},
+        {"UPLOAD": "a,http://x"},
+        {"QUERY": ""},
+    ):
         assert requests.get(url, params=query | wrong, timeout=10).status_code == 400, wrong
     assert requests.post(url, data=b"{}", headers={"Content-Type": "text/json"}, timeout=10).status_code == 415
     assert requests.post(url, data={"QUERY": "x" * 2_000_000}, timeout=10).status_code == 413

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
 
-from deblend_assets.assets.keys import TILE_ASSETS
 
+def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
+    """Asset jobs; partitioned ones run over the shards or tiles chosen at launch.
 
-def build_jobs() -> Sequence[Any]:
-    """Asset jobs; partitioned ones run over the shards chosen at launch."""
+    Args:
+        tile_assets: keys of the assets with a partition a tile.
+    """
     legs = {
         "simulate": (
             dg.AssetSelection.groups("simulation"),
@@ -26,7 +28,7 @@ def build_jobs() -> Sequence[Any]:
             "Simulated DES scenes of the chosen shards, the three stages on them, their evaluation.",
         ),
         "des_tiles": (
-            dg.AssetSelection.assets(*TILE_ASSETS.values()),
+            dg.AssetSelection.assets(*tile_assets),
             "Catalogue, cutouts, shapes and evaluation of the chosen tiles.",
         ),
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),

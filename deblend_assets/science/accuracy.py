@@ -73,6 +73,19 @@ def pulls(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamp
     return measured(_pulls, ("pull", "within", "expected"), columns, resamples, seed)
 
 
+def median_and_scatter(numbers: Floats, *, resamples: int, seed: int) -> Judgement:
+    """`n`, `failures` (not numbers, left out), `median` and `robust_sigma` of (N,) numbers."""
+    worked = numbers[np.isfinite(numbers)]
+    measures = measured(
+        lambda c: np.stack([np.median(c["v"], axis=-1), robust_sigma(c["v"])]),
+        ("median", "robust_sigma"),
+        {"v": worked},
+        resamples,
+        seed,
+    )
+    return {"n": len(numbers), "failures": len(numbers) - len(worked), **measures}
+
+
 def values(rows: pd.DataFrame, column: str) -> Floats:
     """A column as float64."""
     return rows[column].to_numpy(dtype=np.float64)

@@ -18,6 +18,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.accuracy import (
     Judgement,
     measured,
+    median_and_scatter,
     number,
     pooled_scatter,
     positive,
@@ -25,7 +26,7 @@ from deblend_assets.science.accuracy import (
     shapes,
     values,
 )
-from deblend_assets.science.metrics import Floats, robust_sigma
+from deblend_assets.science.metrics import Floats
 
 ESTIMATORS = ("regressor", "reconstruction")
 COMPONENTS = ("e1", "e2", "e")
@@ -230,13 +231,4 @@ def _distribution(column: pd.Series, *, resamples: int, seed: int) -> Judgement:
 def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int) -> Judgement:
     """Median and robust scatter of reconstructed over true flux - 1; a target without flux counts as a failure."""
     true, found = values(estimates, f"flux_isolated_{band}"), values(estimates, f"flux_reconstruction_{band}")
-    relative = found / positive(true) - 1.0
-    worked = relative[np.isfinite(relative)]
-    measures = measured(
-        lambda c: np.stack([np.median(c["v"], axis=-1), robust_sigma(c["v"])]),
-        ("median", "robust_sigma"),
-        {"v": worked},
-        resamples,
-        seed,
-    )
-    return {"n": len(relative), "failures": len(relative) - len(worked), **measures}
+    return median_and_scatter(found / positive(true) - 1.0, resamples=resamples, seed=seed)

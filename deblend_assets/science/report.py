@@ -63,6 +63,23 @@ def render_report(title: str, summary: Table, sections: Sequence[Section], prove
     return page.render(title=title, summary=summary, sections=sections, provenance=provenance)
 
 
+def placed(
+    figures: Mapping[str, bytes], captions: Mapping[str, tuple[str, str]], other: str
+) -> dict[str, list[Picture]]:
+    """Pictures by section, in the order of `captions`; those without a caption go to `other` under their own name.
+
+    Args:
+        figures: PNG bytes by name.
+        captions: section and caption by name.
+        other: title of the section for the rest.
+    """
+    pictures: dict[str, list[Picture]] = {}
+    for name in [*(n for n in captions if n in figures), *(n for n in figures if n not in captions)]:
+        place, caption = captions.get(name, (other, name))
+        pictures.setdefault(place, []).append(Picture(figures[name], caption))
+    return pictures
+
+
 def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
     """The report of the evaluation as HTML.
 
@@ -79,10 +96,7 @@ def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], proven
         text.MISSING: [_withheld_table(judgement)],
         text.FLUX: [_flux_table(judgement)],
     }
-    pictures: dict[str, list[Picture]] = {}
-    for name in [*(n for n in text.FIGURES if n in figures), *(n for n in figures if n not in text.FIGURES)]:
-        place, caption = text.FIGURES.get(name, (text.OTHER, name))
-        pictures.setdefault(place, []).append(Picture(figures[name], caption))
+    pictures = placed(figures, text.FIGURES, text.OTHER)
     sections = [Section("How to read this", text.READING)]
     for title in text.SECTIONS:
         if title in tables or title in pictures:

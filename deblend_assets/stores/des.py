@@ -79,7 +79,7 @@ class DesStore:
             tile.sha256("im3shape_catalog"),
             self.service(),
             self.project.arrays().attributes,
-            self.settings.simulation.stamp_pixels,
+            (self.settings.simulation.stamp_pixels, self.settings.simulation.label_band),
             (archive.pixel_scale_arcsec, archive.zero_point),
             CODE_VERSIONS["des_cutouts"],
         )

@@ -14,6 +14,7 @@ from pyvo.dal import SIAService
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.cutouts import ImageRecord
+from deblend_assets.science.des.fits_image import FITS_MAGIC
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.stores.response_cache import ResponseCache
 from deblend_assets.vo.answers import read_images, read_rows
@@ -23,8 +24,6 @@ from deblend_assets.vo.retries import Passing, Retries
 from deblend_assets.vo.session import GuardedSession
 
 T = TypeVar("T")
-
-FITS_MAGIC = b"SIMPLE  ="
 
 
 class ArchiveClient:

@@ -288,6 +288,15 @@ def test_the_same_tile_again_and_another_under_another_name(
     assert [tile_shard(settings, name).index for name in settings.sky.tiles] == [0, 1]
 
 
+@pytest.mark.parametrize(("key", "value"), [("survey", "LSST"), ("stamp_pixels", 67), ("stamp_pixels", 44)])
+def test_what_the_simulated_archive_cannot_hold_is_refused_before_it_is_drawn(
+    profile: Profile, key: str, value: str | int
+) -> None:
+    simulation = profile.des.simulation.model_copy(update={key: value})
+    with pytest.raises(SettingsError, match=rf"{value}.*\[des\.simulation\.{key}\]"):
+        sky_simulation(profile.des.model_copy(update={"simulation": simulation}))
+
+
 def test_scenes_of_another_size_are_refused(scenes: RenderedScenes, survey: SurveyModel, profile: Profile) -> None:
     with pytest.raises(ValueError, match="4² scenes of 65 pixels"):
         assemble_tile("DES1200+6000", scenes, survey, small_sky(profile, cells=4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.des.tiles import TileArea, tile_name
+from deblend_assets.science.des.tiles import TileArea, signed_degrees, tile_name
 
 
 @pytest.mark.parametrize("name", ["DES0433-5331", "DES0000+6015", "DES2359-0001", "DES1200+9000"])
@@ -54,3 +54,8 @@ def test_an_area_contains_its_galaxies_also_across_ra_0(ra_min: float, ra_max: f
     ra = np.array([359.5, 10.5, 11.0, 0.5])
     assert area.contains(ra, np.full(4, 60.0)).tolist() == inside
     assert not area.contains(ra, np.full(4, 60.5)).any()
+
+
+def test_positions_on_either_side_of_ra_0_are_near() -> None:
+    assert signed_degrees(0.25 - 359.75) == 0.5 and signed_degrees(359.75 - 0.25) == -0.5
+    np.testing.assert_array_equal(signed_degrees(np.array([-180.0, 180.0, 540.5, 0.0])), [-180.0, -180.0, -179.5, 0.0])

@@ -1,4 +1,4 @@
-"""The code of docs/shape_catalog.md and of the README on a catalogue of a known tangential shear; the list of columns."""
+"""The code of docs/shape_catalog.md and of the README on a known tangential shear; the page's list of columns."""
 
 from __future__ import annotations
 

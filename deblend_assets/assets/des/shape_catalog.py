@@ -52,7 +52,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def shape_catalog(
         context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
     ) -> dg.MaterializeResult:
-        """Shapes, fluxes and flags of every galaxy of a tile by the DES model: the product of this leg.
+        """Shapes, fluxes and flags of every galaxy of a tile by the DES model (section 4.3 of the report).
 
         Stamps are brought to the model's frame by physics (zero points, pixel scale), absent bands are zeros and a
         mask. One row a galaxy: id, position, g and e with uncertainties, fluxes, blendedness, flags, model version;

@@ -21,6 +21,7 @@ from deblend_assets.science.des.against_truth import position_offsets
 from deblend_assets.science.des.evaluation import ID, flat_numbers, judge_tile
 from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
 from deblend_assets.science.des.report import tile_report
+from deblend_assets.science.des.simulated_sky import ZERO_POINT
 from deblend_assets.science.figures import des_catalog, des_shapes, des_tile
 from deblend_assets.science.figures.style import to_png
 from deblend_assets.stores.des import DesStore
@@ -85,7 +86,7 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
         truth=truth,
         test_blends=blends,
         cutout_flux=_cutout_flux(cutouts) if des.simulated else None,
-        zero_point=settings.archive.zero_point,
+        zero_point=ZERO_POINT,
     )
     stamps, learnt = model_stamps(des, cutouts), training_scenes(des)
     sample = _sample(des, stamps, reference, cutouts)

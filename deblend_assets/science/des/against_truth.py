@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
+from deblend_assets.science.accuracy import Judgement, measured, median_and_scatter, positive, pulls, shapes, values
 from deblend_assets.science.des.shape_columns import nanojansky
-from deblend_assets.science.metrics import Floats, rms, robust_sigma
+from deblend_assets.science.des.tiles import signed_degrees
+from deblend_assets.science.metrics import Floats, rms
 
 TRUTH_KINDS = ("g1", "g2", "e1", "e2")
 # Slopes that differ by less than so many errors agree.
@@ -60,8 +61,9 @@ def judge_truth(
         "position": measured(_position, _POSITION, position_offsets(catalog, truth), **draws),
         "cutout_flux": _cutout_flux(truth, cutout_flux, bands, **draws),
         "deblended_flux": {
-            band: _flux_ratio(
-                values(rows, f"flux_{band}"), nanojansky(values(rows, f"flux_{band}_true"), zero_point), **draws
+            band: median_and_scatter(
+                values(rows, f"flux_{band}") / positive(nanojansky(values(rows, f"flux_{band}_true"), zero_point)),
+                **draws,
             )
             for band in bands
         },
@@ -72,8 +74,7 @@ def judge_truth(
 def position_offsets(catalog: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Floats]:
     """Catalogue - truth of the galaxies in both [arcsec]: `ra`, along right ascension times cos δ, and `dec`."""
     rows = catalog[[_ID, "ra", "dec"]].merge(truth[[_ID, "ra", "dec"]], on=_ID, suffixes=("", "_true"))
-    # Through 180° and back, so that a pair on either side of RA 0 is near.
-    turn = (values(rows, "ra") - values(rows, "ra_true") + 180.0) % 360.0 - 180.0
+    turn = signed_degrees(values(rows, "ra") - values(rows, "ra_true"))
     return {
         "ra": 3600.0 * turn * np.cos(np.radians(values(rows, "dec_true"))),
         "dec": 3600.0 * (values(rows, "dec") - values(rows, "dec_true")),
@@ -113,19 +114,6 @@ def _cutout_flux(
         )
         found[band] = {"n": int(there.sum()), **measures}
     return found
-
-
-def _flux_ratio(flux: Floats, expected: Floats, *, resamples: int, seed: int) -> Judgement:
-    ratio = flux / positive(expected)
-    worked = ratio[np.isfinite(ratio)]
-    measures = measured(
-        lambda c: np.stack([np.median(c["r"], axis=-1), robust_sigma(c["r"])]),
-        ("median", "robust_sigma"),
-        {"r": worked},
-        resamples,
-        seed,
-    )
-    return {"n": len(ratio), "failures": len(ratio) - len(worked), **measures}
 
 
 def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:

@@ -17,7 +17,9 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from deblend_assets.errors import ArchiveError
+from deblend_assets.science.des.tiles import signed_degrees
 
+FITS_MAGIC = b"SIMPLE  ="
 _ANGLE_LIMIT_DEG = 1.0
 _SCALE_LIMIT = 0.01
 _SCALES_ARCSEC = (0.02, 10.0)
@@ -75,7 +77,7 @@ def open_image(data: bytes, where: str) -> FitsImage:
     Raises:
         ArchiveError: not FITS, shorter than its header says, no image, not two-dimensional, or no celestial WCS.
     """
-    if not data.startswith(b"SIMPLE  ="):
+    if not data.startswith(FITS_MAGIC):
         raise _error(f"not FITS: it starts with {data[:20]!r}", where)
     with warnings.catch_warnings():
         # Of what astropy mends; what it cannot is checked below. (With several threads this may outlast the block.)
@@ -137,7 +139,7 @@ def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
     step = np.array([0.5, -0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, -0.5])
     ra, dec = image.wcs.all_pix2world(x + step[0], y + step[1], 0)
     cosine = np.cos(np.radians(dec.mean()))
-    east_x, east_y = (3600 * _wrapped(ra[k] - ra[k + 1]) * cosine for k in (0, 2))
+    east_x, east_y = (3600 * signed_degrees(ra[k] - ra[k + 1]) * cosine for k in (0, 2))
     north_x, north_y = (3600 * (dec[k] - dec[k + 1]) for k in (0, 2))
     along_x, along_y = np.hypot(east_x, north_x), np.hypot(east_y, north_y)
     scale = float(np.sqrt(along_x * along_y))
@@ -153,10 +155,6 @@ def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
             "shapes would be turned or mirrored; use images in the survey's standard orientation",
         )
     return scale
-
-
-def _wrapped(degrees: float) -> float:
-    return (degrees + 180.0) % 360.0 - 180.0
 
 
 def _error(what: str, where: str, remedy: str = _AGAIN) -> ArchiveError:

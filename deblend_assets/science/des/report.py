@@ -21,7 +21,7 @@ from deblend_assets.science.des.report_tables import (
     rejections_table,
     truth_tables,
 )
-from deblend_assets.science.report import Picture, Section, Table, format_measure, render_report
+from deblend_assets.science.report import Section, Table, format_measure, placed, render_report
 
 
 def tile_report(
@@ -57,10 +57,7 @@ def tile_report(
     }
     if judgement["truth"] is not None:
         tables[text.TRUTH] = truth_tables(judgement)
-    pictures: dict[str, list[Picture]] = {}
-    for name in [*(n for n in text.FIGURES if n in figures), *(n for n in figures if n not in text.FIGURES)]:
-        place, caption = text.FIGURES.get(name, (text.OTHER, name))
-        pictures.setdefault(place, []).append(Picture(figures[name], caption))
+    pictures = placed(figures, text.FIGURES, text.OTHER)
     sections = [Section("How to read this", text.READING)]
     for title in text.SECTIONS:
         if title in tables or title in pictures:

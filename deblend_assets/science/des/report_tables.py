@@ -49,10 +49,9 @@ def comparison_table(name: str, judgement: Judgement) -> Table:
 
 def bins_table(judgement: Judgement) -> Table:
     """Our g against im3shape's by S/N, blendedness and bands."""
-    names = {"snr_w": "snr_w", "blendedness": "blendedness"}
     labelled = [
-        (f"{name} {bin_label(b)}" if b["low"] is not None or b["high"] is not None else name, b)
-        for quantity, name in names.items()
+        (f"{quantity} {bin_label(b)}" if b["low"] is not None or b["high"] is not None else quantity, b)
+        for quantity in ("snr_w", "blendedness")
         for b in judgement["bins"][quantity]
     ]
     labelled += [("all bands" if b["complete"] else "a band missing", b) for b in judgement["bins"]["bands"]]

@@ -18,7 +18,7 @@ BAD_SHAPE = 4
 NEGATIVE_FLUX = 8
 FLAGS: Mapping[int, str] = {
     MISSING_BAND: "a band has no image, the networks saw zeros and a mask",
-    UNLIKE_TRAINING: "flux outside the range of the training targets",
+    UNLIKE_TRAINING: "aperture flux outside the 1-99 % range of the training scenes",
     BAD_SHAPE: "g is not finite or |g| >= 1",
     NEGATIVE_FLUX: "flux of the label band is not above 0",
 }

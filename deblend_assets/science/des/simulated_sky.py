@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deblend_assets.errors import SettingsError
 from deblend_assets.science.des.simulated_tables import TileTables, tile_tables
 from deblend_assets.science.des.sky_geometry import TileGeometry
 from deblend_assets.science.moments import image_moments
@@ -24,6 +25,7 @@ from deblend_assets.science.scenes import Shard
 from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import DesSettings, SimulationSettings
 
+_SURVEY = "DES"
 CELL_PIXELS = 65
 ZERO_POINT = 30.0
 # DECam's own names of its filters, as DES headers and archives give them: name, serial, centre and width [Å].
@@ -76,7 +78,25 @@ class TileSky:
 
 
 def sky_simulation(settings: DesSettings) -> SimulationSettings:
-    """What the cells of every tile are drawn with: the DES simulation in stamps of a cell, by the sky's own seed."""
+    """What the cells of every tile are drawn with: the DES simulation in stamps of a cell, by the sky's own seed.
+
+    Raises:
+        SettingsError: another survey than DES, whose filters' names the images bear; or the model's stamp is no
+            middle of a cell.
+    """
+    survey, pixels = settings.simulation.survey, settings.simulation.stamp_pixels
+    if survey != _SURVEY:
+        raise SettingsError(
+            f"the simulated archive holds {_SURVEY} alone, not {survey}",
+            where="des.simulation.survey",
+            remedy="name an archive in des.archive, or simulate DES",
+        )
+    if pixels > CELL_PIXELS or pixels % 2 == 0:
+        raise SettingsError(
+            f"stamps of {pixels} pixels have no place in the middle of cells of {CELL_PIXELS}",
+            where="des.simulation.stamp_pixels",
+            remedy=f"give an odd number of at most {CELL_PIXELS}, or name an archive in des.archive",
+        )
     return settings.simulation.model_copy(update={"seed": settings.sky.seed, "stamp_pixels": CELL_PIXELS})
 
 

@@ -33,6 +33,7 @@ from deblend_assets.settings import SkySettings
 DETECTED_SNR = 5.0
 _SHIFT_ARCSEC = 0.25
 _ASTROMETRY_ARCSEC = 0.02
+_PSF_FWHM_ARCSEC = 0.96  # of the r images, which im3shape fits
 # Share of the rows with each fault; the last two add rows.
 _FAULTS = {"error_flag": 0.02, "info_flag": 0.03, "missing_e": 0.01, "missing_snr": 0.005}
 _UNMATCHED_ROWS = 3
@@ -112,7 +113,6 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
     }
     bulge = detected["bulge_fraction"].to_numpy()
     radius = np.where(bulge > 0.5, detected["hlr_bulge_arcsec"], detected["hlr_disc_arcsec"])
-    fwhm = 0.96
     shapes = detected[["coadd_objects_id"]].assign(
         # Light of a nucleus alone has no shape, and im3shape lists none.
         **{column: values.fillna(MISSING) for column, values in measured.items()},
@@ -127,10 +127,10 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
         flux_r=detected["flux_r"] * (1 + rng.normal(0, 1, rows) / np.maximum(snr, 1.0)),
         radius=radius,
         is_bulge=(bulge > 0.5).astype(np.int64),
-        mean_rgpp_rp=np.sqrt(1 + np.square(2 * radius / fwhm)),
+        mean_rgpp_rp=np.sqrt(1 + np.square(2 * radius / _PSF_FWHM_ARCSEC)),
         mean_psf_e1_sky=rng.normal(0, 0.01, rows),
         mean_psf_e2_sky=rng.normal(0, 0.01, rows),
-        mean_psf_fwhm=np.full(rows, fwhm / pixel_scale),
+        mean_psf_fwhm=np.full(rows, _PSF_FWHM_ARCSEC / pixel_scale),
         ra_shift=rng.normal(0, _SHIFT_ARCSEC, rows),
         dec_shift=rng.normal(0, _SHIFT_ARCSEC, rows),
         chi2=1 + rng.normal(0, 0.02, rows),

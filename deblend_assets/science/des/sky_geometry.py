@@ -8,7 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from deblend_assets.science.des.tiles import tile_name
+from deblend_assets.science.des.tiles import signed_degrees, tile_name
 
 
 def tile_centre(name: str) -> tuple[float, float]:
@@ -76,8 +76,7 @@ class TileGeometry:
         edge = np.linspace(-0.5, self.pixels - 0.5, 65)
         low, high = np.full_like(edge, edge[0]), np.full_like(edge, edge[-1])
         ra, dec = self.sky(np.concatenate([edge, edge, low, high]), np.concatenate([low, high, edge, edge]))
-        # Differences from the centre, so that RA 0 is no seam.
-        away = np.mod(ra - self.ra + 180.0, 360.0) - 180.0
+        away = signed_degrees(ra - self.ra)
         return (
             float(np.mod(self.ra + away.min(), 360.0)),
             float(np.mod(self.ra + away.max(), 360.0)),

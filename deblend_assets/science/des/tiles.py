@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import SettingsError
+
+A = TypeVar("A", float, NDArray[np.float64])
 
 _NAME = re.compile(r"DES(\d{2})(\d{2})[+-](\d{2})(\d{2})", re.ASCII)
 
@@ -30,6 +33,11 @@ def tile_name(text: str) -> str:
     raise SettingsError(
         f"{shown!r} is not a tile's name", where="tile", remedy="give DESHHMM+DDMM or DESHHMM-DDMM, as in DES0433-5331"
     )
+
+
+def signed_degrees(angle: A) -> A:
+    """An angle, or an array of them, in [-180, 180) [deg], so that RA 0 is no seam between two that are near."""
+    return (angle + 180.0) % 360.0 - 180.0
 
 
 @dataclass(frozen=True)

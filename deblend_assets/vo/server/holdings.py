@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from deblend_assets.science.des.tiles import signed_degrees
 from deblend_assets.stores.sky import SimulatedSky, SkyImage
 
 
@@ -74,7 +75,7 @@ class Holdings:
         Nowhere near the tile it is an empty box far outside.
         """
         wcs = self._projections[tile]
-        away = np.mod(ra - wcs.wcs.crval[0] + 180, 360) - 180
+        away = signed_degrees(ra - float(wcs.wcs.crval[0]))
         near = abs(dec - wcs.wcs.crval[1]) < 15 and abs(away) * np.cos(np.radians(dec)) < 15
         x, y = wcs.wcs_world2pix(ra, dec, 0) if near else (-1e9, -1e9)  # the far hemisphere has no projection
         scale = float(wcs.wcs.cd[1, 1])

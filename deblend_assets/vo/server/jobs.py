@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from deblend_assets.vo.server.adql import TIME_LIMIT_S, QueryError, SkyDatabase
-from deblend_assets.vo.server.parameters import parameters
+from deblend_assets.vo.server.parameters import parameters, whole_number
 from deblend_assets.vo.server.tap import answer
 from deblend_assets.vo.server.votable import MEDIA_TYPE, document, error_votable, writable
 
@@ -135,9 +135,9 @@ class Jobs:
 
     async def _show(self, request: Request) -> Response:
         job = self._find(request)
-        wait = (await parameters(request)).get("WAIT", "0")
-        if job.phase in _ACTIVE and wait.lstrip("-").isdigit():
-            seconds = _LONGEST_WAIT_S if int(wait) < 0 else min(int(wait), _LONGEST_WAIT_S)
+        wait = whole_number((await parameters(request)).get("WAIT", "0"))
+        if job.phase in _ACTIVE and wait is not None:
+            seconds = _LONGEST_WAIT_S if wait < 0 else min(wait, _LONGEST_WAIT_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(job.changed.wait(), seconds)
         return Response(job.document(f"{request.base_url}tap/async/{job.id}"), media_type="text/xml")

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 _LARGEST_BODY = 1_000_000  # bytes
+_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -30,6 +31,11 @@ async def parameters(request: Request) -> dict[str, str]:
             raise HTTPException(415, "send parameters as application/x-www-form-urlencoded; uploads are not served")
         pairs += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name.upper(): value for name, value in pairs}
+
+
+def whole_number(text: str) -> int | None:
+    """A whole number of at most 18 digits; None where the text is anything else."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def numbers(text: str, counts: tuple[int, ...]) -> tuple[float, ...]:

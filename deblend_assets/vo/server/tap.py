@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from deblend_assets.vo.server.adql import MAX_ROWS, TIME_LIMIT_S, QueryError, SkyDatabase
-from deblend_assets.vo.server.parameters import parameters
+from deblend_assets.vo.server.parameters import parameters, whole_number
 from deblend_assets.vo.server.votable import MEDIA_TYPE, document, error_votable, votable
 
 _FORMATS = ("votable", "votable/td", "text/xml", MEDIA_TYPE)
@@ -36,10 +36,10 @@ def answer(database: SkyDatabase, given: dict[str, str]) -> bytes:
         raise QueryError(f"format {wanted} is not served, votable is")
     if not given.get("QUERY"):
         raise QueryError("QUERY is missing")
-    max_rows = given.get("MAXREC", str(MAX_ROWS))
-    if not max_rows.isascii() or not max_rows.isdigit():
-        raise QueryError(f"MAXREC={max_rows} is not a number of rows")
-    fields, rows, overflow = database.query(given["QUERY"], int(max_rows))
+    max_rows = whole_number(given.get("MAXREC", str(MAX_ROWS)))
+    if max_rows is None or max_rows < 0:
+        raise QueryError(f"MAXREC={given['MAXREC'][:40]} is not a number of rows")
+    fields, rows, overflow = database.query(given["QUERY"], max_rows)
     return votable(fields, rows, overflow=overflow)
 
 
