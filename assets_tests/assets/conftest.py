@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import shutil
 import tomllib
@@ -14,10 +15,12 @@ import pytest
 import torch
 
 from deblend_assets.definitions import build_defs
+from deblend_assets.partitions import TILES
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
+from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 
 CATALOG = "simulation/galaxy_catalog"
@@ -27,9 +30,30 @@ STAGES = ("training/stage1_vae", "training/stage2_deblender", "training/stage3_r
 EVALUATION = "evaluation/simulated_evaluation"
 ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION)
 
+DES_SIMULATED = ("des_model/truth", "des_model/isolated", "des_model/noisy", "des_model/blended")
+DES_STATISTICS = "des_model/normalization_statistics"
+DES_STAGES = ("des_model/stage1_vae", "des_model/stage2_deblender", "des_model/stage3_regressor")
+DES_EVALUATION = "des_model/simulated_evaluation"
+DES_MODEL = (CATALOG, *DES_SIMULATED, DES_STATISTICS, *DES_STAGES, DES_EVALUATION)
+SKY = "des/simulated_sky"
+IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
+    "des/im3shape_catalog",
+    "des/des_cutouts",
+    "des/shape_catalog",
+    "des/des_evaluation",
+)
 
-def smoke(**changes: Any) -> Profile:
-    """The smoke profile; `changes` are dotted keys with `__` for the dots."""
+
+# Tiles of some fifteen galaxies, and a model that has learnt nothing: what learning gives is not tested here.
+TILES_OF_FEW: dict[str, Any] = {
+    "des__sky__cells": 4,
+    "des__simulation__scenes__train": 32,
+    "des__simulation__scenes__test": 16,
+}
+
+
+def raw_smoke(**changes: Any) -> dict[str, Any]:
+    """The smoke profile as TOML has it; `changes` are dotted keys with `__` for the dots."""
     raw = copy.deepcopy(tomllib.loads((PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8")))
     for key, value in changes.items():
         *path, last = key.split("__")
@@ -37,7 +61,30 @@ def smoke(**changes: Any) -> Profile:
         for part in path:
             section = section.setdefault(part, {})
         section[last] = value
-    return parse_profile({"name": "smoke", **raw}, where="smoke.toml")
+    return raw
+
+
+def smoke(**changes: Any) -> Profile:
+    return parse_profile({"name": "smoke", **raw_smoke(**changes)}, where="smoke.toml")
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """By asset: the values of every materialisation's metadata."""
+    return {
+        event.asset_key.to_user_string(): {k: v.value for k, v in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+def pictures(entries: dict[str, Any]) -> dict[str, bytes]:
+    """Of an asset's metadata: what is shown as a picture."""
+    start = "![plot](data:image/png;base64,"
+    return {
+        name: base64.b64decode(value.removeprefix(start).rstrip(")"))
+        for name, value in entries.items()
+        if isinstance(value, str) and value.startswith(start)
+    }
 
 
 class Lineage:
@@ -57,20 +104,33 @@ class Lineage:
     def store(self) -> ProjectStore:
         return ProjectStore(self.root, self.profile)
 
-    def run(self, *assets: str, shards: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
-        """Materialise assets; of the simulated ones all shards, or the range from the first to the last given."""
-        keys = list(shards) or [shard.key for shard in all_shards(self.profile.simulation)]
-        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    @property
+    def des(self) -> DesStore:
+        return DesStore(ProjectStore(self.root, self.profile.des_leg))
+
+    def run(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
+        """Materialise assets; of the simulated ones all shards, or the range from the first to the last given.
+
+        A tile's name is registered first, whatever it is: the UI takes any.
+        """
+        profile = self.profile.des_leg if set(assets) & set(DES_SIMULATED) else self.profile
+        keys = list(shards) or [shard.key for shard in all_shards(profile.simulation)]
+        tags: dict[str, str] = {}
+        if set(assets) & {*SIMULATED, *DES_SIMULATED}:
+            tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+        if tile:
+            self.instance.add_dynamic_partitions(str(TILES.name), [tile])
         return self._job.execute_in_process(
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
-            tags=tags if set(assets) & set(SIMULATED) else None,
+            tags=tags,
+            partition_key=tile or None,
             instance=self.instance,
             raise_on_error=False,
         )
 
-    def failure(self, *assets: str, shards: Sequence[str] = ()) -> str:
+    def failure(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> str:
         """The line with which the run fails; exactly one step fails, once."""
-        result = self.run(*assets, shards=shards)
+        result = self.run(*assets, shards=shards, tile=tile)
         assert not result.success
         failed = [event for event in result.all_events if event.is_step_failure]
         assert len(failed) == 1
@@ -83,8 +143,8 @@ class Lineage:
         assert len(line) < 500
         return line
 
-    def succeeds(self, *assets: str, shards: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
-        result = self.run(*assets, shards=shards)
+    def succeeds(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
+        result = self.run(*assets, shards=shards, tile=tile)
         assert result.success
         return result
 
@@ -110,6 +170,35 @@ def first_run(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tup
 def lineage(first_run: tuple[Lineage, Any], tmp_path: Path) -> Callable[..., Lineage]:
     """A copy of the finished lineage to do anything with; takes changes of the profile."""
     return lambda **changes: first_run[0].copy(tmp_path / "copy", **changes)
+
+
+@pytest.fixture(scope="session")
+def first_model(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Lineage:
+    """The DES model and the simulated survey; no tile was asked for yet."""
+    lineage = Lineage(tmp_path_factory.mktemp("des_model"), smoke(**TILES_OF_FEW))
+    lineage.succeeds(*DES_MODEL, SKY)
+    return lineage
+
+
+@pytest.fixture(scope="session")
+def first_tiles(
+    first_model: Lineage, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Lineage, dict[str, dg.ExecuteInProcessResult]]:
+    """Both tiles of the simulated survey, each made in one run."""
+    lineage = first_model.copy(tmp_path_factory.mktemp("tiles"), **TILES_OF_FEW)
+    return lineage, {tile: lineage.succeeds(*CHAIN, tile=tile) for tile in lineage.profile.des.sky.tiles}
+
+
+@pytest.fixture
+def modelled(first_model: Lineage, tmp_path: Path) -> Callable[..., Lineage]:
+    """A copy of the DES model and the survey; takes changes of the profile."""
+    return lambda **changes: first_model.copy(tmp_path / "modelled", **{**TILES_OF_FEW, **changes})
+
+
+@pytest.fixture
+def tiled(first_tiles: tuple[Lineage, Any], tmp_path: Path) -> Callable[..., Lineage]:
+    """A copy with both tiles made; takes changes of the profile."""
+    return lambda **changes: first_tiles[0].copy(tmp_path / "tiled", **{**TILES_OF_FEW, **changes})
 
 
 @pytest.fixture

@@ -7,26 +7,15 @@ arrays, statistics, checkpoints and loss histories are those of a folder that wa
 
 from __future__ import annotations
 
-import hashlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import psutil
 import pytest
 
-from deblend_assets.partitions import shard_range
-from deblend_assets.settings import Profile, load_profile
-from deblend_assets.stores.project import STAGES, ProjectStore
+from assets_tests.assets.homes import Home, assert_all_gone, results
+from deblend_assets.stores.project import STAGES
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 300.0
-CHECKOUT = Path(__file__).resolve().parents[2]
 # Long enough in every phase to be caught in it, and no longer.
 PROFILE = """
 [catalog]
@@ -47,87 +36,22 @@ stage1 = { epochs = 1, learning_rate = 1e-4 }
 stage2 = { epochs = 1, learning_rate = 1e-4 }
 stage3 = { epochs = 1, learning_rate = 1e-3 }
 
+[recipes.des]
+stage1 = { epochs = 1, learning_rate = 1e-3 }
+stage2 = { epochs = 1, learning_rate = 1e-3 }
+stage3 = { epochs = 1, learning_rate = 1e-3 }
+
+[des.simulation]
+survey = "DES"
+seed = 6
+shard_scenes = 16
+scenes = { train = 16, validation = 16, test = 16 }
+
 [run]
 workers = 2
 """
-
-
-class Home:
-    """A Dagster home with the project's own configuration, a profile and a storage folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.storage = folder, folder / "storage"
-        folder.mkdir(parents=True)
-        (folder / "dagster.yaml").write_text((CHECKOUT / "dagster.yaml").read_text())
-        self.profile_path = folder / "killed.toml"
-        self.profile_path.write_text(PROFILE)
-        self.runs: list[subprocess.Popen[bytes]] = []
-
-    @property
-    def profile(self) -> Profile:
-        return load_profile(str(self.profile_path))
-
-    @property
-    def store(self) -> ProjectStore:
-        return ProjectStore(self.storage, self.profile)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DAGSTER_HOME": str(self.folder),
-            "DEBLEND_PROFILE": str(self.profile_path),
-            "DEBLEND_STORAGE": str(self.storage),
-            "PYTHONPATH": str(CHECKOUT),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def materialize(self) -> subprocess.Popen[bytes]:
-        """Starts the run, everything but the report, in a process group of its own."""
-        selection = "group:simulation or group:normalization or group:training"
-        command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "deblend_assets.definitions"]
-        command += ["--select", selection, "--partition-range", shard_range(self.profile)]
-        with (self.folder / f"{len(self.runs)}.log").open("wb") as log:
-            run = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self.runs.append(run)
-        return run
-
-    def log(self) -> str:
-        return (self.folder / f"{len(self.runs) - 1}.log").read_text(errors="replace")
-
-    def finish(self) -> None:
-        assert self.materialize().wait(PATIENCE_SECONDS) == 0, self.log()[-3000:]
-
-    def recover(self) -> list[str]:
-        command = [sys.executable, "-m", "deblend_assets.automation.recovery"]
-        run = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-        )
-        assert run.returncode == 0, run.stderr
-        return run.stdout.splitlines()
-
-    def kill_when(self, condition: Callable[[], bool], *, group: bool) -> list[psutil.Process]:
-        """Starts the run, kills it as soon as `condition` holds; the processes it had started."""
-        run = self.materialize()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert run.poll() is None, f"the run ended before it could be killed:\n{self.log()[-3000:]}"
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.01)
-        children = psutil.Process(run.pid).children(recursive=True)
-        (os.killpg if group else os.kill)(run.pid, signal.SIGKILL)
-        assert run.wait(PATIENCE_SECONDS) == -signal.SIGKILL, "killed in the middle, not after its end"
-        return children
-
-    def end(self) -> None:
-        for run in self.runs:
-            try:
-                os.killpg(run.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            run.wait(PATIENCE_SECONDS)
+GROUPS = "group:simulation or group:normalization or group:training"
+SELECTION = ["--select", GROUPS, "--partition-range", "train_000...test_000"]
 
 
 @pytest.fixture(scope="module")
@@ -135,37 +59,12 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
     made: list[Home] = []
 
     def make(name: str) -> Home:
-        made.append(Home(tmp_path_factory.mktemp("homes") / name))
+        made.append(Home(tmp_path_factory.mktemp("homes") / name, "killed", PROFILE, SELECTION))
         return made[-1]
 
     yield make
     for home in made:
         home.end()
-
-
-def results(home: Home) -> dict[str, str]:
-    """SHA-256 of everything written but locks and histories of Dagster."""
-    return {
-        str(path.relative_to(home.storage)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((home.storage / "killed").rglob("*"))
-        if path.is_file() and "_locks" not in path.parts
-    }
-
-
-def gone(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def assert_all_gone(processes: list[psutil.Process]) -> None:
-    """Workers of a killed parent end by themselves, within seconds even on a busy machine."""
-    deadline = time.monotonic() + 60
-    while not all(gone(process) for process in processes):
-        alive = [process for process in processes if not gone(process)]
-        assert time.monotonic() < deadline, f"still alive: {alive}"
-        time.sleep(0.05)
 
 
 def done(home: Home) -> int:
@@ -209,6 +108,6 @@ def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(homes)
     for stage in STAGES:
         histories = [home.store.checkpoint("training", stage).read().history for home in (killed, alone)]
         assert histories[0] == histories[1]
-    expected, found = results(alone), results(killed)
+    expected, found = results(alone.storage / "killed"), results(killed.storage / "killed")
     assert found.keys() == expected.keys(), "no part, no state, nothing left behind"
     assert {name for name in expected if found[name] != expected[name]} == set()

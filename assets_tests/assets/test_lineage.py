@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import ALL, CATALOG, EVALUATION, STAGES, STATISTICS, Lineage
+from assets_tests.assets.conftest import ALL, CATALOG, EVALUATION, STAGES, STATISTICS, Lineage, metadata, pictures
+from assets_tests.assets.homes import results
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.stores.project import STAGES as STAGE_NAMES
 
@@ -40,25 +39,6 @@ NUMBERS = {
     STAGES[2]: {"best_train_total", "best_validation_total", "stamps_per_second"},
     EVALUATION: {"ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend"},
 }
-
-
-def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
-    """By asset: the values of every materialisation's metadata."""
-    return {
-        event.asset_key.to_user_string(): {k: v.value for k, v in event.materialization.metadata.items()}
-        for event in result.get_asset_materialization_events()
-        if event.asset_key is not None
-    }
-
-
-def files(lineage: Lineage) -> dict[str, str]:
-    """SHA-256 of everything that lies in the storage folder; the locks hold the pids of whoever came last."""
-    root = lineage.root
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and "_locks" not in path.parts
-    }
 
 
 def written(lineage: Lineage) -> dict[str, int]:
@@ -102,10 +82,10 @@ def test_figures_of_merit_are_numbers_that_the_ui_can_plot(first_run):
 def test_plots_are_small_pictures_in_the_metadata(first_run):
     _, result = first_run
     for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION):
-        texts = [value for value in metadata(result)[asset].values() if isinstance(value, str)]
-        plots = [text for text in texts if text.startswith("![plot](data:image/png;base64,")]
+        plots = pictures(metadata(result)[asset]).values()
         assert plots, asset
-        assert max(map(len, plots)) < 600_000
+        assert all(plot.startswith(b"\x89PNG") for plot in plots)
+        assert max(map(len, plots)) < 450_000
 
 
 def test_the_report_and_its_numbers_are_written(first_run):
@@ -120,10 +100,10 @@ def test_the_report_and_its_numbers_are_written(first_run):
 
 def test_running_it_again_keeps_everything(lineage):
     again = lineage()
-    before, bytes_before = written(again), files(again)
+    before, bytes_before = written(again), results(again.root)
     found = metadata(again.succeeds(*ALL))
     assert written(again) == before, "nothing rendered, nothing trained"
-    assert files(again) == bytes_before
+    assert results(again.root) == bytes_before
     assert found["simulated/truth"]["scenes_rendered_now"] == 0
     for stage in STAGES:
         assert "stamps_per_second" not in found[stage]
@@ -133,10 +113,10 @@ def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(first_run, empty
     first, _ = first_run
     other = empty()
     other.succeeds(*ALL[:-1])
-    expected = {name: sum_ for name, sum_ in files(first).items() if "reports" not in Path(name).parts}
-    assert files(other).keys() == expected.keys()
+    expected = {name: sum_ for name, sum_ in results(first.root).items() if "reports" not in Path(name).parts}
+    assert results(other.root).keys() == expected.keys()
     assert histories(other) == histories(first)
-    different = {name for name, sum_ in files(other).items() if sum_ != expected[name]}
+    different = {name for name, sum_ in results(other.root).items() if sum_ != expected[name]}
     assert different == set()
 
 

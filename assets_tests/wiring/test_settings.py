@@ -104,6 +104,33 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("recipes.training.stage2", ..., "recipes.training.stage2", "required"),
         ("recipes.baseline", ..., "recipes.baseline", "required"),
         ("evaluation.bootstrap", 1, "evaluation.bootstrap", "10"),
+        ("recipes.des", ..., "recipes.des", "required"),
+        ("recipes.des.band_dropout", 1.0, "recipes.des.band_dropout", "less than 1"),
+        ("des", ..., "des", "required"),
+        ("des.simulation", ..., "des.simulation", "required"),
+        ("des.simulation.scenes.train", 65, "des.simulation", "scenes.train = 65 is not a whole number of shards"),
+        ("des.archive.url", "x", "des.archive.url", "not a known key"),
+        ("des.archive.sia_url", "https://a.b/sia", "des.archive", "must both be 'simulated', or neither"),
+        ("des.archive.tap_url", "", "des.archive.tap_url", "at least 1 character"),
+        ("des.archive.shape_table", "gold_im3shape", "des.archive", "schema.table, not 'gold_im3shape'"),
+        ("des.archive.gold_table", "a.b; DROP TABLE c", "des.archive", "schema.table, not 'a.b; DROP TABLE c'"),
+        ("des.archive.tile_table", "a.b.c", "des.archive", "schema.table, not 'a.b.c'"),
+        ("des.archive.truth_table", "truth", "des.archive", "schema.table, not 'truth'"),
+        ("des.archive.gold_ra", "ra, dec", "des.archive", "'ra, dec' is not a column's name"),
+        ("des.archive.gold_dec", "1dec", "des.archive", "'1dec' is not a column's name"),
+        ("des.archive.timeout_s", 0, "des.archive.timeout_s", "greater than 0"),
+        ("des.archive.attempts", 0, "des.archive.attempts", "greater than or equal to 1"),
+        ("des.archive.connections", 17, "des.archive.connections", "less than or equal to 16"),
+        ("des.archive.max_rows", 0, "des.archive.max_rows", "greater than or equal to 1"),
+        ("des.archive.max_image_mb", float("inf"), "des.archive.max_image_mb", "finite"),
+        ("des.sky.tiles", [], "des.sky.tiles", "at least 1 item"),
+        ("des.sky.cells", 1, "des.sky.cells", "greater than or equal to 2"),
+        ("des.sky.seed", 6, "des", "sky.seed must differ from simulation.seed"),
+        ("des.simulation.seed", 5, "des", "sky.seed must differ from simulation.seed"),
+        ("des.tiles.snr_w_min", -1, "des.tiles.snr_w_min", "greater than or equal to 0"),
+        ("des.tiles.minimum_galaxies", 0, "des.tiles.minimum_galaxies", "greater than or equal to 1"),
+        ("des.tiles.new_tiles_per_tick", 0, "des.tiles.new_tiles_per_tick", "greater than or equal to 1"),
+        ("des.tiles.watch_archive", "yes", "des.tiles.watch_archive", "boolean"),
         ("run.workers", -1, "run.workers", "greater than or equal to 0"),
         ("run.require_cuda", "yes", "run.require_cuda", "boolean"),
         ("name", "../escape", "name", "pattern"),
@@ -119,6 +146,26 @@ def test_each_mistake_is_one_line_that_names_the_key(key, value, named, words):
     assert words in line
     assert "[mine.toml]" in line
     assert len(line) < 300
+
+
+def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky():
+    archive = parse_profile(changed("des.archive", ...), where="x").des.archive
+    assert archive.tap_url == "https://datalab.noirlab.edu/tap"
+    assert archive.sia_url == "https://datalab.noirlab.edu/sia/des_dr1"
+    assert (archive.shape_table, archive.gold_table) == ("des_sva1.gold_im3shape", "des_sva1.gold_catalog")
+    assert archive.tile_table == "des_dr1.tile_info"
+    assert archive.truth_table is None
+    assert (archive.zero_point, archive.pixel_scale_arcsec) == (30.0, 0.263)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_des_leg_of_a_profile_has_the_des_simulation_and_all_else_of_it(name):
+    profile = load_profile(name)
+    leg = profile.des_leg
+    assert (profile.leg, leg.leg) == ("main", "des")
+    assert leg.simulation == profile.des.simulation != profile.simulation
+    assert leg.simulation.survey == "DES"
+    assert leg.model_dump(exclude={"simulation"}) == profile.model_dump(exclude={"simulation"})
 
 
 def test_several_mistakes_are_counted_not_listed():

@@ -178,13 +178,12 @@ class TileStore:
         record = {"tile": self.name, "inputs": inputs, "bands": list(bands), "arrays": digests, "info": dict(info)}
         write_vouched(folder / "galaxies.parquet", to_parquet(table, columns, note), record)
 
-    def has_cutouts(self, inputs: str) -> bool:
-        """Whether cutouts of these inputs are there, whole."""
+    def find_cutouts(self, inputs: str) -> Cutouts | None:
+        """The cutouts of these inputs, none where they are not there, whole."""
         try:
-            self.read_cutouts(inputs)
+            return self.read_cutouts(inputs)
         except (MissingDataError, CorruptDataError):
-            return False
-        return True
+            return None
 
     def read_cutouts(self, inputs: str) -> Cutouts:
         """The cutouts of these inputs.

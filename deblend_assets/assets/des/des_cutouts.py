@@ -84,9 +84,11 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             simulation.attributes["pixel_scale_arcsec"],
             settings.archive.pixel_scale_arcsec,
         )
-        rejected, refused, requests = {}, {}, 0
+        requests = 0
         with tile.lock():
-            if tile.has_cutouts(inputs):
+            cutouts = tile.find_cutouts(inputs)
+            # An image that could not be used may be mended by now; all others are kept, and not asked for again.
+            if cutouts is not None and not cutouts.info["refused"]:
                 context.log.info(f"kept the cutouts of the same catalogue and settings ({inputs})")
             else:
                 with archive.client(store, context.log.info) as client:
@@ -103,7 +105,7 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                         info={"rejected": cutter.rejected, "refused": cutter.refused},
                     )
                     requests = client.requests
-            cutouts = tile.read_cutouts(inputs)
+                cutouts = tile.read_cutouts(inputs)
         rejected, refused = cutouts.info["rejected"], cutouts.info["refused"]
 
         matched = catalog.set_index("coadd_objects_id").loc[cutouts.galaxies["coadd_objects_id"]]
