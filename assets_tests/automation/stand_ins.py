@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import dagster as dg
 
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
-from deblend_assets.automation import conditions, tile_sensor
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.automation.tile_registry import MODEL_VERSION
 from deblend_assets.automation.tile_schedule import build_schedules
@@ -76,6 +75,4 @@ def stand_in_definitions(profile: Profile, storage: Storage) -> dg.Definitions:
 
 
 if "STAND_IN_MODEL" in os.environ:
-    # A minute between two looks is for users; Dagster's own daemons wake every five seconds.
-    tile_sensor.LOOK_SECONDS = conditions.TICK_SECONDS = 5
     defs = stand_in_definitions(load_profile(), Storage(root=str(storage_root()), model=os.environ["STAND_IN_MODEL"]))

@@ -36,9 +36,10 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(instance, 
 
     event = dg.AssetMaterialization(EVALUATION, partition=A, metadata={"model_version": "0123456789ab"})
     instance.report_runless_asset_event(event)
+    folder = tmp_path / "storage" / "smoke"
+    (folder / "tiles" / B).mkdir(parents=True)
     retired = command("tiles", "retire", B)
     assert retired.returncode == 0
-    folder = tmp_path / "storage" / "smoke"
     assert retired.stdout == f"{B}: retired; its data stay under {folder / 'tiles' / B}\n"
     assert retired_tiles(folder) == {B}
 
@@ -65,6 +66,11 @@ def test_adding_again_says_so(capsys):
     assert main(["tiles", "add", A]) == 0
     assert main(["tiles", "add", A]) == 0
     assert capsys.readouterr().out == f"{A}: registered\n{A}: was registered already\n"
+
+
+def test_a_retired_tile_without_data_has_none_that_stay(capsys):
+    assert main(["tiles", "add", A]) == main(["tiles", "retire", A]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{A}: retired"
 
 
 def test_without_tiles_the_list_says_how_to_add_one(capsys):

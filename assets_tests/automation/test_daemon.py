@@ -1,108 +1,144 @@
-"""A real daemon over the stand-in lineage: tiles come, everything else happens without a hand."""
+"""Real tiles under a real daemon: they come, everything else happens without a hand; a new model renews them once."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import torch
 
-from assets_tests.automation import stand_ins
-from assets_tests.automation.stand_ins import MODEL, stand_in_assets
-from deblend_assets.assets.keys import SKY, TILE_ASSETS
-from deblend_assets.automation.conditions import AUTOMATION_SENSOR
-from deblend_assets.automation.tile_registry import add_tiles, registered_tiles
-from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
+from assets_tests.assets.conftest import CHAIN, DES_EVALUATION, DES_MODEL, DES_STAGES, SKY, Lineage
+from assets_tests.assets.homes import Home
+from assets_tests.automation import hasty
+from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
+from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.automation.tile_registry import evaluations, registered_tiles
+from deblend_assets.settings import PROFILE_FOLDER
 
 pytestmark = pytest.mark.slow
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 180.0
-FIRST, SECOND, THIRD = "DES0433-5331", "DES0436-5748", "DES0000+0015"
+EVALUATION = TILE_ASSETS["des_evaluation"]
+ASKING = ("im3shape_catalog", "des_cutouts")
 
 
-class Daemon:
-    """`dagster-daemon run` in a process group of its own."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        command = [sys.executable, "-m", "dagster._daemon", "run", "-m", stand_ins.__name__, "-d", str(CHECKOUT)]
-        with log.open("wb") as stream:
-            self._process = subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-40:])
-            assert self._process.poll() is None, f"the daemon ended\n{tail}"
-            assert time.monotonic() < deadline, f"{what}: waited in vain\n{tail}"
-            time.sleep(0.5)
-
-    def kill(self) -> None:
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(30)
+def smoke_text(stage3_epochs: int) -> str:
+    """The smoke profile with tiles of some fifteen galaxies and as many epochs in the DES model's third stage."""
+    main, des = (PROFILE_FOLDER / "smoke.toml").read_text().split("[recipes.des]")
+    for old, new in {
+        "stage3 = { epochs = 3,": f"stage3 = {{ epochs = {stage3_epochs},",
+        "cells = 5": "cells = 4",
+        "train = 64": "train = 32",
+        "test = 32": "test = 16",
+    }.items():
+        assert des.count(old) == 1, old
+        des = des.replace(old, new)
+    return f"{main}[recipes.des]{des}"
 
 
-@pytest.fixture
-def daemon(code_server, instance, storage, tmp_path) -> Iterator[Daemon]:
-    """Started where sky and model are there and the first tile is registered."""
-    made = dg.materialize(stand_in_assets(), selection=[SKY, MODEL], instance=instance, resources={"storage": storage})
-    assert made.success
-    add_tiles(instance, Path(storage.root) / "smoke", [FIRST])
-    started = Daemon(tmp_path / "daemon.log")
-    yield started
-    started.kill()
+class Site(Home):
+    """A Dagster home whose history the test reads and adds to, beside the daemon."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "tiles", smoke_text(1), ())
+        settings = folder / "dagster.yaml"
+        # Its paths start in the working folder, which is not the test's.
+        settings.write_text(settings.read_text().replace("base_dir: ", f"base_dir: {folder}/"))
+        self.instance = dg.DagsterInstance.from_config(str(folder))
+
+    @property
+    def lineage(self) -> Lineage:
+        """The present profile's, in this process, into the same history."""
+        made = Lineage(self.storage, self.profile)
+        made.instance = self.instance
+        return made
+
+    @property
+    def model_version(self) -> str:
+        return self.lineage.des.project.model_version()
+
+    def tile_runs(self) -> list[dg.DagsterRun]:
+        """Runs of tiles that automation requested, oldest first."""
+        found = [run for run in self.instance.get_runs() if "dagster/partition" in run.tags]
+        return [run for run in reversed(found) if run.tags.get("dagster/from_automation_condition") == "true"]
+
+    def made(self) -> dict[str, list[str]]:
+        """The tile of every materialisation, by asset."""
+        return {noun: materializations(self.instance, key) for noun, key in TILE_ASSETS.items()}
+
+    def evaluated_with(self) -> dict[str, str | None]:
+        """The model of each tile's latest evaluation."""
+        return {name: found.model_version for name, found in evaluations(self.instance, EVALUATION).items()}
 
 
-def materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[str]:
-    """The tile of every materialisation of an asset."""
-    return sorted(str(record.partition_key) for record in instance.fetch_materializations(key, limit=100).records)
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The model trained and the survey drawn by real runs; no tile is registered."""
+    torch.set_num_threads(1)
+    opened = Site(tmp_path_factory.mktemp("site") / "home")
+    opened.lineage.succeeds(*DES_MODEL, SKY)
+    with opened.instance:
+        yield opened
 
 
-def looks(instance: dg.DagsterInstance) -> dict[str, int]:
-    """How often each sensor has looked and come to an end."""
-    states = {state.instigator_name: state for state in instance.all_instigator_state()}
-    found = {}
-    for name in (NEW_TILES_SENSOR, AUTOMATION_SENSOR):
-        ticks = (
-            instance.get_ticks(states[name].instigator_origin_id, states[name].selector_id) if name in states else []
-        )
-        assert not any(tick.is_failure for tick in ticks), ticks
-        found[name] = sum(tick.is_completed for tick in ticks)
-    return found
+@pytest.fixture(scope="module")
+def tiles(site: Site) -> list[str]:
+    """Written to the list while the daemon runs, and evaluated when this returns; the first then made again by hand."""
+    names = sorted(site.profile.des.sky.tiles)
+    assert len(names) == 2
+    with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
+        daemon.until(lambda: all(looks(site.instance).values()), "a look of each sensor")
+        assert registered_tiles(site.instance) == []
+        with (site.store.folder / "tiles.txt").open("a") as mine:
+            mine.write(f"{names[0]}  # two more\n{names[1]}\n")
+        daemon.until(lambda: materializations(site.instance, EVALUATION) == names, "two tiles evaluated")
+        daemon.look_again(site.instance)
+        assert site.made() == dict.fromkeys(TILE_ASSETS, names), "each once"
+        site.lineage.succeeds(*CHAIN, tile=names[0])
+        daemon.look_again(site.instance)
+    return names
 
 
-def test_tiles_are_evaluated_without_a_hand_and_once(daemon, instance, storage):
-    evaluated = TILE_ASSETS["des_evaluation"]
-    daemon.until(lambda: materializations(instance, evaluated) == [FIRST], "a tile older than the daemon")
-
-    with (Path(storage.root) / "smoke" / "tiles.txt").open("a") as mine:
-        mine.write(f"{SECOND}  # two more\n{THIRD}\n")
-    three = sorted([FIRST, SECOND, THIRD])
-    daemon.until(lambda: materializations(instance, evaluated) == three, "two tiles added while the daemon runs")
-    assert registered_tiles(instance) == [FIRST, SECOND, THIRD]
-
-    before = looks(instance)
-    daemon.until(lambda: all(looks(instance)[name] >= before[name] + 2 for name in before), "two more looks of each")
-    assert all(materializations(instance, key) == three for key in TILE_ASSETS.values())
-    runs = [run for run in instance.get_runs() if "dagster/partition" in run.tags]
-    assert sorted(run.tags["dagster/partition"] for run in runs) == three, "a run a tile"
+def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_without_a_hand_and_once(site, tiles):
+    runs = site.tile_runs()
+    assert sorted(run.tags["dagster/partition"] for run in runs) == tiles, "a run a tile, none once more"
     assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+    assert {run.asset_selection for run in runs} == {frozenset(TILE_ASSETS.values())}
+    for record in site.instance.fetch_materializations(EVALUATION, limit=100).records:
+        assert Path(record.asset_materialization.metadata["report"].value).stat().st_size > 100_000
+    asked = [
+        (record.run_id in {run.run_id for run in runs}, record.asset_materialization.metadata["archive_requests"].value)
+        for noun in ASKING
+        for record in site.instance.fetch_materializations(TILE_ASSETS[noun], limit=100).records
+    ]
+    assert len(asked) == 6
+    assert all((requests > 0) == first for first, requests in asked), "made again, nothing is asked of the archive"
+
+
+def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(site, tiles, monkeypatch):
+    before, first = site.made(), site.model_version
+    assert site.evaluated_with() == dict.fromkeys(tiles, first)
+    kept = sorted(site.lineage.des.archive_folder.rglob("*"))
+
+    site.profile_path.write_text(smoke_text(2))
+    site.lineage.succeeds(DES_STAGES[-1], DES_EVALUATION)
+    second = site.model_version
+    assert second != first
+    requested = len(site.tile_runs())
+    with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
+        daemon.look_again(site.instance)
+    assert len(site.tile_runs()) == requested, "a new model alone requests nothing"
+
+    for variable, value in site.environment.items():
+        monkeypatch.setenv(variable, value)
+    with scheduler_over(hasty.__name__, site.instance) as scheduler:
+        runs = scheduler.next_monday()
+        assert sorted(run.tags["dagster/partition"] for run in runs) == tiles
+        assert scheduler.run(*runs) == ["SUCCESS", "SUCCESS"]
+        assert scheduler.next_monday() == []
+        assert scheduler.reason == f"no tile left to evaluate with model {second}"
+    assert site.evaluated_with() == dict.fromkeys(tiles, second)
+    renewed = {noun: sorted([*before[noun], *tiles]) for noun in ("shape_catalog", "des_evaluation")}
+    assert site.made() == {**before, **renewed}, "shapes and evaluation once more, catalogue and cutouts not"
+    assert sorted(site.lineage.des.archive_folder.rglob("*")) == kept

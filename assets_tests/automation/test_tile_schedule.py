@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import ModuleTarget
-from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from assets_tests.automation import stand_ins
+from assets_tests.automation.daemons import Scheduler, scheduler_over
 from assets_tests.automation.stand_ins import EVALUATION, SHAPES
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.tile_schedule import CRON, build_schedules
@@ -22,47 +17,6 @@ from deblend_assets.partitions import TILES
 from deblend_assets.settings import PROFILE_FOLDER
 
 A, B, C, D, E, F = (f"DES000{n}+0000" for n in range(6))
-CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 120.0
-
-
-class Scheduler:
-    """The scheduler's iterations over a code server; nothing but `run` starts the runs that it queues."""
-
-    def __init__(self, instance: dg.DagsterInstance, workspace) -> None:
-        self.instance, self._workspace, self._times = instance, workspace, {}
-        self.now = datetime.datetime.now(datetime.UTC)
-        self.reason: str | None = None
-        self._iterate()
-
-    def _iterate(self) -> None:
-        for error in launch_scheduled_runs(self._workspace, logging.getLogger("test"), self.now, self._times):
-            assert error is None, error
-
-    def next_monday(self) -> list[dg.DagsterRun]:
-        """The runs requested by an iteration a minute past the next tick, oldest first."""
-        before = {run.run_id for run in self.instance.get_runs()}
-        day = self.now.replace(hour=3, minute=1, second=0)
-        days = (-day.weekday()) % 7
-        self.now = day + datetime.timedelta(days=days if day + datetime.timedelta(days=days) > self.now else days + 7)
-        self._iterate()
-        (state,) = self.instance.all_instigator_state()
-        tick = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)[0]
-        assert datetime.datetime.fromtimestamp(tick.timestamp, datetime.UTC) == self.now.replace(
-            minute=0, microsecond=0
-        )
-        self.reason = tick.skip_reason
-        return [run for run in reversed(self.instance.get_runs()) if run.run_id not in before]
-
-    def run(self, *runs: dg.DagsterRun) -> list[str]:
-        """Start queued runs and wait; how each ended."""
-        for run in runs:
-            self.instance.launch_run(run.run_id, self._workspace.create_request_context())
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not all(self.instance.get_run_by_id(run.run_id).is_finished for run in runs):
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.2)
-        return [self.instance.get_run_by_id(run.run_id).status.value for run in runs]
 
 
 @pytest.fixture
@@ -73,12 +27,11 @@ def scheduler(home, code_server, tmp_path, monkeypatch) -> Iterator[Scheduler]:
     monkeypatch.setenv("DEBLEND_PROFILE", str(few))
     with (home / "dagster.yaml").open("a") as settings:
         settings.write("run_coordinator: {module: dagster.core.run_coordinator, class: QueuedRunCoordinator}\n")
-    target = ModuleTarget(stand_ins.__name__, attribute="defs", working_directory=str(CHECKOUT), location_name="tiles")
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
-        create_test_daemon_workspace_context(target, instance) as workspace,
+        scheduler_over(stand_ins.__name__, instance) as opened,
     ):
-        yield Scheduler(instance, workspace)
+        yield opened
 
 
 def evaluate(instance: dg.DagsterInstance, tile: str, model_version: str) -> None:

@@ -1,14 +1,10 @@
 """The real webserver and daemon: the whole lineage is launched and read back as the UI does it.
 
-What is sent was read from the UI's own script (dagster 1.13, `ChoosePartitionsDialog`): "Materialize all" over assets
-of which some are partitioned asks for partitions, and then sends `launchPartitionBackfill`. On the lineage page that
-is an asset backfill (a run each for the catalogue, the shards, and all that follows); on a job's page it names the
-job, and Dagster makes one run of it.
+Sensors and schedule run meanwhile, as they do for a user; they have nothing to do until a tile is registered.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 import socket
@@ -20,8 +16,26 @@ import psutil
 import pytest
 
 from assets_tests.ui.dagster_dev import CHECKOUT, DagsterDev
+from assets_tests.ui.lineage_page import (
+    READY,
+    add_partition,
+    finished,
+    finished_run,
+    instigators,
+    materialize_all,
+    materialize_in_one_run,
+    nodes,
+    numbers,
+    plots,
+    runs,
+    stop_sensor,
+)
+from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.automation.conditions import AUTOMATION_SENSOR
+from deblend_assets.automation.tile_schedule import SCHEDULE
+from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
 from deblend_assets.lineage import LINEAGE
-from deblend_assets.partitions import shard_partitions
+from deblend_assets.partitions import TILES, shard_partitions
 from deblend_assets.settings import SPLITS, load_profile
 from deblend_assets.stores.project import CODE_VERSIONS
 
@@ -29,46 +43,8 @@ from deblend_assets.stores.project import CODE_VERSIONS
 pytestmark = pytest.mark.slow
 
 PROFILE = "smoke"
-START_SECONDS, LINEAGE_SECONDS, STOP_SECONDS = 120.0, 360.0, 90.0
-
-NODES = """{ assetNodes {
-  assetKey { path } groupName jobNames kinds description partitionKeys opVersion pools
-  owners { ... on TeamAssetOwner { team } }
-  assetMaterializations(limit: 100) {
-    partition
-    metadataEntries {
-      label
-      ... on IntMetadataEntry { intRepr } ... on FloatMetadataEntry { floatValue }
-      ... on MarkdownMetadataEntry { mdStr } ... on TextMetadataEntry { text } ... on PathMetadataEntry { path }
-    }
-  }
-  assetPartitionStatuses { ... on DefaultPartitionStatuses {
-    materializedPartitions failedPartitions unmaterializedPartitions
-  } }
-  assetChecksOrError { ... on AssetChecks { checks {
-    name description
-    executionForLatestMaterialization { status evaluation { severity description } }
-  } } }
-} }"""
-READY = """{
-  workspaceOrError { ... on Workspace { locationEntries {
-    name loadStatus locationOrLoadError {
-      __typename ... on PythonError { message errorChain { error { message } } }
-    }
-  } } }
-  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
-}"""
-LAUNCH = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
-  ... on PartitionSetNotFoundError { message } ... on PartitionKeysNotFoundError { message }
-} }"""
-BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
-  status error { message } runs { runId status assetSelection { path } tags { key value } }
-} } }"""
-FAILURES = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-  ... on ExecutionStepFailureEvent { stepKey error { message stack errorChain { error { message stack } } } }
-  ... on RunFailureEvent { message }
-} } } }"""
+START_SECONDS, STOP_SECONDS = 120.0, 90.0
+MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -95,87 +71,27 @@ def ready(dev: DagsterDev) -> bool:
 
 @pytest.fixture(scope="module")
 def lineage(dev: DagsterDev) -> dict[str, Any]:
-    """The backfill of everything but the baseline, launched from the lineage page, when it has ended."""
-    return finished(dev, materialize_all(dev, unwanted="baseline"))
+    """The backfill of the main leg, launched from the lineage page, when it has ended."""
+    return finished(dev, materialize_all(dev, MAIN_GROUPS))
 
 
 @pytest.fixture(scope="module")
 def assets(dev: DagsterDev, lineage: dict[str, Any]) -> dict[str, Any]:
     """What the UI then shows of each asset, by key."""
-    return nodes(dev, unwanted="baseline")
+    return nodes(dev, MAIN_GROUPS)
 
 
-def nodes(dev: DagsterDev, unwanted: str) -> dict[str, Any]:
-    found = dev.ask(NODES)["assetNodes"]
-    return {"/".join(node["assetKey"]["path"]): node for node in found if node["groupName"] != unwanted}
-
-
-def materialize_all(dev: DagsterDev, unwanted: str, page_of_job: str | None = None) -> str:
-    """Press "Materialize all", choose all partitions, launch.
-
-    Args:
-        dev: the servers.
-        unwanted: the group that the filter takes out of the graph.
-        page_of_job: the job on whose page the button is; none: the lineage page.
-
-    Returns:
-        The id of the backfill.
-    """
-    chosen = list(nodes(dev, unwanted).values())
-    shared = [name for name in chosen[0]["jobNames"] if all(name in node["jobNames"] for node in chosen)]
-    assert shared, "no job holds all the assets: the UI would offer no choice of partitions"
-    job = page_of_job if page_of_job in shared else shared[0]
-    params: dict[str, Any] = {
-        "tags": [],
-        "assetSelection": [node["assetKey"] for node in chosen],
-        "partitionNames": next(node["partitionKeys"] for node in chosen if node["partitionKeys"]),
-        "fromFailure": False,
-    }
-    if not job.startswith("__ASSET_JOB"):
-        params["selector"] = {
-            "partitionSetName": f"{job}_partition_set",
-            "repositorySelector": {
-                "repositoryLocationName": "deblend_assets.definitions",
-                "repositoryName": "__repository__",
-            },
-        }
-    launched = dev.ask(LAUNCH, params=params)["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    return launched["backfillId"]
-
-
-def finished(dev: DagsterDev, backfill: str) -> dict[str, Any]:
-    """A backfill once it has ended; AssertionError with the steps' own errors as soon as one of its runs has failed."""
-
-    def ended() -> dict[str, Any] | None:
-        found: dict[str, Any] = dev.ask(BACKFILL, id=backfill)["partitionBackfillOrError"]
-        for run in found["runs"]:
-            if run["status"] in ("FAILURE", "CANCELED"):
-                events = [e for e in dev.ask(FAILURES, id=run["runId"])["logsForRun"]["events"] if e]
-                raise AssertionError(f"run {run['runId']} {run['status']}\n{events}\n{dev.log()}")
-        assert not found["error"], found["error"]
-        return found if found["status"] not in ("REQUESTED", "COMPLETING") else None
-
-    found: dict[str, Any] = dev.until(ended, LINEAGE_SECONDS, f"backfill {backfill}")
-    assert found["status"] == "COMPLETED_SUCCESS", f"{found}\n{dev.log()}"
-    return found
-
-
-def numbers(node: dict[str, Any]) -> dict[str, float]:
-    """The figures of an asset's latest materialisation."""
-    entries = node["assetMaterializations"][0]["metadataEntries"]
-    return {
-        entry["label"]: float(entry.get("intRepr") or entry["floatValue"])
-        for entry in entries
-        if "intRepr" in entry or "floatValue" in entry
-    }
-
-
-def plots(node: dict[str, Any]) -> dict[str, bytes]:
-    """The pictures of an asset's latest materialisation, as PNG."""
-    entries = node["assetMaterializations"][0]["metadataEntries"]
-    found = {e["label"]: re.fullmatch(r"!\[.*\]\(data:image/png;base64,(.*)\)", e.get("mdStr") or "") for e in entries}
-    return {label: base64.b64decode(match[1], validate=True) for label, match in found.items() if match}
+@pytest.fixture(scope="module")
+def tile(dev: DagsterDev, lineage: dict[str, Any]) -> str:
+    """A tile of the simulated survey, registered and made on the pages of the groups des_model and des."""
+    # It would make the tile as soon as it is registered, which is `automation.test_daemon`'s to see.
+    stop_sensor(dev, AUTOMATION_SENSOR)
+    shards = shard_partitions(load_profile(PROFILE).des_leg).get_partition_keys()
+    finished_run(dev, materialize_in_one_run(dev, ("des_model",), shards[0], shards[-1]))
+    name = load_profile(PROFILE).des.sky.tiles[0]
+    add_partition(dev, str(TILES.name), name)
+    finished_run(dev, materialize_in_one_run(dev, ("des",), name, name))
+    return name
 
 
 def test_the_pages_are_served(dev):
@@ -184,17 +100,18 @@ def test_the_pages_are_served(dev):
 
 
 def test_every_asset_says_what_it_is(dev):
-    described = nodes(dev, unwanted="")
+    described = nodes(dev)
     assert {node["groupName"] for node in described.values()} == {group for group, _ in LINEAGE}
     for key, node in described.items():
         assert 40 < len(node["description"]) < 600, key
-        assert re.search(r"Eq\. \d|[Ss]ection \d|Fig\. \d", node["description"]), f"{key} names no source"
+        cited = re.search(r"Eq\. \d|[Ss]ection \d|Fig\. \d", node["description"])
+        assert cited or key == SKY.to_user_string(), f"{key} names no source"
         assert node["kinds"], key
         assert [owner["team"] for owner in node["owners"]] == ["deblend"], key
         assert node["opVersion"] in CODE_VERSIONS.values(), key
         assert all(check["description"] for check in node["assetChecksOrError"]["checks"]), key
     for stage in ("stage1_vae", "stage2_deblender", "stage3_regressor"):
-        for recipe in ("training", "baseline"):
+        for recipe in ("training", "baseline", "des_model"):
             node = described[f"{recipe}/{stage}"]
             assert re.search(r"section 3\.2", node["description"]), node["description"]
             assert re.search(r"Eq\. \d", node["description"]), node["description"]
@@ -202,10 +119,10 @@ def test_every_asset_says_what_it_is(dev):
 
 
 def test_the_lineage_takes_one_run_a_leg(lineage, assets):
-    runs = [(run["status"], {"/".join(key["path"]) for key in run["assetSelection"]}) for run in lineage["runs"]]
-    assert {status for status, _ in runs} == {"SUCCESS"}
-    assert sorted(len(keys) for _, keys in runs) == [1, 4, len(assets) - 5], runs
-    assert set.union(*(keys for _, keys in runs)) == set(assets)
+    made = [(run["status"], {"/".join(key["path"]) for key in run["assetSelection"]}) for run in lineage["runs"]]
+    assert {status for status, _ in made} == {"SUCCESS"}
+    assert sorted(len(keys) for _, keys in made) == [1, 4, len(assets) - 5], made
+    assert set.union(*(keys for _, keys in made)) == set(assets)
     (shards,) = [run for run in lineage["runs"] if len(run["assetSelection"]) == 4]
     tags = {tag["key"]: tag["value"] for tag in shards["tags"]}
     keys = shard_partitions(load_profile(PROFILE)).get_partition_keys()
@@ -263,16 +180,22 @@ def test_plots_are_pictures(assets, key, shown):
     pictures = plots(assets[key])
     assert shown <= set(pictures)
     for label, picture in pictures.items():
-        assert picture.startswith(b"\x89PNG\r\n\x1a\n"), label
-        width, height = struct.unpack(">II", picture[16:24])
-        assert 300 < width < 2000, (label, width)
-        assert 200 < height < 2000, (label, height)
-        assert len(picture) < 400_000, f"{label}: the event log keeps every one of them"
+        require_picture(label, picture)
 
 
-def test_checks_passed(assets):
+def require_picture(label: str, picture: bytes) -> None:
+    """A PNG of a sensible size."""
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n"), label
+    width, height = struct.unpack(">II", picture[16:24])
+    assert 300 < width < 2000, (label, width)
+    assert 200 < height < 2000, (label, height)
+    assert len(picture) < 400_000, f"{label}: the event log keeps every one of them"
+
+
+def not_passed(nodes_shown: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Checks that failed, with what was found, and those that only warn; every check has run."""
     failed, warned = {}, set()
-    for key, node in assets.items():
+    for key, node in nodes_shown.items():
         for check in node["assetChecksOrError"]["checks"]:
             name, execution = f"{key}:{check['name']}", check["executionForLatestMaterialization"]
             assert execution is not None, f"{name} did not run"
@@ -282,6 +205,11 @@ def test_checks_passed(assets):
                 warned.add(name)
             else:
                 failed[name] = execution
+    return failed, warned
+
+
+def test_checks_passed(assets):
+    failed, warned = not_passed(assets)
     assert not failed
     # with a hundred scenes nothing is learnt, and the checks that look for it say so
     assert all(name.split(":")[0].startswith(("training/", "evaluation/")) for name in warned), warned
@@ -293,25 +221,63 @@ def test_history_lies_where_the_projects_dagster_yaml_says(dev, lineage):
         assert not list((CHECKOUT / "storage").rglob(f"*{run['runId']}*"))
     assert (dev.folder / "storage" / PROFILE).is_dir()
     assert not list(dev.home.glob(".dagster/.telemetry/*")), "telemetry is off"
-    assert dev.stray == set()
-
-
-def test_loopback_only(dev, lineage):
-    assert ("127.0.0.1", dev.port) in dev.listening
-    assert {address for address, _ in dev.listening} <= {"127.0.0.1", "::1"}
-    assert dev.reached == set()
 
 
 def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(dev, assets):
-    launched = materialize_all(dev, unwanted="baseline", page_of_job="lineage")
+    launched = materialize_all(dev, MAIN_GROUPS, page_of_job="lineage")
     (run,) = finished(dev, launched)["runs"]
     assert {"/".join(key["path"]) for key in run["assetSelection"]} == set(assets)
-    again = nodes(dev, unwanted="baseline")
+    again = nodes(dev, MAIN_GROUPS)
     assert numbers(again["simulated/truth"])["scenes_rendered_now"] == 0
     for stage in ("stage1_vae", "stage2_deblender", "stage3_regressor"):
         figures, before = numbers(again[f"training/{stage}"]), numbers(assets[f"training/{stage}"])
         assert "seconds_held" not in figures, "no device was taken"
         assert figures["best_validation_total"] == before["best_validation_total"]
+
+
+def test_sensors_and_schedule_run_and_disturb_nothing(dev, lineage):
+    states = instigators(dev)
+    assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
+        (NEW_TILES_SENSOR, AUTOMATION_SENSOR, SCHEDULE), "RUNNING"
+    )
+    for name in (NEW_TILES_SENSOR, AUTOMATION_SENSOR):
+        ticks = states[name]["ticks"]
+        assert ticks, f"{name} has not looked once in all that time"
+        assert not [tick for tick in ticks if tick["runIds"] or tick["error"]], ticks
+    automatic = {"dagster/from_automation_condition", "dagster/sensor_name", "dagster/schedule_name"}
+    for run in runs(dev).values():
+        assert not automatic & {tag["key"] for tag in run["tags"]}, run
+
+
+def test_a_tile_s_pages_show_its_plots_and_numbers(dev, tile):
+    shown = {key: node for key, node in nodes(dev, ("des",)).items() if node["partitionKeys"]}
+    assert set(shown) == {key.to_user_string() for key in TILE_ASSETS.values()}
+    for key, node in shown.items():
+        assert node["assetPartitionStatuses"]["materializedPartitions"] == [tile], key
+        assert [m["partition"] for m in node["assetMaterializations"]] == [tile], key
+        assert all(math.isfinite(value) for value in numbers(node).values()), key
+    found = {key: numbers(node) for key, node in shown.items()}
+    galaxies = [found[f"des/{noun}"]["galaxies"] for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog")]
+    assert galaxies[0] >= galaxies[1] == galaxies[2] >= load_profile(PROFILE).des.tiles.minimum_galaxies
+    assert found["des/des_cutouts"]["archive_requests"] > 0
+    for key, wanted in {
+        "des/im3shape_catalog": {"distributions", "attrition_chart"},
+        "des/des_cutouts": {"ellipses"},
+        "des/des_evaluation": {"shapes_against_im3shape", "shape_distributions", "likeness", "dynamic_range"},
+    }.items():
+        pictures = plots(shown[key])
+        assert wanted <= set(pictures)
+        for label, picture in pictures.items():
+            require_picture(label, picture)
+    failed, _ = not_passed(shown)
+    assert not failed
+
+
+def test_loopback_only_and_nothing_written_elsewhere(dev, lineage, tile):
+    assert ("127.0.0.1", dev.port) in dev.listening
+    assert {address for address, _ in dev.listening} <= {"127.0.0.1", "::1"}
+    assert dev.reached == set()
+    assert dev.stray == set()
 
 
 def test_nothing_is_left_after_an_interrupt(dev):
