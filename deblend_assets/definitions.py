@@ -9,6 +9,7 @@ import dagster as dg
 
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.jobs import build_jobs
+from deblend_assets.automation.recovery import dead_runs
 from deblend_assets.automation.tile_schedule import build_schedules
 from deblend_assets.automation.tile_sensor import build_sensors
 from deblend_assets.lineage import build_assets
@@ -37,7 +38,7 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
         assets=build_assets(profile),
         jobs=build_jobs(TILE_ASSETS.values()),
         schedules=build_schedules(profile, TILE_ASSETS),
-        sensors=build_sensors(profile, TILE_ASSETS.values()),
+        sensors=[dead_runs, *build_sensors(profile, TILE_ASSETS.values())],
         resources={**resources, **(resource_overrides or {})},
         # The terminal shows progress and results; the event log keeps everything.
         loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},

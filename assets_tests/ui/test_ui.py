@@ -32,6 +32,7 @@ from assets_tests.ui.lineage_page import (
 )
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
 from deblend_assets.automation.conditions import AUTOMATION_SENSOR
+from deblend_assets.automation.recovery import DEAD_RUNS_SENSOR
 from deblend_assets.automation.tile_schedule import SCHEDULE
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
 from deblend_assets.lineage import LINEAGE
@@ -238,9 +239,9 @@ def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(dev, ass
 def test_sensors_and_schedule_run_and_disturb_nothing(dev, lineage):
     states = instigators(dev)
     assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
-        (NEW_TILES_SENSOR, AUTOMATION_SENSOR, SCHEDULE), "RUNNING"
+        (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, AUTOMATION_SENSOR, SCHEDULE), "RUNNING"
     )
-    for name in (NEW_TILES_SENSOR, AUTOMATION_SENSOR):
+    for name in (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, AUTOMATION_SENSOR):
         ticks = states[name]["ticks"]
         assert ticks, f"{name} has not looked once in all that time"
         assert not [tick for tick in ticks if tick["runIds"] or tick["error"]], ticks

@@ -16,7 +16,7 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from deblend_assets.automation.recovery import recover_dead_runs
+from deblend_assets.automation.recovery import dead_runs, recover_dead_runs
 from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 
 PATIENCE_SECONDS = 60.0
@@ -208,6 +208,15 @@ def test_each_status_of_a_run_under_way_is_recovered(instance, dead_pid, status)
     run_id = fabricate(instance, dead_pid, status=dg.DagsterRunStatus(status))
     assert recover_dead_runs(instance) == [run_id]
     assert statuses(instance) == {run_id: "FAILURE"}
+
+
+def test_the_sensor_does_it_while_a_daemon_runs(instance, dead_pid):
+    run_id = fabricate(instance, dead_pid)
+    skipped = dead_runs(dg.build_sensor_context(instance=instance))
+    assert isinstance(skipped, dg.SkipReason)
+    assert skipped.skip_message == f"recovered {run_id}"
+    assert statuses(instance) == {run_id: "FAILURE"}
+    assert dead_runs(dg.build_sensor_context(instance=instance)).skip_message == "no dead runs"
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "SUCCESS", "CANCELED"])

@@ -3,7 +3,8 @@
 A run killed by SIGKILL, the out-of-memory killer or a power cut stays STARTED and keeps its slots in
 Dagster's pools; with `granularity: op` and a limit of 1, the next training then waits for ever, also with a
 daemon unless run monitoring is set up.
-`python -m deblend_assets.automation.recovery` asks the operating system instead of waiting for a time-out.
+`python -m deblend_assets.automation.recovery` asks the operating system instead of waiting for a time-out, and so
+does the sensor `dead_runs` while a daemon runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 # A process that logged an event is older than the event. Clocks are set while computers run, so a process
 # must be younger by more than this to count as another one that was given the same pid.
 _CLOCK_SLACK_SECONDS = 60.0
+DEAD_RUNS_SENSOR = "dead_runs"
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _LOGS_PID = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.STEP_WORKER_STARTED}
 
@@ -91,6 +93,18 @@ def _lives(pid: int, logged_at: float) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+@dg.sensor(
+    name=DEAD_RUNS_SENSOR,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails runs whose process was killed, so that they keep neither the queue nor a pool from the others.",
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """`recover_dead_runs` while the daemon lives: a killed run of the command line has no other end."""
+    recovered = recover_dead_runs(context.instance)
+    return dg.SkipReason(f"recovered {', '.join(recovered)}" if recovered else "no dead runs")
 
 
 def main() -> None:
