@@ -8,7 +8,7 @@ import dagster as dg
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.settings import SIMULATED_ARCHIVE, Profile, load_profile
+from deblend_assets.settings import Profile, load_profile
 
 # Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.
 TILES = dg.DynamicPartitionsDefinition(name="des_tile")
@@ -36,8 +36,7 @@ def main(what: str = "main") -> None:
     try:
         profile = load_profile()
         if what == "tiles":
-            simulated = profile.des.archive.tap_url == SIMULATED_ARCHIVE
-            print(*(profile.des.sky.tiles if simulated else ()))
+            print(*(profile.des.sky.tiles if profile.des.archive.served_here else ()))
         else:
             print(shard_range(profile.des_leg if what == "des" else profile))
     except SettingsError as error:

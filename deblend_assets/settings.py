@@ -178,11 +178,21 @@ class ArchiveSettings(_Section):
     max_table_mb: float = Field(default=500.0, gt=0, description="largest table accepted [MiB]")
     max_image_mb: float = Field(default=5.0, gt=0, description="largest cutout accepted [MiB]")
 
+    @property
+    def served_here(self) -> bool:
+        """Whether the archive is the package's own simulated survey, served for as long as a run asks it."""
+        return self.tap_url == SIMULATED_ARCHIVE
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the truth is known: everything made from such an archive must say that it is simulated."""
+        return self.truth_table is not None
+
     @model_validator(mode="after")
     def _simulated_both_or_neither(self) -> ArchiveSettings:
-        if (self.tap_url == SIMULATED_ARCHIVE) != (self.sia_url == SIMULATED_ARCHIVE):
+        if self.served_here != (self.sia_url == SIMULATED_ARCHIVE):
             raise ValueError(f"tap_url and sia_url must both be {SIMULATED_ARCHIVE!r}, or neither")
-        if self.tap_url == SIMULATED_ARCHIVE and self.truth_table is None:
+        if self.served_here and not self.simulated:
             raise ValueError("a simulated archive needs its truth_table, by which all that comes of it is marked")
         for table in (self.shape_table, self.gold_table, self.tile_table, self.truth_table):
             if table is not None and not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", table):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from deblend_assets.settings import SIMULATED_ARCHIVE
 from deblend_assets.stores.project import ProjectStore
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Archive(dg.ConfigurableResource):
         settings, service = des.settings.archive, des.service()
         tap_url, sia_url = settings.tap_url, settings.sia_url
         with contextlib.ExitStack() as stack:
-            if tap_url == SIMULATED_ARCHIVE:
+            if settings.served_here:
                 from deblend_assets.vo.server.serve import SkyServer
 
                 server = stack.enter_context(SkyServer(des.sky))

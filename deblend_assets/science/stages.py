@@ -8,13 +8,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deblend_assets.science.band_masks import all_present, drop_bands
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.losses import shape_losses, vae_losses
-from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
 from deblend_assets.science.symmetries import ORDER, transform_ellipticity, transform_images
 from deblend_assets.settings import Recipe
 
@@ -94,6 +97,16 @@ def new_regressor(recipe: Recipe) -> Regressor:
 def shape_components(recipe: Recipe) -> tuple[str, ...]:
     """What a recipe's stage 3 estimates."""
     return DISTORTION + SHEAR if recipe.shear_label else DISTORTION
+
+
+def named_estimates(estimates: Sequence[ShapeEstimate], components: Sequence[str]) -> dict[str, np.ndarray]:
+    """Batches of estimates as columns, (N,) float64: `{component}` and `{component}_err`, its expected error."""
+    mean = torch.cat([estimate.mean for estimate in estimates]).cpu().double().numpy()
+    error = torch.cat([estimate.log_sigma.exp() for estimate in estimates]).cpu().double().numpy()
+    return {
+        **{name: mean[:, k] for k, name in enumerate(components)},
+        **{f"{name}_err": error[:, k] for k, name in enumerate(components)},
+    }
 
 
 @torch.no_grad()

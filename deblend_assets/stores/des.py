@@ -37,7 +37,7 @@ class DesStore:
     @property
     def simulated(self) -> bool:
         """Whether the survey is simulated: everything made from it must say so."""
-        return self.settings.archive.truth_table is not None
+        return self.settings.archive.simulated
 
     def sky_identity(self) -> str:
         """Fingerprint of everything that the simulated survey is drawn from."""
@@ -56,7 +56,7 @@ class DesStore:
             MissingDataError: the simulated survey is to be asked, and is not drawn.
         """
         archive = self.settings.archive
-        if archive.tap_url == SIMULATED_ARCHIVE:
+        if archive.served_here:
             return f"{SIMULATED_ARCHIVE}-{self.sky.record()['identity']}"
         return f"{archive.tap_url} {archive.sia_url}"
 

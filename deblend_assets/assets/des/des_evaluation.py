@@ -28,7 +28,7 @@ _TRUTH_CHECKS = {
 def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """The evaluation asset, one partition a tile."""
     key, leg, model = TILE_ASSETS["des_evaluation"], profile.des_leg, RECIPES["des"]
-    simulated = profile.des.archive.truth_table is not None
+    simulated = profile.des.archive.simulated
     described = {**_CHECKS, **(_TRUTH_CHECKS if simulated else {})}
 
     @dg.asset(

@@ -9,7 +9,7 @@ from deblend_assets.assets.keys import DES, SKY, TILE_ASSETS
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.archive import Archive
 from deblend_assets.resources.storage import Storage
-from deblend_assets.settings import SIMULATED_ARCHIVE, Profile
+from deblend_assets.settings import Profile
 
 # One asset at a time asks the archive; within it, `connections` requests.
 POOL = "archive"
@@ -26,7 +26,7 @@ def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         key=key,
         group_name=DES,
-        deps=[SKY] if settings.archive.tap_url == SIMULATED_ARCHIVE else [],
+        deps=[SKY] if settings.archive.served_here else [],
         partitions_def=TILES,
         owners=OWNERS,
         pool=POOL,

@@ -9,13 +9,13 @@ from deblend_assets.assets.keys import CATALOG, DES, SKY
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
-from deblend_assets.settings import SIMULATED_ARCHIVE, Profile
+from deblend_assets.settings import Profile
 from deblend_assets.stores.project import library_versions
 
 
 def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """The simulated survey; none where the profile names a real archive."""
-    if profile.des.archive.tap_url != SIMULATED_ARCHIVE:
+    if not profile.des.archive.served_here:
         return []
 
     @dg.asset(

@@ -18,9 +18,10 @@ from deblend_assets.assets.keys import DES_MODEL
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.des.against_truth import position_offsets
-from deblend_assets.science.des.evaluation import ID, flat_numbers, judge_tile
+from deblend_assets.science.des.evaluation import flat_numbers, judge_tile
 from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
 from deblend_assets.science.des.report import tile_report
+from deblend_assets.science.des.shape_columns import ID
 from deblend_assets.science.des.simulated_sky import ZERO_POINT
 from deblend_assets.science.figures import des_catalog, des_shapes, des_tile
 from deblend_assets.science.figures.style import to_png

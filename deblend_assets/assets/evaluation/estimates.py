@@ -16,6 +16,7 @@ from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, VAE, Regressor
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.scenes import Shard
+from deblend_assets.science.stages import named_estimates
 from deblend_assets.stores.arrays import SimulatedArrays, truth_columns
 
 # Which images are compared with the isolated truth: the raw blend, stage 1 on the isolated and on the blended
@@ -104,22 +105,16 @@ class Judge:
     @torch.no_grad()
     def _regress(self, images: np.ndarray, withheld: int | None = None, masked: bool = True) -> dict[str, np.ndarray]:
         """`{component}` and `{component}_err` of stamps in Eq. 9 space, one band withheld."""
-        means, errors = [], []
+        estimates = []
         for part in torch.from_numpy(images).split(256):
             present = all_present(part)
             if withheld is not None:
                 part = part.clone()
                 part[:, withheld] = 0.0
                 present[:, withheld] = not masked
-            estimate = self.regressor(self.stage2.encoder(part.to(self.device), present.to(self.device)).mean)
-            means.append(estimate.mean.cpu().double().numpy())
-            errors.append(estimate.log_sigma.exp().cpu().double().numpy())
-        mean, error = np.concatenate(means), np.concatenate(errors)
-        names = self.regressor.components
-        return {
-            **{name: mean[:, k] for k, name in enumerate(names)},
-            **{f"{name}_err": error[:, k] for k, name in enumerate(names)},
-        }
+            latent = self.stage2.encoder(part.to(self.device), present.to(self.device)).mean
+            estimates.append(self.regressor(latent))
+        return named_estimates(estimates, self.regressor.components)
 
     def _shard(self, shard: Shard) -> pd.DataFrame:
         isolated = self.arrays.read("isolated", shard)

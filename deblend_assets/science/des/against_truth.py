@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.accuracy import Judgement, measured, median_and_scatter, positive, pulls, shapes, values
-from deblend_assets.science.des.shape_columns import nanojansky
+from deblend_assets.science.des.shape_columns import ID, nanojansky
 from deblend_assets.science.des.tiles import signed_degrees
 from deblend_assets.science.metrics import Floats, rms
 
 TRUTH_KINDS = ("g1", "g2", "e1", "e2")
 # Slopes that differ by less than so many errors agree.
 AGREEMENT_SIGMAS = 3.0
-_ID = "coadd_objects_id"
 _POSITION = ("mean_ra", "mean_dec", "rms_ra", "rms_dec", "median_total")
 
 
@@ -39,7 +38,7 @@ def judge_truth(
     * `test_blends`: for g1, g2, e1, e2 the slope of estimate on truth here, on the test blends, and their difference.
     """
     draws = {"resamples": resamples, "seed": seed}
-    rows = catalog.merge(truth, on=_ID, suffixes=("", "_true"))
+    rows = catalog.merge(truth, on=ID, suffixes=("", "_true"))
     # A galaxy of a point's light alone has no shape, and a neighbour none as observed in a stamp of its own.
     known = rows[np.isfinite(rows[[f"{kind}_true" for kind in TRUTH_KINDS]].astype(float)).all(axis=1)]
     table = pd.DataFrame(
@@ -73,7 +72,7 @@ def judge_truth(
 
 def position_offsets(catalog: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Floats]:
     """Catalogue - truth of the galaxies in both [arcsec]: `ra`, along right ascension times cos δ, and `dec`."""
-    rows = catalog[[_ID, "ra", "dec"]].merge(truth[[_ID, "ra", "dec"]], on=_ID, suffixes=("", "_true"))
+    rows = catalog[[ID, "ra", "dec"]].merge(truth[[ID, "ra", "dec"]], on=ID, suffixes=("", "_true"))
     turn = signed_degrees(values(rows, "ra") - values(rows, "ra_true"))
     return {
         "ra": 3600.0 * turn * np.cos(np.radians(values(rows, "dec_true"))),
@@ -100,7 +99,7 @@ def _cutout_flux(
     if cutout_flux is None:
         return {}
     # A neighbour's light lies in the stamp without being in the target's truth.
-    rows = truth[(truth["neighbours"] == 0) & (truth["member"] == 0)].merge(cutout_flux, on=_ID)
+    rows = truth[(truth["neighbours"] == 0) & (truth["member"] == 0)].merge(cutout_flux, on=ID)
     found = {}
     for band in bands:
         light, expected = values(rows, f"cutout_flux_{band}"), values(rows, f"stamp_flux_{band}")

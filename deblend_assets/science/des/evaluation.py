@@ -16,10 +16,9 @@ from deblend_assets.science.accuracy import Judgement, number, values
 from deblend_assets.science.accuracy import shapes as shapes_against
 from deblend_assets.science.des.against_im3shape import COMPARISONS, against_im3shape, mean_shear
 from deblend_assets.science.des.against_truth import TRUTH_KINDS, judge_truth
-from deblend_assets.science.des.shape_columns import FLAGS
+from deblend_assets.science.des.shape_columns import FLAGS, ID
 from deblend_assets.science.evaluation import BLENDEDNESS_EDGES
 
-ID = "coadd_objects_id"
 _REFERENCE = (ID, "e_1", "e_2", "e_sigma", "w", "nbc_m", "nbc_c1", "nbc_c2", "snr_w")
 
 

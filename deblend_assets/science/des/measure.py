@@ -19,6 +19,7 @@ from deblend_assets.science.metrics import Floats
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor
 from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.stages import named_estimates
 
 _BATCH = 256
 
@@ -63,17 +64,13 @@ def deblend(model: Model, electrons: np.ndarray, present: np.ndarray) -> tuple[n
     Returns:
         (N, band, y, x) float64 [electron], and `{component}`, `{component}_err` (N,) of the regressor.
     """
-    images, means, errors = [], [], []
+    images, estimates = [], []
     normalized = torch.from_numpy(model.normalization.forward(electrons))
     for part, there in zip(normalized.split(_BATCH), torch.from_numpy(present).split(_BATCH), strict=True):
         latent = model.deblender.encoder(part.to(model.device), there.to(model.device)).mean
         images.append(model.deblender.decoder(latent).cpu().numpy().astype(np.float64))
-        estimate = model.regressor(latent)
-        means.append(estimate.mean.cpu().double().numpy())
-        errors.append(estimate.log_sigma.exp().cpu().double().numpy())
-    mean, error = np.concatenate(means), np.concatenate(errors)
-    columns = {name: mean[:, k] for k, name in enumerate(model.regressor.components)}
-    columns |= {f"{name}_err": error[:, k] for k, name in enumerate(model.regressor.components)}
+        estimates.append(model.regressor(latent))
+    columns = named_estimates(estimates, model.regressor.components)
     return model.normalization.inverse(np.concatenate(images)), columns
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# The survey's identity of a galaxy, by which its tables are joined.
+ID = "coadd_objects_id"
 # Bits of the column `flags`.
 MISSING_BAND = 1
 UNLIKE_TRAINING = 2
@@ -54,7 +56,7 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
     e = f"observed distortion (a^2-b^2)/(a^2+b^2) by the network, band {label_band}, with PSF, sky frame"
     moments = f"distortion of the deblended image, band {label_band}, unweighted moments, with PSF, sky frame"
     columns = {
-        "coadd_objects_id": CatalogColumn("", "meta.id;meta.main", "the survey's id of the galaxy"),
+        ID: CatalogColumn("", "meta.id;meta.main", "the survey's id of the galaxy"),
         "tile": CatalogColumn("", "meta.id;obs.field", "name of the tile"),
         "ra": CatalogColumn("deg", "pos.eq.ra;meta.main", "right ascension, ICRS, im3shape's shift applied"),
         "dec": CatalogColumn("deg", "pos.eq.dec;meta.main", "declination, ICRS, im3shape's shift applied"),

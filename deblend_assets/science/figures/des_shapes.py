@@ -13,11 +13,11 @@ from deblend_assets.science.accuracy import Judgement, values
 from deblend_assets.science.des.against_im3shape import COMPARISONS, COMPONENTS
 from deblend_assets.science.des.against_truth import TRUTH_KINDS
 from deblend_assets.science.des.report_text import tile_label
+from deblend_assets.science.des.shape_columns import ID
 from deblend_assets.science.figures.accuracy import bin_label
 from deblend_assets.science.figures.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure
 from deblend_assets.science.metrics import Floats
 
-_ID = "coadd_objects_id"
 _SHOWN_POINTS = 3_000
 _ROWS = (("shear", "g", "like with like"), ("distortion", "e", "the report's comparison"))
 
@@ -35,7 +35,7 @@ def shapes_against_im3shape(
         judgement: of `evaluation.judge_tile` on both.
         tile, simulated: which it is.
     """
-    rows = shapes.merge(reference[[_ID, "e_1", "e_2"]], on=_ID)
+    rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
     figure = new_figure(11.0, 7.9)
     axes = figure.subplots(2, 3)
     theirs = (values(rows, "e_1"), values(rows, "e_2"))
@@ -90,7 +90,7 @@ def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: 
         shapes, reference: as for `shapes_against_im3shape`.
         tile, simulated: which it is.
     """
-    rows = shapes.merge(reference[[_ID, "e_1", "e_2"]], on=_ID)
+    rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
     figure = new_figure(10.5, 4.2)
     for k, axis in enumerate(figure.subplots(1, 2, sharey=True), start=1):
         looks: list[tuple[str, str, dict[str, Any]]] = [
