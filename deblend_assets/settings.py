@@ -70,6 +70,9 @@ class SimulationSettings(_Section):
     """What a scene is and how it is observed."""
 
     survey: str = Field(default="LSST", min_length=1, description="a SurveyCodex survey name")
+    renderer: Literal["torch", "btk"] = Field(
+        default="torch", description="torch: batched, checked against BTK on every shard; btk: BTK itself, the reference"
+    )
     stamp_pixels: int = Field(default=45, ge=15, le=255, description="stamp side [pixel]")
     scenes: ScenesPerSplit
     shard_scenes: int = Field(default=1_000, ge=1, description="scenes in a shard, the unit of work and trust")

@@ -116,7 +116,9 @@ def test_truth_describes_what_was_drawn(scenes: RenderedScenes) -> None:
     targets = scenes.truth[scenes.truth["member"] == 0].reset_index(drop=True)
     g, e = (np.hypot(targets[f"{n}1"], targets[f"{n}2"]).to_numpy() for n in ("g", "e"))
     assert (e < 2 * g / (1 + g**2) + 1e-3).all(), "the PSF only rounds"
-    elongated = g > 0.1
+    # The stamp's edge, off the galaxy's centre by the dither, turns the moments of a large galaxy.
+    elongated = (g > 0.1) & (targets[["hlr_disc_arcsec", "hlr_bulge_arcsec"]].max(axis=1) < 0.8).to_numpy()
+    assert elongated.sum() > 5
     turn = 0.5 * (np.arctan2(targets["e2"], targets["e1"]) - np.arctan2(targets["g2"], targets["g1"]))
     assert np.abs(np.angle(np.exp(2j * turn[elongated]))).max() < 0.1, "the same orientation"
     a, b = targets["a_arcsec"], targets["b_arcsec"]
@@ -162,3 +164,19 @@ def test_any_survey_draws(catalog: pd.DataFrame, profile: Profile) -> None:
     assert euclid.attributes()["magnitudes"] == ["interpolated"]
     assert des.attributes()["magnitudes"] == ["column"] * 5
     assert set(load_survey("Euclid_NISP").attributes()["magnitudes"]) == {"extrapolated"}
+
+
+def test_both_renderers_draw_the_same_scenes(
+    scenes: RenderedScenes, catalog: pd.DataFrame, profile: Profile, lsst: SurveyModel
+) -> None:
+    """The same tables and seeds: the light agrees, and so do the photons, but where light fell on a rounding edge."""
+    assert profile.simulation.renderer == "torch"
+    settings = profile.simulation.model_copy(update={"renderer": "btk"})
+    btk = ShardRenderer(catalog, settings, lsst).render(all_shards(settings)[0], 0, 16)
+    peak = btk.isolated.max(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(scenes.isolated / peak, btk.isolated / peak, atol=1e-4)
+    assert (np.abs(scenes.blended - btk.blended) > 1).mean() < 1e-3
+    for column in ("e1", "e2", "snr_r", "blendedness"):
+        np.testing.assert_allclose(scenes.truth[column], btk.truth[column], atol=1e-4, rtol=1e-4)
+    for column in ("galtileid", "x_arcsec", "g1", "flux_i"):
+        assert (scenes.truth[column] == btk.truth[column]).all()

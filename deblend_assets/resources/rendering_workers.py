@@ -58,12 +58,9 @@ class RenderingWorkers(dg.ConfigurableResource):
         Raises:
             SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
         """
-        from deblend_assets.science.rendering import ShardRenderer
-        from deblend_assets.science.surveys import load_survey
-
         # What every worker would refuse is refused here: a worker that cannot start breaks the pool, and its reason
         # is lost.
-        ShardRenderer(catalog, settings, load_survey(settings.survey))
+        open_renderer(catalog, settings)
         saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
         try:
@@ -124,15 +121,24 @@ def _join(parts: list[RenderedScenes]) -> RenderedScenes:
     return RenderedScenes(isolated, noisy, blended, pd.concat([p.truth for p in parts], ignore_index=True))
 
 
+def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
+    """What a rendering process draws with.
+
+    Raises:
+        SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+    """
+    from deblend_assets.science.rendering import ShardRenderer
+    from deblend_assets.science.surveys import load_survey
+
+    return ShardRenderer(catalog, settings, load_survey(settings.survey))
+
+
 def _start_worker(catalog: pd.DataFrame, settings: SimulationSettings) -> None:
     global _renderer
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    from deblend_assets.science.rendering import ShardRenderer
-    from deblend_assets.science.surveys import load_survey
-
-    _renderer = ShardRenderer(catalog, settings, load_survey(settings.survey))
+    _renderer = open_renderer(catalog, settings)
 
 
 def _end_with(sentinel: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deblend_assets.errors import CatalogError
 from deblend_assets.settings import SPLITS, SimulationSettings
@@ -77,12 +78,14 @@ class SceneSampler:
         self._magnitude = magnitude
         self._targets: dict[str, np.ndarray] = {}
         self._neighbours: dict[str, np.ndarray] = {}
+        self._neighbour_magnitude: dict[str, np.ndarray] = {}
         faint = (magnitude > settings.neighbour_i_min) & (magnitude <= settings.neighbour_i_max)
         for name in SPLITS:
             self._targets[name] = np.flatnonzero((split == name) & (magnitude <= settings.target_i_max))
             # Faintest last, so that "fainter than the target" is one cut of a sorted list.
             rows = np.flatnonzero((split == name) & faint)
             self._neighbours[name] = rows[np.argsort(magnitude[rows], kind="stable")]
+            self._neighbour_magnitude[name] = magnitude[self._neighbours[name]]
             for role, found in (("target", self._targets[name]), ("neighbour", self._neighbours[name])):
                 if not len(found):
                     raise CatalogError(
@@ -91,44 +94,68 @@ class SceneSampler:
                         remedy="use a larger or deeper catalogue, or widen the magnitude limits in [simulation]",
                     )
 
-    def sample(self, shard: Shard, scene: int, rng: np.random.Generator) -> pd.DataFrame:
-        """One scene.
+    @property
+    def draws(self) -> int:
+        """Random numbers that lay out one scene."""
+        return 4 + 4 * self.settings.max_galaxies
+
+    def sample(self, split: str, uniform: NDArray) -> pd.DataFrame:
+        """Scenes of one split.
 
         Args:
-            shard: names the split and, with `scene`, the row in the arrays.
-            scene: index within the shard.
-            rng: the scene's own generator.
+            split: whose galaxies.
+            uniform: every scene's own random numbers in [0, 1), (scenes, `draws`).
 
         Returns:
-            One row a galaxy, the target first: `scene` (array row), `member` (0 is the target), `row` (in the
-            catalogue), `x_arcsec`, `y_arcsec` (from the stamp's centre, constant shear applied),
-            `rotation_deg` (added to the catalogue's position angle).
+            One row a galaxy, each scene's target first: `scene` (0 …), `member` (0 is the target), `row` (in the
+            catalogue), `x_arcsec`, `y_arcsec` (from the stamp's centre, constant shear applied), `rotation_deg`
+            (added to the catalogue's position angle).
         """
         s = self.settings
-        wanted = int(rng.integers(1, s.max_galaxies + 1)) - 1
-        target = int(rng.choice(self._targets[shard.split]))
-        pool = self._neighbours[shard.split]
-        pool = pool[np.searchsorted(self._magnitude[pool], self._magnitude[target], side="right") :]
-        wanted = min(wanted, len(pool))
-        members = np.concatenate([[target], rng.choice(pool, wanted, replace=False)]) if wanted else np.array([target])
-        radius = s.neighbour_radius_arcsec * np.sqrt(rng.uniform(size=wanted))
-        angle = rng.uniform(0, 2 * np.pi, wanted)
-        x = np.concatenate([[0.0], radius * np.cos(angle)])
-        y = np.concatenate([[0.0], radius * np.sin(angle)])
+        count, target, dither = uniform[:, 0], uniform[:, 1], uniform[:, 2:4]
+        pick, radial, azimuth, turn = uniform[:, 4:].reshape(-1, s.max_galaxies, 4).transpose(2, 0, 1)
+        targets = self._targets[split]
+        rows = np.empty(radial.shape, dtype=np.int64)
+        rows[:, 0] = targets[(target * len(targets)).astype(np.int64)]
+        # Only fainter galaxies can be neighbours, and each once.
+        brighter = np.searchsorted(self._neighbour_magnitude[split], self._magnitude[rows[:, 0]], side="right")
+        available = len(self._neighbours[split]) - brighter
+        wanted = np.minimum((count * s.max_galaxies).astype(np.int64), available)
+        chosen = _without_replacement(pick[:, 1:], available)
+        places = np.minimum(brighter[:, None] + chosen, len(self._neighbours[split]) - 1)
+        rows[:, 1:] = self._neighbours[split][places]
+
+        radius = s.neighbour_radius_arcsec * np.sqrt(radial)
+        radius[:, 0] = 0.0
+        x, y = radius * np.cos(2 * np.pi * azimuth), radius * np.sin(2 * np.pi * azimuth)
         # A lens moves the neighbours as it shears them (BTK shears profiles only); the dither is the camera's.
         scale = 1.0 / np.sqrt(1.0 - s.shear_g1**2 - s.shear_g2**2)
         x, y = (
             scale * ((1 + s.shear_g1) * x + s.shear_g2 * y),
             scale * (s.shear_g2 * x + (1 - s.shear_g1) * y),
         )
-        dither = rng.uniform(-s.dither_pixels, s.dither_pixels, 2) * self.pixel_scale
+        moved = (2 * dither - 1) * s.dither_pixels * self.pixel_scale
+        there = np.arange(s.max_galaxies) <= wanted[:, None]
+        scene, member = np.nonzero(there)
         return pd.DataFrame(
             {
-                "scene": shard.start + scene,
-                "member": np.arange(wanted + 1),
-                "row": members,
-                "x_arcsec": x + dither[0],
-                "y_arcsec": y + dither[1],
-                "rotation_deg": rng.uniform(0, 360, wanted + 1),
+                "scene": scene,
+                "member": member,
+                "row": rows[there],
+                "x_arcsec": (x + moved[:, :1])[there],
+                "y_arcsec": (y + moved[:, 1:])[there],
+                "rotation_deg": 360 * turn[there],
             }
         )
+
+
+def _without_replacement(uniform: NDArray, available: NDArray) -> NDArray[np.int64]:
+    """Distinct numbers below `available`, one row a scene; meaningless beyond the first `available` of a row."""
+    chosen = np.empty(uniform.shape, dtype=np.int64)
+    for k in range(uniform.shape[1]):
+        number = (uniform[:, k] * np.maximum(available - k, 1)).astype(np.int64)
+        # The number-th of those that are left: each earlier choice at or below it, from the least, moves it up by one.
+        for earlier in np.sort(chosen[:, :k], axis=1).T:
+            number += number >= earlier
+        chosen[:, k] = number
+    return chosen

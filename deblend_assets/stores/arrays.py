@@ -23,7 +23,8 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
-from deblend_assets.science.rendering import TRUTH_COLUMNS, RenderedScenes
+from deblend_assets.science.rendering import RenderedScenes
+from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import SimulationSettings, fingerprint
 from deblend_assets.stores.files import (
@@ -102,7 +103,7 @@ class SimulatedArrays:
                     dtype="float32",
                     # A scene never written reads as NaN: 0 would look like sky.
                     fill_value=np.nan,
-                    compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+                    compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
                     dimension_names=("scene", "band", "y", "x"),
                     attributes={**self.attributes, "description": _MEANING[name]},
                 )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
 # Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
 CODE_VERSIONS = {
     "galaxy_catalog": "1",
-    "simulated": "1",
+    "simulated": "2",
     "normalization": "1",
     "training": "2",
     "evaluation": "2",
@@ -102,7 +102,7 @@ class ProjectStore:
         return {
             "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
             "settings": self.profile.simulation.model_dump(mode="json"),
-            "versions": library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"),
+            "versions": library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "torch"),
             "code_version": CODE_VERSIONS["simulated"],
         }
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dagster as dg
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from deblend_assets.assets.common import check
 from deblend_assets.assets.keys import simulated_keys
 from deblend_assets.science.catalog import assign_split
+from deblend_assets.science.rendering import ShardRenderer, draw_table
 from deblend_assets.science.scenes import Shard
+from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import Profile
 from deblend_assets.stores.arrays import SimulatedArrays
 
+# Scenes of each shard that BTK draws again, and by how much the two renderers may differ: of the galaxy's peak in a
+# band, and of the sky's own scatter in a pixel.
+_REDRAWN, _OF_PEAK, _OF_SKY = 4, 1e-3, 0.02
 # Photon noise of N pixels gives its own variance to sqrt(2/N); five of these and 1e-3 for rounding in float32.
 _SIGMAS, _ROUNDING = 5.0, 1e-3
 
@@ -24,10 +31,15 @@ class ShardChecks:
         complete: whether each has exactly one target.
         misplaced: galaxies whose hash belongs to another split.
         not_finite: pixels that are NaN or infinite, over the three arrays.
+        redrawn: targets that BTK drew again.
+        of_peak, of_sky: the largest difference in a pixel, over the target's peak in the band and over the sky's noise.
     """
 
-    def __init__(self, profile: Profile, arrays: SimulatedArrays) -> None:
+    def __init__(self, profile: Profile, arrays: SimulatedArrays, catalog: pd.DataFrame, survey: SurveyModel) -> None:
         self.profile, self.arrays = profile, arrays
+        self._renderer = ShardRenderer(catalog, profile.simulation, survey)
+        self._reference = self._renderer.new_drawer("btk")
+        self.redrawn, self.of_peak, self.of_sky = 0, 0.0, 0.0
         self.scenes = self.misplaced = self.not_finite = 0
         self.complete = True
         self._variance = np.zeros(len(arrays.bands))
@@ -48,6 +60,21 @@ class ShardChecks:
         noise = np.square(noisy - isolated) / (np.maximum(isolated, 0) + self._sky)
         self._variance += noise.sum(axis=(0, 2, 3), dtype=np.float64)
         self._pixels += noise[:, 0].size
+        self._redraw(shard, isolated)
+
+    def _redraw(self, shard: Shard, isolated: NDArray) -> None:
+        """Compare some stored targets, spread over the shard, with what BTK makes of the same scene tables."""
+        chosen = np.unique(np.linspace(0, shard.scenes - 1, _REDRAWN).astype(int))
+        tables = [self._renderer.scene_tables(shard, k, k + 1) for k in chosen]
+        table = pd.concat([t[t["member"] == 0] for t in tables], ignore_index=True)
+        reference = draw_table(self._reference, table)
+        difference = np.abs(isolated[chosen] - reference).max(axis=(2, 3))
+        peak = reference.max(axis=(2, 3))
+        # A galaxy of a few electrons has no peak to speak of.
+        relative = difference[peak > 1] / peak[peak > 1]
+        self.redrawn += len(chosen)
+        self.of_peak = max(self.of_peak, float(relative.max(initial=0.0)))
+        self.of_sky = max(self.of_sky, float((difference / np.sqrt(self._sky[:, 0, 0])).max()))
 
     def noise_ratios(self) -> dict[str, float]:
         """Measured over predicted standard deviation, one a band."""
@@ -78,6 +105,16 @@ class ShardChecks:
                     {"misplaced": self.misplaced},
                     asset=truth,
                 ),
+            ],
+            "isolated": [
+                check(
+                    "agrees_with_btk",
+                    self.of_peak < _OF_PEAK and self.of_sky < _OF_SKY,
+                    f"{self.redrawn} targets drawn again by BTK differ by at most {self.of_peak:.1e} of their peak and "
+                    f"{self.of_sky:.1e} of the sky's noise in any pixel ({self.profile.simulation.renderer} renderer)",
+                    {"of_peak": self.of_peak, "of_sky": self.of_sky, "redrawn": self.redrawn},
+                    asset=keys["isolated"],
+                )
             ],
             "noisy": [check("noise_level", level, words, ratios, asset=noisy)],
             "blended": [

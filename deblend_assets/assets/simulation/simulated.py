@@ -56,6 +56,12 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 asset=keys["truth"],
                 description="Every galaxy belongs, by the hash of its id, to the split of its scene.",
             ),
+            dg.AssetCheckSpec(
+                "agrees_with_btk",
+                asset=keys["isolated"],
+                description="A sample of each shard, drawn again by BTK, is the same: within 1e-3 of the galaxy's peak "
+                "and 0.02 of the sky's noise in every pixel.",
+            ),
             dg.AssetCheckSpec("finite", asset=keys["blended"], description="No pixel of the three arrays is NaN."),
             dg.AssetCheckSpec(
                 "noise_level",
@@ -74,7 +80,8 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
         store = storage.open(profile)
         catalog = store.read_catalog()
-        arrays = store.create_arrays(load_survey(profile.simulation.survey))
+        survey = load_survey(profile.simulation.survey)
+        arrays = store.create_arrays(survey)
         shards = shards_of(profile, list(context.partition_keys))
         missing = [shard for shard in shards if not arrays.is_done(shard)]
         if len(missing) < len(shards):
@@ -83,7 +90,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         started = time.monotonic()
         if missing:
             progress = Progress("rendering", sum(s.scenes for s in missing), "scenes", context.log.info)
-            versions = library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "zarr")
+            versions = library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "torch", "zarr")
             with ExitStack() as stack:
                 for shard in missing:
                     stack.enter_context(arrays.lock(shard))
@@ -92,7 +99,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                     arrays.write(shard, scenes_drawn, {"versions": versions})
         seconds = time.monotonic() - started
 
-        checks = ShardChecks(profile, arrays)
+        checks = ShardChecks(profile, arrays, catalog, survey)
         for shard in shards:
             checks.add(shard)
         rendered = sum(s.scenes for s in missing)
