@@ -1,9 +1,9 @@
 """Profiles: every number a run depends on, validated once, in one place.
 
 A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `report`), or a path to your
-own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage folder. The models below say what each
-key means, its unit and its default; a key that is not here, or a value out of range, is refused with one
-line that names it.
+own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
+models below say what each key means, its unit and its default; a key that is not here, or a value out of
+range, is refused with one line that names it.
 
 This module holds values only. It imports nothing of the package but its errors, so every layer may read it.
 """
@@ -11,17 +11,25 @@ This module holds values only. It imports nothing of the package but its errors,
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from deblend_assets.errors import SettingsError
+
+if TYPE_CHECKING:  # of an optional extra
+    from upath import UPath
+
+# Where something lies in the storage: in a folder or, below a URL, in an object store.
+StorePath: TypeAlias = "Path | UPath"
 
 PROFILE_VARIABLE = "DEBLEND_PROFILE"
 STORAGE_VARIABLE = "DEBLEND_STORAGE"
@@ -30,6 +38,8 @@ PROFILE_FOLDER = Path(__file__).parent / "profiles"
 SPLITS = ("train", "validation", "test")
 # In place of an archive's URL: the survey that the package itself simulates and serves.
 SIMULATED_ARCHIVE = "simulated"
+# Stores in which an object appears whole or not at all, and the package that speaks to each.
+_OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
 class _Section(BaseModel):
@@ -71,7 +81,7 @@ class SimulationSettings(_Section):
 
     survey: str = Field(default="LSST", min_length=1, description="a SurveyCodex survey name")
     renderer: Literal["torch", "btk"] = Field(
-        default="torch", description="torch: batched, checked against BTK on every shard; btk: BTK itself, the reference"
+        default="torch", description="torch: batched, checked against BTK on every shard; btk: the reference itself"
     )
     stamp_pixels: int = Field(default=45, ge=15, le=255, description="stamp side [pixel]")
     scenes: ScenesPerSplit
@@ -138,11 +148,20 @@ class Recipe(_Section):
     band_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
     )
+    fresh_scenes: bool = Field(
+        default=False, description="stages 1 and 2 draw new scenes as they go, in place of the stored training scenes"
+    )
     shear_label: bool = Field(default=True, description="stage 3 also learns the intrinsic shear-type g")
     stage1: StageSettings
     stage2: StageSettings
     stage3: StageSettings
     seed: int = Field(default=3, ge=0)
+
+    @model_validator(mode="after")
+    def _fresh_scenes_uncut(self) -> Recipe:
+        if self.fresh_scenes and self.minimum_distortion:
+            raise ValueError("fresh_scenes are not cut: minimum_distortion must be 0 with them")
+        return self
 
 
 class RecipeSettings(_Section):
@@ -261,6 +280,12 @@ class RunSettings(_Section):
     workers: int = Field(default=0, ge=0, description="rendering processes; 0: one a core")
     memory_gb: float = Field(default=4.0, gt=0, description="training arrays kept in memory up to this size [GiB]")
     require_cuda: bool = Field(default=False, description="fail rather than train on the CPU")
+    devices: int = Field(default=1, ge=1, le=64, description="GPUs that a VAE stage trains on together, on one machine")
+    executor: Literal["in_process", "ray"] = Field(default="in_process", description="where steps run")
+    ray_address: str = Field(default="http://127.0.0.1:8265", description="Ray's job server, for the executor ray")
+    step_cores: int = Field(
+        default=1, ge=1, description="cores, and so threads, that a training or measurement asks of a Ray cluster"
+    )
 
 
 class Profile(_Section):
@@ -348,13 +373,52 @@ def _lower(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def storage_root() -> Path:
-    """The folder everything is written below: `DEBLEND_STORAGE`, or `storage` in the checkout or here."""
+def storage_root() -> StorePath:
+    """What everything is written below: `DEBLEND_STORAGE`, or the folder `storage` in the checkout or here."""
     given = os.environ.get(STORAGE_VARIABLE)
     if given:
-        return Path(given).expanduser().resolve()
+        return store_path(given)
     checkout = Path(__file__).resolve().parents[1]
     return (checkout if (checkout / "workspace.yaml").exists() else Path.cwd()) / "storage"
+
+
+def store_path(text: str) -> StorePath:
+    """The absolute path of a folder, or the prefix in an object store that a URL such as `s3://bucket/prefix` names.
+
+    Raises:
+        SettingsError: neither, a URL that carries credentials, or the package that speaks to its store is not there.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text).expanduser().resolve()
+    place = rest.partition("/")[0]
+    if scheme == "file" and place in ("", "localhost"):
+        return Path(unquote(rest.removeprefix(place))).resolve()
+    if scheme not in _OBJECT_STORES:
+        raise SettingsError(
+            f"{scheme}:// is not a storage that can be used",
+            where=STORAGE_VARIABLE,
+            remedy=f"give a folder or a URL of {', '.join(f'{known}://' for known in _OBJECT_STORES)}",
+        )
+    # Not shown: what stands before an @ or behind a ? may be a key.
+    if not place or set(rest) & set("@?#"):
+        raise SettingsError(
+            f"is not of the form {scheme}://bucket/prefix",
+            where=STORAGE_VARIABLE,
+            remedy="name bucket and prefix only; credentials and endpoint come from the store's own variables",
+        )
+    missing = [name for name in ("upath", _OBJECT_STORES[scheme]) if importlib.util.find_spec(name) is None]
+    if missing:
+        install = "'deblend_assets[s3]'" if scheme == "s3" else f"universal_pathlib {_OBJECT_STORES[scheme]}"
+        raise SettingsError(
+            f"{scheme}:// needs {' and '.join(missing)}", where=STORAGE_VARIABLE, remedy=f"pip install {install}"
+        )
+    from upath import UPath
+
+    # A listing kept from earlier would hide what another process has written since. s3fs asks how long an object is
+    # before it asks for the object, unless it may not fetch parts of it side by side.
+    options: dict[str, Any] = {"use_listings_cache": False, **({"max_concurrency": 1} if scheme == "s3" else {})}
+    return UPath(f"{scheme}://{rest.rstrip('/')}", **options)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, StorageError
+from deblend_assets.stores import files as module
 from deblend_assets.stores.files import (
     exclusive_lock,
     make_folder,
@@ -320,6 +321,22 @@ def test_a_lock_is_let_go_when_its_block_fails_and_the_error_stays_what_it_was(t
     assert not isinstance(caught.value, StorageError), "the lock file is not what could not be written"
     with exclusive_lock(path, "the thing"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch, code):
+    """As Lustre without `flock` and NFS without a lock manager answer."""
+
+    def refuse(stream: object, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    with (
+        pytest.raises(StorageError, match="the file system keeps no locks") as caught,
+        exclusive_lock(tmp_path / "a.lock", "it"),
+    ):
+        pytest.fail("locked nothing")
+    assert f"[{tmp_path / 'a.lock'}]: mount it with locks" in one_line(caught.value)
 
 
 def test_a_lock_in_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):

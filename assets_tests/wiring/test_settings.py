@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from deblend_assets.settings import (
     load_profile,
     parse_profile,
     storage_root,
+    store_path,
 )
 
 SHIPPED = ("demo", "report", "smoke")
@@ -244,6 +247,7 @@ _OTHER = {
     "crop": "bilinear",
     "one_cycle": "constant",
     "LSST": "DES",
+    "torch": "btk",
     "r": "i",
 }
 
@@ -295,3 +299,51 @@ def test_the_storage_folder_is_absolute_and_moved_by_the_environment(monkeypatch
     monkeypatch.delenv("DEBLEND_STORAGE")
     checkout = Path(__file__).resolve().parents[2]
     assert storage_root() == checkout / "storage"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("/data/runs", "/data/runs"),
+        ("file:///data/the%20runs", "/data/the runs"),
+        ("file://localhost/data/runs", "/data/runs"),
+        ("s3://bucket/a/prefix/", "s3://bucket/a/prefix"),
+        ("s3://bucket", "s3://bucket/"),
+    ],
+)
+def test_the_storage_is_a_folder_or_an_object_store(monkeypatch, text, path):
+    monkeypatch.setenv("DEBLEND_STORAGE", text)
+    root = storage_root()
+    assert str(root) == path
+    assert isinstance(root, Path) == path.startswith("/")
+    assert str(root / "smoke" / "file.json") == f"{path.rstrip('/')}/smoke/file.json"
+    assert str(store_path(str(root))) == path, "what the resource is given is the same place"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ftp://host/folder", "ftp:// is not a storage that can be used"),
+        ("S3://bucket", "S3:// is not a storage that can be used"),
+        ("file://host/folder", "file:// is not a storage that can be used"),
+        ("s3://", "is not of the form s3://bucket/prefix"),
+        ("s3:///prefix", "is not of the form s3://bucket/prefix"),
+        ("s3://name:secret@host/bucket", "is not of the form s3://bucket/prefix"),
+        ("s3://bucket/prefix?key=secret", "is not of the form s3://bucket/prefix"),
+    ],
+)
+def test_a_url_that_is_no_storage_is_one_line_without_what_may_be_secret(monkeypatch, text, words):
+    monkeypatch.setenv("DEBLEND_STORAGE", text)
+    with pytest.raises(SettingsError, match=re.escape(words)) as caught:
+        storage_root()
+    line = str(caught.value)
+    assert "[DEBLEND_STORAGE]: " in line and "\n" not in line
+    assert "secret" not in line
+
+
+def test_a_store_whose_package_is_not_installed_says_what_to_install(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("upath", "s3fs") else found(name))
+    with pytest.raises(SettingsError, match="s3:// needs upath and s3fs") as caught:
+        store_path("s3://bucket/prefix")
+    assert str(caught.value).endswith("pip install 'deblend_assets[s3]'")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -23,6 +22,7 @@ from dagster._core.storage.tags import (
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, SettingsError
 from deblend_assets.partitions import TILES
 from deblend_assets.science.des.tiles import tile_name
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import exclusive_lock, read_json, to_json, write_atomic
 
 MODEL_VERSION = "model_version"  # metadata of an evaluation: `ProjectStore.model_version` of the model that made it
@@ -71,7 +71,7 @@ def registered_tiles(instance: dg.DagsterInstance) -> list[str]:
     return list(instance.get_dynamic_partitions(str(TILES.name)))
 
 
-def retired_tiles(folder: Path) -> set[str]:
+def retired_tiles(folder: StorePath) -> set[str]:
     """The tiles that were retired; CorruptDataError where the list of them is not one.
 
     Args:
@@ -87,7 +87,7 @@ def retired_tiles(folder: Path) -> set[str]:
     return set(names)
 
 
-def add_tiles(instance: dg.DagsterInstance, folder: Path, names: Iterable[str]) -> list[str]:
+def add_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterable[str]) -> list[str]:
     """Register tiles, retired ones too; one that is registered stays so.
 
     Args:
@@ -111,7 +111,7 @@ def add_tiles(instance: dg.DagsterInstance, folder: Path, names: Iterable[str]) 
     return new
 
 
-def retire_tiles(instance: dg.DagsterInstance, folder: Path, names: Iterable[str]) -> list[str]:
+def retire_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterable[str]) -> list[str]:
     """Take tiles out of the registry; their data and history stay.
 
     Args:
@@ -191,7 +191,7 @@ def evaluations(instance: dg.DagsterInstance, evaluation: dg.AssetKey) -> dict[s
 
 
 def list_tiles(
-    instance: dg.DagsterInstance, folder: Path, evaluation: dg.AssetKey, model_version: str | None
+    instance: dg.DagsterInstance, folder: StorePath, evaluation: dg.AssetKey, model_version: str | None
 ) -> list[TileRow]:
     """Registered and retired tiles, sorted by name.
 
@@ -227,12 +227,12 @@ def _tiles_of(tags: Mapping[str, str], registered: Sequence[str]) -> list[str]:
     return [name for name in registered if name == tags.get(PARTITION_NAME_TAG)]
 
 
-def _retired_path(folder: Path) -> Path:
+def _retired_path(folder: StorePath) -> StorePath:
     return folder / "tiles" / "retired.json"
 
 
 @contextlib.contextmanager
-def _retired(folder: Path) -> Iterator[set[str]]:
+def _retired(folder: StorePath) -> Iterator[set[str]]:
     """The retired tiles, to be changed in place; written at the end of the block where they were."""
     path = _retired_path(folder)
     with exclusive_lock(path.with_suffix(".lock"), "the list of retired tiles"):

@@ -20,7 +20,8 @@ from deblend_assets.errors import DeblendError, SettingsError
 from deblend_assets.partitions import TILES
 from deblend_assets.science.des.queries import tiles_query
 from deblend_assets.science.des.tiles import tile_name
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, StorePath
+from deblend_assets.stores.files import read_bytes
 from deblend_assets.stores.project import ProjectStore
 
 NEW_TILES_SENSOR = "new_tiles"
@@ -57,7 +58,7 @@ class SensorMemory:
         return json.dumps(asdict(self))
 
 
-def list_file(profile: Profile, folder: Path) -> Path:
+def list_file(profile: Profile, folder: StorePath) -> StorePath:
     """The user's list of tiles.
 
     Args:
@@ -68,7 +69,7 @@ def list_file(profile: Profile, folder: Path) -> Path:
     return Path(named).expanduser() if named else folder / "tiles.txt"
 
 
-def read_list(path: Path) -> list[tuple[str, str]]:
+def read_list(path: StorePath) -> list[tuple[str, str]]:
     """What a plain list says: one tile a line, `#` starts a comment.
 
     Returns:
@@ -78,7 +79,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
         SettingsError: the file cannot be read or is not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(path).decode().splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

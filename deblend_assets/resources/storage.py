@@ -1,15 +1,14 @@
-"""The storage folder, as a Dagster resource; every asset uses it, so it also says which machine a run is on."""
+"""The storage, as a Dagster resource; every asset uses it, so it also says which machine a run is on."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-from pathlib import Path
 
 import dagster as dg
 
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, store_path
 from deblend_assets.stores.project import ProjectStore
 
 MACHINE_TAG = "deblend/machine"
@@ -23,10 +22,10 @@ def machine_name() -> str:
 
 
 class Storage(dg.ConfigurableResource):
-    """The folder that everything is written below.
+    """What everything is written below.
 
     Attributes:
-        root: absolute path; each profile has its own folder in it.
+        root: absolute path of a folder, or URL of an object store; each profile has its own folder in it.
     """
 
     root: str
@@ -39,4 +38,4 @@ class Storage(dg.ConfigurableResource):
 
     def open(self, profile: Profile) -> ProjectStore:
         """The store of one profile."""
-        return ProjectStore(Path(self.root), profile)
+        return ProjectStore(store_path(self.root), profile)

@@ -26,18 +26,23 @@ from deblend_assets.errors import CorruptDataError, MissingDataError, StorageErr
 from deblend_assets.science.rendering import RenderedScenes
 from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.settings import SimulationSettings, fingerprint
+from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
+    each,
     exclusive_lock,
+    is_file,
     make_folder,
+    read_bytes,
+    read_checked,
     read_json,
+    remove,
     sha256,
-    sha256_file,
     storage_errors,
     to_json,
     write_atomic,
 )
 from deblend_assets.stores.tables import from_parquet, to_parquet
+from deblend_assets.stores.zarr_files import ZarrFiles
 
 ARRAYS = ("isolated", "noisy", "blended")
 ASSET = "the simulated shard"
@@ -64,10 +69,11 @@ class SimulatedArrays:
     """
 
     def __init__(
-        self, folder: Path, settings: SimulationSettings, attributes: dict[str, Any], identity: dict[str, Any]
+        self, folder: StorePath, settings: SimulationSettings, attributes: dict[str, Any], identity: dict[str, Any]
     ) -> None:
         self.folder, self.settings, self.attributes, self.identity = folder, settings, attributes, identity
         self.bands: tuple[str, ...] = tuple(attributes["bands"])
+        self._layouts: dict[str, bytes] = {}
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -76,21 +82,19 @@ class SimulatedArrays:
         return scenes, len(self.bands), self.settings.stamp_pixels, self.settings.stamp_pixels
 
     @property
-    def zarr_path(self) -> Path:
+    def zarr_path(self) -> StorePath:
         return self.folder / "arrays.zarr"
 
     def create(self) -> None:
         """Lay out the empty arrays once; later calls, also from other processes, find them there."""
         description = self.folder / "simulation.json"
-        if description.exists():
+        if is_file(description):
             return
-        make_folder(self.folder)
-        with self._lock_layout(), storage_errors(self.zarr_path):
-            if description.exists():
+        with self._lock_layout():
+            if is_file(description):
                 return
-            # A layout without its description was interrupted before any shard could be written into it.
-            shutil.rmtree(self.zarr_path, ignore_errors=True)
-            group = zarr.create_group(self.zarr_path, attributes=self.attributes)
+            files = ZarrFiles()
+            group = zarr.create_group(files.store, attributes=self.attributes)
             _, bands, ny, nx = self.shape
             # Inner chunks of some 2.5 MB: a few stamps can be looked at without reading the whole shard.
             chunk = max(d for d in range(1, 51) if self.settings.shard_scenes % d == 0)
@@ -107,6 +111,9 @@ class SimulatedArrays:
                     dimension_names=("scene", "band", "y", "x"),
                     attributes={**self.attributes, "description": _MEANING[name]},
                 )
+            # A layout without its description was interrupted: the same files are written again.
+            for name, data in files.items():
+                write_atomic(self.zarr_path / name, data)
             write_atomic(description, to_json(self.identity))
 
     @contextlib.contextmanager
@@ -118,22 +125,33 @@ class SimulatedArrays:
         """Hold a shard while it is drawn; BusyError where another run does."""
         return exclusive_lock(self.folder / "_locks" / f"{shard.key}.lock", f"shard {shard.key}")
 
-    def _marker(self, shard: Shard) -> Path:
+    def _marker(self, shard: Shard) -> StorePath:
         return self.folder / "_done" / f"{shard.key}.json"
 
-    def _truth_path(self, shard: Shard) -> Path:
+    def _truth_path(self, shard: Shard) -> StorePath:
         return self.folder / "truth" / f"{shard.key}.parquet"
 
-    def _shard_file(self, name: str, shard: Shard) -> Path:
-        return self.zarr_path / name / "c" / str(shard.start // self.settings.shard_scenes) / "0" / "0" / "0"
+    def _chunk_key(self, shard: Shard) -> str:
+        return f"c/{shard.start // self.settings.shard_scenes}/0/0/0"
+
+    def _shard_files(self, name: str, shard: Shard, data: bytes | None) -> ZarrFiles:
+        """An array of which a shard's file is known, or none is."""
+        path = self.zarr_path / name / "zarr.json"
+        try:
+            layout = self._layouts.get(name) or self._layouts.setdefault(name, read_bytes(path))
+        except FileNotFoundError as error:
+            raise CorruptDataError(
+                "is missing",
+                where=str(path),
+                remedy=f"delete {self.folder} and materialise the simulated assets again",
+            ) from error
+        return ZarrFiles({"zarr.json": layout, **({} if data is None else {self._chunk_key(shard): data})})
 
     def is_done(self, shard: Shard) -> bool:
         """Whether the shard's marker stands and its files are what it vouches for."""
-        if not self._marker(shard).exists():
-            return False
         try:
             self.verify(shard)
-        except CorruptDataError:
+        except (MissingDataError, CorruptDataError):
             return False
         return True
 
@@ -144,13 +162,14 @@ class SimulatedArrays:
             MissingDataError: it was never finished.
             CorruptDataError: the marker is not one.
         """
-        if not self._marker(shard).exists():
+        try:
+            marker = read_json(self._marker(shard))
+        except MissingDataError as error:
             raise MissingDataError(
                 f"shard {shard.key} is not finished",
                 where=str(self.folder),
                 remedy=f"materialise the simulated assets for partition {shard.key}",
-            )
-        marker = read_json(self._marker(shard))
+            ) from error
         sums = marker.get("sha256") if isinstance(marker, dict) else None
         if not isinstance(sums, dict) or sums.keys() != {*ARRAYS, "truth"}:
             raise CorruptDataError(
@@ -169,16 +188,27 @@ class SimulatedArrays:
         """
         marker = self.marker(shard)
         for name in names:
-            path = self._truth_path(shard) if name == "truth" else self._shard_file(name, shard)
-            if not path.exists() or sha256_file(path) != marker["sha256"][name]:
-                raise CorruptDataError(
-                    f"{name} of shard {shard.key} is not what was written (checksum differs)",
-                    where=str(path),
-                    remedy=f"materialise the simulated assets for partition {shard.key} again",
-                )
+            self._read_file(name, shard, marker)
+
+    def _path(self, name: str, shard: Shard) -> StorePath:
+        return self._truth_path(shard) if name == "truth" else self.zarr_path / name / self._chunk_key(shard)
+
+    def _read_file(self, name: str, shard: Shard, marker: dict[str, Any]) -> bytes:
+        """The bytes that the marker vouches for; errors as `verify`."""
+        path = self._path(name, shard)
+        data = read_checked(path, marker["sha256"][name])
+        if data is None:
+            raise CorruptDataError(
+                f"{name} of shard {shard.key} is not what was written (checksum differs)",
+                where=str(path),
+                remedy=f"materialise the simulated assets for partition {shard.key} again",
+            )
+        return data
 
     def require_space(self, shards: int) -> None:
-        """Refuse to start on shards that cannot fit; StorageError with the figures."""
+        """Refuse to start on shards that cannot fit; StorageError with the figures. An object store has room."""
+        if not isinstance(self.folder, Path):
+            return
         _, bands, ny, nx = self.shape
         needed = shards * self.settings.shard_scenes * bands * ny * nx * 4 * len(ARRAYS)
         with storage_errors(self.folder):
@@ -203,43 +233,36 @@ class SimulatedArrays:
         """
         if len(scenes.isolated) != shard.scenes:
             raise ValueError(f"shard {shard.key} has {shard.scenes} scenes, not {len(scenes.isolated)}")
-        with storage_errors(self.zarr_path):
-            self._marker(shard).unlink(missing_ok=True)
-            group = zarr.open_group(self.zarr_path, mode="r+")
-            for name in ARRAYS:
-                array = group[name]
-                assert isinstance(array, zarr.Array)
-                # Zarr reads a shard that is there before it replaces it, and cannot replace one that is damaged.
-                self._shard_file(name, shard).unlink(missing_ok=True)
-                array[shard.rows] = getattr(scenes, name)
-        columns = truth_columns(self.bands)
-        truth = to_parquet(scenes.truth, columns, TRUTH_NOTE)
-        write_atomic(self._truth_path(shard), truth)
-        checksums = {name: sha256_file(self._shard_file(name, shard)) for name in ARRAYS}
-        marker = {
-            **info,
-            "shard": shard.key,
-            "rows": len(scenes.truth),
-            "sha256": {**checksums, "truth": sha256(truth)},
-        }
+        remove(self._marker(shard))
+        checksums = {}
+        for name in (*ARRAYS, "truth"):
+            data = self._encode(name, shard, scenes)
+            write_atomic(self._path(name, shard), data)
+            checksums[name] = sha256(data)
+        marker = {**info, "shard": shard.key, "rows": len(scenes.truth), "sha256": checksums}
         write_atomic(self._marker(shard), to_json(marker))
         return marker
 
+    def _encode(self, name: str, shard: Shard, scenes: RenderedScenes) -> bytes:
+        if name == "truth":
+            return to_parquet(scenes.truth, truth_columns(self.bands), TRUTH_NOTE)
+        files = self._shard_files(name, shard, None)
+        zarr.open_array(files.store, mode="r+")[shard.rows] = getattr(scenes, name)
+        return files[self._chunk_key(shard)]
+
     def read(self, name: str, shard: Shard) -> np.ndarray:
         """One array of one verified shard: (scene, band, y, x) float32 [electron]."""
-        self.verify(shard, (name,))
-        array = zarr.open_group(self.zarr_path, mode="r")[name]
-        assert isinstance(array, zarr.Array)
-        return np.asarray(array[shard.rows])
+        files = self._shard_files(name, shard, self._read_file(name, shard, self.marker(shard)))
+        return np.asarray(zarr.open_array(files.store, mode="r")[shard.rows])
 
     def read_truth(self, shards: Sequence[Shard]) -> pd.DataFrame:
         """Truth of verified shards, one row a galaxy."""
-        tables = []
-        for shard in shards:
-            self.verify(shard, ("truth",))
-            path = self._truth_path(shard)
-            tables.append(from_parquet(path.read_bytes(), where=str(path), asset=ASSET))
-        return pd.concat(tables, ignore_index=True)
+
+        def table(shard: Shard) -> pd.DataFrame:
+            data = self._read_file("truth", shard, self.marker(shard))
+            return from_parquet(data, where=str(self._truth_path(shard)), asset=ASSET)
+
+        return pd.concat(each(table, shards, self.folder), ignore_index=True)
 
     def targets(self, shards: Sequence[Shard]) -> pd.DataFrame:
         """Truth of the targets alone, one row a scene, in array order."""
@@ -251,7 +274,7 @@ class SimulatedArrays:
 
     def fingerprint_of(self, shards: Sequence[Shard]) -> str:
         """Changes when any byte written for these shards does; MissingDataError where one is not finished."""
-        return fingerprint([self.marker(shard)["sha256"] for shard in shards])
+        return fingerprint([marker["sha256"] for marker in each(self.marker, shards, self.folder)])
 
 
 def truth_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:

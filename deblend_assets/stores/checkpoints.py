@@ -18,21 +18,24 @@ import io
 import json
 import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
+    is_file,
+    read_bytes,
     read_record,
     read_vouched,
+    remove,
     sha256,
     sidecar,
-    storage_errors,
     write_atomic,
     write_vouched,
 )
+from deblend_assets.stores.folders import matching
 
 _DIGEST_BYTES = 32
 
@@ -63,12 +66,12 @@ class CheckpointFolder:
         asset: the asset's key, for messages.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, asset: str) -> None:
+    def __init__(self, folder: StorePath, fingerprint: str, asset: str) -> None:
         self.stage_folder, self.folder = folder, folder / fingerprint
         self.fingerprint, self.asset = fingerprint, asset
 
     @property
-    def path(self) -> Path:
+    def path(self) -> StorePath:
         return self.folder / "checkpoint.pt"
 
     def load_last(self) -> dict[str, Any] | None:
@@ -87,7 +90,7 @@ class CheckpointFolder:
     def _load_state(self, name: str) -> dict[str, Any] | None:
         # What cannot be trusted costs a training from the start, not an error.
         try:
-            content = (self.folder / name).read_bytes()
+            content = read_bytes(self.folder / name)
         except FileNotFoundError:
             return None
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -99,7 +102,7 @@ class CheckpointFolder:
 
     @property
     def finished(self) -> bool:
-        return self.path.exists() and sidecar(self.path).exists()
+        return is_file(self.path) and is_file(sidecar(self.path))
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Store the finished stage and let its resume state go."""
@@ -110,8 +113,7 @@ class CheckpointFolder:
         info = {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card}
         write_vouched(self.path, _dump(content), info)
         for name in ("state_last.pt", "state_best.pt"):
-            with storage_errors(self.folder):
-                (self.folder / name).unlink(missing_ok=True)
+            remove(self.folder / name)
 
     def read(self) -> Checkpoint:
         """The finished stage.
@@ -133,7 +135,7 @@ class CheckpointFolder:
 
     def _require_finished(self) -> None:
         if not self.finished:
-            found = {path.parent.name for path in self.stage_folder.glob("*/checkpoint.pt.json")}
+            found = {path.parent.name for path in matching(self.stage_folder, "*/checkpoint.pt.json")}
             others = sorted(found - {self.fingerprint})
             if others:
                 raise MismatchError(
@@ -155,7 +157,7 @@ def _dump(content: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _load(data: bytes, path: Path, asset: str) -> dict[str, Any]:
+def _load(data: bytes, path: StorePath, asset: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:

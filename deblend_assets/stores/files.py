@@ -1,8 +1,10 @@
-"""Atomic, vouched files and locks: the few primitives the other stores stand on.
+"""Atomic, vouched files and locks: the few primitives the other stores stand on, in a folder or an object store.
 
 A *vouched* file has a sidecar `<name>.json` with its SHA-256 and what it was made from. The sidecar is removed
 before the file is replaced and written after it, so that a process killed at any moment leaves either a vouched
 file or none.
+
+A `StorePath` is a local `Path`, written here, or lies in an object store, where `stores.objects` does the work.
 """
 
 from __future__ import annotations
@@ -15,13 +17,22 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deblend_assets.errors import BusyError, CorruptDataError, DeblendError, MissingDataError, StorageError
+from deblend_assets.settings import StorePath
+from deblend_assets.stores import objects
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# Requests under way at a time where each waits for a store's answer.
+_AT_ONCE = 16
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}")
 
 
@@ -35,7 +46,7 @@ def safe_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: StorePath) -> Iterator[None]:
     """Turn the operating system's refusals to write into one clear line."""
     try:
         yield
@@ -48,6 +59,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in _REFUSED:
             remedy = "make the folder writable or point DEBLEND_STORAGE elsewhere"
             raise StorageError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
+        if error.errno in _NO_LOCKS:
+            remedy = "mount it with locks (Lustre: flock; NFS: without nolock), or point DEBLEND_STORAGE elsewhere"
+            raise StorageError("the file system keeps no locks", where=str(path), remedy=remedy) from error
         raise
 
 
@@ -58,12 +72,15 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: StorePath, data: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        StorageError: disk full or folder not writable; nothing is left behind.
+        StorageError: disk full, folder not writable or store out of reach; nothing is left behind.
     """
+    if not isinstance(path, Path):
+        objects.put(path, data)
+        return
     make_folder(path.parent)
     with storage_errors(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -80,15 +97,42 @@ def write_atomic(path: Path, data: bytes) -> None:
             raise
 
 
+def read_bytes(path: StorePath) -> bytes:
+    """A file's content; FileNotFoundError where there is none, StorageError where an object store refuses."""
+    return path.read_bytes() if isinstance(path, Path) else objects.get(path)
+
+
+def is_file(path: StorePath) -> bool:
+    """Whether there is such a file."""
+    return path.is_file() if isinstance(path, Path) else objects.is_there(path)
+
+
+def remove(path: StorePath) -> None:
+    """Delete a file, if it is there; StorageError where that is refused."""
+    if not isinstance(path, Path):
+        objects.delete(path)
+        return
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def each(function: Callable[[Item], Result], items: Iterable[Item], root: StorePath) -> list[Result]:
+    """`function` of every item, in order: side by side where `root` is in an object store, which answers slowly."""
+    if isinstance(root, Path):
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(function, items))
+
+
 def to_json(content: Any) -> bytes:
     """Readable, ordered JSON; a NaN is refused, since other readers would stumble over it."""
     return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: StorePath) -> Any:
     """Parsed JSON; CorruptDataError where it is not JSON, MissingDataError where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode())
     except FileNotFoundError as error:
         raise MissingDataError(
             "does not exist", where=str(path), remedy="materialise the asset it belongs to"
@@ -103,16 +147,20 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sidecar(path: Path) -> Path:
+def sidecar(path: StorePath) -> StorePath:
     return path.with_name(path.name + ".json")
 
 
-def write_vouched(path: Path, data: bytes, info: dict[str, Any]) -> dict[str, Any]:
+def read_checked(path: StorePath, digest: str) -> bytes | None:
+    """A file's content; none where there is no such file, or its SHA-256 is another."""
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        return None
+    return data if sha256(data) == digest else None
+
+
+def write_vouched(path: StorePath, data: bytes, info: dict[str, Any]) -> dict[str, Any]:
     """Write a file and the sidecar that vouches for it; returns the sidecar's content.
 
     Args:
@@ -120,26 +168,26 @@ def write_vouched(path: Path, data: bytes, info: dict[str, Any]) -> dict[str, An
         data: the content.
         info: what it was made from (fingerprints, configuration, versions), for readers to check.
     """
-    with storage_errors(path):
-        sidecar(path).unlink(missing_ok=True)
+    remove(sidecar(path))
     write_atomic(path, data)
     record = {**info, "sha256": sha256(data), "bytes": len(data)}
     write_atomic(sidecar(path), to_json(record))
     return record
 
 
-def read_record(path: Path, *, asset: str) -> dict[str, Any]:
+def read_record(path: StorePath, *, asset: str) -> dict[str, Any]:
     """The sidecar of a vouched file, without reading the file.
 
     Raises:
         MissingDataError: nothing vouches for the file.
         CorruptDataError: the sidecar is not a record.
     """
-    if not sidecar(path).exists():
+    try:
+        record = read_json(sidecar(path))
+    except MissingDataError as error:
         raise MissingDataError(
             f"{asset} has not been materialised", where=str(path), remedy=f"materialise {asset} first"
-        )
-    record = read_json(sidecar(path))
+        ) from error
     if not isinstance(record, dict) or "sha256" not in record:
         raise CorruptDataError(
             "is not the record of a file", where=str(sidecar(path)), remedy=f"delete it and materialise {asset} again"
@@ -147,7 +195,7 @@ def read_record(path: Path, *, asset: str) -> dict[str, Any]:
     return record
 
 
-def read_vouched(path: Path, *, asset: str) -> tuple[bytes, dict[str, Any]]:
+def read_vouched(path: StorePath, *, asset: str) -> tuple[bytes, dict[str, Any]]:
     """A vouched file's content and record.
 
     Raises:
@@ -156,7 +204,7 @@ def read_vouched(path: Path, *, asset: str) -> tuple[bytes, dict[str, Any]]:
     """
     record = read_record(path, asset=asset)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         data = b""
     if sha256(data) != record["sha256"]:
@@ -169,18 +217,26 @@ def read_vouched(path: Path, *, asset: str) -> tuple[bytes, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
     """Hold `what` alone; the kernel lets go when the process ends, however it ends.
+
+    An object store has no such kernel, and nothing is held there: of two processes that make the same thing one
+    wastes its time. Objects are whole, and what vouches for them is written last and compared when they are read.
 
     Raises:
         BusyError: another process holds it.
+        StorageError: the file system has no locks.
     """
+    if not isinstance(path, Path):
+        yield
+        return
     make_folder(path.parent)
     with contextlib.ExitStack() as stack:
         with storage_errors(path):
             stream = stack.enter_context(path.open("a+"))
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with storage_errors(path):
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.seek(0)
             holder = stream.read(40).strip() or "unknown"

@@ -17,13 +17,12 @@ number of epochs of stage 3 leaves all before it standing.
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.settings import Profile, fingerprint
+from deblend_assets.settings import Profile, StorePath, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import (
     read_json,
@@ -34,6 +33,7 @@ from deblend_assets.stores.files import (
     write_atomic,
     write_vouched,
 )
+from deblend_assets.stores.folders import matching
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module with the definitions
@@ -68,11 +68,11 @@ class ProjectStore:
     """Everything of one profile on disk.
 
     Args:
-        root: the storage folder.
+        root: what everything is written below, see `settings.storage_root`.
         profile: which profile.
     """
 
-    def __init__(self, root: Path, profile: Profile) -> None:
+    def __init__(self, root: StorePath, profile: Profile) -> None:
         self.root, self.profile = root, profile
         self.folder = root / safe_name(profile.name)
         main = profile.leg == "main"
@@ -83,7 +83,7 @@ class ProjectStore:
     # -- galaxy catalogue ---------------------------------------------------------------------------------
 
     @property
-    def catalog_path(self) -> Path:
+    def catalog_path(self) -> StorePath:
         return self.folder / "catalog" / "galaxy_catalog.parquet"
 
     def write_catalog(
@@ -106,7 +106,7 @@ class ProjectStore:
             "code_version": CODE_VERSIONS["simulated"],
         }
 
-    def _simulation_folder(self, identity: dict[str, Any]) -> Path:
+    def _simulation_folder(self, identity: dict[str, Any]) -> StorePath:
         return self.leg_folder / "simulated" / fingerprint(identity)
 
     def create_arrays(self, survey: SurveyModel) -> SimulatedArrays:
@@ -127,24 +127,25 @@ class ProjectStore:
         """
         identity = self._simulation_identity()
         folder = self._simulation_folder(identity)
-        if not (folder / "simulation.json").exists():
-            others = sorted(p.parent.name for p in folder.parent.glob("*/simulation.json"))
+        try:
+            described = read_json(folder / "simulation.json")
+        except MissingDataError as error:
+            others = [path.parent.name for path in matching(folder.parent, "*/simulation.json")]
             if others:
                 raise MismatchError(
                     f"the arrays there are of other simulations ({', '.join(others)}); wanted {folder.name}",
                     where=str(folder.parent),
                     remedy=f"materialise {self.simulated_asset} with the present profile, catalogue and libraries",
-                )
+                ) from error
             raise MissingDataError(
                 "nothing is simulated yet", where=str(folder), remedy=f"materialise {self.simulated_asset}"
-            )
-        described = read_json(folder / "simulation.json")
+            ) from error
         return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
 
     # -- normalisation ------------------------------------------------------------------------------------
 
     @property
-    def statistics_path(self) -> Path:
+    def statistics_path(self) -> StorePath:
         return self.leg_folder / "normalization" / "normalization_statistics.json"
 
     def _statistics_inputs(self, arrays: SimulatedArrays) -> str:
@@ -219,7 +220,7 @@ class ProjectStore:
 
     # -- reports ------------------------------------------------------------------------------------------
 
-    def report_folder(self, name: str) -> Path:
+    def report_folder(self, name: str) -> StorePath:
         return self.folder / "reports" / safe_name(name)
 
     def read_estimates(self, name: str, model: str) -> pd.DataFrame:
@@ -241,7 +242,7 @@ class ProjectStore:
             )
         return from_parquet(data, where=str(path), asset=asset)
 
-    def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> Path:
+    def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> StorePath:
         """Write a report's files, each whole; returns the folder. The tables are vouched for."""
         folder = self.report_folder(name)
         for file, data in files.items():

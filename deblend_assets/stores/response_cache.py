@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from deblend_assets.errors import CorruptDataError, MissingDataError
-from deblend_assets.stores.files import read_json, sha256, storage_errors, to_json, write_atomic
+from deblend_assets.settings import StorePath
+from deblend_assets.stores.files import read_checked, read_json, sha256, storage_errors, to_json, write_atomic
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -33,7 +32,7 @@ class ResponseCache:
     atomically, and a blob's name says what is in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         self._requests = folder / "requests"
         self._blobs = folder / "blobs"
 
@@ -49,10 +48,10 @@ class ResponseCache:
             digest, origin = str(record["sha256"]), str(record["origin"])
             if not _DIGEST.fullmatch(digest):
                 return None
-            data = self._blob(digest).read_bytes()
-        except (MissingDataError, CorruptDataError, KeyError, TypeError, FileNotFoundError):
+        except (MissingDataError, CorruptDataError, KeyError, TypeError):
             return None
-        return KeptResponse(data, origin) if sha256(data) == digest else None
+        data = read_checked(self._blob(digest), digest)
+        return None if data is None else KeptResponse(data, origin)
 
     def put(self, request: Mapping[str, Any], data: bytes, *, origin: str = "") -> None:
         """Keep a response, in the place of any older one.
@@ -67,7 +66,9 @@ class ResponseCache:
         """
         digest = sha256(data)
         blob = self._blob(digest)
-        if not _holds(blob, digest):
+        with storage_errors(blob):
+            held = read_checked(blob, digest) is not None
+        if not held:
             write_atomic(blob, data)
         record = {
             "request": dict(request),
@@ -78,15 +79,9 @@ class ResponseCache:
         }
         write_atomic(self._record(request), to_json(record))
 
-    def _record(self, request: Mapping[str, Any]) -> Path:
+    def _record(self, request: Mapping[str, Any]) -> StorePath:
         canonical = json.dumps(dict(request), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return self._requests / f"{sha256(canonical.encode())}.json"
 
-    def _blob(self, digest: str) -> Path:
+    def _blob(self, digest: str) -> StorePath:
         return self._blobs / digest[:2] / digest
-
-
-def _holds(blob: Path, digest: str) -> bool:
-    with storage_errors(blob), contextlib.suppress(FileNotFoundError):
-        return sha256(blob.read_bytes()) == digest
-    return False

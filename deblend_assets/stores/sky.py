@@ -24,16 +24,18 @@ from numpy.typing import NDArray
 from deblend_assets.errors import CorruptDataError, MissingDataError
 from deblend_assets.science.des.simulated_columns import table_columns
 from deblend_assets.science.des.simulated_sky import Product, TileSky
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
-    make_folder,
+    read_bytes,
+    read_checked,
     read_json,
+    remove,
     safe_name,
     sha256,
-    sha256_file,
-    storage_errors,
     to_json,
     write_atomic,
 )
+from deblend_assets.stores.folders import sizes
 from deblend_assets.stores.tables import column_units, from_parquet, to_parquet
 
 SKY_ASSET = "des/simulated_sky"
@@ -41,7 +43,7 @@ _NOTE = "simulated survey; positions ICRS [deg]; ellipticities in the sky frame 
 
 
 class SkyImage(NamedTuple):
-    """One image of the sky: its header and its pixels (y, x), mapped from the disk and read where touched."""
+    """One image of the sky: its header and its pixels (y, x), mapped from a disk and read where touched."""
 
     header: fits.Header
     pixels: NDArray[np.float32]
@@ -54,7 +56,7 @@ class SimulatedSky:
         folder: where it lies.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         self.folder = folder
         self.marker = folder / "sky.json"
 
@@ -64,9 +66,8 @@ class SimulatedSky:
             record = self.record()
         except (MissingDataError, CorruptDataError):
             return False
-        sizes = {name: entry["bytes"] for name, entry in record["files"].items()}
-        there = {path.name: path.stat().st_size for path in self.folder.iterdir() if path.name in sizes}
-        return record["identity"] == identity and there == sizes
+        expected = {name: entry["bytes"] for name, entry in record["files"].items()}
+        return record["identity"] == identity and expected.items() <= sizes(self.folder).items()
 
     def write(self, tiles: Iterable[TileSky], identity: str, versions: dict[str, str]) -> None:
         """Write the whole survey, one tile in memory at a time; what was there before is no longer vouched for.
@@ -79,9 +80,7 @@ class SimulatedSky:
         Raises:
             StorageError: disk full or folder not writable.
         """
-        with storage_errors(self.marker):
-            self.marker.unlink(missing_ok=True)
-            make_folder(self.folder)
+        remove(self.marker)
         files: dict[str, dict[str, Any]] = {}
         parts: dict[str, list[pd.DataFrame]] = {}
         faults: dict[str, dict[str, int]] = {}
@@ -120,11 +119,12 @@ class SimulatedSky:
             MissingDataError: the survey was never drawn whole.
             CorruptDataError: the marker is not a record.
         """
-        if not self.marker.exists():
+        try:
+            record: Any = read_json(self.marker)
+        except MissingDataError as error:
             raise MissingDataError(
                 "the simulated survey is not drawn", where=str(self.folder), remedy=f"materialise {SKY_ASSET} first"
-            )
-        record: Any = read_json(self.marker)
+            ) from error
         if not isinstance(record, dict) or "files" not in record:
             raise CorruptDataError(
                 "is not the record of a survey", where=str(self.marker), remedy=f"delete it and materialise {SKY_ASSET}"
@@ -141,7 +141,7 @@ class SimulatedSky:
         record = self.record()
         for name, entry in record["files"].items():
             path = self.folder / safe_name(name)
-            if not path.is_file() or sha256_file(path) != entry["sha256"]:
+            if read_checked(path, entry["sha256"]) is None:
                 raise CorruptDataError(
                     "checksum does not agree",
                     where=str(path),
@@ -152,13 +152,13 @@ class SimulatedSky:
     def table(self, name: str) -> pd.DataFrame:
         """Rows of all tiles of one table, such as `simulation.truth`."""
         path = self._table_path(name)
-        return from_parquet(path.read_bytes(), where=str(path), asset=SKY_ASSET)
+        return from_parquet(read_bytes(path), where=str(path), asset=SKY_ASSET)
 
     def columns(self, name: str) -> dict[str, tuple[str, str]]:
         """Unit and meaning of every column of one table."""
-        return column_units(self._table_path(name).read_bytes())
+        return column_units(read_bytes(self._table_path(name)))
 
-    def _table_path(self, name: str) -> Path:
+    def _table_path(self, name: str) -> StorePath:
         if name not in self.record()["tables"]:
             raise MissingDataError(
                 f"there is no table {name}", where=str(self.folder), remedy=f"materialise {SKY_ASSET} again"
@@ -166,7 +166,7 @@ class SimulatedSky:
         return self.folder / safe_name(f"{name}.parquet")
 
     def image(self, tile: str, band: str, product: Product) -> SkyImage:
-        """One image, its pixels mapped and not read.
+        """One image; on a disk its pixels are mapped and not read.
 
         Raises:
             MissingDataError: the survey has no such tile or band.
@@ -191,6 +191,7 @@ def _fits(tile: TileSky, band: str, product: Product) -> bytes:
     return stream.getvalue()
 
 
-def _open_image(path: Path) -> SkyImage:
-    with fits.open(path, memmap=True) as hdus:
+def _open_image(path: StorePath) -> SkyImage:
+    local = isinstance(path, Path)
+    with fits.open(path if local else io.BytesIO(read_bytes(path)), memmap=local) as hdus:
         return SkyImage(hdus[0].header, hdus[0].data)

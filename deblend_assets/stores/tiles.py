@@ -12,7 +12,6 @@ Each carries the fingerprint of what it was made from, and is refused by whoever
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +23,24 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
+    each,
     exclusive_lock,
-    make_folder,
+    read_checked,
     read_record,
     read_vouched,
+    remove,
     safe_name,
-    sha256_file,
+    sha256,
+    sidecar,
     storage_errors,
     write_atomic,
     write_vouched,
 )
+from deblend_assets.stores.folders import part_of, replace_folder
 from deblend_assets.stores.tables import from_parquet, to_parquet
+from deblend_assets.stores.zarr_files import ZarrFiles
 
 Columns = Mapping[str, tuple[str, str]]
 # Galaxies in a shard of the Zarr arrays: some 10 MB, and what is in memory while cutouts are written.
@@ -72,15 +77,15 @@ class TileStore:
         name: of the tile, validated by `science.des.tiles.tile_name`.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: StorePath, name: str) -> None:
         self.name, self.folder = name, folder / safe_name(name)
 
     # -- tables -------------------------------------------------------------------------------------------
 
-    def path(self, noun: str) -> Path:
+    def path(self, noun: str) -> StorePath:
         return self.folder / f"{safe_name(noun)}.parquet"
 
-    def write_table(self, noun: str, table: pd.DataFrame, columns: Columns, note: str, inputs: str) -> Path:
+    def write_table(self, noun: str, table: pd.DataFrame, columns: Columns, note: str, inputs: str) -> StorePath:
         """Write a table of this tile, with the fingerprint of what it was made from."""
         path = self.path(noun)
         write_vouched(path, to_parquet(table, columns, note), {"tile": self.name, "inputs": inputs, "rows": len(table)})
@@ -109,7 +114,7 @@ class TileStore:
         """Checksum of a table, for the fingerprints of what is made from it; errors as `read_table`."""
         return str(read_record(self.path(noun), asset=f"des/{noun} of {self.name}")["sha256"])
 
-    def write_file(self, name: str, data: bytes) -> Path:
+    def write_file(self, name: str, data: bytes) -> StorePath:
         """Another form of what a table of this tile holds, such as FITS."""
         path = self.folder / safe_name(name)
         write_atomic(path, data)
@@ -117,7 +122,7 @@ class TileStore:
 
     # -- cutouts ------------------------------------------------------------------------------------------
 
-    def cutouts_folder(self, inputs: str) -> Path:
+    def cutouts_folder(self, inputs: str) -> StorePath:
         return self.folder / "cutouts" / safe_name(inputs)
 
     def lock(self) -> Any:
@@ -151,10 +156,7 @@ class TileStore:
             MissingDataError: no galaxy came.
         """
         folder = self.cutouts_folder(inputs)
-        part = folder.with_name(f".{folder.name}.part")
-        with storage_errors(folder):
-            shutil.rmtree(part, ignore_errors=True)
-            make_folder(part)
+        with part_of(folder) as part, storage_errors(part):
             arrays = _layout(part / "cutouts.zarr", shape, bands, attributes)
             tables, start = [], 0
             for galaxies, counts, weight in shards:
@@ -172,9 +174,9 @@ class TileStore:
             for array in arrays.values():
                 array.resize((start, *array.shape[1:]))
             table = pd.concat(tables, ignore_index=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.replace(folder)
-        digests = {str(p.relative_to(folder)): sha256_file(p) for p in _files(folder / "cutouts.zarr")}
+            digests = {p.relative_to(part).as_posix(): sha256(p.read_bytes()) for p in _files(part / "cutouts.zarr")}
+            remove(sidecar(folder / "galaxies.parquet"))
+            replace_folder(part, folder)
         record = {"tile": self.name, "inputs": inputs, "bands": list(bands), "arrays": digests, "info": dict(info)}
         write_vouched(folder / "galaxies.parquet", to_parquet(table, columns, note), record)
 
@@ -194,11 +196,23 @@ class TileStore:
         """
         asset, folder = f"des/des_cutouts of {self.name}", self.cutouts_folder(inputs)
         data, record = read_vouched(folder / "galaxies.parquet", asset=asset)
-        for name, digest in record["arrays"].items():
-            if not (folder / name).is_file() or sha256_file(folder / name) != digest:
-                raise CorruptDataError("is not what was written", where=str(folder / name), remedy=_again(asset))
-        group = zarr.open_group(folder / "cutouts.zarr", mode="r")
-        counts, weight, present = (np.asarray(group[name]) for name in ("counts", "weight", "present"))
+
+        def checked(prefix: str) -> dict[str, bytes]:
+            names = [name for name in record["arrays"] if name.startswith(prefix)]
+            found = each(lambda name: read_checked(folder / name, record["arrays"][name]), names, folder)
+            files = {}
+            for name, content in zip(names, found, strict=True):
+                if content is None:
+                    raise CorruptDataError("is not what was written", where=str(folder / name), remedy=_again(asset))
+                files[name.removeprefix(prefix)] = content
+            return files
+
+        checked("cutouts.zarr/zarr.json")
+        # One array at a time: its files and its pixels are in memory together.
+        counts, weight, present = (
+            np.asarray(zarr.open_array(ZarrFiles(checked(f"cutouts.zarr/{noun}/")).store, mode="r"))
+            for noun in ("counts", "weight", "present")
+        )
         galaxies = from_parquet(data, where=str(folder / "galaxies.parquet"), asset=asset)
         return Cutouts(galaxies, counts, weight, present, tuple(record["bands"]), record["info"])
 

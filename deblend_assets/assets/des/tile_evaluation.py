@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -25,6 +24,7 @@ from deblend_assets.science.des.shape_columns import ID
 from deblend_assets.science.des.simulated_sky import ZERO_POINT
 from deblend_assets.science.figures import des_catalog, des_shapes, des_tile
 from deblend_assets.science.figures.style import to_png
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import library_versions
@@ -45,7 +45,7 @@ class TileEvaluation:
         plots: metadata entries of the key figures.
     """
 
-    report: Path
+    report: StorePath
     judgement: Judgement
     likeness: Likeness
     plots: dict[str, dg.MetadataValue]

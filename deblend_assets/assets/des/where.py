@@ -5,13 +5,14 @@ from __future__ import annotations
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.files import read_json
+from deblend_assets.stores.folders import matching
 from deblend_assets.stores.project import ProjectStore
 
 
 def main() -> None:
     """Print the key figures and the report's path of every evaluated tile."""
     des = DesStore(ProjectStore(storage_root(), load_profile().des_leg))
-    for numbers in sorted(des.tiles_folder.glob("*/numbers.json")):
+    for numbers in matching(des.tiles_folder, "*/numbers.json"):
         judged = read_json(numbers)["judgement"]
         shear, truth = judged["im3shape"]["shear"]["both"], judged["truth"]
         whose = "simulated tile" if truth is not None else "tile"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,7 +23,7 @@ from deblend_assets.science.figures.style import to_png
 from deblend_assets.science.figures.training import loss_curves
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.report import evaluation_report
-from deblend_assets.settings import SPLITS, fingerprint
+from deblend_assets.settings import SPLITS, StorePath, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import CODE_VERSIONS, STAGES, ProjectStore, library_versions
@@ -51,7 +50,7 @@ class Evaluation:
         failures: estimates that are not a number.
     """
 
-    folder: Path
+    folder: StorePath
     numbers: dict[str, float]
     plots: dict[str, dg.MetadataValue]
     shared_galaxies: int
