@@ -1,4 +1,4 @@
-# make demo | make test | make ui | make tile TILE=DES0449-4706 ; PROFILE=smoke|demo|report or a path to your own .toml
+# make demo | make test | make bench | make ui | make tile TILE=DES0449-4706 ; PROFILE=smoke|demo|report or a path to your own .toml
 SHELL := /bin/bash
 PROFILE ?= demo
 VENV := .venv
@@ -10,13 +10,18 @@ RUN := $(VENV)/bin/python -m
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation
 
-.PHONY: demo lsst des tile baseline test lint ui clean-env
+.PHONY: demo lsst des tile baseline test lint bench ui clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+# What tests and benchmarks want beside it: clusters, an S3 server, peers.
+$(VENV)/.test $(VENV)/.bench: $(VENV)/.%: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 # Both legs: simulated LSST blends, then the DES model and a tile of the simulated survey.
@@ -48,10 +53,14 @@ baseline: $(VENV)/.installed
 	$(MATERIALIZE) --select 'group:baseline'
 	@$(RUN) deblend_assets.assets.evaluation.where baseline
 
-test: $(VENV)/.installed lint
+test: $(VENV)/.test lint
 	$(VENV)/bin/pytest
 
-lint: $(VENV)/.installed
+# Ratios against named peers; half an hour on two quiet cores. BENCH=--quick for a look.
+bench: $(VENV)/.bench
+	$(RUN) benchmarks $(BENCH)
+
+lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.automation.executors import build_executor
 from deblend_assets.automation.jobs import build_jobs
 from deblend_assets.automation.recovery import dead_runs
 from deblend_assets.automation.tile_schedule import build_schedules
@@ -15,9 +16,12 @@ from deblend_assets.automation.tile_sensor import build_sensors
 from deblend_assets.lineage import build_assets
 from deblend_assets.resources.archive import Archive
 from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.resources.ray_workers import RayWorkers
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile, load_profile, storage_root
+
+_WORKERS = {"in_process": RenderingWorkers, "ray": RayWorkers}
 
 
 def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -30,7 +34,7 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
     profile = profile or load_profile()
     resources: dict[str, Any] = {
         "storage": Storage(root=str(storage_root())),
-        "workers": RenderingWorkers(processes=profile.run.workers),
+        "workers": _WORKERS[profile.run.executor](processes=profile.run.workers),
         "archive": Archive(),
         "devices": ComputeDevices(require_cuda=profile.run.require_cuda),
     }
@@ -42,8 +46,7 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
         resources={**resources, **(resource_overrides or {})},
         # The terminal shows progress and results; the event log keeps everything.
         loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
-        # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
-        executor=dg.in_process_executor,
+        executor=build_executor(profile.run),
     )
 
 

@@ -7,18 +7,41 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 from matplotlib.figure import Figure
 
 from deblend_assets.errors import DeblendError
 from deblend_assets.science.figures.style import to_png
+from deblend_assets.settings import RunSettings
 from deblend_assets.stores.project import CODE_VERSIONS
 
 OWNERS = ["team:deblend"]
 # Partitioned or not: `dagster asset materialize --partition-range` runs only assets that all carry it.
 ONE_RUN = dg.BackfillPolicy.single_run()
+
+
+def cores(count: float) -> dict[str, Any]:
+    """`op_tags` of a step: the cores that it takes of a Ray cluster. Other executors do not read them.
+
+    Ray hides no GPU from a step that asked for none, so the tag does: it may be promised to another.
+    """
+    return _of_cluster(num_cpus=count, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}})
+
+
+def accelerated(run: RunSettings, gpus: int = 1) -> dict[str, Any]:
+    """`op_tags` of a step that computes on a device: GPUs where the profile requires CUDA, else cores alone."""
+    return _of_cluster(num_cpus=run.step_cores, num_gpus=gpus) if run.require_cuda else cores(run.step_cores)
+
+
+def _of_cluster(**resources: Any) -> dict[str, Any]:
+    return {"dagster-ray/config": resources}
+
+
+# The step waits for what its tasks draw, and stores it: whole cores for several such steps at a time could take
+# the last one from their own tasks.
+DISTRIBUTING = cores(0.5)
 
 
 def code_version(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, plot, rounded, table
+from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, cores, plot, rounded, table
 from deblend_assets.assets.des.im3shape_catalog import POOL
 from deblend_assets.assets.keys import DES, TILE_ASSETS, simulated_keys
 from deblend_assets.partitions import TILES
@@ -35,6 +35,7 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         ],
         partitions_def=TILES,
         owners=OWNERS,
+        op_tags=cores(1),
         pool=POOL,
         kinds={"zarr", "pyvo", "fits"},
         code_version=code_version("des_cutouts"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, rounded
+from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, cores, rounded
 from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, simulated_keys, statistics_key
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.storage import Storage
@@ -45,6 +45,7 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         ],
         partitions_def=TILES,
         owners=OWNERS,
+        op_tags=cores(1),
         kinds={"html", "pandas"},
         code_version=code_version("des_evaluation"),
         check_specs=[dg.AssetCheckSpec(name, asset=key, description=words) for name, words in described.items()],

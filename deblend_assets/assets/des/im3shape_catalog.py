@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, plot, table
+from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, cores, plot, table
 from deblend_assets.assets.keys import DES, SKY, TILE_ASSETS
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.archive import Archive
@@ -29,6 +29,7 @@ def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         deps=[SKY] if settings.archive.served_here else [],
         partitions_def=TILES,
         owners=OWNERS,
+        op_tags=cores(1),
         pool=POOL,
         kinds={"parquet", "pyvo"},
         code_version=code_version("im3shape_catalog"),

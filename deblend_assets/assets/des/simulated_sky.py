@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, table
+from deblend_assets.assets.common import DISTRIBUTING, ONE_RUN, OWNERS, check, clear_errors, code_version, table
 from deblend_assets.assets.keys import CATALOG, DES, SKY
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -23,6 +23,7 @@ def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         group_name=DES,
         deps=[CATALOG],
         owners=OWNERS,
+        op_tags=DISTRIBUTING,
         backfill_policy=ONE_RUN,
         kinds={"galsim", "fits"},
         code_version=code_version("simulated_sky"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, rounded
+from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, check, clear_errors, code_version, rounded
 from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
@@ -37,6 +37,7 @@ def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefini
             *simulated.values(),
         ],
         owners=OWNERS,
+        op_tags=accelerated(profile.run),
         backfill_policy=ONE_RUN,
         kinds={"pytorch", "html"},
         code_version=code_version("evaluation"),

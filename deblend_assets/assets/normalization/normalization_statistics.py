@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 import numpy as np
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, rounded, table
+from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, cores, plot, rounded, table
 from deblend_assets.assets.keys import DES_MODEL, simulated_keys, statistics_key
 from deblend_assets.progress import Progress
 from deblend_assets.resources.storage import Storage
@@ -21,6 +21,7 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         group_name="normalization" if profile.leg == "main" else DES_MODEL,
         deps=[simulated["isolated"], simulated["noisy"], simulated["blended"]],
         owners=OWNERS,
+        op_tags=cores(1),
         backfill_policy=ONE_RUN,
         kinds={"numpy"},
         code_version=code_version("normalization"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, plot, table
+from deblend_assets.assets.common import ONE_RUN, OWNERS, check, clear_errors, code_version, cores, plot, table
 from deblend_assets.assets.keys import CATALOG
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import SPLITS, Profile
@@ -23,6 +23,7 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         key=CATALOG,
         group_name="simulation",
         owners=OWNERS,
+        op_tags=cores(1),
         backfill_policy=ONE_RUN,
         kinds={"parquet", "astropy"},
         code_version=code_version("galaxy_catalog"),

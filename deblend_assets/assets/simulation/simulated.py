@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import dagster as dg
 import numpy as np
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version, plot
+from deblend_assets.assets.common import DISTRIBUTING, ONE_RUN, OWNERS, clear_errors, code_version, plot
 from deblend_assets.assets.keys import CATALOG, DES_MODEL, simulated_keys
 from deblend_assets.partitions import shard_partitions, shards_of
 from deblend_assets.progress import Progress
@@ -38,6 +38,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         group_name="simulation" if main else DES_MODEL,
         partitions_def=shard_partitions(profile),
         backfill_policy=ONE_RUN,
+        op_tags=DISTRIBUTING,
         specs=[
             dg.AssetSpec(
                 key,

@@ -1,0 +1,107 @@
+"""Where steps run: one after the other in the run's own process, or each as a job on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.events import EngineEventData
+
+from deblend_assets.errors import DeviceError, SettingsError
+from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.settings import PROFILE_VARIABLE, STORAGE_VARIABLE, RunSettings, storage_root
+
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
+
+# Of the run's process, needed by a step's. No credentials: Ray shows a job's environment to everyone who can see its
+# dashboard.
+_PASSED_ON = ("PYTHONPATH", "DEBLEND_POSTGRES_URL")
+
+
+def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
+    """The executor that a profile's `[run] executor` names.
+
+    Raises:
+        SettingsError: it is `ray`, and the optional packages are not installed.
+    """
+    if run.executor == "in_process":
+        # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
+        return dg.in_process_executor
+    try:
+        from dagster_ray import ray_executor
+    except ImportError as error:
+        raise SettingsError(
+            f"ray needs a package that is not installed ({error.name})",
+            where="run.executor",
+            remedy="pip install 'deblend_assets[ray]', or choose in_process",
+        ) from error
+
+    launch = ray_executor.executor_creation_fn
+    assert launch is not None
+
+    def watched(context: dg.InitExecutorContext) -> dg.Executor:
+        try:
+            return WatchedSteps(launch(context))
+        except ConnectionError:
+            raise DeviceError(
+                "Ray's job server does not answer",
+                where=run.ray_address,
+                remedy="start a cluster (docs/ray.md), or set [run] ray_address or executor",
+            ) from None  # four stack traces that say no more
+
+    definition = dg.ExecutorDefinition(
+        "ray",
+        config_schema=ray_executor.config_schema.as_field(),
+        requirements=multiple_process_executor_requirements(),
+        executor_creation_fn=watched,
+    )
+    # What a step takes of the cluster is in its tags alone: given here, it would rule over them.
+    return definition.configured(
+        {"ray": {"address": run.ray_address, "env_vars": [*_PASSED_ON, *_same_everywhere()]}}, name="ray"
+    )
+
+
+def _same_everywhere() -> list[str]:
+    """`KEY=VALUE` of what a step must find as the run did, absolute: it starts in another folder, maybe elsewhere."""
+    # The environment need not be activated here; a step is started as plain `dagster`.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    profile = os.environ.get(PROFILE_VARIABLE, "")
+    if profile.endswith(".toml"):
+        profile = str(Path(profile).resolve())
+    given = {"PATH": path, STORAGE_VARIABLE: str(storage_root()), PROFILE_VARIABLE: profile}
+    return [f"{name}={value}" for name, value in given.items() if value]
+
+
+class WatchedSteps(dg.Executor):
+    """Steps on other machines, watched by this process, whose pid and machine the run's history is told first.
+
+    Otherwise the history would hold the steps' alone, and recovery on a cluster's node would take the run for dead
+    as soon as a step has ended there.
+    """
+
+    def __init__(self, steps: dg.Executor) -> None:
+        self._steps = steps
+
+    @property
+    def retries(self) -> RetryMode:
+        return self._steps.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        return self._steps.step_dependency_config
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        run, instance, pid = plan_context.dagster_run, plan_context.instance, os.getpid()
+        instance.add_run_tags(run.run_id, {MACHINE_TAG: machine_name()})
+        instance.report_engine_event(f"Steps run on Ray, watched by pid {pid}", run, EngineEventData.in_process(pid))
+        yield from self._steps.execute(plan_context, execution_plan)

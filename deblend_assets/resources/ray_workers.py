@@ -1,0 +1,185 @@
+"""Rendering on a Ray cluster: ranges of scenes are drawn by tasks on all its nodes.
+
+The pixels are those of `RenderingWorkers`: a scene depends on nothing but the settings, the catalogue and its own
+seed. A task whose worker or node dies is given to another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from deblend_assets.errors import DeblendError, DeviceError, SettingsError
+from deblend_assets.resources.rendering_workers import (
+    _SCENES_A_TASK,
+    _THREAD_VARIABLES,
+    RenderingWorkers,
+    WorkerPool,
+    _join,
+    open_renderer,
+)
+from deblend_assets.settings import SimulationSettings
+
+if TYPE_CHECKING:
+    from deblend_assets.progress import Progress
+    from deblend_assets.science.rendering import RenderedScenes
+    from deblend_assets.science.scenes import Shard
+
+# Workers die with their nodes, on clusters that lend idle machines often; a range that kills every worker is a fault.
+_RETRIES = 5
+# Ranges under way or waiting to be stored, for each core: enough to keep it at work while a shard is stored.
+_RANGES_A_CORE = 2
+
+# In a task's process: the simulation that its renderer draws, and the renderer.
+_opened: tuple[str, Any] | None = None
+
+
+class RayWorkers(RenderingWorkers):
+    """Rendering tasks on the Ray cluster that this process runs on.
+
+    Attributes:
+        processes: ranges of scenes under way at a time; 0 takes every core of the cluster.
+    """
+
+    @property
+    def count(self) -> int:
+        """Tasks that can run side by side; the step that stores what they draw takes half a core of the cluster."""
+        return self.processes or int(_connected().cluster_resources().get("CPU", 0) - 0.5)
+
+    @contextmanager
+    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
+        """A pool that draws scenes of one simulation; what it has begun is cancelled on exit.
+
+        Raises:
+            SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+            DeviceError: there is no cluster, or it has no core for a task.
+        """
+        open_renderer(catalog, settings)
+        ray = _connected()
+        if self.count < 1:
+            raise DeviceError(
+                "the Ray cluster has no core for a task", where="ray status", remedy="give it two cores or more"
+            )
+        pool = RayPool(ray.put((catalog, settings)), self)
+        try:
+            yield pool
+        finally:
+            pool.cancel()
+
+
+class RayPool(WorkerPool):
+    """Draws whole shards on all nodes.
+
+    Args:
+        simulation: reference to the catalogue and the settings, in the cluster's object store.
+        workers: says how many ranges may be under way; asked again for each shard, since clusters grow.
+    """
+
+    def __init__(self, simulation: Any, workers: RayWorkers) -> None:
+        import ray
+
+        self._simulation, self._workers = simulation, workers
+        self._under_way: deque[Any] = deque()
+        self._task = ray.remote(
+            num_cpus=1,
+            max_retries=_RETRIES,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": dict.fromkeys(_THREAD_VARIABLES, "1")},
+        )(_draw)
+
+    def render(self, shards: Sequence[Shard], progress: Progress) -> Iterator[tuple[Shard, RenderedScenes]]:
+        """Whole shards, in order; a bounded number of ranges is drawn ahead, so that memory stays flat.
+
+        Raises:
+            DeviceError: a range was lost with its worker time and again.
+        """
+        ranges = ((shard, first, last) for shard in shards for first, last in _ranges(shard))
+        drawn: Counter[str] = Counter()
+        for shard in shards:
+            yield shard, self._gather(shard, ranges, drawn, progress)
+        where = ", ".join(f"{scenes:,} scenes on {node}" for node, scenes in sorted(drawn.items()))
+        progress.log(f"{progress.what}: {where}")
+
+    def cancel(self) -> None:
+        """Ends the tasks whose scenes nobody waits for any more."""
+        import ray
+
+        while self._under_way:
+            ray.cancel(self._under_way.pop(), force=True)
+
+    def _gather(
+        self, shard: Shard, ranges: Iterator[tuple[Shard, int, int]], drawn: Counter[str], progress: Progress
+    ) -> RenderedScenes:
+        """One shard's scenes, when they have all come; gives out ranges of it and of the following ones meanwhile."""
+        ahead = self._workers.processes or self._workers.count * _RANGES_A_CORE
+        parts = []
+        for _ in _ranges(shard):
+            while len(self._under_way) < ahead and (following := next(ranges, None)) is not None:
+                # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
+                self._under_way.append(self._task.remote([self._simulation], *following))
+            scenes, node = self._result(shard)
+            drawn[node] += len(scenes.isolated)
+            progress.add(len(scenes.isolated))
+            parts.append(scenes)
+        return _join(parts)
+
+    def _result(self, shard: Shard) -> tuple[RenderedScenes, str]:
+        import ray
+
+        try:
+            result: tuple[RenderedScenes, str] = ray.get(self._under_way.popleft())
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DeblendError):  # Ray's own text is a stack trace of several lines
+                raise error.cause from error
+            raise
+        except ray.exceptions.RayError as error:
+            raise DeviceError(
+                f"a range of scenes was lost with its worker {_RETRIES + 1} times ({type(error).__name__})",
+                where=f"shard {shard.key}",
+                remedy="see `ray status` and the workers' memory, then give the same command again; finished shards "
+                "are kept",
+            ) from error
+        return result
+
+
+def _ranges(shard: Shard) -> list[tuple[int, int]]:
+    """First scene and the one after the last, of each task of a shard."""
+    return [(first, min(first + _SCENES_A_TASK, shard.scenes)) for first in range(0, shard.scenes, _SCENES_A_TASK)]
+
+
+def _draw(simulation: list[Any], shard: Shard, first: int, last: int) -> tuple[RenderedScenes, str]:
+    """In a task's process: a range of scenes, and the node that it was drawn on."""
+    global _opened
+    import ray
+
+    (reference,) = simulation
+    if _opened is None or _opened[0] != reference.hex():
+        _opened = reference.hex(), open_renderer(*ray.get(reference))
+    node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
+    return _opened[1].render(shard, first, last), node
+
+
+def _connected() -> Any:
+    """The module `ray`, connected to the cluster that this machine is a node of."""
+    try:
+        import ray
+    except ImportError as error:
+        raise SettingsError(
+            "ray is not installed", where="run.executor", remedy="pip install 'deblend_assets[ray]'"
+        ) from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            raise DeviceError(
+                "this machine is no node of a running Ray cluster",
+                where="RAY_ADDRESS",
+                remedy="start one (docs/ray.md), or set [run] executor to in_process",
+            ) from error
+    return ray
