@@ -1,11 +1,15 @@
-"""The command `deblend_assets`: what a user does to a Dagster instance beside materialising assets."""
+"""The command `deblend_assets`: what a user does beside materialising assets.
+
+Tiles are registered in the Dagster instance; stamps are measured and a model is exported without one.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +18,7 @@ import dagster as dg
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.tile_registry import TileRow, add_tiles, list_tiles, retire_tiles
 from deblend_assets.errors import DeblendError, SettingsError
-from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.settings import Profile, load_profile, storage_root
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 
@@ -75,17 +79,105 @@ def _cells(row: TileRow) -> tuple[str, ...]:
     return (row.name, "yes" if row.registered else "no", at, model, row.state)
 
 
+def measure(given: argparse.Namespace, profile: Profile) -> None:
+    """Measure stamps with the profile's trained model."""
+    from deblend_assets.assets.measuring.model import leg_of, load_model
+    from deblend_assets.assets.measuring.run import measure_stamps
+    from deblend_assets.science.measuring import BATCH
+    from deblend_assets.stores.stamps import open_stamps
+
+    store = ProjectStore(storage_root(), leg_of(profile, given.recipe))
+    stamps, folder = open_stamps(given.stamps.resolve()), given.out.resolve()
+    with _device(given.device) as device:
+        done = measure_stamps(
+            stamps,
+            load_model(store, given.recipe, device),
+            folder,
+            images=given.images,
+            batch=given.batch or BATCH,
+            replace=given.replace,
+            log=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    print(f"{folder}: {done.stamps:,} stamps, {done.flagged:,} flagged, {done.rate:,.0f} stamps/s on {device}")
+
+
+@contextlib.contextmanager
+def _device(wanted: str) -> Iterator[str]:
+    """The torch device to measure on, locked where it is a GPU."""
+    from deblend_assets.resources.devices import ComputeDevices
+
+    if wanted == "cpu":
+        yield "cpu"
+    else:
+        with ComputeDevices(require_cuda=wanted == "cuda").allocate("deblend_assets measure") as lease:
+            yield lease.torch_device
+
+
+def export(given: argparse.Namespace, profile: Profile) -> None:
+    """Write the profile's trained model as a `torch.export` program."""
+    from deblend_assets.assets.measuring.export import export_model
+    from deblend_assets.assets.measuring.model import leg_of, load_model
+
+    store, path = ProjectStore(storage_root(), leg_of(profile, given.recipe)), given.out.resolve()
+    card = export_model(load_model(store, given.recipe, "cpu"), path, given.recipe, replace=given.replace)
+    print(
+        f"{path}: model {card['model_version']}, {card['bytes'] / 2**20:.1f} MiB; {path.name}.json says how to use it"
+    )
+
+
+def tiles(given: argparse.Namespace, profile: Profile) -> None:
+    """Add, list or retire tiles."""
+    with open_instance() as instance:
+        store = ProjectStore(storage_root(), profile.des_leg)
+        if given.action == "list":
+            show(instance, store)
+        else:
+            {"add": add, "retire": retire}[given.action](instance, store, given.names)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments, as `--help` shows them."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
     topics = command.add_subparsers(dest="topic", required=True, metavar="TOPIC")
-    tiles = topics.add_parser("tiles", help="the DES tiles that are evaluated", description="Add, list, retire tiles.")
-    actions = tiles.add_subparsers(dest="action", required=True, metavar="add | list | retire")
+    registry = topics.add_parser(
+        "tiles", help="the DES tiles that are evaluated", description="Add, list, retire tiles."
+    )
+    actions = registry.add_subparsers(dest="action", required=True, metavar="add | list | retire")
     added = actions.add_parser("add", help="register tiles; the running daemon makes their assets")
     retired = actions.add_parser("retire", help="take tiles out of the registry; their data and history stay")
     for action in (added, retired):
         action.add_argument("names", nargs="+", metavar="NAME", help="a tile, such as DES0458-4957")
     actions.add_parser("list", help="every tile, its last evaluation and its state")
+
+    measuring = topics.add_parser(
+        "measure",
+        help="deblend and measure stamps with the trained model",
+        description="A catalogue of shapes and fluxes of any number of stamps; see docs/measuring.md.",
+    )
+    measuring.add_argument("stamps", type=Path, metavar="STAMPS", help="a Zarr array, or a folder of .npy or .fits")
+    measuring.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
+    measuring.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU"
+    )
+    measuring.add_argument("--images", action="store_true", help="keep the deblended stamps too, as a Zarr array")
+    exporting = topics.add_parser(
+        "export",
+        help="write the trained model as a torch.export program",
+        description="One file that torch alone can run, electrons in, electrons out; see docs/measuring.md.",
+    )
+    for topic, what in ((measuring, "FOLDER"), (exporting, "FILE")):
+        topic.add_argument(
+            "--out", type=Path, required=True, metavar=what, help="where; it appears whole or not at all"
+        )
+        topic.add_argument("--recipe", choices=("training", "des"), default="training", help="which model")
+        topic.add_argument("--replace", action="store_true", help="write over what this command made there before")
     return command
 
 
@@ -93,13 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments (none: the command line's) say; 0, or 2 with one line on standard error."""
     given = parser().parse_args(arguments)
     try:
-        profile = load_profile()
-        with open_instance() as instance:
-            store = ProjectStore(storage_root(), profile.des_leg)
-            if given.action == "list":
-                show(instance, store)
-            else:
-                {"add": add, "retire": retire}[given.action](instance, store, given.names)
+        {"tiles": tiles, "measure": measure, "export": export}[given.topic](given, load_profile())
     except DeblendError as error:
         print(error, file=sys.stderr)
         return 2

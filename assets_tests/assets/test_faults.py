@@ -200,6 +200,20 @@ def test_statistics_of_another_simulation_are_refused_until_they_are_measured_ag
     other.succeeds(STATISTICS, STAGES[0])
 
 
+def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage):
+    """A renderer two thousandths too bright: seen on a sample of four targets."""
+    bright = lineage()
+    arrays = bright.store.arrays()
+    shard = arrays.shards("test")[0]
+    stacks = {name: arrays.read(name, shard) for name in ("isolated", "noisy", "blended")}
+    stacks["isolated"] = stacks["isolated"] * np.float32(1.002)
+    arrays.write(shard, RenderedScenes(**stacks, truth=arrays.read_truth([shard])), {})
+    checks = bright.succeeds(*SIMULATED, shards=[shard.key]).get_asset_check_evaluations()
+    agreement = next(check for check in checks if check.check_name == "agrees_with_btk")
+    assert not agreement.passed
+    assert agreement.metadata["of_peak"].value == pytest.approx(0.002, rel=0.05)
+
+
 def test_another_beta_asks_for_new_statistics_and_a_new_setting_for_new_arrays(lineage):
     beta = lineage(normalization__beta=3.0)
     assert f"materialise {STATISTICS} again" in beta.failure(STAGES[0])

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 CHECKS = {
     CATALOG: {"published_relations", "split_fractions"},
     "simulated/truth": {"complete", "split_by_galaxy"},
+    "simulated/isolated": {"agrees_with_btk"},
     "simulated/noisy": {"noise_level"},
     "simulated/blended": {"finite"},
     STATISTICS: {"normalised_range", "round_trip"},
@@ -27,8 +28,8 @@ CHECKS = {
 }
 # What says nothing of learning, and so must hold at smoke size.
 MUST_PASS = {
-    "split_fractions", "complete", "split_by_galaxy", "noise_level", "finite", "normalised_range", "round_trip",
-    "decoder_frozen", "held_out", "no_failures",
+    "split_fractions", "complete", "split_by_galaxy", "agrees_with_btk", "noise_level", "finite", "normalised_range",
+    "round_trip", "decoder_frozen", "held_out", "no_failures",
 }  # fmt: skip
 NUMBERS = {
     CATALOG: {"galaxies", "possible_targets"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -18,7 +19,9 @@ import pytest
 
 from deblend_assets.errors import BusyError, DeviceError
 from deblend_assets.resources import devices
-from deblend_assets.resources.devices import ComputeDevices, CudaDevice
+from deblend_assets.resources.cuda_devices import CudaDevice
+from deblend_assets.resources.device_locks import lock_device
+from deblend_assets.resources.devices import ComputeDevices
 
 
 @dataclass
@@ -48,27 +51,30 @@ def fakes(*free: float, first: str = "GPU-a") -> list[CudaDevice]:
 # A competitor sees the devices it is told of, numbered from 0, and reports on stdout what it got.
 CHILD = """
 import os, sys, time
-from deblend_assets.resources.devices import ComputeDevices, CudaDevice
+from deblend_assets.resources.cuda_devices import CudaDevice
+from deblend_assets.resources.devices import ComputeDevices
 class Memory:
     def free_gb(self): return 10.0
     def reset_peak(self): pass
     def peak_gb(self): return 0.0
     def release(self): pass
-folder, journal, hold, *uuids = sys.argv[1:]
+folder, journal, hold, count, *uuids = sys.argv[1:]
 seen = [CudaDevice(i, uuid, "Fake", 16.0, Memory()) for i, uuid in enumerate(uuids)]
 pool = ComputeDevices(lock_dir=folder, poll_seconds=0.02, wait_seconds=60)
 def note(what, uuid):
     with open(journal, "a") as file:
         file.write(f"{what} {uuid} {os.getpid()}\\n")
-with pool.allocate("child", lister=lambda: seen) as lease:
-    note("take", lease.uuid)
-    print(lease.uuid, flush=True)
+with pool.allocate_many("child", int(count), lister=lambda: seen) as leases:
+    for lease in leases:
+        note("take", lease.uuid)
+        print(lease.uuid, flush=True)
     time.sleep(float(hold))
-    note("give", lease.uuid)
+    for lease in leases:
+        note("give", lease.uuid)
 """
 
 
-def child(tmp_path: Path, hold: float, *uuids: str) -> subprocess.Popen[str]:
+def child(tmp_path: Path, hold: float, *uuids: str, count: int = 1) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-c",
@@ -76,6 +82,7 @@ def child(tmp_path: Path, hold: float, *uuids: str) -> subprocess.Popen[str]:
         str(tmp_path / "locks"),
         str(tmp_path / "journal"),
         str(hold),
+        str(count),
         *uuids,
     ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -185,6 +192,71 @@ def test_a_failed_block_gives_the_device_back(tmp_path):
         raise ZeroDivisionError
     with pool(tmp_path).allocate("stage1", lister=lambda: seen) as lease:
         assert lease.torch_device == "cuda:0"
+
+
+def test_several_devices_are_taken_and_given_back_together(tmp_path):
+    seen, ours = fakes(10.0, 10.0, 10.0), pool(tmp_path)
+    with ours.allocate_many("stage1", 2, lister=lambda: seen) as leases:
+        assert [lease.torch_device for lease in leases] == ["cuda:0", "cuda:1"]
+        assert devices.account(leases)["device"] == "cuda:0, cuda:1"
+        # One is left: of no use to who wants two, and not kept from who wants one.
+        with (
+            pytest.raises(
+                BusyError, match=r"fewer than 2 .* free at a time.*Fake 0\) by stage1 \(pid.*Fake 1\) by stage1"
+            ),
+            ours.allocate_many("stage2", 2, lister=lambda: seen),
+        ):
+            pytest.fail("devices were handed out")
+        with ours.allocate("stage3", lister=lambda: seen) as other:
+            assert other.torch_device == "cuda:2"
+    with ours.allocate_many("stage2", 3, lister=lambda: seen) as leases:
+        assert len(leases) == 3
+    assert [device.memory.asked.count("release") for device in seen] == [2, 2, 2]
+
+
+def test_two_trainings_have_several_devices_each(tmp_path):
+    seen, ours = [*fakes(10.0, 10.0, 10.0), CudaDevice(3, "GPU-d", "Fake 3", 16.0, FakeMemory())], pool(tmp_path)
+    with (
+        ours.allocate_many("stage1", 2, lister=lambda: seen) as one,
+        ours.allocate_many("stage2", 2, lister=lambda: seen) as two,
+    ):
+        assert [lease.torch_device for lease in one + two] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+
+
+def test_more_devices_than_there_are_is_an_error_and_not_the_cpu(tmp_path):
+    for seen in (fakes(10.0), fakes(10.0, 0.5)):
+        with (
+            pytest.raises(DeviceError, match=r"2 CUDA devices are asked for and 1 can be used.*run\.devices"),
+            pool(tmp_path).allocate_many("stage1", 2, lister=lambda seen=seen: seen),
+        ):
+            pytest.fail("devices were handed out")
+    with pool(tmp_path).allocate_many("stage1", 2, lister=list) as leases:
+        assert [lease.torch_device for lease in leases] == ["cpu", "cpu"]
+
+
+def test_those_who_want_two_each_do_not_keep_one_each_for_ever(tmp_path):
+    orders = [("GPU-a", "GPU-b"), ("GPU-b", "GPU-a")] * 2
+    for process in [child(tmp_path, 0.05, *order, count=2) for order in orders]:
+        assert process.wait(60) == 0
+    lines = [line.split() for line in (tmp_path / "journal").read_text().splitlines()]
+    assert len(lines) == 4 * len(orders)
+    for first in range(0, len(lines), 4):
+        assert [what for what, _, _ in lines[first : first + 4]] == ["take", "take", "give", "give"]
+        assert len({pid for _, _, pid in lines[first : first + 4]}) == 1, "both at once, nobody in between"
+
+
+def test_while_another_chooses_several_nobody_else_begins_to(tmp_path):
+    seen, ours = fakes(10.0, 10.0), pool(tmp_path)
+    with contextlib.ExitStack() as choice:
+        assert lock_device(tmp_path / "locks", "choosing", "stage1", choice) is None
+        with (
+            pytest.raises(BusyError, match=r"being chosen from by stage1 \(pid"),
+            ours.allocate_many("stage2", 2, lister=lambda: seen),
+        ):
+            pytest.fail("devices were handed out")
+        assert [device.memory.asked for device in seen] == [[], []]
+        with ours.allocate("stage3", lister=lambda: seen) as lease:
+            assert lease.torch_device == "cuda:0", "who wants one keeps nothing from another by it"
 
 
 def test_a_forked_child_does_not_keep_the_device(tmp_path):

@@ -27,3 +27,10 @@ def test_the_eight_are_different_and_mixed_in_one_batch() -> None:
     turned = transform_images(image, torch.arange(ORDER))
     assert len({t.numpy().tobytes() for t in turned}) == ORDER
     assert all(np.array_equal(np.sort(t.flatten()), np.arange(25.0)) for t in turned.numpy())
+
+
+def test_a_turned_image_is_flipped_then_swapped_stamp_by_stamp() -> None:
+    images, elements = torch.rand(40, 2, 7, 7), torch.arange(40) % ORDER
+    for image, element, turned in zip(images, elements.tolist(), transform_images(images, elements), strict=True):
+        expected = image.flip([axis for bit, axis in ((1, -1), (2, -2)) if element & bit])
+        assert torch.equal(turned, expected.transpose(-1, -2) if element & 4 else expected)

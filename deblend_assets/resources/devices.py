@@ -1,4 +1,4 @@
-"""Compute devices: one training takes one CUDA device, on one machine, whoever else is on it.
+"""Compute devices: a training takes one CUDA device or several, on one machine, whoever else is on it.
 
 A Dagster pool counts; it does not say which GPU, and every storage folder keeps its own count. Here each
 device has a lock file, named by the device's UUID and held with `flock(2)`: processes that number the same
@@ -11,106 +11,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import dagster as dg
 from pydantic import Field
 
 from deblend_assets.errors import BusyError, DeviceError
+from deblend_assets.resources.cuda_devices import CudaDevice, DeviceMemory, HostMemory, Lister, list_cuda_devices
 from deblend_assets.resources.device_locks import lock_device
 
-_GIB = 2.0**30
 _REMIND_SECONDS = 60.0
-
-
-class DeviceMemory(Protocol):
-    """The memory of one device, in GiB; behind it lies torch, or a test."""
-
-    def free_gb(self) -> float: ...
-
-    def reset_peak(self) -> None: ...
-
-    def peak_gb(self) -> float: ...
-
-    def release(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class CudaDevice:
-    """A CUDA device as this process sees it: `index` counts within CUDA_VISIBLE_DEVICES, `uuid` is global."""
-
-    index: int
-    uuid: str
-    name: str
-    total_gb: float
-    memory: DeviceMemory
-
-
-Lister = Callable[[], list[CudaDevice]]
-
-
-@dataclass(frozen=True)
-class _TorchMemory:
-    index: int
-
-    def free_gb(self) -> float:
-        import torch
-
-        return torch.cuda.mem_get_info(self.index)[0] / _GIB
-
-    def reset_peak(self) -> None:
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(self.index)
-
-    def peak_gb(self) -> float:
-        import torch
-
-        return torch.cuda.max_memory_allocated(self.index) / _GIB
-
-    def release(self) -> None:
-        import torch
-
-        with torch.cuda.device(self.index):
-            torch.cuda.empty_cache()
-
-
-class _HostMemory:
-    """The CPU's stand-in: its peak is this process's largest resident set so far."""
-
-    def free_gb(self) -> float:
-        return float("inf")
-
-    def reset_peak(self) -> None:
-        """The kernel keeps one peak a process and does not reset it."""
-
-    def peak_gb(self) -> float:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / _GIB if sys.platform == "darwin" else peak * 1024 / _GIB  # macOS bytes, Linux KiB
-
-    def release(self) -> None:
-        """Nothing is cached."""
-
-
-def list_cuda_devices() -> list[CudaDevice]:
-    """Lists the CUDA devices that torch sees; empty where there are none. Allocates nothing on them."""
-    import torch
-
-    devices = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        found = torch.cuda.get_device_properties(index)
-        # torch before 2.4 knows no uuid; the bus, or at worst the number, then tells equal cards apart
-        uuid = getattr(found, "uuid", None) or f"{found.name}-{getattr(found, 'pci_bus_id', index)}"
-        total_gb = found.total_memory / _GIB
-        devices.append(CudaDevice(index, str(uuid), found.name, total_gb, _TorchMemory(index)))
-    return devices
 
 
 @dataclass
@@ -160,8 +74,13 @@ class DeviceLease:
         }
 
 
+def account(leases: Sequence[DeviceLease]) -> dict[str, int | float | str]:
+    """Figures of devices that were taken together: the first one's, with the names of all."""
+    return {**leases[0].metadata(), "device": ", ".join(lease.torch_device for lease in leases)}
+
+
 class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
-    """Hands out compute devices, one a training."""
+    """Hands out compute devices: one a training, or several together."""
 
     require_cuda: bool = Field(default=False, description="Fail rather than fall back to the CPU.")
     min_free_gb: float = Field(default=2.0, ge=0, description="Free memory a CUDA device must have, in GiB.")
@@ -177,47 +96,97 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     def allocate(
         self, purpose: str, log: logging.Logger | None = None, lister: Lister | None = None
     ) -> Iterator[DeviceLease]:
-        """Takes one device until the block ends, waiting for it where all are busy.
+        """Takes one device until the block ends; see `allocate_many`."""
+        with self.allocate_many(purpose, 1, log, lister) as (lease,):
+            yield lease
+
+    @contextlib.contextmanager
+    def allocate_many(
+        self, purpose: str, count: int, log: logging.Logger | None = None, lister: Lister | None = None
+    ) -> Iterator[list[DeviceLease]]:
+        """Takes so many devices until the block ends, all together or none, waiting for them where they are busy.
 
         Falls back to the CPU, of which there is no count, when no CUDA device is visible or every one lacks
-        memory, unless `require_cuda`. The environment is not touched: put tensors on `lease.torch_device`.
+        memory, unless `require_cuda`; the leases are then all the CPU's. The environment is not touched: put tensors
+        on each lease's `torch_device`.
 
         Args:
-            purpose: shown to those who wait for this device; an asset's key, say.
+            purpose: shown to those who wait for these devices; an asset's key, say.
+            count: how many.
             log: where waiting and falling back are reported; this module's logger by default.
             lister: lists the devices; torch by default.
 
         Raises:
-            DeviceError: CUDA is required and no device has the memory, or the lock folder is unusable.
-            BusyError: all devices stayed busy for `wait_seconds`.
+            DeviceError: CUDA is required and no device has the memory, there are some devices but fewer than
+                asked for, or the lock folder is unusable.
+            BusyError: too few were free at a time for `wait_seconds`.
         """
         log = log or logging.getLogger(__name__)
         devices = (lister or list_cuda_devices)()
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
-            device = self._claim(purpose, log, devices, stack)
+            taken = self._claim(purpose, count, log, devices, stack)
             waited = time.monotonic() - began
-            if device is None:
-                cpu = platform.processor() or platform.machine()
-                lease = DeviceLease("cpu", cpu, "", waited, _HostMemory())
-            else:
+            leases = []
+            for device in taken:
                 device.memory.reset_peak()
-                lease = DeviceLease(f"cuda:{device.index}", device.name, device.uuid, waited, device.memory)
-            stack.callback(lease.close)
-            log.info("%s runs on %s (%s)", purpose, lease.torch_device, lease.name)
-            yield lease
+                leases.append(DeviceLease(f"cuda:{device.index}", device.name, device.uuid, waited, device.memory))
+            if not taken:
+                cpu = platform.processor() or platform.machine()
+                leases = [DeviceLease("cpu", cpu, "", waited, HostMemory()) for _ in range(count)]
+            for lease in leases:
+                stack.callback(lease.close)
+            log.info("%s runs on %s (%s)", purpose, ", ".join(x.torch_device for x in leases), leases[0].name)
+            yield leases
 
     def _claim(
-        self, purpose: str, log: logging.Logger, devices: list[CudaDevice], stack: contextlib.ExitStack
-    ) -> CudaDevice | None:
-        """Locks one device until `stack` unwinds; None means the CPU."""
+        self, purpose: str, count: int, log: logging.Logger, devices: list[CudaDevice], stack: contextlib.ExitStack
+    ) -> list[CudaDevice]:
+        """Locks devices until `stack` unwinds; none of them means the CPU."""
         if not devices:
             self._fall_back("no CUDA device is visible", log.info)
-            return None
+            return []
         folder = Path(self.lock_dir or Path(tempfile.gettempdir(), "deblend-assets-devices"))
         began, reminded = time.monotonic(), -_REMIND_SECONDS
         while True:
-            holders, refusals = [], []
+            with contextlib.ExitStack() as attempt:
+                taken, holders, refusals = self._try(folder, purpose, count, devices, attempt)
+                if len(taken) == count:
+                    stack.push(attempt.pop_all())
+                    return taken
+            if len(taken) + len(holders) < count:
+                self._too_few(count, len(taken) + len(holders), refusals, log)
+                return []
+            waited = time.monotonic() - began
+            if waited >= self.wait_seconds:
+                raise BusyError(
+                    f"every fitting CUDA device stayed busy for {waited:.0f} s"
+                    if count == 1
+                    else f"fewer than {count} fitting CUDA devices were free at a time for {waited:.0f} s",
+                    where="; ".join(holders + refusals),
+                    remedy="wait for these to end, raise wait_seconds, or make another device visible",
+                )
+            if waited - reminded >= _REMIND_SECONDS:
+                reminded = waited
+                held = "; ".join(holders + refusals)
+                wanted = "a CUDA device" if count == 1 else f"{count} CUDA devices"
+                log.info("%s has waited %.0f s for %s: %s", purpose, waited, wanted, held)
+            time.sleep(min(self.poll_seconds, self.wait_seconds - waited))
+
+    def _try(
+        self, folder: Path, purpose: str, count: int, devices: list[CudaDevice], stack: contextlib.ExitStack
+    ) -> tuple[list[CudaDevice], list[str], list[str]]:
+        """Locks up to `count` devices until `stack` unwinds; returns them, who holds others, and which lack what."""
+        taken: list[CudaDevice] = []
+        holders: list[str] = []
+        refusals: list[str] = []
+        with contextlib.ExitStack() as choice:
+            if count > 1:
+                # Two who each take what the other needs would both give it back and try again for ever: who wants
+                # several looks alone.
+                looking = lock_device(folder, "choosing", purpose, choice)
+                if looking is not None:
+                    return [], [f"being chosen from by {looking}"] * count, []
             for device in devices:
                 with contextlib.ExitStack() as attempt:
                     holder = lock_device(folder, device.uuid, purpose, attempt)
@@ -226,25 +195,24 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
                         continue
                     # asked under the lock only: the question itself takes some of the device's memory
                     refusal = self._lacks_memory(device)
-                    if refusal is None:
-                        stack.push(attempt.pop_all())
-                        return device
-                    refusals.append(refusal)
-            if not holders:
-                self._fall_back("; ".join(refusals), log.warning)
-                return None
-            waited = time.monotonic() - began
-            if waited >= self.wait_seconds:
-                raise BusyError(
-                    f"every fitting CUDA device stayed busy for {waited:.0f} s",
-                    where="; ".join(holders + refusals),
-                    remedy="wait for these to end, raise wait_seconds, or make another device visible",
-                )
-            if waited - reminded >= _REMIND_SECONDS:
-                reminded = waited
-                held = "; ".join(holders + refusals)
-                log.info("%s has waited %.0f s for a CUDA device: %s", purpose, waited, held)
-            time.sleep(min(self.poll_seconds, self.wait_seconds - waited))
+                    if refusal is not None:
+                        refusals.append(refusal)
+                        continue
+                    stack.push(attempt.pop_all())
+                    taken.append(device)
+                if len(taken) == count:
+                    break
+        return taken, holders, refusals
+
+    def _too_few(self, count: int, usable: int, refusals: list[str], log: logging.Logger) -> None:
+        """Falls back to the CPU where no device can be used; an error where some can, but fewer than asked for."""
+        if usable:
+            raise DeviceError(
+                f"{count} CUDA devices are asked for and {usable} can be used",
+                where="; ".join(refusals) or "run.devices",
+                remedy="lower run.devices, or make more devices visible (CUDA_VISIBLE_DEVICES, --gres)",
+            )
+        self._fall_back("; ".join(refusals), log.warning)
 
     def _fall_back(self, why: str, tell: Callable[..., None]) -> None:
         if self.require_cuda:

@@ -1,14 +1,18 @@
-"""Batches for training: whole shards, shuffled, in the same order for the same seed.
+"""Batches for training: whole shards, shuffled, in the same order for the same seed, on the device that computes.
 
-What fits in memory is loaded once and stays there, already normalised. What does not is read in groups of whole
-shards, in a shuffled order, the next group while the present one is being used: a random single sample costs 8 ms
-to read, a stamp of a whole shard 0.07 ms.
+What fits in memory is loaded once and stays there, already normalised; on a CUDA device it stays in the device's own
+memory where that has room. What does not fit is read in groups of whole shards, in a shuffled order, the next group
+while the present one is being used: a random single sample costs 8 ms to read, a stamp of a whole shard 0.07 ms.
+
+Several processes that train together each ask for their share of every batch: the batches are those of one process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +20,65 @@ from torch import Tensor
 
 Batch = tuple[Tensor, ...]
 LoadShard = Callable[[int], Batch]
+
+_CPU = torch.device("cpu")
+# Of the device's free memory at the start. The rest is for activations: a batch of 128 needs some 0.3 GB.
+_DEVICE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a process computes: number `rank` of `of` parts of equal size, up to one sample."""
+
+    rank: int = 0
+    of: int = 1
+
+    def rows(self, samples: int) -> slice:
+        return slice(samples * self.rank // self.of, samples * (self.rank + 1) // self.of)
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A process's part of one batch.
+
+    Attributes:
+        tensors: the part's rows, on the feed's device.
+        rows: which rows of the batch they are.
+        samples: in the whole batch.
+        own: rows that count. Where a batch has fewer samples than there are processes, some of them compute a row
+            that is another's, so that all take part in every step; it counts for nothing.
+    """
+
+    tensors: Batch
+    rows: slice
+    samples: int
+    own: int
+
+    @classmethod
+    def whole(cls, *tensors: Tensor) -> Portion:
+        """A whole batch as one portion."""
+        samples = len(tensors[0])
+        return cls(tensors, slice(0, samples), samples, samples)
+
+
+class Batches(Protocol):
+    """What a stage can be trained on: `Feed`, or whatever else gives batches in an order that a seed decides."""
+
+    @property
+    def words(self) -> str:
+        """Where the samples are, for a line of the log."""
+        ...
+
+    def steps(self, samples: int) -> int:
+        """Batches an epoch of so many samples, at most."""
+        ...
+
+    def epoch(self, seed: np.random.SeedSequence, share: Share = WHOLE, skip: int = 0) -> Iterator[Portion]:
+        """A process's share of the batches of one epoch, without so many at its beginning."""
+        ...
 
 
 class Feed:
@@ -26,17 +89,43 @@ class Feed:
         shards: how many there are.
         group: shards in memory at a time; all of them where that many fit.
         batch_size: samples in a batch; the last one of a group may be smaller, never empty.
+        device: where the batches are wanted.
     """
 
-    def __init__(self, load: LoadShard, shards: int, group: int, batch_size: int) -> None:
-        self.load, self.shards, self.batch_size = load, shards, batch_size
+    def __init__(self, load: LoadShard, shards: int, group: int, batch_size: int, device: torch.device = _CPU) -> None:
+        self.load, self.shards, self.batch_size, self.device = load, shards, batch_size, device
         self.group = min(group, shards)
-        self._kept: Batch | None = self._join(range(shards)) if self.group == shards else None
+        self._kept: Batch | None = None
+        if self.group == shards:
+            self._kept = _moved(self._join(range(shards)), device)
 
     @property
     def resident(self) -> bool:
         """Whether everything is in memory."""
         return self._kept is not None
+
+    @property
+    def words(self) -> str:
+        """Where the samples are, for a line of the log."""
+        return "all in memory" if self.resident else f"{self.group} shards in memory at a time"
+
+    def steps(self, samples: int) -> int:
+        """Batches an epoch of so many samples, at most: each group in memory may end with a smaller batch."""
+        return -(-samples // self.batch_size) + -(-self.shards // self.group) - 1
+
+    def epoch(self, seed: np.random.SeedSequence, share: Share = WHOLE, skip: int = 0) -> Iterator[Portion]:
+        """All samples once, shuffled: by shard, then within each group in memory.
+
+        Args:
+            seed: of the order.
+            share: of this process.
+            skip: batches at the beginning that are not wanted again.
+        """
+        return self._on_device(self._shuffled(seed, share, skip))
+
+    def in_order(self, share: Share = WHOLE) -> Iterator[Portion]:
+        """All samples once, as they are stored."""
+        return self._on_device(self._stored(share))
 
     def _join(self, numbers: Iterable[int]) -> Batch:
         parts = [list(self.load(int(n))) for n in numbers]
@@ -47,11 +136,10 @@ class Feed:
                 part[column] = joined[-1][:0]
         return tuple(joined)
 
-    def epoch(self, seed: np.random.SeedSequence) -> Iterator[Batch]:
-        """All samples once, shuffled: by shard, then within each group in memory."""
+    def _shuffled(self, seed: np.random.SeedSequence, share: Share, skip: int) -> Iterator[Portion]:
         rng = np.random.default_rng(seed)
         if self._kept is not None:
-            yield from self._batches(self._kept, rng.permutation(len(self._kept[0])))
+            yield from self._portions(self._kept, rng.permutation(len(self._kept[0])), share, skip)
             return
         order = rng.permutation(self.shards)
         groups = [order[k : k + self.group] for k in range(0, self.shards, self.group)]
@@ -61,18 +149,71 @@ class Feed:
                 data = coming.result()
                 if k + 1 < len(groups):
                     coming = reader.submit(self._join, groups[k + 1])
-                yield from self._batches(data, rng.permutation(len(data[0])))
+                yield from self._portions(data, rng.permutation(len(data[0])), share, skip)
+                skip = max(0, skip - -(-len(data[0]) // self.batch_size))
 
-    def in_order(self) -> Iterator[Batch]:
-        """All samples once, as they are stored."""
+    def _stored(self, share: Share) -> Iterator[Portion]:
         if self._kept is not None:
-            yield from self._batches(self._kept, np.arange(len(self._kept[0])))
+            yield from self._portions(self._kept, np.arange(len(self._kept[0])), share)
             return
         for number in range(self.shards):
             data = self.load(number)
-            yield from self._batches(data, np.arange(len(data[0])))
+            yield from self._portions(data, np.arange(len(data[0])), share)
 
-    def _batches(self, data: Batch, order: np.ndarray) -> Iterator[Batch]:
-        for start in range(0, len(order), self.batch_size):
-            rows = torch.from_numpy(order[start : start + self.batch_size])
-            yield tuple(column[rows] for column in data)
+    def _portions(self, data: Batch, order: np.ndarray, share: Share, skip: int = 0) -> Iterator[Portion]:
+        # The order goes to the device once: the loop then waits for nothing that the device does.
+        rows_of_all = _sent(torch.from_numpy(order), data[0].device)
+        for start in range(skip * self.batch_size, len(order), self.batch_size):
+            samples = min(self.batch_size, len(order) - start)
+            rows = share.rows(samples)
+            own = rows.stop - rows.start
+            if own == 0:
+                rows = slice(0, 1)
+            chosen = rows_of_all[start + rows.start : start + rows.stop]
+            yield Portion(tuple(column.index_select(0, chosen) for column in data), rows, samples, own)
+
+    def _on_device(self, portions: Iterator[Portion]) -> Iterator[Portion]:
+        if self.device.type == "cpu" or (self._kept is not None and self._kept[0].device.type != "cpu"):
+            return portions
+        return _copied_ahead(portions, self.device)
+
+
+def _moved(data: Batch, device: torch.device) -> Batch:
+    """Data on the device where it has room for them, else where they are."""
+    if device.type == "cpu":
+        return data
+    wanted = sum(column.numel() * column.element_size() for column in data)
+    if wanted > _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return data
+    return tuple(column.to(device) for column in data)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on its way to the device; on CUDA nobody waits for it."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _copied_ahead(portions: Iterator[Portion], device: torch.device) -> Iterator[Portion]:
+    """Portions on a CUDA device, the next one copied on a stream of its own while the present one is computed on."""
+    side = torch.cuda.Stream(device)
+
+    def send(portion: Portion) -> tuple[Portion, torch.cuda.Event]:
+        with torch.cuda.stream(side):
+            tensors = tuple(_sent(tensor, device) for tensor in portion.tensors)
+            return Portion(tensors, portion.rows, portion.samples, portion.own), side.record_event()
+
+    def receive(portion: Portion, arrived: torch.cuda.Event) -> Portion:
+        present = torch.cuda.current_stream(device)
+        present.wait_event(arrived)
+        for tensor in portion.tensors:  # else the side stream would reuse their memory while it is being read
+            tensor.record_stream(present)
+        return portion
+
+    under_way: tuple[Portion, torch.cuda.Event] | None = None
+    for portion in portions:
+        next_one = send(portion)
+        if under_way is not None:
+            yield receive(*under_way)
+        under_way = next_one
+    if under_way is not None:
+        yield receive(*under_way)

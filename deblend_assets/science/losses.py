@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deblend_assets.science.networks import Latent, ShapeEstimate
 
@@ -36,10 +37,10 @@ def reconstruction_loss(
     Returns:
         A scalar.
     """
-    difference = (reconstruction - target).flatten(1)
-    penalty = difference.square() if kind == "l2" else difference.abs()
-    per_stamp = penalty.sum(dim=1) if reduction == "sum" else penalty.mean(dim=1)
-    return per_stamp.mean()
+    penalty = functional.mse_loss if kind == "l2" else functional.l1_loss
+    if reduction == "mean":
+        return penalty(reconstruction, target)
+    return penalty(reconstruction, target, reduction="sum") / len(target)
 
 
 def vae_losses(

@@ -101,8 +101,8 @@ def intrinsic_shear(
 
     The matched elliptical Gaussian M solves M = 2 ⟨x xᵀ⟩ weighted by I(x) exp(-½ xᵀ M⁻¹ x) (Bernstein & Jarvis
     2002, section 3.1). In the galaxy's own axes M is diagonal; the integrals are sums over the radius of each
-    component's ellipse, and analytic over its angle. Where only one component has light its isophotes are similar ellipses and
-    g = (a - b)/(a + b) exactly. An AGN's point of light is left out: it has no shape.
+    component's ellipse, and analytic over its angle. Where only one component has light its isophotes are similar
+    ellipses and g = (a - b)/(a + b) exactly. An AGN's point of light is left out: it has no shape.
 
     Args:
         a_disc, b_disc, a_bulge, b_bulge: half-light semi-axes [arcsec], (N,); ignored (may be 0) for a

@@ -80,7 +80,8 @@ class Normalization:
         else:
             below = 1.0 - float(np.finfo(images.dtype).eps)
             x = np.clip(images, -below, below)
-        return x / (1.0 - x * x) ** 0.5 * self._scale(images)
+        # 1 - x is exact near 1, where 1 - x² would lose the digits of a bright core.
+        return x / ((1.0 - x) * (1.0 + x)) ** 0.5 * self._scale(images)
 
 
 class MaximumStatistics:

@@ -108,7 +108,7 @@ class ShardRenderer:
     def _photometry(self, table: pd.DataFrame, members: NDArray, together: NDArray) -> pd.DataFrame:
         """S/N and blendedness of every member; `together` is its scene's light in the label band, (G, y, x)."""
         expected = np.maximum(members + self.sky.astype(np.float32), 1e-9)
-        snr2: NDArray = np.sum(np.square(members) / expected, axis=(-2, -1), dtype=np.float64)
+        snr2 = np.asarray(np.sum(np.square(members) / expected, axis=(-2, -1), dtype=np.float64))
         own = members[:, self.label_band].astype(np.float64)
         overlap = (own * together).sum(axis=(-2, -1))
         table = table.assign(

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deblend_assets.science.band_masks import all_present, drop_bands
+from deblend_assets.science.band_masks import all_present
+from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.losses import shape_losses, vae_losses
 from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
@@ -29,21 +30,17 @@ class VAEObjective:
         self.network: nn.Module = network
         self._vae, self._recipe = network, recipe
 
-    def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """Eq. 6 with one draw of the latent a stamp."""
         images, target = batch
         recipe = self._recipe
         if training and recipe.augment:
-            elements = torch.randint(ORDER, (len(images),), generator=generator, device=images.device)
+            elements = draws.symmetries()
             images, target = transform_images(images, elements), transform_images(target, elements)
-        present = all_present(images)
-        if training:
-            stamps, bands = images.shape[:2]
-            present = drop_bands(stamps, bands, recipe.band_dropout, generator, images.device)
+        present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
         latent = self._vae.encoder(images, present)
-        noise = torch.randn(latent.mean.shape, generator=generator, device=images.device)
         return vae_losses(
-            self._vae.decoder(latent.sample(noise)),
+            self._vae.decoder(latent.sample(draws.normal(recipe.latent))),
             target,
             latent,
             kind=recipe.reconstruction,
@@ -63,13 +60,15 @@ class RegressorObjective:
         self.network: nn.Module = network
         self._regressor, self._recipe = network, recipe
 
-    def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`losses.shape_losses` of a batch."""
         latent, label = batch
-        elements = torch.zeros(len(label), dtype=torch.int64, device=label.device)
-        if training and self._recipe.augment:
-            elements = torch.randint(ORDER, (len(label),), generator=generator, device=label.device)
-        means = latent[torch.arange(len(label), device=label.device), elements]
+        if not (training and self._recipe.augment):
+            return shape_losses(self._regressor(latent[:, 0]), label)
+        elements = draws.symmetries()
+        # Stamp and symmetry in one row number: a plain gather of rows, which indexing by two lists is not.
+        first = torch.arange(0, ORDER * len(label), ORDER, device=label.device)
+        means = latent.flatten(0, 1).index_select(0, first + elements)
         return shape_losses(self._regressor(means), transform_ellipticity(label, elements))
 
 

@@ -1,8 +1,9 @@
 """The training loop, one for the three stages: it reads from top to bottom.
 
 Every draw of an epoch (order, symmetries, latent noise, dropout) comes from a seed made of the recipe's seed and
-the epoch's number, and the state at the end of each epoch is handed to a saver. A training killed at any moment
-and started again therefore ends with the same losses and weights as one left alone, on the same hardware.
+the epoch's number, and the state at the end of each epoch, or within one where the training is asked to stop, is
+handed to a saver. A training killed at any moment and started again therefore ends with the same losses and weights
+as one left alone, on the same hardware. Nothing in the loop waits for the device before the epoch's end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from torch import Tensor, nn
 
 from deblend_assets.errors import TrainingError
 from deblend_assets.progress import Progress
-from deblend_assets.science.feeding import Batch, Feed
+from deblend_assets.science.draws import Draws
+from deblend_assets.science.epoch_state import LossSums, Randomness
+from deblend_assets.science.feeding import Batch, Batches, Feed
+from deblend_assets.science.ranks import Ranks
+from deblend_assets.science.schedule import best_epoch, learning_rate_factor, out_of_patience
+from deblend_assets.science.stopping import StopRequest, TrainingStopped
 from deblend_assets.settings import Recipe, StageSettings
 
 
@@ -28,7 +34,7 @@ class Objective(Protocol):
 
     network: nn.Module
 
-    def losses(self, batch: Batch, generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """Scalar losses, means over the batch; "total" is the one minimised."""
         ...
 
@@ -59,9 +65,20 @@ class TrainingResult:
     stamps_per_second: float
 
 
+class _Losses(nn.Module):
+    """An objective as a module, whose forward pass torch can watch for gradients to average."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.network, self._objective = objective.network, objective
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        return self._objective.losses(batch, draws, training=True)
+
+
 def train(
     objective: Objective,
-    feed: Feed,
+    feed: Batches,
     validation: Feed,
     *,
     samples: int,
@@ -71,158 +88,134 @@ def train(
     saver: Saver,
     log: Callable[[str], None],
     name: str,
+    ranks: Ranks | None = None,
 ) -> TrainingResult:
     """Train until the epochs are done or the patience is out.
 
     Args:
         objective: network and losses; the network is moved to `device` and left in evaluation mode with the
             weights of its best epoch.
-        feed, validation: shuffled training batches; validation batches in order.
+        feed, validation: batches on `device`, shuffled for training, in order for validation.
         samples: training samples an epoch, for the step count of the schedule and the progress line.
         recipe, stage: seeds, schedule, clipping; epochs, learning rate, patience.
         device: where to compute; on CUDA the forward pass runs in bfloat16 where autocast allows.
-        saver: keeps the state after every epoch.
+        saver: keeps the state after every epoch, and within one that is stopped.
         log: takes progress lines.
         name: of the stage, for the lines.
+        ranks: the processes that train together; this one alone by default. All are given the same arguments but
+            their device; the saver is read by all and written by one.
 
     Raises:
         TrainingError: a loss is not finite.
+        TrainingStopped: SIGTERM came; the state is kept.
     """
+    ranks = ranks or Ranks()
+    cuda = device.type == "cuda"
     network = objective.network.to(device)
+    if cuda:  # its convolutions want the channels last; the CPU's are as fast either way
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=stage.learning_rate)
-    steps_per_epoch = _steps(samples, feed)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(recipe, stage.epochs * steps_per_epoch))
+    optimizer = torch.optim.Adam(trained, lr=stage.learning_rate, fused=True)
+    factor = learning_rate_factor(recipe, stage.epochs * feed.steps(samples))
     history: list[dict[str, float]] = []
+    step, within = 0, None
 
-    # Both or none: the last state alone would end without the weights of its best epoch.
-    state = saver.load_last() if saver.load_best() is not None else None
+    state = saver.load_last()
+    # The weights of the best epoch are needed as well: without them nothing is left of it.
+    if state is not None and state["history"] and saver.load_best() is None:
+        state = None
     if state is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        history = state["history"]
-        log(f"{name}: resuming after epoch {len(history)} of {stage.epochs}")
+        history, step, within = state["history"], state["step"], state["within"]
+        done = f" and {within['batches']} batches" if within else ""
+        log(f"{name}: resuming after epoch {len(history)}{done} of {stage.epochs}")
     resumed_from = len(history)
+    losses_of = ranks.joined(_Losses(objective))
     progress = Progress(name, (stage.epochs - resumed_from) * samples, "stamps", log)
     trained_stamps, trained_seconds = 0, 0.0
 
-    while len(history) < stage.epochs and not _out_of_patience(history, stage.patience):
-        epoch = len(history)
-        order_seed, noise_seed, validation_seed = np.random.SeedSequence(recipe.seed, spawn_key=(epoch,)).spawn(3)
-        generator = _seed_everything(noise_seed, device)
-        network.train()
-        sums = _LossSums()
-        started = time.monotonic()
-        for batch in feed.epoch(order_seed):
-            batch = tuple(t.to(device, non_blocking=True) for t in batch)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                losses = objective.losses(batch, generator, training=True)
-            optimizer.zero_grad(set_to_none=True)
-            losses["total"].backward()
-            if recipe.clip_norm:
-                nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
-            optimizer.step()
-            scheduler.step()
-            sums.add(losses, len(batch[0]))
-            progress.add(len(batch[0]), f"epoch {epoch + 1}/{stage.epochs}")
-        trained_seconds += time.monotonic() - started
-        trained_stamps += sums.samples
-
-        row = {"epoch": epoch + 1.0, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= {f"train_{k}": v for k, v in sums.means().items()}
-        row |= {f"validation_{k}": v for k, v in validate(objective, validation, validation_seed, device).items()}
-        history.append(row)
-        log(f"{name}: epoch {epoch + 1}/{stage.epochs}, " + _summary(row))
-        if not all(math.isfinite(v) for v in row.values()):
-            raise TrainingError(
-                f"{name}: a loss of epoch {epoch + 1} is not finite",
-                where="training",
-                remedy="lower the stage's learning_rate or clip_norm and materialise the stage again",
+    def keep(within: dict[str, Any] | None) -> None:
+        if ranks.writes:
+            saver.save_last(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                    "step": step,
+                    "within": within,
+                }
             )
-        # Best before last: killed in between, the epoch is repeated and writes the same best again.
-        if _best_epoch(history) == epoch + 1:
-            saver.save_best({"network": network.state_dict()})
-        saver.save_last(
-            {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "history": history,
-            }
-        )
+        ranks.wait()
+
+    stop = StopRequest()
+    with stop.listening():
+        while len(history) < stage.epochs and not out_of_patience(history, stage.patience):
+            epoch = len(history)
+            order_seed, noise_seed, validation_seed = np.random.SeedSequence(recipe.seed, spawn_key=(epoch,)).spawn(3)
+            random, sums, batches = Randomness(noise_seed, device), LossSums(device), 0
+            if within is not None:
+                random.resume(within["random"])
+                sums.resume(within["losses"], ranks)
+                batches, within = within["batches"], None
+                progress.add(sums.samples)
+            network.train()
+            started, before = time.monotonic(), sums.samples
+            for portion in feed.epoch(order_seed, ranks.share, skip=batches):
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cuda):
+                    losses = losses_of(portion.tensors, Draws(random.generator, portion))
+                optimizer.zero_grad(set_to_none=True)
+                (losses["total"] * ranks.factor(portion) if ranks.several else losses["total"]).backward()
+                if recipe.clip_norm:
+                    nn.utils.clip_grad_norm_(trained, recipe.clip_norm, foreach=True)
+                optimizer.param_groups[0]["lr"] = stage.learning_rate * factor(step)
+                optimizer.step()
+                step, batches = step + 1, batches + 1
+                sums.add(losses, portion.own, portion.samples)
+                progress.add(portion.samples, f"epoch {epoch + 1}/{stage.epochs}")
+                if ranks.any(stop.made, step):
+                    keep({"batches": batches, "losses": sums.state(ranks), "random": random.state()})
+                    raise TrainingStopped(f"{name}: stopped in epoch {epoch + 1} of {stage.epochs}, its state is kept")
+            means = sums.means(ranks)  # which the device has to finish first
+            trained_seconds += time.monotonic() - started
+            trained_stamps += sums.samples - before
+
+            row = {"epoch": epoch + 1.0, "learning_rate": stage.learning_rate * factor(step)}
+            row |= {f"train_{k}": v for k, v in means.items()}
+            validated = validate(objective, validation, validation_seed, device, ranks)
+            row |= {f"validation_{k}": v for k, v in validated.items()}
+            history.append(row)
+            log(f"{name}: epoch {epoch + 1}/{stage.epochs}, " + _summary(row))
+            if not all(math.isfinite(v) for v in row.values()):
+                raise TrainingError(
+                    f"{name}: a loss of epoch {epoch + 1} is not finite",
+                    where="training",
+                    remedy="lower the stage's learning_rate or clip_norm and materialise the stage again",
+                )
+            # Best before last: killed in between, the epoch is repeated and writes the same best again.
+            if ranks.writes and best_epoch(history) == epoch + 1:
+                saver.save_best({"network": network.state_dict()})
+            keep(None)
 
     best = saver.load_best()
     assert best is not None
     network.load_state_dict(best["network"])
     network.eval()
     rate = trained_stamps / trained_seconds if trained_stamps else math.nan
-    return TrainingResult(history, _best_epoch(history), resumed_from, rate)
+    return TrainingResult(history, best_epoch(history), resumed_from, rate)
 
 
 @torch.no_grad()
-def validate(objective: Objective, feed: Feed, seed: np.random.SeedSequence, device: torch.device) -> dict[str, float]:
+def validate(
+    objective: Objective, feed: Feed, seed: np.random.SeedSequence, device: torch.device, ranks: Ranks
+) -> dict[str, float]:
     """Mean losses over a feed, in order, without training's symmetries and dropout."""
     objective.network.eval()
-    generator = _seed_everything(seed, device)
-    sums = _LossSums()
-    for batch in feed.in_order():
-        batch = tuple(t.to(device, non_blocking=True) for t in batch)
-        sums.add(objective.losses(batch, generator, training=False), len(batch[0]))
-    return sums.means()
-
-
-class _LossSums:
-    """Sums kept on the device, so that counting does not wait for it."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, losses: dict[str, Tensor], samples: int) -> None:
-        self.samples += samples
-        for name, loss in losses.items():
-            term = loss.detach().double() * samples
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
-
-    def means(self) -> dict[str, float]:
-        return {name: float(total) / self.samples for name, total in self._sums.items()}
-
-
-def _seed_everything(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
-    """Seed torch's global state, which dropout draws from, and a generator on the device for all else."""
-    first, second = (int(word) for word in seed.generate_state(2, np.uint64) >> np.uint64(1))
-    torch.manual_seed(first)
-    return torch.Generator(device=device).manual_seed(second)
-
-
-def _steps(samples: int, feed: Feed) -> int:
-    """Optimiser steps an epoch; each group in memory may end with a smaller batch."""
-    groups = math.ceil(feed.shards / feed.group)
-    return math.ceil(samples / feed.batch_size) + groups - 1
-
-
-def _schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate: constant, or a linear rise and a cosine fall to a hundredth."""
-    if recipe.schedule == "constant":
-        return lambda step: 1.0
-    rise = max(1, round(recipe.warmup_fraction * steps))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        share = min(1.0, (step - rise) / max(1, steps - rise))
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
-
-    return factor
-
-
-def _best_epoch(history: list[dict[str, float]]) -> int:
-    return 1 + min(range(len(history)), key=lambda k: history[k]["validation_total"])
-
-
-def _out_of_patience(history: list[dict[str, float]], patience: int | None) -> bool:
-    return patience is not None and bool(history) and len(history) - _best_epoch(history) >= patience
+    random, sums = Randomness(seed, device), LossSums(device)
+    for portion in feed.in_order(ranks.share):
+        losses = objective.losses(portion.tensors, Draws(random.generator, portion), training=False)
+        sums.add(losses, portion.own, portion.samples)
+    return sums.means(ranks)
 
 
 def _summary(row: dict[str, float]) -> str:

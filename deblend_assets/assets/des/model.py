@@ -1,15 +1,12 @@
-"""The DES leg's trained model, ready to measure, and what of its training scenes a tile is held against."""
+"""What of the DES model's training scenes a tile is held against."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from deblend_assets.assets.training.models import load_regressor, load_vae
 from deblend_assets.science.des.likeness import Sample, aperture_flux
-from deblend_assets.science.des.measure import Model
 from deblend_assets.stores.des import DesStore
 
 _TRAINING_SCENES = 2000
@@ -42,19 +39,3 @@ def training_scenes(des: DesStore) -> Learnt:
         flux=aperture_flux(stamps[bright, arrays.bands.index(label)], attributes["pixel_scale_arcsec"]),
     )
     return Learnt(sample, stamps)
-
-
-def load_model(des: DesStore, learnt: Learnt, torch_device: str) -> Model:
-    """The networks on a device; errors as `load_vae`."""
-    store, device = des.project, torch.device(torch_device)
-    attributes = store.arrays().attributes
-    return Model(
-        deblender=load_vae(store, "des", "stage2_deblender").to(device),
-        regressor=load_regressor(store, "des").to(device),
-        normalization=store.normalization(),
-        zero_points=attributes["zero_point_ab_mag_of_one_electron"],
-        pixel_scale=attributes["pixel_scale_arcsec"],
-        label_band=des.settings.simulation.label_band,
-        training_flux=learnt.sample.flux,
-        device=device,
-    )

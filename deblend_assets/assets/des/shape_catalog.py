@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, rounded
+from deblend_assets.assets.common import OWNERS, accelerated, check, clear_errors, code_version, rounded
 from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, simulated_keys, statistics_key
 from deblend_assets.partitions import TILES
 from deblend_assets.progress import Progress
@@ -37,6 +37,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         ],
         partitions_def=TILES,
         owners=OWNERS,
+        op_tags=accelerated(profile.run),
         kinds={"pytorch", "parquet", "fits"},
         code_version=code_version("shape_catalog"),
         check_specs=[
@@ -58,8 +59,9 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         mask. One row a galaxy: id, position, g and e with uncertainties, fluxes, blendedness, flags, model version;
         units, UCDs and conventions in the headers. Not calibrated: see the README before any lensing use.
         """
-        from deblend_assets.assets.des.model import load_model, training_scenes
+        from deblend_assets.assets.des.model import training_scenes
         from deblend_assets.assets.des.stamps import model_stamps
+        from deblend_assets.assets.measuring.model import load_model
         from deblend_assets.science.des.measure import measure
         from deblend_assets.science.des.shape_columns import (
             BAD_SHAPE,
@@ -80,9 +82,9 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
         stamps = model_stamps(des, cutouts)
         with devices.allocate(key.to_user_string(), context.log) as lease:
-            trained = load_model(des, training_scenes(des), lease.torch_device)
+            trained, learnt = load_model(store, "des", lease.torch_device), training_scenes(des).sample.flux
             progress = Progress(f"shapes of {name}", len(stamps.electrons), "galaxies", context.log.info)
-            measured = measure(trained, stamps.electrons, stamps.present, stamps.sigma, progress.add)
+            measured = measure(trained, learnt, stamps.electrons, stamps.present, stamps.sigma, progress.add)
         columns = shape_columns(cutouts.bands, trained.label_band)
         known: dict[str, Any] = {
             "tile": name,

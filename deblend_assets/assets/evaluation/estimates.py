@@ -11,6 +11,7 @@ import torch
 from deblend_assets.progress import Progress
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.evaluation import WITHHELD
+from deblend_assets.science.measuring import StampNetwork, deblend
 from deblend_assets.science.metrics import cosine, cosine_by_band, ssim
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, VAE, Regressor
@@ -85,6 +86,7 @@ class Judge:
     ) -> None:
         self.arrays, self.normalization = arrays, normalization
         self.stage1, self.stage2, self.regressor = stage1, stage2, regressor
+        self.network = StampNetwork(stage2, regressor, normalization)
         self.label, self.device = arrays.bands.index(label_band), device
 
     def estimate(self, shards: list[Shard], log: Callable[[str], None]) -> pd.DataFrame:
@@ -103,15 +105,14 @@ class Judge:
         return np.concatenate([network(p.to(self.device), all_present(p).to(self.device)).cpu().numpy() for p in parts])
 
     @torch.no_grad()
-    def _regress(self, images: np.ndarray, withheld: int | None = None, masked: bool = True) -> dict[str, np.ndarray]:
+    def _regress(self, images: np.ndarray, withheld: int, masked: bool) -> dict[str, np.ndarray]:
         """`{component}` and `{component}_err` of stamps in Eq. 9 space, one band withheld."""
         estimates = []
         for part in torch.from_numpy(images).split(256):
             present = all_present(part)
-            if withheld is not None:
-                part = part.clone()
-                part[:, withheld] = 0.0
-                present[:, withheld] = not masked
+            part = part.clone()
+            part[:, withheld] = 0.0
+            present[:, withheld] = not masked
             latent = self.stage2.encoder(part.to(self.device), present.to(self.device)).mean
             estimates.append(self.regressor(latent))
         return named_estimates(estimates, self.regressor.components)
@@ -120,16 +121,16 @@ class Judge:
         isolated = self.arrays.read("isolated", shard)
         truth = self.normalization.forward(isolated)
         noisy = self.normalization.forward(self.arrays.read("noisy", shard))
-        blended = self.normalization.forward(self.arrays.read("blended", shard))
+        blends = self.arrays.read("blended", shard)
+        blended = self.normalization.forward(blends)
         images = {
             "blend": blended,
             "stage1_noisy": self.reconstruct(self.stage1, noisy),
             "stage1_blended": self.reconstruct(self.stage1, blended),
             "stage2": self.reconstruct(self.stage2, blended),
         }
-        electrons = self.normalization.inverse(images["stage2"].astype(np.float64))
+        electrons, regressed = deblend(self.network, blends, np.ones(blends.shape[:2], dtype=bool))
         moments = image_moments(electrons[:, self.label])
-        regressed = self._regress(blended)
         columns: dict[str, np.ndarray] = {"e1_reconstruction": moments.e1, "e2_reconstruction": moments.e2}
         for name in self.regressor.components:
             columns[f"{name}_regressor"] = regressed[name]
@@ -149,5 +150,5 @@ class Judge:
                     columns[f"cosine_stage2_{band}"] = per_band[:, k]
         for k, band in enumerate(self.arrays.bands):
             columns[f"flux_isolated_{band}"] = isolated[:, k].sum(axis=(-2, -1), dtype=np.float64)
-            columns[f"flux_reconstruction_{band}"] = electrons[:, k].sum(axis=(-2, -1))
+            columns[f"flux_reconstruction_{band}"] = electrons[:, k].sum(axis=(-2, -1), dtype=np.float64)
         return self.arrays.targets([shard]).assign(**columns)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import pandas as pd
 import torch
 from torch import Tensor
 
 from deblend_assets.science.band_masks import drop_bands
 from deblend_assets.science.feeding import Batch, Feed
+from deblend_assets.science.fresh_scenes import FreshScenes
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.stages import latent_means, shape_components
+from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.symmetries import ORDER
 from deblend_assets.settings import Profile, Recipe
 from deblend_assets.stores.arrays import SimulatedArrays
@@ -50,8 +56,8 @@ class StageData:
         """(N, band, y, x) in Eq. 9 space."""
         return self.normalization.forward(torch.from_numpy(self.arrays.read(name, shard)))
 
-    def images(self, inputs: str) -> Feed:
-        """(input, isolated) stamps in Eq. 9 space, for stages 1 and 2."""
+    def images(self, inputs: str, device: torch.device) -> Feed:
+        """(input, isolated) stamps in Eq. 9 space on a device, for stages 1 and 2."""
 
         def load(number: int) -> Batch:
             shard = self.shards[number]
@@ -63,7 +69,14 @@ class StageData:
         fitting = int(self.profile.run.memory_gb * 2**30 / shard_bytes)
         # Where not all fit, one group is being used while the next is being read.
         group = len(self.shards) if fitting >= len(self.shards) else max(1, fitting // 2)
-        return Feed(load, len(self.shards), group, self.recipe.batch_size)
+        return Feed(load, len(self.shards), group, self.recipe.batch_size, device)
+
+    def fresh(self, inputs: str, catalog: pd.DataFrame, device: torch.device) -> FreshScenes:
+        """As `images`, of scenes that are drawn as they are asked for, as many an epoch as there are stored ones."""
+        survey = load_survey(self.profile.simulation.survey)
+        renderer = ShardRenderer(catalog, self.profile.simulation, survey)
+        kind: Literal["noisy", "blended"] = "noisy" if inputs == "noisy" else "blended"
+        return FreshScenes(renderer, self.normalization, kind, self.samples, self.recipe.batch_size, device)
 
     def latents(self, network: VAE, device: torch.device) -> Feed:
         """Latent means of the blends under the square's symmetries, and the labels, for stage 3.
@@ -92,4 +105,4 @@ class StageData:
             )
             return torch.cat(parts), torch.from_numpy(labels)
 
-        return Feed(load, len(self.shards), len(self.shards), self.recipe.batch_size)
+        return Feed(load, len(self.shards), len(self.shards), self.recipe.batch_size, device)

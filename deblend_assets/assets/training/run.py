@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import dagster as dg
 import torch
 
 from deblend_assets.assets.common import check, plot, rounded
-from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import fresh_network, load_vae, normalization_card, recipe_of
-from deblend_assets.resources.devices import ComputeDevices
-from deblend_assets.science.band_masks import all_present
-from deblend_assets.science.feeding import Feed
+from deblend_assets.assets.training.fit import INPUTS, fit_stage
+from deblend_assets.assets.training.several import fit_on_several
+from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.science.figures.training import loss_curves
-from deblend_assets.science.networks import VAE, Regressor
-from deblend_assets.science.stages import RegressorObjective, VAEObjective, reconstruction_spread
-from deblend_assets.science.training import Objective, train
-from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
-from deblend_assets.stores.project import ProjectStore, library_versions
+from deblend_assets.stores.checkpoints import Checkpoint
+from deblend_assets.stores.project import ProjectStore
 
-_INPUTS = {"stage1_vae": "noisy", "stage2_deblender": "blended"}
 # Below this share of the targets' variety the network gives one galaxy for all; below this many nats of latent
 # information nothing of the input reaches the decoder.
 _LEAST_SPREAD, _LEAST_NATS = 0.1, 0.5
@@ -37,10 +30,17 @@ def materialize_stage(
         context.log.info(f"{folder.asset}: kept the checkpoint of the same inputs and settings ({folder.fingerprint})")
         checkpoint = folder.read()
     else:
-        with devices.allocate(folder.asset, context.log) as lease:
-            checkpoint = _train(context, store, recipe_name, stage, folder, torch.device(lease.torch_device), metadata)
-            folder.finish(checkpoint)
-            metadata |= lease.metadata()
+        # A step of the regressor takes less time than telling the other devices its gradients.
+        count = store.profile.run.devices if stage in INPUTS else 1
+        with devices.allocate_many(folder.asset, count, context.log) as leases:
+            names = [lease.torch_device for lease in leases]
+            if count == 1:
+                checkpoint, figures = fit_stage(store, recipe_name, stage, torch.device(names[0]), context.log.info)
+                folder.finish(checkpoint)
+            else:
+                figures = fit_on_several(store, recipe_name, stage, names, context.log.info)
+                checkpoint = folder.read()
+            metadata = account(leases) | figures
     card, history = checkpoint.card, checkpoint.history
     best = history[card["best_epoch"] - 1]
     return dg.MaterializeResult(
@@ -58,77 +58,6 @@ def materialize_stage(
     )
 
 
-def _train(
-    context: dg.AssetExecutionContext,
-    store: ProjectStore,
-    recipe_name: str,
-    stage: str,
-    folder: CheckpointFolder,
-    device: torch.device,
-    metadata: dict[str, Any],
-) -> Checkpoint:
-    profile, recipe = store.profile, recipe_of(store.profile, recipe_name)
-    arrays, normalization = store.arrays(), store.normalization()
-    training = StageData(profile, recipe, arrays, normalization, "train")
-    validation = StageData(profile, recipe, arrays, normalization, "validation")
-    network = fresh_network(profile, recipe, stage, len(arrays.bands), store, recipe_name)
-    if stage in _INPUTS:
-        assert isinstance(network, VAE)
-        objective: Objective = VAEObjective(network, recipe)
-        feeds = [data.images(_INPUTS[stage]) for data in (training, validation)]
-    else:
-        assert isinstance(network, Regressor)
-        objective = RegressorObjective(network, recipe)
-        encoder = load_vae(store, recipe_name, "stage2_deblender").to(device)
-        feeds = [data.latents(encoder, device) for data in (training, validation)]
-    context.log.info(
-        f"{folder.asset}: {training.samples:,} training and {validation.samples:,} validation scenes, "
-        + ("all in memory" if feeds[0].resident else f"{feeds[0].group} shards in memory at a time")
-    )
-    result = train(
-        objective,
-        feeds[0],
-        feeds[1],
-        samples=training.samples,
-        recipe=recipe,
-        stage=getattr(recipe, stage.split("_")[0]),
-        device=device,
-        saver=folder,
-        log=context.log.info,
-        name=folder.asset,
-    )
-    card: dict[str, Any] = {
-        "stage": stage,
-        "recipe": recipe.model_dump(mode="json"),
-        "survey": arrays.attributes["survey"],
-        "stamp_pixels": profile.simulation.stamp_pixels,
-        "pixel_scale_arcsec": arrays.attributes["pixel_scale_arcsec"],
-        "label_band": profile.simulation.label_band,
-        "normalization": normalization_card(normalization),
-        "simulation": arrays.folder.name,
-        "training_scenes": training.samples,
-        "best_epoch": result.best_epoch,
-        "parameters_trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "versions": library_versions("torch", "numpy", "zarr"),
-    }
-    if stage in _INPUTS:
-        assert isinstance(network, VAE)
-        card["spread"] = _spread(network, feeds[1], device)
-    metadata["resumed_from_epoch"] = result.resumed_from
-    if math.isfinite(result.stamps_per_second):
-        metadata["stamps_per_second"] = result.stamps_per_second
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-    return Checkpoint(weights, card, result.history, folder.fingerprint)
-
-
-@torch.no_grad()
-def _spread(network: VAE, validation: Feed, device: torch.device) -> float:
-    """Variety of the reconstructions of some validation stamps, relative to their targets."""
-    images, targets = next(validation.in_order())
-    images = images.to(device)
-    return reconstruction_spread(network(images, all_present(images)).cpu(), targets)
-
-
 def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Checkpoint) -> list[dg.AssetCheckResult]:
     history, card = checkpoint.history, checkpoint.card
     first, best = history[0]["validation_total"], history[card["best_epoch"] - 1]["validation_total"]
@@ -143,7 +72,7 @@ def _checks(store: ProjectStore, recipe_name: str, stage: str, checkpoint: Check
             warn=True,
         )
     ]
-    if stage in _INPUTS:
+    if stage in INPUTS:
         nats, spread = history[card["best_epoch"] - 1]["validation_kl"], card["spread"]
         collapsed = spread < _LEAST_SPREAD or nats < _LEAST_NATS
         words = "collapsed: one galaxy for all inputs; lower kl_weight or train longer" if collapsed else "no collapse"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, clear_errors, code_version
+from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, clear_errors, code_version
 from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
@@ -37,6 +37,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
             group_name=keys.prefix,
             description=f"{words} {_WHOSE[recipe]}",
             owners=OWNERS,
+            op_tags=accelerated(profile.run, 1 if key == stage3 else profile.run.devices),
             kinds={"pytorch"},
             backfill_policy=ONE_RUN,
             pool=POOL,

@@ -5,96 +5,49 @@ Everything is computed in the pixel frame and turned to the sky frame at the end
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
 
 from deblend_assets.science.des.likeness import aperture_flux, outside_training
 from deblend_assets.science.des.orientation import pixel_to_sky
 from deblend_assets.science.des.shape_columns import estimated_blendedness, flag_bits, matched_snr, nanojansky
+from deblend_assets.science.measuring import BATCH, Model, band_names, deblend
 from deblend_assets.science.metrics import Floats
 from deblend_assets.science.moments import image_moments
-from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor
-from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.stages import named_estimates
-
-_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained deblender with its regressor, and the frame it works in.
-
-    Attributes:
-        deblender, regressor: in evaluation mode, on `device`.
-        normalization: Eq. 9, with the bands.
-        zero_points: AB magnitude of one electron, one a band.
-        pixel_scale: [arcsec / pixel].
-        label_band: band of the observed distortion.
-        training_flux: aperture fluxes of training scenes [electron, label band], for the flag.
-        device: where the networks are.
-    """
-
-    deblender: VAE
-    regressor: Regressor
-    normalization: Normalization
-    zero_points: Sequence[float]
-    pixel_scale: float
-    label_band: str
-    training_flux: Floats
-    device: torch.device
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        return self.normalization.bands
-
-
-@torch.no_grad()
-def deblend(model: Model, electrons: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The target of each stamp alone, and its ellipticities in the pixel frame.
-
-    Args:
-        model: the networks.
-        electrons: (N, band, y, x) float32; any value where a band is absent.
-        present: (N, band) bool.
-
-    Returns:
-        (N, band, y, x) float64 [electron], and `{component}`, `{component}_err` (N,) of the regressor.
-    """
-    images, estimates = [], []
-    normalized = torch.from_numpy(model.normalization.forward(electrons))
-    for part, there in zip(normalized.split(_BATCH), torch.from_numpy(present).split(_BATCH), strict=True):
-        latent = model.deblender.encoder(part.to(model.device), there.to(model.device)).mean
-        images.append(model.deblender.decoder(latent).cpu().numpy().astype(np.float64))
-        estimates.append(model.regressor(latent))
-    columns = named_estimates(estimates, model.regressor.components)
-    return model.normalization.inverse(np.concatenate(images)), columns
+from deblend_assets.science.networks import DISTORTION, SHEAR
 
 
 def measure(
-    model: Model, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray, progress: Callable[[int], None]
+    model: Model,
+    training_flux: Floats,
+    electrons: np.ndarray,
+    present: np.ndarray,
+    sigma: np.ndarray,
+    progress: Callable[[int], None],
 ) -> pd.DataFrame:
     """One row a stamp: the columns of `shape_columns` but identity, position and provenance; sky frame.
 
     Args:
         model: the networks and their frame.
+        training_flux: aperture fluxes of training scenes [electron, label band], for the flag.
         electrons, present: as `deblend` takes them, north up and east left.
         sigma: (N, band), noise of a pixel [electron].
         progress: takes the number of stamps done.
     """
     tables = []
-    for start in range(0, len(electrons), _BATCH):
-        rows = slice(start, start + _BATCH)
-        tables.append(_measure(model, electrons[rows], present[rows], sigma[rows]))
+    for start in range(0, len(electrons), BATCH):
+        rows = slice(start, start + BATCH)
+        tables.append(_measure(model, training_flux, electrons[rows], present[rows], sigma[rows]))
         progress(len(tables[-1]))
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure(model: Model, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray) -> pd.DataFrame:
-    own, found = deblend(model, electrons, present)
+def _measure(
+    model: Model, training_flux: Floats, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray
+) -> pd.DataFrame:
+    own, found = deblend(model.network, electrons, present)
     label = model.bands.index(model.label_band)
     moments = image_moments(own[:, label])
     columns: dict[str, np.ndarray] = {}
@@ -105,7 +58,7 @@ def _measure(model: Model, electrons: np.ndarray, present: np.ndarray, sigma: np
     columns["e1_moments"], columns["e2_moments"] = pixel_to_sky(moments.e1, moments.e2)
     for k, (band, zero_point) in enumerate(zip(model.bands, model.zero_points, strict=True)):
         # What a network makes up for a band that nobody saw is no measurement.
-        flux = np.where(present[:, k], own[:, k].sum(axis=(-2, -1)), np.nan)
+        flux = np.where(present[:, k], own[:, k].sum(axis=(-2, -1), dtype=np.float64), np.nan)
         snr = matched_snr(own[:, k], sigma[:, k])
         columns[f"flux_{band}"] = nanojansky(flux, zero_point)
         # Error of a flux fitted with the galaxy's own profile: sigma / sqrt(sum profile²).
@@ -113,9 +66,7 @@ def _measure(model: Model, electrons: np.ndarray, present: np.ndarray, sigma: np
         if k == label:
             columns[f"snr_{band}"] = snr
     columns["blendedness"] = estimated_blendedness(own[:, label], electrons[:, label])
-    columns["bands_present"] = np.array(
-        ["".join(b for b, there in zip(model.bands, row, strict=True) if there) for row in present], dtype=object
-    )
-    unlike = outside_training(aperture_flux(electrons[:, label], model.pixel_scale), model.training_flux)
+    columns["bands_present"] = band_names(model.bands, present)
+    unlike = outside_training(aperture_flux(electrons[:, label], model.pixel_scale), training_flux)
     columns["flags"] = flag_bits(present, unlike, columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"])
     return pd.DataFrame(columns)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deblend_assets.science.band_masks import hide_bands
+from deblend_assets.science.networks.prelu import PReLU
 
 _FILTERS = (32, 64, 128, 256)
 
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         channels = bands
         for filters in _FILTERS:
-            layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), nn.PReLU(filters)]
+            layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), PReLU(filters)]
             channels = filters
         self.convolutions = nn.Sequential(*layers)
         features = channels * _grid(pixels) ** 2 + bands
@@ -100,13 +101,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.pixels, self.resize, self.grid = pixels, resize, _grid(pixels)
         self.dense = nn.Linear(latent, _FILTERS[-1] * self.grid**2)
-        self.activation = nn.PReLU(_FILTERS[-1])
+        self.activation = PReLU(_FILTERS[-1])
         layers: list[nn.Module] = []
         channels = _FILTERS[-1]
         for filters in _FILTERS[-2::-1]:
             layers += [
                 nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1),
-                nn.PReLU(filters),
+                PReLU(filters),
             ]
             channels = filters
         last = nn.ConvTranspose2d(channels, bands, 3, stride=2, padding=1, output_padding=1)
@@ -117,11 +118,12 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(N, latent) to (N, band, y, x) in (0, 1)."""
         features = self.activation(self.dense(z).unflatten(1, (-1, self.grid, self.grid)))
-        images = torch.sigmoid(self.deconvolutions(features))
+        logits = self.deconvolutions(features)
         if self.resize == "bilinear":
-            return functional.interpolate(images, size=(self.pixels, self.pixels), mode="bilinear", align_corners=False)
-        start = (images.shape[-1] - self.pixels) // 2
-        return images[..., start : start + self.pixels, start : start + self.pixels]
+            size = (self.pixels, self.pixels)
+            return functional.interpolate(torch.sigmoid(logits), size=size, mode="bilinear", align_corners=False)
+        start = (logits.shape[-1] - self.pixels) // 2
+        return torch.sigmoid(logits[..., start : start + self.pixels, start : start + self.pixels])
 
 
 class VAE(nn.Module):

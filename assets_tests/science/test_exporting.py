@@ -1,0 +1,51 @@
+"""The exported program, in a process that knows torch and nothing of this package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+
+from deblend_assets.science.exporting import export
+from deblend_assets.science.measuring import Model, StampNetwork, deblend
+from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.stages import new_regressor, new_vae
+
+ALONE = """
+import sys
+import numpy as np
+import torch
+
+program = torch.export.load("model.pt2").module()
+given = np.load("given.npz")
+outputs = program(torch.from_numpy(given["electrons"]), torch.from_numpy(given["present"]))
+assert not [name for name in sys.modules if name.startswith("deblend_assets")], "not without the package"
+np.savez("found.npz", *[output.detach().numpy() for output in outputs])
+"""
+
+
+def test_a_process_without_the_package_gets_the_same_numbers(profile, tmp_path):
+    recipe, bands, pixels = profile.recipes.training, ("u", "g", "r"), 21
+    normalization = Normalization(bands, (50.0, 400.0, 900.0), 2.5)
+    network = StampNetwork(new_vae(3, pixels, recipe), new_regressor(recipe), normalization)
+    (tmp_path / "model.pt2").write_bytes(export(Model(network, (28.0,) * 3, 0.2, "r", "0123456789ab")))
+    assert next(network.parameters()).requires_grad, "the model itself is left as it was"
+
+    rng = np.random.default_rng(3)
+    electrons = rng.normal(0, 300, size=(7, 3, pixels, pixels)).astype(np.float32)
+    present = np.ones((7, 3), dtype=bool)
+    present[4, 0] = False
+    electrons[4, 0] = np.nan
+    np.savez(tmp_path / "given.npz", electrons=electrons, present=present)
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    images, mean, error = np.load(tmp_path / "found.npz").values()
+
+    own, found = deblend(network, electrons, present)
+    np.testing.assert_allclose(images, own, rtol=1e-5)
+    for k, name in enumerate(network.regressor.components):
+        np.testing.assert_allclose(mean[:, k], found[name], atol=1e-6)
+        np.testing.assert_allclose(error[:, k], found[f"{name}_err"], rtol=1e-5)

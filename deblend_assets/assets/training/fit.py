@@ -1,0 +1,120 @@
+"""Fitting one stage to the stored arrays: in this process, alone or as one of several that train together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from deblend_assets.assets.training.data import StageData
+from deblend_assets.assets.training.models import fresh_network, load_vae, normalization_card, recipe_of
+from deblend_assets.science.band_masks import all_present
+from deblend_assets.science.feeding import Batches, Feed
+from deblend_assets.science.networks import VAE, Regressor
+from deblend_assets.science.ranks import Ranks
+from deblend_assets.science.stages import RegressorObjective, VAEObjective, reconstruction_spread
+from deblend_assets.science.training import Objective, train
+from deblend_assets.stores.checkpoints import Checkpoint
+from deblend_assets.stores.project import ProjectStore, library_versions
+
+# Enough to tell variety from none, whatever the size of a batch.
+_SPREAD_STAMPS = 128
+# The stages that train on images, and on which ones.
+INPUTS = {"stage1_vae": "noisy", "stage2_deblender": "blended"}
+
+
+def fit_stage(
+    store: ProjectStore,
+    recipe_name: str,
+    stage: str,
+    device: torch.device,
+    log: Callable[[str], None],
+    ranks: Ranks | None = None,
+) -> tuple[Checkpoint, dict[str, float]]:
+    """Train a stage from its inputs, or go on with it.
+
+    Args:
+        store: with the arrays, and the folder that keeps the training's state.
+        recipe_name: `training`, `baseline` or `des`.
+        stage: one of `stores.project.STAGES`.
+        device: where to compute.
+        log: takes progress lines.
+        ranks: the processes that train together; this one alone by default.
+
+    Returns:
+        The finished stage, not yet stored, and figures of this run.
+
+    Raises:
+        TrainingError, TrainingStopped: see `science.training.train`.
+    """
+    folder = store.checkpoint(recipe_name, stage)
+    profile, recipe = store.profile, recipe_of(store.profile, recipe_name)
+    arrays, normalization = store.arrays(), store.normalization()
+    training = StageData(profile, recipe, arrays, normalization, "train")
+    validation = StageData(profile, recipe, arrays, normalization, "validation")
+    network = fresh_network(profile, recipe, stage, len(arrays.bands), store, recipe_name)
+    if stage in INPUTS:
+        assert isinstance(network, VAE)
+        objective: Objective = VAEObjective(network, recipe)
+        inputs, held = INPUTS[stage], validation.images(INPUTS[stage], device)
+        feed: Batches
+        if recipe.fresh_scenes:
+            feed = training.fresh(inputs, store.read_catalog(), device)
+        else:
+            feed = training.images(inputs, device)
+    else:
+        assert isinstance(network, Regressor)
+        objective = RegressorObjective(network, recipe)
+        encoder = load_vae(store, recipe_name, "stage2_deblender").to(device)
+        feed, held = (data.latents(encoder, device) for data in (training, validation))
+    log(f"{folder.asset}: {training.samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
+    result = train(
+        objective,
+        feed,
+        held,
+        samples=training.samples,
+        recipe=recipe,
+        stage=getattr(recipe, stage.split("_")[0]),
+        device=device,
+        saver=folder,
+        log=log,
+        name=folder.asset,
+        ranks=ranks,
+    )
+    card: dict[str, Any] = {
+        "stage": stage,
+        "recipe": recipe.model_dump(mode="json"),
+        "survey": arrays.attributes["survey"],
+        "stamp_pixels": profile.simulation.stamp_pixels,
+        "pixel_scale_arcsec": arrays.attributes["pixel_scale_arcsec"],
+        "label_band": profile.simulation.label_band,
+        "normalization": normalization_card(normalization),
+        "simulation": arrays.folder.name,
+        "training_scenes": training.samples,
+        "best_epoch": result.best_epoch,
+        "parameters_trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "versions": library_versions("torch", "numpy", "zarr"),
+    }
+    if stage in INPUTS:
+        assert isinstance(network, VAE)
+        card["spread"] = _spread(network, held)
+    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
+    if math.isfinite(result.stamps_per_second):
+        figures["stamps_per_second"] = result.stamps_per_second
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    return Checkpoint(weights, card, result.history, folder.fingerprint), figures
+
+
+@torch.no_grad()
+def _spread(network: VAE, validation: Feed) -> float:
+    """Variety of the reconstructions of the first validation stamps, relative to their targets."""
+    reconstructions, targets = [], []
+    for portion in validation.in_order():
+        images, target = portion.tensors
+        reconstructions.append(network(images, all_present(images)))
+        targets.append(target)
+        if sum(map(len, targets)) >= _SPREAD_STAMPS:
+            break
+    return reconstruction_spread(torch.cat(reconstructions), torch.cat(targets))

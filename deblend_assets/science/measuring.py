@@ -1,0 +1,244 @@
+"""From stamps in electrons to deblended stamps, shapes and fluxes: what is applied wherever a trained model measures.
+
+The held-out evaluation, the tiles, `deblend_assets measure` and the exported model all go through `StampNetwork`. The
+frame is the pixel frame: x with the column, y with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.des.shape_columns import (
+    BAD_SHAPE,
+    FLAGS,
+    MISSING_BAND,
+    NEGATIVE_FLUX,
+    estimated_blendedness,
+    flag_bits,
+)
+from deblend_assets.science.moments import image_moments
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
+from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.stages import named_estimates
+
+# Stamps computed at a time: of more, the feature maps leave a core's cache; on a GPU 128 keep it as busy.
+BATCH = 128
+# A bit of the column `flags` beside those of `shape_columns`.
+NOT_FINITE = 16
+MEASURED_FLAGS = {
+    **{bit: FLAGS[bit] for bit in (MISSING_BAND, BAD_SHAPE, NEGATIVE_FLUX)},
+    NOT_FINITE: "a pixel of a band that is there is not a number, or no band is there: nothing is measured",
+}
+
+
+class StampNetwork(nn.Module):
+    """Eq. 9, the encoder of stage 2, its decoder and the regressor, from electrons to electrons.
+
+    Args:
+        deblender, regressor: trained networks; they are set to evaluation mode and laid out channels last, which
+            makes the convolutions 1.6 times as fast on a CPU.
+        normalization: Eq. 9.
+    """
+
+    def __init__(self, deblender: VAE, regressor: Regressor, normalization: Normalization) -> None:
+        super().__init__()
+        self.deblender, self.regressor, self.normalization = deblender, regressor, normalization
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
+
+    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `estimate`: deblended stamps, estimates and their expected errors, the last two (N, component)."""
+        deblended, estimate = self.estimate(electrons, present)
+        return deblended, estimate.mean, estimate.log_sigma.exp()
+
+    def estimate(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, ShapeEstimate]:
+        """The target of each stamp.
+
+        Args:
+            electrons: (N, band, y, x) float32 [electron]; any value where a band is absent.
+            present: (N, band) bool.
+
+        Returns:
+            The target alone, (N, band, y, x) float32 [electron], and its shape.
+        """
+        latent = self.deblender.encoder(self.normalization.forward(electrons), present).mean
+        deblended: Tensor = self.normalization.inverse(self.deblender.decoder(latent))
+        return deblended, self.regressor(latent)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model and the frame it works in.
+
+    Attributes:
+        network: on the device it computes on.
+        zero_points: AB magnitude of one electron, one a band.
+        pixel_scale: [arcsec / pixel].
+        label_band: band of the observed distortion.
+        version: fingerprint of the last stage, and so of everything before it.
+    """
+
+    network: StampNetwork
+    zero_points: Sequence[float]
+    pixel_scale: float
+    label_band: str
+    version: str
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.network.normalization.bands
+
+    @property
+    def pixels(self) -> int:
+        """Side of a stamp."""
+        return self.network.deblender.decoder.pixels
+
+
+@torch.inference_mode()
+def deblend(
+    network: StampNetwork, electrons: np.ndarray, present: np.ndarray, batch: int = BATCH
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The target of each stamp alone, and its ellipticities in the pixel frame.
+
+    Args:
+        network: on any device.
+        electrons: (N, band, y, x) float32; any value where a band is absent.
+        present: (N, band) bool.
+        batch: stamps computed at a time.
+
+    Returns:
+        (N, band, y, x) float32 [electron], and `{component}`, `{component}_err` (N,) float64 of the regressor.
+    """
+    device = next(network.parameters()).device
+    images, estimates = np.empty(electrons.shape, dtype=np.float32), []
+    for start in range(0, len(electrons), batch):
+        rows = slice(start, start + batch)
+        stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device, memory_format=torch.channels_last)
+        deblended, estimate = network.estimate(stamps, torch.from_numpy(present[rows]).to(device))
+        images[rows] = deblended.cpu().numpy()
+        estimates.append(estimate)
+    return images, named_estimates(estimates, network.regressor.components)
+
+
+def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of every column of `measure`, in order.
+
+    Args:
+        bands: of the model, in order.
+        label_band: the band of the observed ellipticities.
+    """
+    frame = "pixel frame: x with the column, y with the row"
+    columns: dict[str, tuple[str, str]] = {}
+    for names, words in (
+        (SHEAR, "intrinsic shear-type (a-b)/(a+b) by the network, PSF removed, not calibrated"),
+        (DISTORTION, f"observed distortion (a^2-b^2)/(a^2+b^2) by the network, band {label_band}, with PSF"),
+    ):
+        for k, name in enumerate(names, start=1):
+            columns[name] = ("", f"component {k}: {words}, {frame}")
+            columns[f"{name}_err"] = ("", f"expected standard error of {name}, by the network")
+    for k, name in enumerate(DISTORTION, start=1):
+        columns[f"{name}_moments"] = (
+            "",
+            f"component {k}: distortion of the deblended stamp, band {label_band}, unweighted moments, {frame}",
+        )
+    for band in bands:
+        columns[f"flux_{band}"] = ("electron", f"sum of the deblended stamp, band {band}; NaN where it is absent")
+    bits = "; ".join(f"{bit} {words}" for bit, words in MEASURED_FLAGS.items())
+    return columns | {
+        "blendedness": (
+            "",
+            f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended stamp; 0 alone, may be < 0",
+        ),
+        "bands_present": ("", "bands with an image, in order"),
+        "flags": ("", f"bits, 0 is good: {bits}"),
+    }
+
+
+def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd.DataFrame, np.ndarray]:
+    """One row a stamp, and the deblended stamps.
+
+    A band whose every pixel is NaN is absent. A stamp with any other pixel that is not a number, or without a band,
+    is flagged and measured as NaN.
+
+    Args:
+        model: with a regressor of e1, e2, g1, g2.
+        electrons: (N, band, y, x) float32 [electron].
+        batch: stamps computed at a time.
+
+    Returns:
+        The columns of `measured_columns`; (N, band, y, x) float32 [electron], NaN where nothing is measured.
+    """
+    present = ~np.isnan(electrons).all(axis=(-2, -1))
+    broken = (~np.isfinite(electrons).all(axis=(-2, -1)) & present).any(axis=1) | ~present.any(axis=1)
+    label = model.bands.index(model.label_band)
+    images, found = deblend(model.network, electrons, present & ~broken[:, None], batch)
+    images[broken] = np.nan
+    moments = image_moments(images[:, label])
+    columns: dict[str, np.ndarray] = {}
+    for name in (*SHEAR, *DISTORTION):
+        for column in (name, f"{name}_err"):
+            columns[column] = np.where(broken, np.nan, found[column])
+    columns["e1_moments"], columns["e2_moments"] = moments.e1, moments.e2
+    for k, band in enumerate(model.bands):
+        # What a network makes up for a band that nobody saw is no measurement.
+        flux = images[:, k].sum(axis=(-2, -1), dtype=np.float64)
+        columns[f"flux_{band}"] = np.where(present[:, k], flux, np.nan)
+    columns["blendedness"] = estimated_blendedness(images[:, label], electrons[:, label])
+    columns["bands_present"] = band_names(model.bands, present)
+    flags = flag_bits(
+        present, np.zeros(len(present), bool), columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"]
+    )
+    columns["flags"] = flags | np.where(broken, NOT_FINITE, 0).astype(flags.dtype)
+    return pd.DataFrame(columns), images
+
+
+def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:
+    """The column `bands_present`, (N,) text, of a mask (N, band)."""
+    kinds, which = np.unique(present, axis=0, return_inverse=True)
+    words = ["".join(b for b, there in zip(bands, row, strict=True) if there) for row in kinds]
+    return np.array(words, dtype=object)[which.ravel()]
+
+
+def require_frame(model: Model, attributes: dict[str, object], where: str) -> None:
+    """Refuse stamps whose attributes are not those of the model's frame.
+
+    Args:
+        model: whose bands, pixel scale and, where the stamps name them, zero points are asked.
+        attributes: `bands`, `unit` and `pixel_scale_arcsec`; `zero_point_ab_mag_of_one_electron` if known.
+        where: the stamps, for the message.
+
+    Raises:
+        MismatchError: one is missing or another; the line names it with both values.
+    """
+    wanted: dict[str, object] = {
+        "bands": list(model.bands),
+        "unit": "electron",
+        "pixel_scale_arcsec": model.pixel_scale,
+    }
+    if "zero_point_ab_mag_of_one_electron" in attributes:
+        wanted["zero_point_ab_mag_of_one_electron"] = list(model.zero_points)
+    for name, value in wanted.items():
+        given = attributes.get(name)
+        if not _same(given, value):
+            raise MismatchError(
+                f"attribute {name} is {given!r}, the model's {value!r}",
+                where=where,
+                remedy="bring the stamps to the model's frame (docs/measuring.md), or measure them with another model",
+            )
+
+
+def _same(given: object, wanted: object) -> bool:
+    if given is None or isinstance(wanted, str) or isinstance(given, str):
+        return given == wanted
+    try:
+        # A header keeps fewer digits than a survey's description.
+        return bool(np.allclose(np.asarray(given, float), np.asarray(wanted, float), rtol=1e-4, atol=0))
+    except (TypeError, ValueError):
+        return bool(given == wanted)

@@ -1,0 +1,35 @@
+"""When a training changes its step size, and when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from deblend_assets.settings import Recipe
+
+History = list[dict[str, float]]
+
+
+def learning_rate_factor(recipe: Recipe, steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate at each step: constant, or a linear rise and a cosine fall to a hundredth."""
+    if recipe.schedule == "constant":
+        return lambda step: 1.0
+    rise = max(1, round(recipe.warmup_fraction * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        share = min(1.0, (step - rise) / max(1, steps - rise))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
+
+    return factor
+
+
+def best_epoch(history: History) -> int:
+    """The epoch of the least validation total, from 1."""
+    return 1 + min(range(len(history)), key=lambda k: history[k]["validation_total"])
+
+
+def out_of_patience(history: History, patience: int | None) -> bool:
+    """Whether so many epochs have brought no gain."""
+    return patience is not None and bool(history) and len(history) - best_epoch(history) >= patience

@@ -1,0 +1,191 @@
+"""Stamps that a user brings: a Zarr array, or a folder of .npy and FITS files; any number, a block in memory at a time.
+
+blends.zarr                attributes bands, unit, pixel_scale_arcsec; (scene, band, y, x)
+<folder>/stamps.json       the same attributes
+<folder>/*.npy, *.fits     a stamp each, (band, y, x)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import zarr
+from astropy.io import fits
+
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.stores.files import read_json
+
+# Stamps read at a time: some 25 MB of six bands, enough that neither reading nor the networks start anew too often.
+_BLOCK = 512
+_ATTRIBUTES = "stamps.json"
+_SUFFIXES = {".npy", ".fits", ".fit"}
+
+
+class Stamps(Protocol):
+    """What is measured.
+
+    Attributes:
+        where: for messages.
+        attributes: what is said of the stamps: `bands`, `unit`, `pixel_scale_arcsec` and more.
+        shape: (stamp, band, y, x).
+        block: stamps worth reading at a time.
+    """
+
+    where: str
+    attributes: dict[str, Any]
+    shape: tuple[int, int, int, int]
+    block: int
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Stamps first ≤ n < last, (N, band, y, x) float32; CorruptDataError where one cannot be read."""
+
+    def names(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Columns that say which stamp is which, with the row in the catalogue of each."""
+
+
+class ZarrStamps:
+    """One array of a Zarr store, as `Stamps`."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        try:
+            array = zarr.open_array(path, mode="r")
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise MissingDataError(
+                f"is not a Zarr array ({_first_line(error)})",
+                where=self.where,
+                remedy="name one array, such as .../arrays.zarr/blended, or a folder of stamps with stamps.json",
+            ) from error
+        if array.ndim != 4 or array.dtype.kind not in "fiu":
+            raise MismatchError(
+                f"has shape {array.shape} of {array.dtype}, not (scene, band, y, x) of numbers",
+                where=self.where,
+                remedy="name an array of stamps",
+            )
+        self._array = array
+        self.attributes: dict[str, Any] = dict(array.attrs)
+        scenes, bands, ny, nx = array.shape
+        self.shape = scenes, bands, ny, nx
+        # Whole chunks, so that none is decoded twice.
+        self.block = max(1, _BLOCK // array.chunks[0]) * array.chunks[0]
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        try:
+            return np.asarray(self._array[first:last], dtype=np.float32)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CorruptDataError(
+                f"stamps {first} to {last - 1} cannot be read ({_first_line(error)})",
+                where=self.where,
+                remedy="make the array again",
+            ) from error
+
+    def names(self, first: int, last: int) -> dict[str, np.ndarray]:
+        return {"stamp": np.arange(first, last)}
+
+
+class FolderStamps:
+    """A folder of stamps in files of their own, in the order of their names, as `Stamps`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.where, self.block = str(folder), _BLOCK
+        self._files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        if not self._files:
+            raise MissingDataError(
+                "holds no stamp", where=self.where, remedy="name a Zarr array, or a folder of .npy or .fits files"
+            )
+        given = read_json(folder / _ATTRIBUTES) if (folder / _ATTRIBUTES).exists() else None
+        if not isinstance(given, dict):
+            raise MissingDataError(
+                f"{_ATTRIBUTES} does not say what the stamps are",
+                where=self.where,
+                remedy='write {"bands": ["u", ...], "unit": "electron", "pixel_scale_arcsec": 0.2} into it',
+            )
+        self.attributes: dict[str, Any] = given
+        first = _read_file(self._files[0])
+        self._stamp = first.shape
+        if first.ndim != 3:
+            raise MismatchError(
+                f"has shape {first.shape}, not (band, y, x)",
+                where=str(self._files[0]),
+                remedy="write one stamp a file, every band in it",
+            )
+        bands, ny, nx = first.shape
+        self.shape = len(self._files), bands, ny, nx
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        stamps = np.empty((last - first, *self._stamp), dtype=np.float32)
+        for k, path in enumerate(self._files[first:last]):
+            stamp = _read_file(path)
+            if stamp.shape != self._stamp:
+                raise MismatchError(
+                    f"has shape {stamp.shape}, the first stamp {self._stamp}",
+                    where=str(path),
+                    remedy="cut all stamps to one size, with all bands",
+                )
+            stamps[k] = stamp
+        return stamps
+
+    def names(self, first: int, last: int) -> dict[str, np.ndarray]:
+        names = np.array([path.name for path in self._files[first:last]], dtype=object)
+        return {"stamp": np.arange(first, last), "file": names}
+
+
+NAME_COLUMNS = {
+    "stamp": ("", "position of the stamp in the array, or in the folder's files in the order of their names"),
+    "file": ("", "name of the stamp's file"),
+}
+
+
+def open_stamps(path: Path) -> Stamps:
+    """What a user names.
+
+    Raises:
+        MissingDataError: there is none, or nothing says what it is.
+        MismatchError: it is no array of stamps.
+        CorruptDataError: a file of it cannot be read.
+    """
+    if not path.is_dir():
+        raise MissingDataError("is not a folder", where=str(path), remedy="name a Zarr array or a folder of stamps")
+    if (path / "zarr.json").exists() or (path / ".zarray").exists() or (path / ".zgroup").exists():
+        return ZarrStamps(path)
+    return FolderStamps(path)
+
+
+def blocks(stamps: Stamps) -> Iterator[tuple[int, np.ndarray]]:
+    """Position and content of every block, in order; the next is being read while the caller has the present one."""
+    starts = range(0, stamps.shape[0], stamps.block)
+
+    def read(first: int) -> np.ndarray:
+        return stamps.read(first, min(first + stamps.block, stamps.shape[0]))
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, starts[0]) if len(starts) else None
+        for start in starts:
+            assert coming is not None
+            present = coming.result()
+            following = start + stamps.block
+            coming = reader.submit(read, following) if following < stamps.shape[0] else None
+            yield start, present
+
+
+def _read_file(path: Path) -> np.ndarray:
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".npy":
+            return np.load(io.BytesIO(data), allow_pickle=False)
+        with fits.open(io.BytesIO(data)) as hdus:
+            # To the machine's own byte order.
+            return np.array(hdus[0].data, dtype=np.float32)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise CorruptDataError(
+            f"is not a stamp ({_first_line(error)})", where=str(path), remedy="write it again, or take it away"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
