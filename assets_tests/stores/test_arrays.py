@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -319,12 +321,23 @@ def test_two_processes_that_write_different_shards_at_once_lose_nothing(tmp_path
             np.testing.assert_array_equal(arrays.read(name, shard), getattr(expected, name))
 
 
-def test_two_processes_lay_out_the_arrays_once(tmp_path, attributes):
-    arrays = SimulatedArrays(tmp_path / "shared", settings_of(), attributes, {"seed": 2})
-    with arrays._lock_layout(), pytest.raises(BusyError, match="layout"):
-        SimulatedArrays(arrays.folder, settings_of(), attributes, {"seed": 2}).create()
-    arrays.create()
-    assert zarr.open_group(arrays.zarr_path, mode="r")["noisy"].shape == (32, 6, 15, 15)
+def test_processes_that_lay_out_the_arrays_at_once_all_succeed(tmp_path, attributes):
+    several = [SimulatedArrays(tmp_path / "shared", settings_of(), attributes, {"seed": 2}) for _ in range(4)]
+    barrier = threading.Barrier(len(several))
+
+    def create(arrays):
+        barrier.wait()
+        arrays.create()
+
+    with ThreadPoolExecutor(len(several)) as pool:
+        list(pool.map(create, several))
+    alone = SimulatedArrays(tmp_path / "alone", settings_of(), attributes, {"seed": 2})
+    alone.create()
+
+    def files(folder):
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    assert files(several[0].folder) == files(alone.folder)
 
 
 def test_too_little_space_is_said_before_anything_is_drawn(arrays, monkeypatch):

@@ -14,7 +14,8 @@ import os
 import dagster as dg
 import psutil
 
-from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.automation.slurm_jobs import job_is_over
+from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, machine_name
 
 # A process that logged an event is older than the event. Clocks are set while computers run, so a process
 # must be younger by more than this to count as another one that was given the same pid.
@@ -30,7 +31,7 @@ _MESSAGE = (
 
 
 def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fails the runs whose processes have all died on this machine, and frees their pool slots.
+    """Fails the runs whose processes have all died on this machine, or whose Slurm job is over; frees their pool slots.
 
     A run is left alone while any process it logged is alive (a step's worker survives its parent), when it
     logged none, when it is queued, and when it may belong to another machine: its tag `deblend/machine` says
@@ -52,7 +53,7 @@ def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             candidates[run.run_id] = run
     recovered = []
     for run_id, run in reversed(candidates.items()):
-        if not _may_be_ours(instance, run) or not _is_dead(instance, run_id):
+        if not _slurm_ended(run) and not (_may_be_ours(instance, run) and _is_dead(instance, run_id)):
             continue
         # read again: a run that has just ended well said so before its process died
         latest = instance.get_run_by_id(run_id)
@@ -64,6 +65,12 @@ def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(latest, _MESSAGE)
         recovered.append(run_id)
     return recovered
+
+
+def _slurm_ended(run: dg.DagsterRun) -> bool:
+    """Whether the run belonged to a Slurm job, on whichever node, and Slurm says that it is over."""
+    owner, _, start = run.tags.get(JOB_TAG, "").partition(" ")
+    return owner == run.run_id and job_is_over(start)
 
 
 def _may_be_ours(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -12,6 +12,7 @@ from deblend_assets.settings import Profile, store_path
 from deblend_assets.stores.project import ProjectStore
 
 MACHINE_TAG = "deblend/machine"
+JOB_TAG = "deblend/slurm_job"
 
 
 def machine_name() -> str:
@@ -19,6 +20,14 @@ def machine_name() -> str:
     with contextlib.suppress(OSError):
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
+
+
+def slurm_start() -> str | None:
+    """Names the Slurm job that this process belongs to: cluster, number, and how often it was started anew."""
+    names = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID")
+    if not all(os.environ.get(name) for name in names):
+        return None
+    return " ".join([*(os.environ[name] for name in names), os.environ.get("SLURM_RESTART_COUNT", "0")])
 
 
 class Storage(dg.ConfigurableResource):
@@ -31,10 +40,17 @@ class Storage(dg.ConfigurableResource):
     root: str
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Tag the run with its machine, so that recovery elsewhere does not look its pids up here."""
+        """Tag the run with its machine and its Slurm job: recovery looks pids up there alone, and jobs anywhere."""
         run, instance = context.run, context.instance
-        if run is not None and instance is not None and MACHINE_TAG not in run.tags:
-            instance.add_run_tags(run.run_id, {MACHINE_TAG: machine_name()})
+        if run is None or instance is None:
+            return
+        tags = {} if MACHINE_TAG in run.tags else {MACHINE_TAG: machine_name()}
+        job = slurm_start()
+        # A run that is executed again inherits tags: the job of another run is not its own.
+        if job is not None and not run.tags.get(JOB_TAG, "").startswith(run.run_id):
+            tags[JOB_TAG] = f"{run.run_id} {job}"
+        if tags:
+            instance.add_run_tags(run.run_id, tags)
 
     def open(self, profile: Profile) -> ProjectStore:
         """The store of one profile."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,36 +90,29 @@ class SimulatedArrays:
         description = self.folder / "simulation.json"
         if is_file(description):
             return
-        with self._lock_layout():
-            if is_file(description):
-                return
-            files = ZarrFiles()
-            group = zarr.create_group(files.store, attributes=self.attributes)
-            _, bands, ny, nx = self.shape
-            # Inner chunks of some 2.5 MB: a few stamps can be looked at without reading the whole shard.
-            chunk = max(d for d in range(1, 51) if self.settings.shard_scenes % d == 0)
-            for name in ARRAYS:
-                group.create_array(
-                    name,
-                    shape=self.shape,
-                    shards=(self.settings.shard_scenes, bands, ny, nx),
-                    chunks=(chunk, bands, ny, nx),
-                    dtype="float32",
-                    # A scene never written reads as NaN: 0 would look like sky.
-                    fill_value=np.nan,
-                    compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
-                    dimension_names=("scene", "band", "y", "x"),
-                    attributes={**self.attributes, "description": _MEANING[name]},
-                )
-            # A layout without its description was interrupted: the same files are written again.
-            for name, data in files.items():
-                write_atomic(self.zarr_path / name, data)
-            write_atomic(description, to_json(self.identity))
-
-    @contextlib.contextmanager
-    def _lock_layout(self) -> Iterator[None]:
-        with exclusive_lock(self.folder / "_locks" / "layout.lock", "the layout of the simulated arrays"):
-            yield
+        files = ZarrFiles()
+        group = zarr.create_group(files.store, attributes=self.attributes)
+        _, bands, ny, nx = self.shape
+        # Inner chunks of some 2.5 MB: a few stamps can be looked at without reading the whole shard.
+        chunk = max(d for d in range(1, 51) if self.settings.shard_scenes % d == 0)
+        for name in ARRAYS:
+            group.create_array(
+                name,
+                shape=self.shape,
+                shards=(self.settings.shard_scenes, bands, ny, nx),
+                chunks=(chunk, bands, ny, nx),
+                dtype="float32",
+                # A scene never written reads as NaN: 0 would look like sky.
+                fill_value=np.nan,
+                compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+                dimension_names=("scene", "band", "y", "x"),
+                attributes={**self.attributes, "description": _MEANING[name]},
+            )
+        # A layout without its description was interrupted, or another process is making it (the tasks of an array job
+        # begin at once): the same bytes are written again, each file whole.
+        for name, data in files.items():
+            write_atomic(self.zarr_path / name, data)
+        write_atomic(description, to_json(self.identity))
 
     def lock(self, shard: Shard) -> contextlib.AbstractContextManager[None]:
         """Hold a shard while it is drawn; BusyError where another run does."""

@@ -1,0 +1,57 @@
+# Sourced by the job scripts: runs a command as a job step, and materialises assets with it.
+# shellcheck shell=bash
+
+source "${BASH_SOURCE[0]%/*}/environment.sh"
+
+# Threads as the job was given cores: torch and BLAS would otherwise start one for each core of the node.
+export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
+
+announce() {
+    echo "job ${SLURM_JOB_ID:-} (start ${SLURM_RESTART_COUNT:-0}) on ${SLURMD_NODENAME:-$HOSTNAME}:" \
+        "profile $DEBLEND_PROFILE, ${SLURM_CPUS_PER_TASK:-1} cores, CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-none}"
+}
+
+# Slurm tells steps to stop (pre-emption, scancel, requeue) but, as a rule, not the shell of the job: so the work is a
+# step, and the shell stays to see how it ends. That the time is up is told to the shell alone (--signal=B:USR1@...).
+time_is_up=""
+current_step=""
+steps=0
+trap ':' TERM
+trap 'time_is_up=yes; stop_step' USR1
+
+stop_step() {
+    if [[ -n $current_step ]]; then
+        scancel --signal=TERM "$current_step" || true
+        # A step that cannot keep its state at once is killed in time for the job to be queued again.
+        (sleep "$STOP_SECONDS" && scancel --signal=KILL "$current_step") &
+    fi
+}
+
+# Run a command as a job step and answer with its status; a job whose time is up goes back into the queue.
+step() {
+    local child status=1
+    if [[ -z $time_is_up ]]; then
+        current_step="$SLURM_JOB_ID.$steps"
+        steps=$((steps + 1))
+        srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$@" &
+        child=$!
+        # A signal ends `wait`, not the step.
+        while kill -0 "$child" 2>/dev/null; do
+            wait "$child" || true
+        done
+        wait "$child" && status=0 || status=$?
+        current_step=""
+    fi
+    if [[ $status -ne 0 && -n $time_is_up && ${SLURM_RESTART_COUNT:-0} -lt $MAX_RESTARTS ]]; then
+        echo "the time is up: back into the queue"
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    return "$status"
+}
+
+# Close the runs whose processes have died, so that they do not block this one; then materialise.
+# Arguments: a selection, then what else `dagster asset materialize` takes.
+materialize() {
+    "$DEBLEND_PYTHON" -m deblend_assets.automation.recovery
+    step "$DEBLEND_PYTHON" -m dagster asset materialize -m deblend_assets.definitions --select "$@"
+}

@@ -1,0 +1,43 @@
+"""Print a task's slice of a leg's shards, as `dagster asset materialize --partition-range` takes it.
+
+    python shard_slice.py main 3 16     the fourth of sixteen slices, such as train_012...train_015
+
+Slices are contiguous and differ in length by one shard at most; an empty one prints nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.science.scenes import all_shards
+from deblend_assets.settings import load_profile
+
+
+def shard_slice(keys: Sequence[str], task: int, tasks: int) -> str:
+    """The range of task `task` (from 0) of `tasks`; empty where there are fewer shards than tasks before it.
+
+    Raises:
+        SettingsError: the task is not one of them: the shards of those left out would be drawn by nobody.
+    """
+    if not 0 <= task < tasks:
+        raise SettingsError(
+            f"task {task} is not one of {tasks}", where="--array", remedy="number the tasks from 0, and leave none out"
+        )
+    mine = keys[task * len(keys) // tasks : (task + 1) * len(keys) // tasks]
+    return f"{mine[0]}...{mine[-1]}" if mine else ""
+
+
+def main(leg: str, task: str, tasks: str) -> None:
+    """Print the slice for the profile of `DEBLEND_PROFILE`."""
+    try:
+        profile = load_profile()
+        settings = profile.des_leg.simulation if leg == "des" else profile.simulation
+        print(shard_slice([shard.key for shard in all_shards(settings)], int(task), int(tasks)))
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

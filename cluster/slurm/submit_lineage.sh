@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Submits everything, each job after those that it stands on: catalogue, then for each leg shards, normalisation, training
+# and evaluation, then the tiles. What is finished is kept: after a failure, submit again.
+#   DAGSTER_HOME=/shared/dagster DEBLEND_STORAGE=/shared/storage PROFILE=report PARTITION=cpu GPU_PARTITION=gpu \
+#       cluster/slurm/submit_lineage.sh
+set -euo pipefail
+
+: "${LEGS:=main des}"              # main: simulated LSST; des: the DES model and tiles
+: "${ACCOUNT:=}"                   # as sbatch --account takes it; empty: your default
+: "${PARTITION:=}"                 # for the jobs without a GPU; empty: the cluster's default
+: "${GPU_PARTITION:=$PARTITION}"   # for the trainings
+: "${CORES:=8}"                    # a task
+: "${MEMORY_PER_CORE:=2G}"
+: "${SHARD_TASKS:=16}"             # array tasks that share the shards of a leg
+: "${SHARD_TIME:=04:00:00}"        # limits of a job or of a task, hours:minutes:seconds
+: "${TRAINING_TIME:=12:00:00}"     # a training that needs longer goes back into the queue and goes on
+: "${ASSET_TIME:=02:00:00}"        # catalogue, normalisation, evaluation
+: "${TILE_TIME:=02:00:00}"
+: "${TRAINING_GRES=gpu:1}"         # empty: train on the CPU
+: "${TILE_LIST:=}"                 # plain list, one a line; empty: the tiles of the profile's simulated survey
+: "${TILES_AT_ONCE:=4}"            # tasks that ask a public archive at a time
+
+: "${DEBLEND_CHECKOUT:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
+if [[ -n $TILE_LIST ]]; then
+    TILE_LIST=$(realpath -- "$TILE_LIST")
+fi
+source "$DEBLEND_CHECKOUT/cluster/slurm/environment.sh"
+: "${LOGS:=$DAGSTER_HOME/slurm}"
+mkdir -p "$LOGS"
+
+# Prints the job's number. Arguments: the jobs it comes after (with colons, or none), a limit, then what sbatch takes.
+submit() {
+    local after=$1 limit=$2
+    shift 2
+    sbatch --parsable --kill-on-invalid-dep=yes ${after:+"--dependency=afterok:$after"} ${ACCOUNT:+"--account=$ACCOUNT"} \
+        --time="$limit" --cpus-per-task="$CORES" --mem-per-cpu="$MEMORY_PER_CORE" "$@" | cut -d';' -f1
+}
+
+# The same for jobs without a GPU. Arguments: after, limit, a name, then what sbatch takes.
+submit_cpu() {
+    local after=$1 limit=$2 name=$3
+    shift 3
+    submit "$after" "$limit" ${PARTITION:+"--partition=$PARTITION"} --job-name="deblend-$name" \
+        --output="$LOGS/$name-%j.log" "$@"
+}
+
+jobs="$DEBLEND_CHECKOUT/cluster/slurm"
+# First and alone: it also creates the tables of a new Dagster instance, which several jobs would do at the same time.
+catalog=$(submit_cpu "" "$ASSET_TIME" catalog "$jobs/assets.sh" simulation/galaxy_catalog)
+echo "catalog $catalog"
+
+for leg in $LEGS; do
+    case $leg in
+        main)
+            normalization=normalization/normalization_statistics
+            training=group:training
+            evaluation=evaluation/simulated_evaluation
+            ;;
+        des)
+            normalization=des_model/normalization_statistics
+            training='key:"des_model/stage*"'
+            evaluation=des_model/simulated_evaluation
+            ;;
+        *) echo "$0: LEGS holds main and des, not $leg" >&2; exit 2 ;;
+    esac
+    job=$(submit_cpu "$catalog" "$SHARD_TIME" "$leg-shards" --array="0-$((SHARD_TASKS - 1))" \
+        --output="$LOGS/$leg-shards-%A_%a.log" "$jobs/shards.sh" "$leg")
+    echo "$leg-shards $job"
+    job=$(submit_cpu "$job" "$ASSET_TIME" "$leg-normalization" "$jobs/assets.sh" "$normalization")
+    echo "$leg-normalization $job"
+    job=$(submit "$job" "$TRAINING_TIME" ${GPU_PARTITION:+"--partition=$GPU_PARTITION"} \
+        ${TRAINING_GRES:+"--gres=$TRAINING_GRES"} --job-name="deblend-$leg-training" \
+        --output="$LOGS/$leg-training-%j.log" "$jobs/training.sh" "$training")
+    echo "$leg-training $job"
+    job=$(submit_cpu "$job" "$ASSET_TIME" "$leg-evaluation" "$jobs/assets.sh" "$evaluation")
+    echo "$leg-evaluation $job"
+    if [[ $leg == des ]]; then
+        if [[ -z $TILE_LIST ]]; then
+            TILE_LIST="$LOGS/tiles.txt"
+            "$DEBLEND_PYTHON" -m deblend_assets.partitions tiles | tr ' ' '\n' > "$TILE_LIST"
+        fi
+        tiles=$(grep -c '[^[:space:]]' "$TILE_LIST" || true)
+        if ((tiles == 0)); then
+            echo "no tiles: set TILE_LIST" >&2
+            continue
+        fi
+        survey=$(submit_cpu "$catalog" "$ASSET_TIME" survey "$jobs/survey.sh" "$TILE_LIST")
+        echo "survey $survey"
+        # A cluster takes arrays of 1,001 tasks, unless its MaxArraySize says otherwise.
+        tasks=$((tiles < 1000 ? tiles : 1000))
+        job=$(submit_cpu "$job:$survey" "$TILE_TIME" tiles --array="0-$((tasks - 1))%$TILES_AT_ONCE" \
+            --output="$LOGS/tiles-%A_%a.log" "$jobs/tiles.sh" "$TILE_LIST")
+        echo "tiles $job"
+    fi
+done
