@@ -9,43 +9,53 @@ import argparse
 import statistics
 import time
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.rows import Row, limit_row
+from benchmarks.training import BANDS, PIXELS, stepper
 from deblend_assets.science.feeding import Feed
-from deblend_assets.science.stages import VAEObjective, new_vae
-from deblend_assets.settings import load_profile
 
 
-def main(batches: int) -> None:
-    recipe = load_profile("demo").recipes.training
-    stamps = torch.rand(500, 6, 45, 45)
-    feed = Feed(lambda k: (stamps, stamps), 8, 8, recipe.batch_size)
-    objective = VAEObjective(new_vae(6, 45, recipe), recipe)
-    optimizer = torch.optim.Adam(objective.network.parameters(), lr=1e-4)
-    generator = torch.Generator().manual_seed(0)
-    feeding, computing = [], []
+def main(batches: int, batch: int) -> dict[str, Any]:
+    """Shares of a step, batch by batch.
+
+    Returns:
+        `ratios`: time of feeding over time of training, one a batch; `detail`: figures in words.
+    """
+    stamps = torch.rand(500, BANDS, PIXELS, PIXELS)
+    feed = Feed(lambda number: (stamps, stamps), 8, 8, batch)
+    step = stepper(1, batch, torch.device("cpu"))
     source = feed.epoch(np.random.SeedSequence(0))
+    feeding, computing = [], []
     for _ in range(batches + 2):
         started = time.perf_counter()
-        batch = next(source)
+        next(source)
         fed = time.perf_counter()
-        loss = objective.losses(batch, generator, training=True)["total"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        step()
         feeding.append(fed - started)
         computing.append(time.perf_counter() - fed)
     feed_s, step_s = statistics.median(feeding[2:]), statistics.median(computing[2:])
-    print(
-        f"feed {feed_s * 1e3:.2f} ms, step {step_s * 1e3:.1f} ms a batch of {recipe.batch_size}, N = {batches} batches"
+    detail = (
+        f"feed {feed_s * 1e3:.2f} ms, step {step_s * 1e3:.1f} ms a batch of {batch}, N = {batches} batches, "
+        f"{torch.get_num_threads()} threads, torch {version('torch')}"
     )
-    print(f"feeding / step = {feed_s / step_s:.4f}; {recipe.batch_size / (feed_s + step_s):.0f} stamps/s")
-    print(f"torch {version('torch')}, {torch.get_num_threads()} threads")
+    return {"ratios": [a / b for a, b in zip(feeding[2:], computing[2:], strict=True)], "detail": detail}
+
+
+def measure(quick: bool) -> list[Row]:
+    """The rows of `python -m benchmarks`."""
+    found = main(5 if quick else 40, 16)
+    return [limit_row("feeding a batch", "a step on it, stage 1", found["ratios"], bar=None, detail=found["detail"])]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=40)
-    main(parser.parse_args().batches)
+    parser.add_argument("--batch", type=int, default=16)
+    given = parser.parse_args()
+    found = main(given.batches, given.batch)
+    print(found["detail"])
+    print(f"feeding / step = {statistics.median(found['ratios']):.4f}")

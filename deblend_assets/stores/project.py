@@ -46,7 +46,7 @@ CODE_VERSIONS = {
     "galaxy_catalog": "1",
     "simulated": "2",
     "normalization": "1",
-    "training": "2",
+    "training": "3",
     "evaluation": "2",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
