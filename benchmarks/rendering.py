@@ -1,78 +1,143 @@
-"""Scenes a second on one core: our rendering (three arrays and truth) against BTK's generator (blends with noise).
+"""Scenes a second: our rendering, three arrays and truth written to Zarr, against BTK's generator on the same scenes.
 
-The peer draws the same numbers of the same population with `CatsimGenerator`, njobs=1, as its users run it; it yields
-blended and isolated images, and no truth beyond its catalogue. Interleaved rounds; medians.
+The peer draws the same galaxies at the same places with `CatsimGenerator`, njobs = the cores, as its users run it: it
+yields blended and isolated images in memory, and no truth beyond its catalogue. Interleaved rounds, medians; starting
+our worker processes is left out (once a run), starting BTK's is not (it starts them at each batch).
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import tempfile
 import time
 import warnings
-from importlib.metadata import version
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from astropy.table import Table
 
+from benchmarks.rows import Row, ratio_row
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.catalog import assign_split
 from deblend_assets.science.population import generate_population
-from deblend_assets.science.rendering import ShardRenderer
-from deblend_assets.science.scenes import SceneSampler, all_shards, scene_seed
-from deblend_assets.science.surveys import load_survey
-from deblend_assets.settings import load_profile
+from deblend_assets.science.rendering import ShardRenderer, draw_table
+from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.settings import SimulationSettings, load_profile
+from deblend_assets.stores.arrays import SimulatedArrays
 
 
-def main(scenes: int, rounds: int) -> None:
-    from btk.catalog import CatsimCatalog
-    from btk.draw_blends import CatsimGenerator
-    from btk.sampling_functions import SamplingFunction
-
-    warnings.simplefilter("ignore")
+def galaxies_and_settings(scenes: int) -> tuple[pd.DataFrame, SimulationSettings]:
+    """The demo's population and scenes, in shards of so many scenes."""
     profile = load_profile("demo")
     galaxies = generate_population(20_000, 1)
     galaxies["split"] = assign_split(galaxies["galtileid"].to_numpy(), profile.catalog.fractions, salt="1")
-    survey, settings = load_survey("LSST"), profile.simulation
-    renderer, sampler = ShardRenderer(galaxies, settings, survey), SceneSampler(galaxies, settings, survey.pixel_scale)
-    shard = all_shards(settings)[0]
-    table = Table.from_pandas(galaxies.drop(columns="split"))
+    counts = profile.simulation.scenes.model_copy(update={"train": 40 * scenes, "validation": scenes, "test": scenes})
+    return galaxies, profile.simulation.model_copy(update={"shard_scenes": scenes, "scenes": counts})
 
-    class SameScenes(SamplingFunction):
-        compatible_catalogs = ("CatsimCatalog",)
-        scene = 0
 
-        def __call__(self, catalog: Table) -> Table:
-            layout, _, _ = scene_seed(settings, shard, self.scene).spawn(3)
-            drawn = sampler.sample(shard, self.scene, np.random.default_rng(layout))
-            self.scene += 1
-            blend = table[drawn["row"].to_numpy()]
-            blend["ra"], blend["dec"] = drawn["x_arcsec"].to_numpy(), drawn["y_arcsec"].to_numpy()
-            return blend
+class BtkPeer:
+    """BTK's own generator over the scenes of a shard."""
 
-    ours, theirs = [], []
-    for k in range(rounds + 1):
-        first = k * scenes
-        started = time.perf_counter()
-        renderer.render(shard, first, first + scenes)
-        ours.append(time.perf_counter() - started)
-        sampling = SameScenes(max_number=3, stamp_size=45.5 * survey.pixel_scale)
-        sampling.scene = first
-        generator = CatsimGenerator(CatsimCatalog(table), sampling, survey.btk_survey, batch_size=scenes)
+    def __init__(self, galaxies: pd.DataFrame, renderer: ShardRenderer, survey: SurveyModel, jobs: int) -> None:
+        self._table = Table.from_pandas(galaxies.drop(columns="split"))
+        self._renderer, self._survey, self._jobs = renderer, survey, jobs
+
+    def seconds(self, shard: Shard) -> float:
+        """Time to draw it."""
+        from btk.catalog import CatsimCatalog
+        from btk.draw_blends import CatsimGenerator
+        from btk.sampling_functions import SamplingFunction
+
+        tables = iter(list(self._renderer.scene_tables(shard, 0, shard.scenes).groupby("scene")))
+        galaxies = self._table
+
+        class SameScenes(SamplingFunction):  # type: ignore[misc]
+            compatible_catalogs = ("CatsimCatalog",)
+
+            def __call__(self, catalog: Any) -> Any:
+                _, drawn = next(tables)
+                blend = galaxies[drawn["row"].to_numpy()]
+                blend["ra"], blend["dec"] = drawn["x_arcsec"].to_numpy(), drawn["y_arcsec"].to_numpy()
+                return blend
+
+        generator = CatsimGenerator(
+            CatsimCatalog(galaxies),
+            SameScenes(max_number=3, stamp_size=45.5 * self._survey.pixel_scale),
+            self._survey.btk_survey,
+            batch_size=shard.scenes,
+            njobs=self._jobs,
+        )
         started = time.perf_counter()
         next(generator)
-        theirs.append(time.perf_counter() - started)
-    mine, peer = (scenes / statistics.median(t[1:]) for t in (ours, theirs))  # the first round warms caches
-    ratios = sorted(b / a for a, b in zip(ours[1:], theirs[1:], strict=True))
-    print(
-        f"ours {mine:.1f} scenes/s, BTK generator {peer:.1f} scenes/s on one core, {rounds} rounds of {scenes} scenes"
+        return time.perf_counter() - started
+
+
+def _stored(pool: Any, arrays: SimulatedArrays, shards: Sequence[Shard]) -> float:
+    started = time.perf_counter()
+    for shard, scenes in pool.render(shards, Progress("rendering", len(shards), "shards", lambda line: None)):
+        arrays.write(shard, scenes, {})
+    return time.perf_counter() - started
+
+
+def measure(quick: bool) -> list[Row]:
+    """Rows of the table of benchmarks."""
+    warnings.simplefilter("ignore")
+    rounds, scenes, shards_a_round, cores = (2, 40, 1, 2) if quick else (5, 250, 4, 2)
+    galaxies, settings = galaxies_and_settings(scenes)
+    survey = load_survey("LSST")
+    renderer = ShardRenderer(galaxies, settings, survey)
+    peer = BtkPeer(galaxies, renderer, survey, cores)
+    shards = [s for s in all_shards(settings) if s.split == "train"]
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = SimulatedArrays(Path(folder) / "arrays", settings, survey.attributes(), {})
+        arrays.create()
+        with RenderingWorkers(processes=cores).start(galaxies, settings) as pool:
+            _stored(pool, arrays, shards[-2:])  # warms every worker's grids
+            for k in range(rounds):
+                some = shards[k * shards_a_round : (k + 1) * shards_a_round]
+                ours.append(_stored(pool, arrays, some) / (scenes * len(some)))
+                theirs.append(peer.seconds(some[0]) / scenes)
+    whole = ratio_row(
+        "scenes/s: three arrays and truth, written to Zarr",
+        f"BTK's generator, njobs={cores}, same scenes",
+        ours,
+        theirs,
+        bar=8.0,
+        detail=f"{1 / np.median(ours):.0f} against {1 / np.median(theirs):.1f} scenes/s, {cores} cores, {rounds} "
+        f"rounds of {scenes * shards_a_round} and {scenes} scenes, LSST, six bands",
     )
-    print(f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print({name: version(name) for name in ("blending-toolkit", "galsim", "numpy")})
+    return [
+        whole,
+        _drawing_alone(renderer, shards[0], rounds),
+        Row("the same on a GPU", "BTK on one core", None, None, "≥ 1,000", None, "not measured: no CUDA device"),
+    ]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    main(arguments.scenes, arguments.rounds)
+def _drawing_alone(renderer: ShardRenderer, shard: Shard, rounds: int) -> Row:
+    """Noiseless galaxies on one core: the two drawers on the same table."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    table = renderer.scene_tables(shard, 0, shard.scenes)
+    reference = renderer.new_drawer("btk")
+    draw_table(renderer.drawer, table)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        for drawer, seconds in ((renderer.drawer, ours), (reference, theirs)):
+            started = time.perf_counter()
+            draw_table(drawer, table)
+            seconds.append((time.perf_counter() - started) / len(table))
+    torch.set_num_threads(threads)
+    return ratio_row(
+        "galaxies/s drawn in six bands, without noise",
+        "BTK's render_single_catsim_galaxy, one core each",
+        ours,
+        theirs,
+        bar=None,
+        detail=f"{1e3 * np.median(ours):.2f} against {1e3 * np.median(theirs):.2f} ms a galaxy, N = {len(table)}",
+    )

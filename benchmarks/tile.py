@@ -11,33 +11,20 @@ import argparse
 import time
 from importlib.metadata import version
 
-import galsim
 import numpy as np
 import pandas as pd
 import torch
 
-from deblend_assets.assets.des.model import load_model, training_scenes
+from benchmarks.peers.sep_hsm import regauss
 from deblend_assets.assets.des.stamps import model_stamps
+from deblend_assets.assets.measuring.model import load_model
 from deblend_assets.science.accuracy import shapes
-from deblend_assets.science.conventions import shear_from_distortion
-from deblend_assets.science.des.measure import deblend
 from deblend_assets.science.des.orientation import sky_to_pixel
+from deblend_assets.science.measuring import deblend
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
-
-
-def regauss(images: np.ndarray, psf: galsim.GSObject, scale: float) -> np.ndarray:
-    """(N, 2) shear-type g in the pixel frame; NaN where it fails."""
-    psf_image = psf.drawImage(nx=images.shape[-1], ny=images.shape[-2], scale=scale)
-    found = np.full((len(images), 2), np.nan)
-    for k, array in enumerate(images):
-        image = galsim.Image(np.ascontiguousarray(array, dtype=np.float64), scale=scale)
-        result = galsim.hsm.EstimateShear(image, psf_image, shear_est="REGAUSS", strict=False)
-        if result.correction_status == 0 and np.hypot(result.corrected_e1, result.corrected_e2) < 1:
-            found[k] = shear_from_distortion(np.array(result.corrected_e1), np.array(result.corrected_e2))
-    return found
 
 
 def main(tile_name: str | None, rounds: int) -> None:
@@ -47,7 +34,7 @@ def main(tile_name: str | None, rounds: int) -> None:
     name = tile_name or profile.des.sky.tiles[0]
     tile, label = des.tile(name), profile.des.simulation.label_band
     cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
-    stamps, model = model_stamps(des, cutouts), load_model(des, training_scenes(des), "cpu")
+    stamps, model = model_stamps(des, cutouts), load_model(des.project, "des", "cpu")
     band = cutouts.bands.index(label)
     survey = load_survey(profile.des.simulation.survey)
     psf = survey.btk_survey.get_filter(label).psf
@@ -56,10 +43,10 @@ def main(tile_name: str | None, rounds: int) -> None:
     ours_s, peer_s = [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        _, ours = deblend(model, stamps.electrons, stamps.present)
+        _, ours = deblend(model.network, stamps.electrons, stamps.present)
         ours_s.append(time.perf_counter() - started)
         started = time.perf_counter()
-        peer = regauss(labelled, psf, survey.pixel_scale)
+        peer, _ = regauss(labelled, psf, survey.pixel_scale)
         peer_s.append(time.perf_counter() - started)
 
     truth = tile.read_table("truth").set_index("coadd_objects_id").loc[cutouts.galaxies["coadd_objects_id"]]

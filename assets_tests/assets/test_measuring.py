@@ -18,6 +18,8 @@ from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
 from deblend_assets.cli import main
 from deblend_assets.stores.tables import column_units
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def finished(first_run, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,25 @@ def test_batches_change_nothing(model, stamps):
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     for name, values in found.items():
         np.testing.assert_allclose(again[name], values, atol=1e-6)
+
+
+def test_threads_change_nothing_and_are_left_as_they_were(model, stamps):
+    before, present = torch.get_num_threads(), np.ones(stamps.shape[:2], dtype=bool)
+    try:
+        torch.set_num_threads(1)
+        one, found = deblend(model.network, stamps, present, 2)
+        torch.set_num_threads(3)
+        three, again = deblend(model.network, stamps, present, 2)
+        begun = []
+        thread = threading.Thread(target=lambda: begun.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert torch.get_num_threads() == begun[0] == 3
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(three, one)
+    for name, values in found.items():
+        np.testing.assert_array_equal(again[name], values)
 
 
 def test_the_table_holds_what_its_columns_say(model, stamps):

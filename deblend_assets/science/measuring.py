@@ -6,8 +6,11 @@ frame is the pixel frame: x with the column, y with the row.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -101,7 +104,6 @@ class Model:
         return self.network.deblender.decoder.pixels
 
 
-@torch.inference_mode()
 def deblend(
     network: StampNetwork, electrons: np.ndarray, present: np.ndarray, batch: int = BATCH
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -117,14 +119,34 @@ def deblend(
         (N, band, y, x) float32 [electron], and `{component}`, `{component}_err` (N,) float64 of the regressor.
     """
     device = next(network.parameters()).device
-    images, estimates = np.empty(electrons.shape, dtype=np.float32), []
-    for start in range(0, len(electrons), batch):
-        rows = slice(start, start + batch)
+    images = np.empty(electrons.shape, dtype=np.float32)
+
+    @torch.inference_mode()
+    def compute(rows: slice) -> ShapeEstimate:
         stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device, memory_format=torch.channels_last)
         deblended, estimate = network.estimate(stamps, torch.from_numpy(present[rows]).to(device))
         images[rows] = deblended.cpu().numpy()
-        estimates.append(estimate)
+        return estimate
+
+    batches = [slice(start, start + batch) for start in range(0, len(electrons), batch)]
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and threads > 1 and len(batches) > 1:
+        estimates = list(_workers(threads).map(compute, batches))
+    else:
+        estimates = [compute(rows) for rows in batches]
     return images, named_estimates(estimates, network.regressor.components)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    """Threads that compute a batch each, alone: torch's own wait for one another after every layer, and stall when a
+    core is taken. They stay, since a new thread has to get all its memory anew."""
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    begun = threading.Barrier(threads)
+    list(pool.map(lambda _: begun.wait(), range(threads)))
+    # What was set in them is also what any other thread would begin with.
+    torch.set_num_threads(threads)
+    return pool
 
 
 def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[str, str]]:

@@ -1,0 +1,59 @@
+"""Two rendering workers against one: scenes drawn a second, the same shards, interleaved rounds."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rendering import galaxies_and_settings
+from benchmarks.rows import Row, ratio_row
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
+from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.science.surveys import load_survey
+from deblend_assets.stores.arrays import SimulatedArrays
+
+
+def measure(quick: bool) -> list[Row]:
+    """Rows of the table of benchmarks."""
+    scenes, shards_a_round, rounds = (50, 2, 2) if quick else (500, 4, 5)
+    galaxies, settings = galaxies_and_settings(scenes)
+    shards = [shard for shard in all_shards(settings) if shard.split == "train"][:shards_a_round]
+    drawn: dict[int, list[float]] = {1: [], 2: []}
+    stored: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = SimulatedArrays(Path(folder) / "arrays", settings, load_survey(settings.survey).attributes(), {})
+        arrays.create()
+        with (
+            RenderingWorkers(processes=1).start(galaxies, settings) as one,
+            RenderingWorkers(processes=2).start(galaxies, settings) as two,
+        ):
+            for pool in (one, two):
+                _seconds(pool, shards)  # starts every worker and warms its grids
+            for _ in range(rounds):
+                for count, pool in ((1, one), (2, two)):
+                    drawn[count].append(_seconds(pool, shards))
+                    stored[count].append(_seconds(pool, shards, arrays))
+    number = scenes * shards_a_round
+    return [
+        _row("scenes/s drawn by two workers", drawn, number, rounds, 1.8),
+        _row("the same, and stored in Zarr by the process that has them drawn", stored, number, rounds, None),
+    ]
+
+
+def _row(what: str, seconds: dict[int, list[float]], number: int, rounds: int, bar: float | None) -> Row:
+    rates = {count: number / np.median(times) for count, times in seconds.items()}
+    detail = f"{rates[2]:.0f} against {rates[1]:.0f} scenes/s, {rounds} rounds of {number} scenes, three arrays, LSST"
+    return ratio_row(what, "one worker", seconds[2], seconds[1], bar=bar, detail=detail)
+
+
+def _seconds(pool: WorkerPool, shards: Sequence[Shard], arrays: SimulatedArrays | None = None) -> float:
+    started = time.perf_counter()
+    for shard, scenes in pool.render(shards, Progress("rendering", len(shards), "shards", lambda line: None)):
+        if arrays is not None:
+            arrays.write(shard, scenes, {})
+    return time.perf_counter() - started
