@@ -71,7 +71,7 @@ def test_batches_change_nothing(model, stamps):
         np.testing.assert_allclose(again[name], values, atol=1e-6)
 
 
-def test_threads_change_nothing_and_are_left_as_they_were(model, stamps):
+def test_threads_change_rounding_alone_and_are_left_as_they_were(model, stamps):
     before, present = torch.get_num_threads(), np.ones(stamps.shape[:2], dtype=bool)
     try:
         torch.set_num_threads(1)
@@ -85,9 +85,9 @@ def test_threads_change_nothing_and_are_left_as_they_were(model, stamps):
         assert torch.get_num_threads() == begun[0] == 3
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_array_equal(three, one)
+    np.testing.assert_allclose(three, one, rtol=1e-5)
     for name, values in found.items():
-        np.testing.assert_array_equal(again[name], values)
+        np.testing.assert_allclose(again[name], values, atol=1e-6)
 
 
 def test_the_table_holds_what_its_columns_say(model, stamps):
