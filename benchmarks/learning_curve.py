@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.rendering import galaxies_and_settings
+from benchmarks.training import Forgetting
 from deblend_assets.science.feeding import Feed
 from deblend_assets.science.fresh_scenes import FreshScenes
 from deblend_assets.science.normalization import mean_maximum
@@ -25,26 +26,6 @@ from deblend_assets.science.training import train
 from deblend_assets.settings import StageSettings, load_profile
 
 _SHARD, _BATCH = 500, 32
-
-
-class _Memory:
-    """A saver that keeps the states of one run."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, Any] | None = None
-        self.best: dict[str, Any] | None = None
-
-    def load_last(self) -> dict[str, Any] | None:
-        return None
-
-    def load_best(self) -> dict[str, Any] | None:
-        return self.best
-
-    def save_last(self, state: dict[str, Any]) -> None:
-        self.last = state
-
-    def save_best(self, state: dict[str, Any]) -> None:
-        self.best = {name: {k: v.clone() for k, v in part.items()} for name, part in state.items()}
 
 
 def main(sizes: list[int], epochs: int, scenes_an_epoch: int) -> None:
@@ -82,7 +63,7 @@ def main(sizes: list[int], epochs: int, scenes_an_epoch: int) -> None:
             recipe=recipe,
             stage=StageSettings(epochs=passes, learning_rate=1e-3),
             device=torch.device("cpu"),
-            saver=_Memory(),
+            saver=Forgetting(),
             log=lambda line: None,
             name="stage 1",
         )

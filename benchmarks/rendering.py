@@ -18,6 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 from astropy.table import Table
+from btk.catalog import CatsimCatalog
+from btk.draw_blends import CatsimGenerator
+from btk.sampling_functions import SamplingFunction
 
 from benchmarks.rows import Row, ratio_row
 from deblend_assets.progress import Progress
@@ -40,6 +43,23 @@ def galaxies_and_settings(scenes: int) -> tuple[pd.DataFrame, SimulationSettings
     return galaxies, profile.simulation.model_copy(update={"shard_scenes": scenes, "scenes": counts})
 
 
+class SameScenes(SamplingFunction):  # type: ignore[misc]
+    """BTK's sampling function that deals given scenes; BTK sends it to its worker processes."""
+
+    compatible_catalogs = ("CatsimCatalog",)
+
+    def __init__(self, galaxies: Table, scenes: list[pd.DataFrame], stamp_size: float) -> None:
+        super().__init__(max_number=3, stamp_size=stamp_size)
+        self.galaxies, self.scenes, self.dealt = galaxies, scenes, 0
+
+    def __call__(self, catalog: Any) -> Table:
+        drawn = self.scenes[self.dealt]
+        self.dealt += 1
+        blend = self.galaxies[drawn["row"].to_numpy()]
+        blend["ra"], blend["dec"] = drawn["x_arcsec"].to_numpy(), drawn["y_arcsec"].to_numpy()
+        return blend
+
+
 class BtkPeer:
     """BTK's own generator over the scenes of a shard."""
 
@@ -49,25 +69,10 @@ class BtkPeer:
 
     def seconds(self, shard: Shard) -> float:
         """Time to draw it."""
-        from btk.catalog import CatsimCatalog
-        from btk.draw_blends import CatsimGenerator
-        from btk.sampling_functions import SamplingFunction
-
-        tables = iter(list(self._renderer.scene_tables(shard, 0, shard.scenes).groupby("scene")))
-        galaxies = self._table
-
-        class SameScenes(SamplingFunction):  # type: ignore[misc]
-            compatible_catalogs = ("CatsimCatalog",)
-
-            def __call__(self, catalog: Any) -> Any:
-                _, drawn = next(tables)
-                blend = galaxies[drawn["row"].to_numpy()]
-                blend["ra"], blend["dec"] = drawn["x_arcsec"].to_numpy(), drawn["y_arcsec"].to_numpy()
-                return blend
-
+        tables = [drawn for _, drawn in self._renderer.scene_tables(shard, 0, shard.scenes).groupby("scene")]
         generator = CatsimGenerator(
-            CatsimCatalog(galaxies),
-            SameScenes(max_number=3, stamp_size=45.5 * self._survey.pixel_scale),
+            CatsimCatalog(self._table),
+            SameScenes(self._table, tables, 45.5 * self._survey.pixel_scale),
             self._survey.btk_survey,
             batch_size=shard.scenes,
             njobs=self._jobs,
