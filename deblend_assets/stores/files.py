@@ -72,14 +72,8 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: StorePath, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: StorePath, data: bytes) -> None:
     """Write a file whole or not at all.
-
-    Args:
-        path: where.
-        data: the content.
-        durable: wait until the disk has it. What can be had again, and is checked when it is read, need not wait: it
-            survives a killed process all the same, and only a power failure may take it.
 
     Raises:
         StorageError: disk full, folder not writable or store out of reach; nothing is left behind.
@@ -94,8 +88,7 @@ def write_atomic(path: StorePath, data: bytes, *, durable: bool = True) -> None:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                if durable:
-                    os.fsync(stream.fileno())
+                os.fsync(stream.fileno())
             os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:

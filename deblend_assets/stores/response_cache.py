@@ -69,7 +69,7 @@ class ResponseCache:
         with storage_errors(blob):
             held = read_checked(blob, digest) is not None
         if not held:
-            write_atomic(blob, data, durable=False)
+            write_atomic(blob, data)
         record = {
             "request": dict(request),
             "sha256": digest,
@@ -77,7 +77,7 @@ class ResponseCache:
             "origin": origin,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_atomic(self._record(request), to_json(record), durable=False)
+        write_atomic(self._record(request), to_json(record))
 
     def _record(self, request: Mapping[str, Any]) -> StorePath:
         canonical = json.dumps(dict(request), sort_keys=True, separators=(",", ":"), allow_nan=False)
