@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,11 @@ class ObjectStore:
 
     def requests(self) -> list[str]:
         """Method and path of the requests since the last call, without their bucket."""
-        lines = self._log.read_text(errors="replace").splitlines()
+        # The server answers before it writes its log: read until nothing is added.
+        lines, longer = None, self._log.read_text(errors="replace").splitlines()
+        while lines != longer:
+            time.sleep(0.5)
+            lines, longer = longer, self._log.read_text(errors="replace").splitlines()
         new, self._read = lines[self._read :], len(lines)
         found = [re.search(r'"([A-Z]+) (/\S*) HTTP', line) for line in new]
         return [f"{match[1]} {match[2].removeprefix(f'/{BUCKET}')}" for match in found if match]

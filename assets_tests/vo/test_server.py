@@ -51,7 +51,11 @@ def tap(server: SkyServer) -> pyvo.dal.TAPService:
 def target(sky: SimulatedSky) -> pd.Series:
     """A galaxy alone in the middle of a tile."""
     truth = sky.table(TRUTH)
-    alone = truth[(truth["member"] == 0) & (truth["neighbours"] == 0)]
+    # Y's image ends within the last column of cells, so not only the tile's own edge is kept away from.
+    centre = truth.groupby("tilename")[["ra", "dec"]].transform("mean")
+    width = truth.groupby("tilename")[["ra", "dec"]].transform(np.ptp)
+    inside = ((truth[["ra", "dec"]] - centre).abs() < 0.25 * width).all(axis=1)
+    alone = truth[(truth["member"] == 0) & (truth["neighbours"] == 0) & inside]
     return alone.loc[alone["snr"].idxmax()]
 
 
