@@ -7,12 +7,10 @@ removed; 100,000 scenes need some 15 GiB of the temporary folder.
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.rendering import galaxies_and_settings
+from benchmarks.rendering import galaxies_and_settings, seconds_to_draw
 from benchmarks.rows import Row, limit_row
-from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.surveys import load_survey
@@ -50,7 +48,4 @@ def _seconds_a_scene(pool: WorkerPool, settings: SimulationSettings, number: int
         arrays = SimulatedArrays(Path(folder) / "arrays", larger, load_survey(larger.survey).attributes(), {})
         arrays.create()
         arrays.require_space(len(shards))
-        started = time.perf_counter()
-        for shard, scenes in pool.render(shards, Progress("rendering", number, "scenes", lambda line: None)):
-            arrays.write(shard, scenes, {})
-        return (time.perf_counter() - started) / number
+        return seconds_to_draw(pool, shards, arrays) / number

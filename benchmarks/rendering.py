@@ -24,7 +24,7 @@ from btk.sampling_functions import SamplingFunction
 
 from benchmarks.rows import Row, ratio_row
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
 from deblend_assets.science.catalog import assign_split
 from deblend_assets.science.population import generate_population
 from deblend_assets.science.rendering import ShardRenderer, draw_table
@@ -82,10 +82,12 @@ class BtkPeer:
         return time.perf_counter() - started
 
 
-def _stored(pool: Any, arrays: SimulatedArrays, shards: Sequence[Shard]) -> float:
+def seconds_to_draw(pool: WorkerPool, shards: Sequence[Shard], arrays: SimulatedArrays | None = None) -> float:
+    """Time to draw shards, and to store them where there are arrays."""
     started = time.perf_counter()
     for shard, scenes in pool.render(shards, Progress("rendering", len(shards), "shards", lambda line: None)):
-        arrays.write(shard, scenes, {})
+        if arrays is not None:
+            arrays.write(shard, scenes, {})
     return time.perf_counter() - started
 
 
@@ -103,10 +105,10 @@ def measure(quick: bool) -> list[Row]:
         arrays = SimulatedArrays(Path(folder) / "arrays", settings, survey.attributes(), {})
         arrays.create()
         with RenderingWorkers(processes=cores).start(galaxies, settings) as pool:
-            _stored(pool, arrays, shards[-2:])  # warms every worker's grids
+            seconds_to_draw(pool, shards[-2:], arrays)  # warms every worker's grids
             for k in range(rounds):
                 some = shards[k * shards_a_round : (k + 1) * shards_a_round]
-                ours.append(_stored(pool, arrays, some) / (scenes * len(some)))
+                ours.append(seconds_to_draw(pool, some, arrays) / (scenes * len(some)))
                 theirs.append(peer.seconds(some[0]) / scenes)
     whole = ratio_row(
         "scenes/s: three arrays and truth, written to Zarr",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rendering import galaxies_and_settings
+from benchmarks.rendering import galaxies_and_settings, seconds_to_draw
 from benchmarks.rows import Row, ratio_row
-from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
-from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.stores.arrays import SimulatedArrays
 
@@ -33,11 +30,11 @@ def measure(quick: bool) -> list[Row]:
             RenderingWorkers(processes=2).start(galaxies, settings) as two,
         ):
             for pool in (one, two):
-                _seconds(pool, shards)  # starts every worker and warms its grids
+                seconds_to_draw(pool, shards)  # starts every worker and warms its grids
             for _ in range(rounds):
                 for count, pool in ((1, one), (2, two)):
-                    drawn[count].append(_seconds(pool, shards))
-                    stored[count].append(_seconds(pool, shards, arrays))
+                    drawn[count].append(seconds_to_draw(pool, shards))
+                    stored[count].append(seconds_to_draw(pool, shards, arrays))
     number = scenes * shards_a_round
     return [
         _row("scenes/s drawn by two workers", drawn, number, rounds, 1.8),
@@ -49,11 +46,3 @@ def _row(what: str, seconds: dict[int, list[float]], number: int, rounds: int, b
     rates = {count: number / np.median(times) for count, times in seconds.items()}
     detail = f"{rates[2]:.0f} against {rates[1]:.0f} scenes/s, {rounds} rounds of {number} scenes, three arrays, LSST"
     return ratio_row(what, "one worker", seconds[2], seconds[1], bar=bar, detail=detail)
-
-
-def _seconds(pool: WorkerPool, shards: Sequence[Shard], arrays: SimulatedArrays | None = None) -> float:
-    started = time.perf_counter()
-    for shard, scenes in pool.render(shards, Progress("rendering", len(shards), "shards", lambda line: None)):
-        if arrays is not None:
-            arrays.write(shard, scenes, {})
-    return time.perf_counter() - started

@@ -17,12 +17,12 @@ import pandas as pd
 
 from deblend_assets.errors import DeblendError, DeviceError, SettingsError
 from deblend_assets.resources.rendering_workers import (
-    _SCENES_A_TASK,
-    _THREAD_VARIABLES,
+    THREAD_VARIABLES,
     RenderingWorkers,
     WorkerPool,
-    _join,
+    join_scenes,
     open_renderer,
+    scene_ranges,
 )
 from deblend_assets.settings import SimulationSettings
 
@@ -90,7 +90,7 @@ class RayPool(WorkerPool):
             num_cpus=1,
             max_retries=_RETRIES,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": dict.fromkeys(_THREAD_VARIABLES, "1")},
+            runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
         )(_draw)
 
     def render(self, shards: Sequence[Shard], progress: Progress) -> Iterator[tuple[Shard, RenderedScenes]]:
@@ -99,7 +99,7 @@ class RayPool(WorkerPool):
         Raises:
             DeviceError: a range was lost with its worker time and again.
         """
-        ranges = ((shard, first, last) for shard in shards for first, last in _ranges(shard))
+        ranges = ((shard, first, last) for shard in shards for first, last in scene_ranges(shard))
         drawn: Counter[str] = Counter()
         for shard in shards:
             yield shard, self._gather(shard, ranges, drawn, progress)
@@ -119,7 +119,7 @@ class RayPool(WorkerPool):
         """One shard's scenes, when they have all come; gives out ranges of it and of the following ones meanwhile."""
         ahead = self._workers.processes or self._workers.count * _RANGES_A_CORE
         parts = []
-        for _ in _ranges(shard):
+        for _ in scene_ranges(shard):
             while len(self._under_way) < ahead and (following := next(ranges, None)) is not None:
                 # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
                 self._under_way.append(self._task.remote([self._simulation], *following))
@@ -127,7 +127,7 @@ class RayPool(WorkerPool):
             drawn[node] += len(scenes.isolated)
             progress.add(len(scenes.isolated))
             parts.append(scenes)
-        return _join(parts)
+        return join_scenes(parts)
 
     def _result(self, shard: Shard) -> tuple[RenderedScenes, str]:
         import ray
@@ -146,11 +146,6 @@ class RayPool(WorkerPool):
                 "are kept",
             ) from error
         return result
-
-
-def _ranges(shard: Shard) -> list[tuple[int, int]]:
-    """First scene and the one after the last, of each task of a shard."""
-    return [(first, min(first + _SCENES_A_TASK, shard.scenes)) for first in range(0, shard.scenes, _SCENES_A_TASK)]
 
 
 def _draw(simulation: list[Any], shard: Shard, first: int, last: int) -> tuple[RenderedScenes, str]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from deblend_assets.science.scenes import Shard
 
 # Scenes a task: small enough that the last tasks of a shard end together, large enough to be worth the transfer.
-_SCENES_A_TASK = 25
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SCENES_A_TASK = 25
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _renderer: ShardRenderer | None = None
 
@@ -61,8 +61,8 @@ class RenderingWorkers(dg.ConfigurableResource):
         # What every worker would refuse is refused here: a worker that cannot start breaks the pool, and its reason
         # is lost.
         open_renderer(catalog, settings)
-        saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+        saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
             executor = ProcessPoolExecutor(
                 self.count,
@@ -105,14 +105,19 @@ class WorkerPool:
                         "finished shards are kept",
                     ) from error
                 progress.add(len(parts[-1].isolated))
-            yield shard, _join(parts)
+            yield shard, join_scenes(parts)
 
     def _submit(self, shard: Shard) -> list[Future[RenderedScenes]]:
-        starts = range(0, shard.scenes, _SCENES_A_TASK)
-        return [self._executor.submit(_render, shard, s, min(s + _SCENES_A_TASK, shard.scenes)) for s in starts]
+        return [self._executor.submit(_render, shard, first, last) for first, last in scene_ranges(shard)]
 
 
-def _join(parts: list[RenderedScenes]) -> RenderedScenes:
+def scene_ranges(shard: Shard) -> list[tuple[int, int]]:
+    """First scene and the one after the last, of each task of a shard."""
+    return [(first, min(first + SCENES_A_TASK, shard.scenes)) for first in range(0, shard.scenes, SCENES_A_TASK)]
+
+
+def join_scenes(parts: list[RenderedScenes]) -> RenderedScenes:
+    """A shard of the scenes that its tasks have drawn, in order."""
     from deblend_assets.science.rendering import RenderedScenes
 
     isolated, noisy, blended = (

@@ -36,6 +36,12 @@ class Share:
     def rows(self, samples: int) -> slice:
         return slice(samples * self.rank // self.of, samples * (self.rank + 1) // self.of)
 
+    def part(self, samples: int) -> tuple[slice, int]:
+        """What a process computes of a batch of so many samples: `rows` and `own` of a `Portion`."""
+        rows = self.rows(samples)
+        own = rows.stop - rows.start
+        return (rows, own) if own else (slice(0, 1), 0)
+
 
 WHOLE = Share()
 
@@ -164,13 +170,10 @@ class Feed:
         # The order goes to the device once: the loop then waits for nothing that the device does.
         rows_of_all = _sent(torch.from_numpy(order), data[0].device)
         for start in range(skip * self.batch_size, len(order), self.batch_size):
-            samples = min(self.batch_size, len(order) - start)
-            rows = share.rows(samples)
-            own = rows.stop - rows.start
-            if own == 0:
-                rows = slice(0, 1)
-            chosen = rows_of_all[start + rows.start : start + rows.stop]
-            yield Portion(tuple(column.index_select(0, chosen) for column in data), rows, samples, own)
+            of_batch = rows_of_all[start : start + self.batch_size]
+            rows, own = share.part(len(of_batch))
+            tensors = tuple(column.index_select(0, of_batch[rows]) for column in data)
+            yield Portion(tensors, rows, len(of_batch), own)
 
     def _on_device(self, portions: Iterator[Portion]) -> Iterator[Portion]:
         if self.device.type == "cpu" or (self._kept is not None and self._kept[0].device.type != "cpu"):

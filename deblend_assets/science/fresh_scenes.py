@@ -17,7 +17,7 @@ from torch import Tensor
 from deblend_assets.science.drawing.fourier import FourierDrawer
 from deblend_assets.science.feeding import WHOLE, Portion, Share
 from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.rendering import ShardRenderer, places
 
 # Scenes drawn together: many enough for a GPU to be busy, few enough to lie beside the network (0.2 GB).
 _SCENES = 512
@@ -46,11 +46,7 @@ class FreshScenes:
     ) -> None:
         self.renderer, self.normalization, self.inputs = renderer, normalization, inputs
         self.samples, self.batch_size, self.device = samples, batch_size, device
-        settings = renderer.settings
-        shear = complex(settings.shear_g1, settings.shear_g2)
-        self._drawer = FourierDrawer(
-            renderer.catalog, renderer.magnitudes, renderer.survey, settings.stamp_pixels, shear, device
-        )
+        self._drawer = FourierDrawer(*renderer.simulated_light, device)
         self._sky = torch.as_tensor(renderer.sky, dtype=torch.float32, device=device)
 
     @property
@@ -70,15 +66,11 @@ class FreshScenes:
             first = number * group
             count = min(group, self.samples - first)
             child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
-            images, isolated = self.draw(count, child)
+            drawn = self.draw(count, child)
             for start in range(max(0, skip * self.batch_size - first), count, self.batch_size):
-                samples = min(self.batch_size, count - start)
-                rows = share.rows(samples)
-                own = rows.stop - rows.start
-                if own == 0:
-                    rows = slice(0, 1)
-                chosen = slice(start + rows.start, start + rows.stop)
-                yield Portion((images[chosen], isolated[chosen]), rows, samples, own)
+                batch = [stamps[start : start + self.batch_size] for stamps in drawn]
+                rows, own = share.part(len(batch[0]))
+                yield Portion(tuple(stamps[rows] for stamps in batch), rows, len(batch[0]), own)
 
     def draw(self, scenes: int, seed: np.random.SeedSequence) -> tuple[Tensor, Tensor]:
         """Input and isolated stamps of new scenes, (scenes, band, y, x) in Eq. 9 space."""
@@ -86,9 +78,7 @@ class FreshScenes:
         layout, photons = (np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, k)) for k in range(2))
         sampler = self.renderer.sampler
         table = sampler.sample("train", np.random.default_rng(layout).random((scenes, sampler.draws)))
-        members = self._drawer.draw_tensor(
-            *(table[c].to_numpy() for c in ("row", "x_arcsec", "y_arcsec", "rotation_deg"))
-        )
+        members = self._drawer.draw_tensor(*places(table))
         targets = torch.from_numpy(np.flatnonzero(table["member"].to_numpy() == 0)).to(self.device)
         isolated = members[targets]
         light = isolated

@@ -13,6 +13,7 @@ for each scene, band and array, in electrons of the whole exposure. This is the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -67,31 +68,46 @@ class ShardRenderer:
             {c: catalog[c].to_numpy() for c in catalog.columns if c.endswith("_ab")}, survey
         )
         self.catalog = {c: catalog[c].to_numpy() for c in catalog.columns if c != "split" and not c.endswith("_ab")}
-        self.drawer = self.new_drawer(settings.renderer)
         self.sky = np.asarray(survey.sky)[:, None, None]
+
+    @property
+    def simulated_light(self) -> tuple[dict[str, NDArray], NDArray, SurveyModel, int, complex]:
+        """What any drawer of this simulation is made from, in order."""
+        shear = complex(self.settings.shear_g1, self.settings.shear_g2)
+        return self.catalog, self.magnitudes, self.survey, self.settings.stamp_pixels, shear
 
     def new_drawer(self, kind: Literal["btk", "torch"]) -> Drawer:
         """One of the two ways to draw this simulation's galaxies."""
-        shear = complex(self.settings.shear_g1, self.settings.shear_g2)
-        return new_drawer(kind, self.catalog, self.magnitudes, self.survey, self.settings.stamp_pixels, shear)
+        return new_drawer(kind, *self.simulated_light)
+
+    @cached_property
+    def drawer(self) -> Drawer:
+        """The one that the settings name; whoever wants tables alone does not pay for it."""
+        return self.new_drawer(self.settings.renderer)
 
     def scene_tables(self, shard: Shard, first: int, last: int) -> pd.DataFrame:
         """Which galaxies lie where in scenes first … last - 1 of a shard; see `SceneSampler.sample`."""
-        seeds = [scene_seed(self.settings, shard, k).spawn(3)[0] for k in range(first, last)]
-        uniform = np.stack([np.random.default_rng(seed).random(self.sampler.draws) for seed in seeds])
+        return self._tables(shard, first, [layout for layout, _, _ in self._seeds(shard, first, last)])
+
+    def _seeds(self, shard: Shard, first: int, last: int) -> list[list[np.random.SeedSequence]]:
+        """Of each scene: its layout's, the noisy array's and the blended array's."""
+        return [scene_seed(self.settings, shard, k).spawn(3) for k in range(first, last)]
+
+    def _tables(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> pd.DataFrame:
+        uniform = np.stack([np.random.default_rng(seed).random(self.sampler.draws) for seed in layouts])
         table = self.sampler.sample(shard.split, uniform)
         return table.assign(scene=table["scene"] + shard.start + first)
 
     def render(self, shard: Shard, first: int, last: int) -> RenderedScenes:
         """Scenes first … last - 1 of a shard; the same whatever range they are asked for in."""
-        table = self.scene_tables(shard, first, last)
+        layouts, *photons = zip(*self._seeds(shard, first, last), strict=True)
+        table = self._tables(shard, first, list(layouts))
         members = draw_table(self.drawer, table)
         starts = np.flatnonzero(table["member"].to_numpy() == 0)
         isolated, together = members[starts], np.add.reduceat(members, starts)
-        seeds = [scene_seed(self.settings, shard, k).spawn(3)[1:] for k in range(first, last)]
         noisy, blended = (
-            np.stack([self._expose(light[k], pair[array]) for k, pair in enumerate(seeds)])
-            for array, light in enumerate((isolated, together))
+            np.stack([self._expose(scene, seed) for scene, seed in zip(light, seeds, strict=True)])
+            for light, seeds in zip((isolated, together), photons, strict=True)
         )
         label = np.repeat(together[:, self.label_band], np.diff([*starts, len(table)]), axis=0)
         table = self._photometry(table, members, label)
@@ -120,4 +136,10 @@ class ShardRenderer:
 
 def draw_table(drawer: Drawer, table: pd.DataFrame) -> NDArray[np.float32]:
     """Every galaxy of a table of scenes alone, without noise; (row of the table, band, y, x) float32 [electron]."""
-    return drawer.draw(*(table[c].to_numpy() for c in ("row", "x_arcsec", "y_arcsec", "rotation_deg")))
+    return drawer.draw(*places(table))
+
+
+def places(table: pd.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Catalogue row, x, y and turn of every galaxy of a table of scenes, as a drawer takes them."""
+    row, x, y, turn = (table[c].to_numpy() for c in ("row", "x_arcsec", "y_arcsec", "rotation_deg"))
+    return row, x, y, turn

@@ -47,7 +47,7 @@ CODE_VERSIONS = {
     "simulated": "2",
     "normalization": "1",
     "training": "3",
-    "evaluation": "2",
+    "evaluation": "3",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",

@@ -123,13 +123,13 @@ class Judge:
         noisy = self.normalization.forward(self.arrays.read("noisy", shard))
         blends = self.arrays.read("blended", shard)
         blended = self.normalization.forward(blends)
+        electrons, regressed = deblend(self.network, blends, np.ones(blends.shape[:2], dtype=bool))
         images = {
             "blend": blended,
             "stage1_noisy": self.reconstruct(self.stage1, noisy),
             "stage1_blended": self.reconstruct(self.stage1, blended),
-            "stage2": self.reconstruct(self.stage2, blended),
+            "stage2": self.normalization.forward(electrons),
         }
-        electrons, regressed = deblend(self.network, blends, np.ones(blends.shape[:2], dtype=bool))
         moments = image_moments(electrons[:, self.label])
         columns: dict[str, np.ndarray] = {"e1_reconstruction": moments.e1, "e2_reconstruction": moments.e2}
         for name in self.regressor.components:

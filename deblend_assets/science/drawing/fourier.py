@@ -42,7 +42,7 @@ class _Grid:
     """Wave vectors of one grid size, kx ≥ 0 and ky ≥ 0; K = ky × kx.
 
     Attributes:
-        kx, ky: (k,) float64 [1/arcsec].
+        k: of either axis, (k,) float64 [1/arcsec].
         squares: kx² and ky² of each wave vector; two of (K,) float32.
         product: 2 kx ky; (K,) float32.
         even: part of PSF × pixel × weight / side² that is even in ky, (ky, band, kx) float32.
@@ -50,8 +50,7 @@ class _Grid:
         cos, sin: of k times the stamp's pixels, (pixel, k) float32.
     """
 
-    kx: Tensor
-    ky: Tensor
+    k: Tensor
     squares: tuple[Tensor, Tensor]
     product: Tensor
     even: Tensor
@@ -135,8 +134,7 @@ class FourierDrawer:
             ordered = [self._put(part.transpose(1, 0, 2)) for part in (even, odd)]
             phase = (np.arange(self.pixels) - (self.pixels - 1) / 2)[:, None] * scale * k
             self._grids[side] = _Grid(
-                kx=torch.from_numpy(k).to(self.device),
-                ky=torch.from_numpy(k).to(self.device),
+                k=torch.from_numpy(k).to(self.device),
                 squares=(self._put(np.tile(k**2, n + 1)), self._put(np.repeat(k**2, n + 1))),
                 product=self._put(2 * np.outer(k, k).ravel()),
                 even=ordered[0],
@@ -163,7 +161,7 @@ class FourierDrawer:
         even, odd = self._light(grid, ellipses, share)
         cos_y, sin_y = self._phases(grid, y)
         cos_x, sin_x = self._phases(grid, x)
-        side, bands, p = len(grid.kx), len(self._psfs), self.pixels
+        side, bands, p = len(grid.k), len(self._psfs), self.pixels
 
         def with_psf(light: Tensor, other: Tensor) -> Tensor:
             """(G, ky, band × kx)."""
@@ -180,7 +178,7 @@ class FourierDrawer:
     def _phases(self, grid: _Grid, centre: NDArray) -> tuple[Tensor, Tensor]:
         """cos and sin of k (pixel - centre), (G, pixel, k) float32."""
         # The angle needs float64; so far from the origin float32 would move the galaxy by 1e-6 pixel.
-        angle = torch.from_numpy(np.asarray(centre, float)).to(self.device)[:, None] * grid.kx
+        angle = torch.from_numpy(np.asarray(centre, float)).to(self.device)[:, None] * grid.k
         cos, sin = angle.cos().float()[:, None], angle.sin().float()[:, None]
         return torch.addcmul(grid.cos * cos, grid.sin, sin), torch.addcmul(grid.sin * cos, grid.cos, sin, value=-1)
 
