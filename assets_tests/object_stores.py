@@ -77,7 +77,9 @@ class ObjectStore:
             time.sleep(0.5)
             lines, longer = longer, self._log.read_text(errors="replace").splitlines()
         new, self._read = lines[self._read :], len(lines)
-        found = [re.search(r'"([A-Z]+) (/\S*) HTTP', line) for line in new]
+        # It may be coloured, by the kind of answer.
+        plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in new]
+        found = [re.search(r'"([A-Z]+) (/\S*) HTTP', line) for line in plain]
         return [f"{match[1]} {match[2].removeprefix(f'/{BUCKET}')}" for match in found if match]
 
 

@@ -21,8 +21,7 @@ from benchmarks.peers import scarlet2, sep_hsm
 from benchmarks.processes import fresh_processes, in_fresh_process
 from benchmarks.rendering import galaxies_and_settings
 from benchmarks.rows import Row, not_measured, ratio_row
-from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.rendering_workers import draw_shard, open_renderer
 from deblend_assets.science.measuring import Model, StampNetwork
 from deblend_assets.science.measuring import measure as measure_with
 from deblend_assets.science.normalization import mean_maximum
@@ -91,8 +90,7 @@ def blends(count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Blends of the demo's population, (N, band, y, x) [electron], and row and column of every galaxy of each."""
     galaxies, settings = galaxies_and_settings(count)
     shard = all_shards(settings)[0]
-    with RenderingWorkers().start(galaxies, settings) as pool:
-        ((_, scenes),) = pool.render([shard], Progress("rendering", count, "scenes", lambda line: None))
+    scenes = draw_shard(open_renderer(galaxies, settings), shard)
     places = scenes.truth.sort_values(["scene", "member"]).groupby("scene")[["y_pixel", "x_pixel"]]
     return scenes.blended, [group.to_numpy() for _, group in places]
 

@@ -82,12 +82,12 @@ class BtkPeer:
         return time.perf_counter() - started
 
 
-def seconds_to_draw(pool: WorkerPool, shards: Sequence[Shard], arrays: SimulatedArrays | None = None) -> float:
-    """Time to draw shards, and to store them where there are arrays."""
+def seconds_to_draw(pool: WorkerPool, shards: Sequence[Shard], arrays: SimulatedArrays) -> float:
+    """Time to draw shards and to store them."""
     started = time.perf_counter()
-    for shard, scenes in pool.render(shards, Progress("rendering", len(shards), "shards", lambda line: None)):
-        if arrays is not None:
-            arrays.write(shard, scenes, {})
+    progress = Progress("rendering", len(shards), "shards", lambda line: None)
+    for shard, encoded in pool.render(shards, progress, arrays.encoder()):
+        arrays.write(shard, encoded, {})
     return time.perf_counter() - started
 
 

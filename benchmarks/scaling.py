@@ -20,8 +20,7 @@ def measure(quick: bool) -> list[Row]:
     scenes, shards_a_round, rounds = (50, 2, 2) if quick else (500, 4, 5)
     galaxies, settings = galaxies_and_settings(scenes)
     shards = [shard for shard in all_shards(settings) if shard.split == "train"][:shards_a_round]
-    drawn: dict[int, list[float]] = {1: [], 2: []}
-    stored: dict[int, list[float]] = {1: [], 2: []}
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         arrays = SimulatedArrays(Path(folder) / "arrays", settings, load_survey(settings.survey).attributes(), {})
         arrays.create()
@@ -30,19 +29,12 @@ def measure(quick: bool) -> list[Row]:
             RenderingWorkers(processes=2).start(galaxies, settings) as two,
         ):
             for pool in (one, two):
-                seconds_to_draw(pool, shards)  # starts every worker and warms its grids
+                seconds_to_draw(pool, shards, arrays)  # starts every worker and warms its grids
             for _ in range(rounds):
                 for count, pool in ((1, one), (2, two)):
-                    drawn[count].append(seconds_to_draw(pool, shards))
-                    stored[count].append(seconds_to_draw(pool, shards, arrays))
+                    seconds[count].append(seconds_to_draw(pool, shards, arrays))
     number = scenes * shards_a_round
-    return [
-        _row("scenes/s drawn by two workers", drawn, number, rounds, 1.8),
-        _row("the same, and stored in Zarr by the process that has them drawn", stored, number, rounds, None),
-    ]
-
-
-def _row(what: str, seconds: dict[int, list[float]], number: int, rounds: int, bar: float | None) -> Row:
     rates = {count: number / np.median(times) for count, times in seconds.items()}
     detail = f"{rates[2]:.0f} against {rates[1]:.0f} scenes/s, {rounds} rounds of {number} scenes, three arrays, LSST"
-    return ratio_row(what, "one worker", seconds[2], seconds[1], bar=bar, detail=detail)
+    what = "scenes/s by two workers, drawn and written to Zarr"
+    return [ratio_row(what, "one worker", seconds[2], seconds[1], bar=1.8, detail=detail)]

@@ -192,7 +192,8 @@ def test_statistics_of_another_simulation_are_refused_until_they_are_measured_ag
     shard = arrays.shards("train")[0]
     stacks = {name: arrays.read(name, shard) for name in ("isolated", "noisy", "blended")}
     stacks["noisy"] = stacks["noisy"] + 1
-    arrays.write(shard, RenderedScenes(**stacks, truth=arrays.read_truth([shard])), {})
+    scenes = RenderedScenes(**stacks, truth=arrays.read_truth([shard]))
+    arrays.write(shard, arrays.encoder()(shard, scenes), {})
     for asset in STAGES[:2]:
         line = other.failure(asset)
         assert "the statistics are of another simulation or another beta" in line
@@ -207,7 +208,8 @@ def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage):
     shard = arrays.shards("test")[0]
     stacks = {name: arrays.read(name, shard) for name in ("isolated", "noisy", "blended")}
     stacks["isolated"] = stacks["isolated"] * np.float32(1.002)
-    arrays.write(shard, RenderedScenes(**stacks, truth=arrays.read_truth([shard])), {})
+    scenes = RenderedScenes(**stacks, truth=arrays.read_truth([shard]))
+    arrays.write(shard, arrays.encoder()(shard, scenes), {})
     checks = bright.succeeds(*SIMULATED, shards=[shard.key]).get_asset_check_evaluations()
     agreement = next(check for check in checks if check.check_name == "agrees_with_btk")
     assert not agreement.passed

@@ -15,7 +15,7 @@ from deblend_assets.errors import DeviceError, SettingsError
 from deblend_assets.progress import Progress
 from deblend_assets.resources import ray_workers
 from deblend_assets.resources.ray_workers import RayWorkers
-from deblend_assets.resources.rendering_workers import open_renderer
+from deblend_assets.resources.rendering_workers import open_renderer, whole_scenes
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.settings import Profile
 
@@ -28,7 +28,7 @@ def submitted() -> int:
     return len(list_tasks(filters=[("name", "=", "_draw"), ("job_id", "=", ray.get_runtime_context().get_job_id())]))
 
 
-def die(simulation: object, shard: object, first: int, last: int) -> None:
+def die(simulation: object, shard: object, made: object) -> None:
     os._exit(1)
 
 
@@ -36,10 +36,10 @@ def test_the_same_pixels_and_no_more_ahead_than_is_allowed(catalog: pd.DataFrame
     settings = profile.simulation
     shards = all_shards(settings)
     with RayWorkers(processes=2).start(catalog, settings) as pool:
-        rendering = pool.render(shards, quiet(112))
+        rendering = pool.render(shards, quiet(112), whole_scenes)
         shard, scenes = next(rendering)
         time.sleep(5)  # a store that takes its time, while the rest could be drawn
-        assert submitted() == 2, "one range is stored, and one ahead of two allowed was given out before it was drawn"
+        assert submitted() == 2, "one shard is stored, and one ahead of two allowed was given out before it was drawn"
         others = dict(rendering)
     assert [shard, *others] == shards
     alone = open_renderer(catalog, settings).render(shards[-1], 0, 16)
@@ -56,17 +56,17 @@ def test_a_task_that_refuses_says_so_in_its_own_line(
     monkeypatch.setattr(ray_workers, "open_renderer", lambda catalog, settings: None)
     settings = profile.simulation.model_copy(update={"survey": "Nowhere"})
     with RayWorkers().start(catalog, settings) as pool, pytest.raises(SettingsError, match="Nowhere") as refused:
-        list(pool.render(all_shards(settings), quiet(112)))
+        list(pool.render(all_shards(settings), quiet(112), whole_scenes))
     assert "\n" not in str(refused.value)
 
 
-def test_a_range_that_kills_every_worker_is_one_clear_line(
+def test_a_shard_that_kills_every_worker_is_one_clear_line(
     catalog: pd.DataFrame, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_workers, "_draw", die)
     monkeypatch.setattr(ray_workers, "_RETRIES", 1)
     settings = profile.simulation
     with RayWorkers(processes=1).start(catalog, settings) as pool:
-        expected = r"range of scenes was lost.*2 times.*shard train_000.*same command again"
+        expected = r"shard was lost.*2 times.*shard train_000.*same command again"
         with pytest.raises(DeviceError, match=expected):
-            list(pool.render(all_shards(settings), quiet(112)))
+            list(pool.render(all_shards(settings), quiet(112), whole_scenes))

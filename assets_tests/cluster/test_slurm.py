@@ -78,9 +78,12 @@ class Cluster(Home):
         assert self.node.wait(job, seconds) == {"COMPLETED"}, self.output(job)[-5000:]
 
     def run_again(self, job: str) -> None:
-        """What was put back into the queue starts now; Slurm would let it wait for two minutes."""
+        """What was put back into the queue starts in a few seconds; Slurm would let it wait for two minutes.
+
+        Not at once: a node refuses the credentials that a job is given in the second in which it was revoked.
+        """
         wait_until(lambda: self.node.states(job) == {"PENDING"}, f"job {job} is not in the queue: {self.output(job)}")
-        self.node.command("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.node.command("scontrol", "update", f"JobId={job}", "StartTime=now+3")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from deblend_assets.errors import DeviceError
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.rendering_workers import RenderingWorkers, whole_scenes
 from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.surveys import load_survey
@@ -27,7 +27,7 @@ def test_a_pool_draws_what_one_process_draws(catalog: pd.DataFrame, profile: Pro
     settings = profile.simulation
     shards = all_shards(settings)[3:5]
     with RenderingWorkers(processes=2).start(catalog, settings) as pool:
-        drawn = list(pool.render(shards, quiet(32)))
+        drawn = list(pool.render(shards, quiet(32), whole_scenes))
     alone = ShardRenderer(catalog, settings, load_survey("LSST"))
     assert [shard for shard, _ in drawn] == shards
     for shard, scenes in drawn:
@@ -42,7 +42,7 @@ def test_a_worker_that_is_killed_is_one_clear_line(catalog: pd.DataFrame, profil
     # Other tests' processes, ended and not yet waited for, are children of this one too.
     others = psutil.Process().children()
     with RenderingWorkers(processes=1).start(catalog, settings) as pool:
-        rendering = pool.render(all_shards(settings), quiet(112))
+        rendering = pool.render(all_shards(settings), quiet(112), whole_scenes)
         next(rendering)
         for child in set(psutil.Process().children()) - set(others):
             if "spawn_main" in " ".join(child.cmdline()):

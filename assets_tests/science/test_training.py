@@ -92,6 +92,19 @@ def test_it_learns_and_repeats_itself() -> None:
     assert {"train_kl", "train_reconstruction", "validation_kl"} <= first.history[0].keys()
 
 
+def test_in_bfloat16_it_learns_the_same_and_keeps_float32() -> None:
+    stage = StageSettings(epochs=12, learning_rate=3e-3)
+    single = run(Memory(), stage)
+    saver = Memory()
+    half = run(saver, stage, RECIPE.model_copy(update={"bfloat16": "everywhere"}))
+    assert half.history != single.history
+    for name in ("train_total", "validation_total"):
+        assert half.history[0][name] == pytest.approx(single.history[0][name], rel=0.01)
+        assert half.history[-1][name] == pytest.approx(single.history[-1][name], rel=0.2)
+    assert saver.best is not None
+    assert {weights.dtype for weights in saver.best["network"].values()} == {torch.float32}
+
+
 @pytest.mark.parametrize("epoch", [1, 3])
 @pytest.mark.parametrize("group", [4, 2])
 def test_interrupted_and_resumed_is_uninterrupted(epoch: int, group: int) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,7 +32,9 @@ from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import SimulationSettings
 from deblend_assets.stores import arrays as module
-from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays, truth_columns
+from deblend_assets.stores.arrays import SimulatedArrays
+from deblend_assets.stores.files import write_atomic
+from deblend_assets.stores.shard_encoding import ARRAYS, truth_columns
 
 FILES = (*ARRAYS, "truth")
 SETTINGS = {
@@ -69,7 +74,7 @@ def scenes_of(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
 def write(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
     scenes = scenes_of(arrays, shard)
     with arrays.lock(shard):
-        arrays.write(shard, scenes, {"versions": {"galsim": "2"}})
+        arrays.write(shard, arrays.encoder()(shard, scenes), {"versions": {"galsim": "2"}})
     return scenes
 
 
@@ -161,7 +166,7 @@ def test_the_fingerprint_changes_with_any_byte_written(arrays):
     for name in ARRAYS:
         scenes = scenes_of(arrays, shards[0])
         getattr(scenes, name)[3, 2, 1, 0] += 1
-        arrays.write(shards[0], scenes, {})
+        arrays.write(shards[0], arrays.encoder()(shards[0], scenes), {})
         seen.add(arrays.fingerprint_of([shards[0]]))
     assert len(seen) == 5
     with pytest.raises(MissingDataError, match=shards[2].key):
@@ -179,16 +184,36 @@ def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(ar
         assert f"partition {shard.key}" in str(caught.value)
 
 
-def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays):
+def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays, monkeypatch):
     shard = first(arrays)
-    write(arrays, shard)
-    scenes = scenes_of(arrays, shard)
-    broken = RenderedScenes(scenes.isolated, scenes.noisy, scenes.blended, scenes.truth.assign(secret=1))
-    with pytest.raises(KeyError):
-        arrays.write(shard, broken, {})
+    encoded = arrays.encoder()(shard, write(arrays, shard))
+
+    def fails(path, data):
+        if "blended" in str(path):
+            raise OSError("no space left")
+        write_atomic(path, data)
+
+    monkeypatch.setattr(module, "write_atomic", fails)
+    with pytest.raises(OSError, match="no space"):
+        arrays.write(shard, encoded, {})
     assert not arrays.is_done(shard)
+
+
+def test_what_is_no_whole_shard_is_not_encoded(arrays):
+    shard = first(arrays)
+    scenes = scenes_of(arrays, shard)
+    with pytest.raises(KeyError):
+        arrays.encoder()(shard, dataclasses.replace(scenes, truth=scenes.truth.assign(secret=1)))
     with pytest.raises(ValueError, match="has 8 scenes, not 4"):
-        arrays.write(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]), {})
+        arrays.encoder()(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]))
+
+
+def test_an_encoder_works_in_another_process_without_the_storage(arrays):
+    shard = first(arrays)
+    scenes = scenes_of(arrays, shard)
+    here, pickled = arrays.encoder()(shard, scenes), pickle.dumps(arrays.encoder())
+    shutil.rmtree(arrays.folder)
+    assert pickle.loads(pickled)(shard, scenes) == here
 
 
 def flip(path: Path, at: int) -> None:

@@ -15,6 +15,7 @@ announce() {
 # step, and the shell stays to see how it ends. That the time is up is told to the shell alone (--signal=B:USR1@...).
 time_is_up=""
 current_step=""
+executioner=""
 steps=0
 trap ':' TERM
 trap 'time_is_up=yes; stop_step' USR1
@@ -24,6 +25,7 @@ stop_step() {
         scancel --signal=TERM "$current_step" || true
         # A step that cannot keep its state at once is killed in time for the job to be queued again.
         (sleep "$STOP_SECONDS" && scancel --signal=KILL "$current_step") &
+        executioner=$!
     fi
 }
 
@@ -41,6 +43,10 @@ step() {
         done
         wait "$child" && status=0 || status=$?
         current_step=""
+        # Left alone, it would kill the step of that number in the job's next start.
+        if [[ -n $executioner ]]; then
+            kill "$executioner" 2>/dev/null || true
+        fi
     fi
     if [[ $status -ne 0 && -n $time_is_up && ${SLURM_RESTART_COUNT:-0} -lt $MAX_RESTARTS ]]; then
         echo "the time is up: back into the queue"

@@ -1,4 +1,4 @@
-"""Rendering on a Ray cluster: ranges of scenes are drawn by tasks on all its nodes.
+"""Rendering on a Ray cluster: shards are drawn by tasks on all its nodes.
 
 The pixels are those of `RenderingWorkers`: a scene depends on nothing but the settings, the catalogue and its own
 seed. A task whose worker or node dies is given to another one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ import pandas as pd
 from deblend_assets.errors import DeblendError, DeviceError, SettingsError
 from deblend_assets.resources.rendering_workers import (
     THREAD_VARIABLES,
+    Made,
     RenderingWorkers,
     WorkerPool,
-    join_scenes,
+    draw_shard,
     open_renderer,
-    scene_ranges,
 )
 from deblend_assets.settings import SimulationSettings
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from deblend_assets.science.rendering import RenderedScenes
     from deblend_assets.science.scenes import Shard
 
-# Workers die with their nodes, on clusters that lend idle machines often; a range that kills every worker is a fault.
+# Workers die with their nodes, on clusters that lend idle machines often; a shard that kills every worker is a fault.
 _RETRIES = 5
-# Ranges under way or waiting to be stored, for each core: enough to keep it at work while a shard is stored.
-_RANGES_A_CORE = 2
+# Shards under way or waiting to be stored, for each core: enough to keep it at work while another is stored.
+_SHARDS_A_CORE = 2
 
 # In a task's process: the simulation that its renderer draws, and the renderer.
 _opened: tuple[str, Any] | None = None
@@ -44,7 +44,7 @@ class RayWorkers(RenderingWorkers):
     """Rendering tasks on the Ray cluster that this process runs on.
 
     Attributes:
-        processes: ranges of scenes under way at a time; 0 takes every core of the cluster.
+        processes: shards under way at a time; 0 takes every core of the cluster.
     """
 
     @property
@@ -78,7 +78,7 @@ class RayPool(WorkerPool):
 
     Args:
         simulation: reference to the catalogue and the settings, in the cluster's object store.
-        workers: says how many ranges may be under way; asked again for each shard, since clusters grow.
+        workers: says how many shards may be under way; asked again for each one, since clusters grow.
     """
 
     def __init__(self, simulation: Any, workers: RayWorkers) -> None:
@@ -86,23 +86,32 @@ class RayPool(WorkerPool):
 
         self._simulation, self._workers = simulation, workers
         self._under_way: deque[Any] = deque()
-        self._task = ray.remote(
+        self._task: Any = ray.remote(
             num_cpus=1,
             max_retries=_RETRIES,
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
         )(_draw)
 
-    def render(self, shards: Sequence[Shard], progress: Progress) -> Iterator[tuple[Shard, RenderedScenes]]:
-        """Whole shards, in order; a bounded number of ranges is drawn ahead, so that memory stays flat.
+    def render(
+        self, shards: Sequence[Shard], progress: Progress, made: Callable[[Shard, RenderedScenes], Made]
+    ) -> Iterator[tuple[Shard, Made]]:
+        """As `WorkerPool.render`.
 
         Raises:
-            DeviceError: a range was lost with its worker time and again.
+            DeviceError: a shard was lost with its worker time and again.
         """
-        ranges = ((shard, first, last) for shard in shards for first, last in scene_ranges(shard))
+        waiting = iter(shards)
         drawn: Counter[str] = Counter()
         for shard in shards:
-            yield shard, self._gather(shard, ranges, drawn, progress)
+            ahead = self._workers.processes or self._workers.count * _SHARDS_A_CORE
+            while len(self._under_way) < ahead and (following := next(waiting, None)) is not None:
+                # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
+                self._under_way.append(self._task.remote([self._simulation], following, made))
+            result, node = self._result(shard)
+            drawn[node] += shard.scenes
+            progress.add(shard.scenes)
+            yield shard, result
         where = ", ".join(f"{scenes:,} scenes on {node}" for node, scenes in sorted(drawn.items()))
         progress.log(f"{progress.what}: {where}")
 
@@ -113,34 +122,18 @@ class RayPool(WorkerPool):
         while self._under_way:
             ray.cancel(self._under_way.pop(), force=True)
 
-    def _gather(
-        self, shard: Shard, ranges: Iterator[tuple[Shard, int, int]], drawn: Counter[str], progress: Progress
-    ) -> RenderedScenes:
-        """One shard's scenes, when they have all come; gives out ranges of it and of the following ones meanwhile."""
-        ahead = self._workers.processes or self._workers.count * _RANGES_A_CORE
-        parts = []
-        for _ in scene_ranges(shard):
-            while len(self._under_way) < ahead and (following := next(ranges, None)) is not None:
-                # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
-                self._under_way.append(self._task.remote([self._simulation], *following))
-            scenes, node = self._result(shard)
-            drawn[node] += len(scenes.isolated)
-            progress.add(len(scenes.isolated))
-            parts.append(scenes)
-        return join_scenes(parts)
-
-    def _result(self, shard: Shard) -> tuple[RenderedScenes, str]:
+    def _result(self, shard: Shard) -> tuple[Any, str]:
         import ray
 
         try:
-            result: tuple[RenderedScenes, str] = ray.get(self._under_way.popleft())
+            result: tuple[Any, str] = ray.get(self._under_way.popleft())
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, DeblendError):  # Ray's own text is a stack trace of several lines
                 raise error.cause from error
             raise
         except ray.exceptions.RayError as error:
             raise DeviceError(
-                f"a range of scenes was lost with its worker {_RETRIES + 1} times ({type(error).__name__})",
+                f"a shard was lost with its worker {_RETRIES + 1} times ({type(error).__name__})",
                 where=f"shard {shard.key}",
                 remedy="see `ray status` and the workers' memory, then give the same command again; finished shards "
                 "are kept",
@@ -148,8 +141,8 @@ class RayPool(WorkerPool):
         return result
 
 
-def _draw(simulation: list[Any], shard: Shard, first: int, last: int) -> tuple[RenderedScenes, str]:
-    """In a task's process: a range of scenes, and the node that it was drawn on."""
+def _draw(simulation: list[Any], shard: Shard, made: Callable[[Shard, RenderedScenes], Made]) -> tuple[Made, str]:
+    """In a task's process: what is made of a shard's scenes, and the node that it was drawn on."""
     global _opened
     import ray
 
@@ -157,7 +150,7 @@ def _draw(simulation: list[Any], shard: Shard, first: int, last: int) -> tuple[R
     if _opened is None or _opened[0] != reference.hex():
         _opened = reference.hex(), open_renderer(*ray.get(reference))
     node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
-    return _opened[1].render(shard, first, last), node
+    return made(shard, draw_shard(_opened[1], shard)), node
 
 
 def _connected() -> Any:

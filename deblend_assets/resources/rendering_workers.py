@@ -10,11 +10,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 import numpy as np
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
     from deblend_assets.science.scenes import Shard
 
-# Scenes a task: small enough that the last tasks of a shard end together, large enough to be worth the transfer.
-SCENES_A_TASK = 25
+# Scenes drawn at a time: their light stays in a core's cache.
+_SCENES_AT_ONCE = 25
+# Shards given out beside those being drawn, so that no worker waits while one is stored.
+_SHARDS_AHEAD = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Made = TypeVar("Made")
 
 _renderer: ShardRenderer | None = None
 
@@ -71,7 +76,7 @@ class RenderingWorkers(dg.ConfigurableResource):
                 initargs=(catalog, settings),
             )
             with executor:
-                yield WorkerPool(executor)
+                yield WorkerPool(executor, self.count)
         finally:
             for name, value in saved.items():
                 if value is None:
@@ -81,45 +86,54 @@ class RenderingWorkers(dg.ConfigurableResource):
 
 
 class WorkerPool:
-    """Draws whole shards on all workers."""
+    """Draws whole shards, a shard a worker."""
 
-    def __init__(self, executor: ProcessPoolExecutor) -> None:
-        self._executor = executor
+    def __init__(self, executor: ProcessPoolExecutor, processes: int) -> None:
+        self._executor, self._processes = executor, processes
 
-    def render(self, shards: Sequence[Shard], progress: Progress) -> Iterator[tuple[Shard, RenderedScenes]]:
-        """Whole shards, in order. The next one is being drawn while the caller stores the present one."""
-        coming = self._submit(shards[0])
-        for k, shard in enumerate(shards):
-            tasks = coming
-            if k + 1 < len(shards):
-                coming = self._submit(shards[k + 1])
-            parts = []
-            for task in tasks:
-                try:
-                    parts.append(task.result())
-                except BrokenProcessPool as error:
-                    raise DeviceError(
-                        "a rendering process died (killed, or out of memory)",
-                        where=f"shard {shard.key}",
-                        remedy="give the same command again, with fewer [run] workers if memory is short; "
-                        "finished shards are kept",
-                    ) from error
-                progress.add(len(parts[-1].isolated))
-            yield shard, join_scenes(parts)
+    def render(
+        self, shards: Sequence[Shard], progress: Progress, made: Callable[[Shard, RenderedScenes], Made]
+    ) -> Iterator[tuple[Shard, Made]]:
+        """Whole shards, in order; a bounded number is drawn ahead, so that memory stays flat.
 
-    def _submit(self, shard: Shard) -> list[Future[RenderedScenes]]:
-        return [self._executor.submit(_render, shard, first, last) for first, last in scene_ranges(shard)]
+        Args:
+            shards: which.
+            progress: counts scenes.
+            made: what the worker makes of a shard's scenes, and this yields: what crosses between processes.
+
+        Raises:
+            DeviceError: a process died.
+        """
+        under_way: deque[tuple[Shard, Future[Made]]] = deque()
+        waiting = iter(shards)
+        for _ in shards:
+            while len(under_way) < self._processes + _SHARDS_AHEAD and (following := next(waiting, None)) is not None:
+                under_way.append((following, self._executor.submit(_render, following, made)))
+            shard, task = under_way.popleft()
+            try:
+                result = task.result()
+            except BrokenProcessPool as error:
+                raise DeviceError(
+                    "a rendering process died (killed, or out of memory)",
+                    where=f"shard {shard.key}",
+                    remedy="give the same command again, with fewer [run] workers if memory is short; "
+                    "finished shards are kept",
+                ) from error
+            progress.add(shard.scenes)
+            yield shard, result
 
 
-def scene_ranges(shard: Shard) -> list[tuple[int, int]]:
-    """First scene and the one after the last, of each task of a shard."""
-    return [(first, min(first + SCENES_A_TASK, shard.scenes)) for first in range(0, shard.scenes, SCENES_A_TASK)]
+def whole_scenes(shard: Shard, scenes: RenderedScenes) -> RenderedScenes:
+    """The scenes as they are."""
+    return scenes
 
 
-def join_scenes(parts: list[RenderedScenes]) -> RenderedScenes:
-    """A shard of the scenes that its tasks have drawn, in order."""
+def draw_shard(renderer: ShardRenderer, shard: Shard) -> RenderedScenes:
+    """All scenes of a shard, in order."""
     from deblend_assets.science.rendering import RenderedScenes
 
+    firsts = range(0, shard.scenes, _SCENES_AT_ONCE)
+    parts = [renderer.render(shard, first, min(first + _SCENES_AT_ONCE, shard.scenes)) for first in firsts]
     isolated, noisy, blended = (
         np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended")
     )
@@ -151,6 +165,6 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _render(shard: Shard, first: int, last: int) -> RenderedScenes:
+def _render(shard: Shard, made: Callable[[Shard, RenderedScenes], Made]) -> Made:
     assert _renderer is not None
-    return _renderer.render(shard, first, last)
+    return made(shard, draw_shard(_renderer, shard))

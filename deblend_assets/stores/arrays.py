@@ -23,8 +23,6 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
-from deblend_assets.science.rendering import RenderedScenes
-from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
@@ -36,21 +34,15 @@ from deblend_assets.stores.files import (
     read_checked,
     read_json,
     remove,
-    sha256,
     storage_errors,
     to_json,
     write_atomic,
 )
-from deblend_assets.stores.tables import from_parquet, to_parquet
+from deblend_assets.stores.shard_encoding import ARRAYS, LAYOUT, EncodedShard, ShardEncoder, chunk_key
+from deblend_assets.stores.tables import from_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
-ARRAYS = ("isolated", "noisy", "blended")
 ASSET = "the simulated shard"
-TRUTH_NOTE = (
-    "One row a galaxy of a simulated scene, the target first. e1, e2: distortion (a^2-b^2)/(a^2+b^2), observed, "
-    "PSF-convolved; g1, g2: shear-type (a-b)/(a+b), intrinsic. Axes: x with the column, y with the row; angles from "
-    "+x towards +y. Fluxes in electrons of the whole exposure."
-)
 _MEANING = {
     "isolated": "target alone, no noise",
     "noisy": "target alone, photon noise of target and sky",
@@ -124,21 +116,20 @@ class SimulatedArrays:
     def _truth_path(self, shard: Shard) -> StorePath:
         return self.folder / "truth" / f"{shard.key}.parquet"
 
-    def _chunk_key(self, shard: Shard) -> str:
-        return f"c/{shard.start // self.settings.shard_scenes}/0/0/0"
+    def encoder(self) -> ShardEncoder:
+        """What makes a shard's files of its scenes, in this process or another."""
+        return ShardEncoder(self.settings, self.bands, {name: self._layout(name) for name in ARRAYS})
 
-    def _shard_files(self, name: str, shard: Shard, data: bytes | None) -> ZarrFiles:
-        """An array of which a shard's file is known, or none is."""
-        path = self.zarr_path / name / "zarr.json"
+    def _layout(self, name: str) -> bytes:
+        path = self.zarr_path / name / LAYOUT
         try:
-            layout = self._layouts.get(name) or self._layouts.setdefault(name, read_bytes(path))
+            return self._layouts.get(name) or self._layouts.setdefault(name, read_bytes(path))
         except FileNotFoundError as error:
             raise CorruptDataError(
                 "is missing",
                 where=str(path),
                 remedy=f"delete {self.folder} and materialise the simulated assets again",
             ) from error
-        return ZarrFiles({"zarr.json": layout, **({} if data is None else {self._chunk_key(shard): data})})
 
     def is_done(self, shard: Shard) -> bool:
         """Whether the shard's marker stands and its files are what it vouches for."""
@@ -184,7 +175,9 @@ class SimulatedArrays:
             self._read_file(name, shard, marker)
 
     def _path(self, name: str, shard: Shard) -> StorePath:
-        return self._truth_path(shard) if name == "truth" else self.zarr_path / name / self._chunk_key(shard)
+        if name == "truth":
+            return self._truth_path(shard)
+        return self.zarr_path / name / chunk_key(self.settings, shard)
 
     def _read_file(self, name: str, shard: Shard, marker: dict[str, Any]) -> bytes:
         """The bytes that the marker vouches for; errors as `verify`."""
@@ -213,39 +206,28 @@ class SimulatedArrays:
                 remedy="free space, point DEBLEND_STORAGE elsewhere, or draw fewer scenes",
             )
 
-    def write(self, shard: Shard, scenes: RenderedScenes, info: dict[str, Any]) -> dict[str, Any]:
+    def write(self, shard: Shard, encoded: EncodedShard, info: dict[str, Any]) -> dict[str, Any]:
         """Store a whole shard and vouch for it; call inside `lock(shard)`.
 
         Args:
             shard: which.
-            scenes: all of its scenes, in order.
+            encoded: its files, by `encoder`.
             info: kept in the marker (versions, seconds).
 
         Returns:
             The marker.
         """
-        if len(scenes.isolated) != shard.scenes:
-            raise ValueError(f"shard {shard.key} has {shard.scenes} scenes, not {len(scenes.isolated)}")
         remove(self._marker(shard))
-        checksums = {}
-        for name in (*ARRAYS, "truth"):
-            data = self._encode(name, shard, scenes)
+        for name, data in encoded.files.items():
             write_atomic(self._path(name, shard), data)
-            checksums[name] = sha256(data)
-        marker = {**info, "shard": shard.key, "rows": len(scenes.truth), "sha256": checksums}
+        marker = {**info, "shard": shard.key, "rows": encoded.rows, "sha256": encoded.sha256}
         write_atomic(self._marker(shard), to_json(marker))
         return marker
 
-    def _encode(self, name: str, shard: Shard, scenes: RenderedScenes) -> bytes:
-        if name == "truth":
-            return to_parquet(scenes.truth, truth_columns(self.bands), TRUTH_NOTE)
-        files = self._shard_files(name, shard, None)
-        zarr.open_array(files.store, mode="r+")[shard.rows] = getattr(scenes, name)
-        return files[self._chunk_key(shard)]
-
     def read(self, name: str, shard: Shard) -> np.ndarray:
         """One array of one verified shard: (scene, band, y, x) float32 [electron]."""
-        files = self._shard_files(name, shard, self._read_file(name, shard, self.marker(shard)))
+        data = self._read_file(name, shard, self.marker(shard))
+        files = ZarrFiles({LAYOUT: self._layout(name), chunk_key(self.settings, shard): data})
         return np.asarray(zarr.open_array(files.store, mode="r")[shard.rows])
 
     def read_truth(self, shards: Sequence[Shard]) -> pd.DataFrame:
@@ -268,14 +250,3 @@ class SimulatedArrays:
     def fingerprint_of(self, shards: Sequence[Shard]) -> str:
         """Changes when any byte written for these shards does; MissingDataError where one is not finished."""
         return fingerprint([marker["sha256"] for marker in each(self.marker, shards, self.folder)])
-
-
-def truth_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """TRUTH_COLUMNS with one column a band."""
-    columns: dict[str, tuple[str, str]] = {}
-    for name, (unit, meaning) in TRUTH_COLUMNS.items():
-        if "{band}" in name:
-            columns.update({name.format(band=band): (unit, f"{meaning}, band {band}") for band in bands})
-        else:
-            columns[name] = (unit, meaning)
-    return columns

@@ -7,7 +7,7 @@ import dagster as dg
 from deblend_assets.assets.common import DISTRIBUTING, ONE_RUN, OWNERS, check, clear_errors, code_version, table
 from deblend_assets.assets.keys import CATALOG, DES, SKY
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.rendering_workers import RenderingWorkers, whole_scenes
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 from deblend_assets.stores.project import library_versions
@@ -56,7 +56,8 @@ def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
             def tiles() -> Iterator[TileSky]:
                 with workers.start(catalog, sky_simulation(profile.des)) as pool:
-                    for name, (_, scenes) in zip(names, pool.render(shards, progress), strict=True):
+                    drawn = pool.render(shards, progress, whole_scenes)
+                    for name, (_, scenes) in zip(names, drawn, strict=True):
                         used.update(scenes.truth["galtileid"])
                         yield assemble_tile(name, scenes, survey, profile.des)
 

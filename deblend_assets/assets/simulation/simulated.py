@@ -96,8 +96,8 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 for shard in missing:
                     stack.enter_context(arrays.lock(shard))
                 pool = stack.enter_context(workers.start(catalog, profile.simulation))
-                for shard, scenes_drawn in pool.render(missing, progress):
-                    arrays.write(shard, scenes_drawn, {"versions": versions})
+                for shard, encoded in pool.render(missing, progress, arrays.encoder()):
+                    arrays.write(shard, encoded, {"versions": versions})
         seconds = time.monotonic() - started
 
         checks = ShardChecks(profile, arrays, catalog, survey)
