@@ -148,6 +148,10 @@ class Recipe(_Section):
     band_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
     )
+    bfloat16: Literal["cuda", "everywhere"] = Field(
+        default="cuda",
+        description="where convolutions are computed in bfloat16; on a CPU it pays with AMX and batches of 128",
+    )
     fresh_scenes: bool = Field(
         default=False, description="stages 1 and 2 draw new scenes as they go, in place of the stored training scenes"
     )

@@ -98,7 +98,8 @@ def train(
         feed, validation: batches on `device`, shuffled for training, in order for validation.
         samples: training samples an epoch, for the step count of the schedule and the progress line.
         recipe, stage: seeds, schedule, clipping; epochs, learning rate, patience.
-        device: where to compute; on CUDA the forward pass runs in bfloat16 where autocast allows.
+        device: where to compute; on CUDA, or where the recipe says so, the forward pass runs in bfloat16 where
+            autocast allows.
         saver: keeps the state after every epoch, and within one that is stopped.
         log: takes progress lines.
         name: of the stage, for the lines.
@@ -110,10 +111,8 @@ def train(
         TrainingStopped: SIGTERM came; the state is kept.
     """
     ranks = ranks or Ranks()
-    cuda = device.type == "cuda"
-    network = objective.network.to(device)
-    if cuda:  # its convolutions want the channels last; the CPU's are as fast either way
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    half = device.type == "cuda" or recipe.bfloat16 == "everywhere"
+    network = objective.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=stage.learning_rate, fused=True)
     factor = learning_rate_factor(recipe, stage.epochs * feed.steps(samples))
@@ -162,7 +161,7 @@ def train(
             network.train()
             started, before = time.monotonic(), sums.samples
             for portion in feed.epoch(order_seed, ranks.share, skip=batches):
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cuda):
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
                     losses = losses_of(portion.tensors, Draws(random.generator, portion))
                 optimizer.zero_grad(set_to_none=True)
                 (losses["total"] * ranks.factor(portion) if ranks.several else losses["total"]).backward()

@@ -26,7 +26,7 @@ class _Vectorised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(images, weight)
-        return torch.prelu(images, weight)
+        return torch.prelu(images, weight.to(images.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,5 +36,5 @@ class _Vectorised(torch.autograd.Function):
         of_weight = (gradient * images.clamp(max=0)).sum(others)
         where_positive = torch.ops.aten.threshold_backward(gradient, images, 0)
         # From a times the gradient where x is negative to the gradient itself where it is not.
-        slope = weight.view(-1, *[1] * (images.dim() - 2))
-        return torch.lerp(where_positive, gradient, slope), of_weight
+        slope = weight.view(-1, *[1] * (images.dim() - 2)).to(gradient.dtype)
+        return torch.lerp(where_positive, gradient, slope), of_weight.to(weight.dtype)

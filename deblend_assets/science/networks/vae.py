@@ -48,6 +48,11 @@ def _grid(pixels: int) -> int:
     return pixels
 
 
+def _single(values: Tensor) -> Tensor:
+    """What autocast computed in bfloat16, in float32: losses need more than its three digits."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
 class Encoder(nn.Module):
     """Stamp to q(z|x).
 
@@ -79,7 +84,7 @@ class Encoder(nn.Module):
         features = self.convolutions(hide_bands(images, present)).flatten(1)
         features = torch.cat([features, present.to(features.dtype)], dim=1)
         # Beyond e^±10 a variance only overflows; the clamp never binds once training has begun.
-        return Latent(self.mean(features), self.log_variance(features).clamp(-10.0, 10.0))
+        return Latent(_single(self.mean(features)), _single(self.log_variance(features)).clamp(-10.0, 10.0))
 
 
 class Decoder(nn.Module):
@@ -121,9 +126,11 @@ class Decoder(nn.Module):
         logits = self.deconvolutions(features)
         if self.resize == "bilinear":
             size = (self.pixels, self.pixels)
-            return functional.interpolate(torch.sigmoid(logits), size=size, mode="bilinear", align_corners=False)
+            return functional.interpolate(
+                torch.sigmoid(_single(logits)), size=size, mode="bilinear", align_corners=False
+            )
         start = (logits.shape[-1] - self.pixels) // 2
-        return torch.sigmoid(logits[..., start : start + self.pixels, start : start + self.pixels])
+        return torch.sigmoid(_single(logits[..., start : start + self.pixels, start : start + self.pixels]))
 
 
 class VAE(nn.Module):
