@@ -21,7 +21,7 @@ from benchmarks.peers import scarlet2, sep_hsm
 from benchmarks.processes import fresh_processes, in_fresh_process
 from benchmarks.rendering import galaxies_and_settings
 from benchmarks.rows import Row, not_measured, ratio_row
-from deblend_assets.resources.rendering_workers import draw_shard, open_renderer
+from deblend_assets.resources.rendering_workers import open_renderer
 from deblend_assets.science.measuring import Model, StampNetwork
 from deblend_assets.science.measuring import measure as measure_with
 from deblend_assets.science.normalization import mean_maximum
@@ -90,7 +90,7 @@ def blends(count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Blends of the demo's population, (N, band, y, x) [electron], and row and column of every galaxy of each."""
     galaxies, settings = galaxies_and_settings(count)
     shard = all_shards(settings)[0]
-    scenes = draw_shard(open_renderer(galaxies, settings), shard)
+    scenes = open_renderer(galaxies, settings).render_whole(shard)
     places = scenes.truth.sort_values(["scene", "member"]).groupby("scene")[["y_pixel", "x_pixel"]]
     return scenes.blended, [group.to_numpy() for _, group in places]
 

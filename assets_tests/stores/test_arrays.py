@@ -74,7 +74,7 @@ def scenes_of(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
 def write(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
     scenes = scenes_of(arrays, shard)
     with arrays.lock(shard):
-        arrays.write(shard, arrays.encoder()(shard, scenes), {"versions": {"galsim": "2"}})
+        arrays.write(shard, arrays.encoder().encode(shard, scenes), {"versions": {"galsim": "2"}})
     return scenes
 
 
@@ -166,7 +166,7 @@ def test_the_fingerprint_changes_with_any_byte_written(arrays):
     for name in ARRAYS:
         scenes = scenes_of(arrays, shards[0])
         getattr(scenes, name)[3, 2, 1, 0] += 1
-        arrays.write(shards[0], arrays.encoder()(shards[0], scenes), {})
+        arrays.write(shards[0], arrays.encoder().encode(shards[0], scenes), {})
         seen.add(arrays.fingerprint_of([shards[0]]))
     assert len(seen) == 5
     with pytest.raises(MissingDataError, match=shards[2].key):
@@ -186,7 +186,7 @@ def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(ar
 
 def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays, monkeypatch):
     shard = first(arrays)
-    encoded = arrays.encoder()(shard, write(arrays, shard))
+    encoded = arrays.encoder().encode(shard, write(arrays, shard))
 
     def fails(path, data):
         if "blended" in str(path):
@@ -203,17 +203,17 @@ def test_what_is_no_whole_shard_is_not_encoded(arrays):
     shard = first(arrays)
     scenes = scenes_of(arrays, shard)
     with pytest.raises(KeyError):
-        arrays.encoder()(shard, dataclasses.replace(scenes, truth=scenes.truth.assign(secret=1)))
+        arrays.encoder().encode(shard, dataclasses.replace(scenes, truth=scenes.truth.assign(secret=1)))
     with pytest.raises(ValueError, match="has 8 scenes, not 4"):
-        arrays.encoder()(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]))
+        arrays.encoder().encode(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]))
 
 
 def test_an_encoder_works_in_another_process_without_the_storage(arrays):
     shard = first(arrays)
     scenes = scenes_of(arrays, shard)
-    here, pickled = arrays.encoder()(shard, scenes), pickle.dumps(arrays.encoder())
+    here, pickled = arrays.encoder().encode(shard, scenes), pickle.dumps(arrays.encoder())
     shutil.rmtree(arrays.folder)
-    assert pickle.loads(pickled)(shard, scenes) == here
+    assert pickle.loads(pickled).encode(shard, scenes) == here
 
 
 def flip(path: Path, at: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,15 @@ from deblend_assets.errors import DeblendError, DeviceError, SettingsError
 from deblend_assets.resources.rendering_workers import (
     THREAD_VARIABLES,
     Made,
+    Make,
     RenderingWorkers,
     WorkerPool,
-    draw_shard,
     open_renderer,
 )
 from deblend_assets.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
-    from deblend_assets.science.rendering import RenderedScenes
     from deblend_assets.science.scenes import Shard
 
 # Workers die with their nodes, on clusters that lend idle machines often; a shard that kills every worker is a fault.
@@ -93,9 +92,7 @@ class RayPool(WorkerPool):
             runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
         )(_draw)
 
-    def render(
-        self, shards: Sequence[Shard], progress: Progress, made: Callable[[Shard, RenderedScenes], Made]
-    ) -> Iterator[tuple[Shard, Made]]:
+    def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
         """As `WorkerPool.render`.
 
         Raises:
@@ -141,8 +138,8 @@ class RayPool(WorkerPool):
         return result
 
 
-def _draw(simulation: list[Any], shard: Shard, made: Callable[[Shard, RenderedScenes], Made]) -> tuple[Made, str]:
-    """In a task's process: what is made of a shard's scenes, and the node that it was drawn on."""
+def _draw(simulation: list[Any], shard: Shard, made: Make[Made]) -> tuple[Made, str]:
+    """In a task's process: what is made of a shard, and the node that it was drawn on."""
     global _opened
     import ray
 
@@ -150,7 +147,7 @@ def _draw(simulation: list[Any], shard: Shard, made: Callable[[Shard, RenderedSc
     if _opened is None or _opened[0] != reference.hex():
         _opened = reference.hex(), open_renderer(*ray.get(reference))
     node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
-    return made(shard, draw_shard(_opened[1], shard)), node
+    return made(_opened[1], shard), node
 
 
 def _connected() -> Any:

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 
 from deblend_assets.errors import DeviceError
@@ -29,13 +28,12 @@ if TYPE_CHECKING:
     from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
     from deblend_assets.science.scenes import Shard
 
-# Scenes drawn at a time: their light stays in a core's cache.
-_SCENES_AT_ONCE = 25
 # Shards given out beside those being drawn, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Made = TypeVar("Made")
+Make = Callable[["ShardRenderer", "Shard"], Made]
 
 _renderer: ShardRenderer | None = None
 
@@ -91,15 +89,13 @@ class WorkerPool:
     def __init__(self, executor: ProcessPoolExecutor, processes: int) -> None:
         self._executor, self._processes = executor, processes
 
-    def render(
-        self, shards: Sequence[Shard], progress: Progress, made: Callable[[Shard, RenderedScenes], Made]
-    ) -> Iterator[tuple[Shard, Made]]:
+    def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
         """Whole shards, in order; a bounded number is drawn ahead, so that memory stays flat.
 
         Args:
             shards: which.
             progress: counts scenes.
-            made: what the worker makes of a shard's scenes, and this yields: what crosses between processes.
+            made: what a worker makes of a shard, with its renderer: what crosses between processes.
 
         Raises:
             DeviceError: a process died.
@@ -123,21 +119,9 @@ class WorkerPool:
             yield shard, result
 
 
-def whole_scenes(shard: Shard, scenes: RenderedScenes) -> RenderedScenes:
+def whole_scenes(renderer: ShardRenderer, shard: Shard) -> RenderedScenes:
     """The scenes as they are."""
-    return scenes
-
-
-def draw_shard(renderer: ShardRenderer, shard: Shard) -> RenderedScenes:
-    """All scenes of a shard, in order."""
-    from deblend_assets.science.rendering import RenderedScenes
-
-    firsts = range(0, shard.scenes, _SCENES_AT_ONCE)
-    parts = [renderer.render(shard, first, min(first + _SCENES_AT_ONCE, shard.scenes)) for first in firsts]
-    isolated, noisy, blended = (
-        np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended")
-    )
-    return RenderedScenes(isolated, noisy, blended, pd.concat([p.truth for p in parts], ignore_index=True))
+    return renderer.render_whole(shard)
 
 
 def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
@@ -165,6 +149,6 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _render(shard: Shard, made: Callable[[Shard, RenderedScenes], Made]) -> Made:
+def _render(shard: Shard, made: Make[Made]) -> Made:
     assert _renderer is not None
-    return made(shard, draw_shard(_renderer, shard))
+    return made(_renderer, shard)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.conventions import add_shear
-from deblend_assets.science.moments import image_moments, intrinsic_shear
+from deblend_assets.science.moments import half_light_radius, image_moments, intrinsic_shear
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import SimulationSettings
@@ -29,6 +29,7 @@ TRUTH_COLUMNS: dict[str, tuple[str, str]] = {
     "bulge_fraction": ("", "bulge light over total light, the same in every band"),
     "hlr_disc_arcsec": ("arcsec", "circularised half-light radius sqrt(ab) of the disc; 0 without one"),
     "hlr_bulge_arcsec": ("arcsec", "circularised half-light radius sqrt(ab) of the bulge; 0 without one"),
+    "hlr_arcsec": ("arcsec", "circularised half-light radius of bulge + disc, which an AGN has no part in"),
     "q_disc": ("", "axis ratio b/a of the disc before shear; NaN without one"),
     "q_bulge": ("", "axis ratio b/a of the bulge before shear; NaN without one"),
     "shear1": ("", "constant shear g applied to the scene, component 1"),
@@ -102,6 +103,9 @@ def scene_truth(
         "bulge_fraction": bulge / (bulge + disc + agn),
         "hlr_disc_arcsec": np.where(disc > 0, np.sqrt(source["a_d"] * source["b_d"]), 0.0),
         "hlr_bulge_arcsec": np.where(bulge > 0, np.sqrt(source["a_b"] * source["b_b"]), 0.0),
+        "hlr_arcsec": half_light_radius(
+            np.sqrt(source["a_d"] * source["b_d"]), np.sqrt(source["a_b"] * source["b_b"]), stars
+        ),
         "q_disc": q_disc,
         "q_bulge": q_bulge,
         "shear1": settings.shear_g1,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
 # Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
 CODE_VERSIONS = {
     "galaxy_catalog": "1",
-    "simulated": "2",
+    "simulated": "3",
     "normalization": "1",
     "training": "3",
     "evaluation": "3",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import zarr
 
-from deblend_assets.science.rendering import RenderedScenes
+from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
 from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard
 from deblend_assets.settings import SimulationSettings
@@ -53,7 +53,11 @@ class ShardEncoder:
     bands: tuple[str, ...]
     layouts: Mapping[str, bytes]
 
-    def __call__(self, shard: Shard, scenes: RenderedScenes) -> EncodedShard:
+    def draw(self, renderer: ShardRenderer, shard: Shard) -> EncodedShard:
+        """A shard drawn and encoded: what a rendering process makes of it."""
+        return self.encode(shard, renderer.render_whole(shard))
+
+    def encode(self, shard: Shard, scenes: RenderedScenes) -> EncodedShard:
         """All of a shard's scenes, in order; ValueError where some are missing."""
         if len(scenes.isolated) != shard.scenes:
             raise ValueError(f"shard {shard.key} has {shard.scenes} scenes, not {len(scenes.isolated)}")

@@ -96,7 +96,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 for shard in missing:
                     stack.enter_context(arrays.lock(shard))
                 pool = stack.enter_context(workers.start(catalog, profile.simulation))
-                for shard, encoded in pool.render(missing, progress, arrays.encoder()):
+                for shard, encoded in pool.render(missing, progress, arrays.encoder().draw):
                     arrays.write(shard, encoded, {"versions": versions})
         seconds = time.monotonic() - started
 
