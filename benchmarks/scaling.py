@@ -17,7 +17,7 @@ from deblend_assets.stores.arrays import SimulatedArrays
 
 def measure(quick: bool) -> list[Row]:
     """Rows of the table of benchmarks."""
-    scenes, shards_a_round, rounds = (50, 2, 2) if quick else (500, 4, 5)
+    scenes, shards_a_round, rounds = (50, 2, 2) if quick else (500, 12, 5)
     galaxies, settings = galaxies_and_settings(scenes)
     shards = [shard for shard in all_shards(settings) if shard.split == "train"][:shards_a_round]
     seconds: dict[int, list[float]] = {1: [], 2: []}

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,12 +208,14 @@ def test_what_is_no_whole_shard_is_not_encoded(arrays):
         arrays.encoder().encode(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]))
 
 
-def test_an_encoder_works_in_another_process_without_the_storage(arrays):
+def test_a_writer_sent_to_another_process_stores_what_this_one_would(arrays):
     shard = first(arrays)
-    scenes = scenes_of(arrays, shard)
-    here, pickled = arrays.encoder().encode(shard, scenes), pickle.dumps(arrays.encoder())
-    shutil.rmtree(arrays.folder)
-    assert pickle.loads(pickled).encode(shard, scenes) == here
+    expected = arrays.encoder().encode(shard, scenes_of(arrays, shard))
+    renderer = SimpleNamespace(render_whole=lambda shard: scenes_of(arrays, shard))
+    pickle.loads(pickle.dumps(arrays.writer({"versions": {"galsim": "2"}}))).draw(renderer, shard)
+    assert arrays.is_done(shard)
+    assert arrays.marker(shard)["sha256"] == expected.sha256
+    assert arrays.marker(shard)["versions"] == {"galsim": "2"}
 
 
 def flip(path: Path, at: int) -> None:

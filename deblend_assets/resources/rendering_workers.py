@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
 # Shards given out beside those being drawn, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# A worker is one core's: sums, compression and Zarr's own tasks alike.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLOSC_NTHREADS",
+    "ZARR_THREADING__MAX_WORKERS",
+)
 
 Made = TypeVar("Made")
 Make = Callable[["ShardRenderer", "Shard"], Made]

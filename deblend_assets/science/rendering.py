@@ -12,7 +12,6 @@ for each scene, band and array, in electrons of the whole exposure. This is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -147,10 +146,6 @@ class ShardRenderer:
         table = self._photometry(table, members, label)
         truth = scene_truth(shard, table, isolated, self.catalog, self.magnitudes, self.survey, self.settings)
         return SceneLight(isolated, together, truth)
-
-    def light_of_parts(self, shard: Shard) -> Iterator[SceneLight]:
-        """All scenes of a shard in order, a few at a time."""
-        return (self.light(shard, *some) for some in _ranges(shard))
 
     def _expose(self, light: NDArray, seed: np.random.SeedSequence) -> NDArray[np.float32]:
         """Photon noise of light and sky, (band, y, x)."""

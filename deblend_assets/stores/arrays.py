@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
+from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
@@ -224,6 +226,10 @@ class SimulatedArrays:
         write_atomic(self._marker(shard), to_json(marker))
         return marker
 
+    def writer(self, info: dict[str, Any]) -> ShardWriter:
+        """What draws and stores shards in another process, while this one holds their locks."""
+        return ShardWriter(self, info)
+
     def read(self, name: str, shard: Shard) -> np.ndarray:
         """One array of one verified shard: (scene, band, y, x) float32 [electron]."""
         data = self._read_file(name, shard, self.marker(shard))
@@ -250,3 +256,20 @@ class SimulatedArrays:
     def fingerprint_of(self, shards: Sequence[Shard]) -> str:
         """Changes when any byte written for these shards does; MissingDataError where one is not finished."""
         return fingerprint([marker["sha256"] for marker in each(self.marker, shards, self.folder)])
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """A shard drawn and stored by the process that draws it: nothing but its name crosses to another one.
+
+    Attributes:
+        arrays: where; on a file system or object store that all processes see.
+        info: kept in the markers.
+    """
+
+    arrays: SimulatedArrays
+    info: dict[str, Any]
+
+    def draw(self, renderer: ShardRenderer, shard: Shard) -> None:
+        """Draw all scenes of a shard whose lock the caller's process holds, and store them."""
+        self.arrays.write(shard, self.arrays.encoder().encode(shard, renderer.render_whole(shard)), self.info)

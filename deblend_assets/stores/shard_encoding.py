@@ -1,4 +1,4 @@
-"""The bytes of a shard's four files, made wherever its scenes are drawn, with no access to the storage."""
+"""The bytes of a shard's four files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import zarr
 
-from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
+from deblend_assets.science.rendering import RenderedScenes
 from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard
 from deblend_assets.settings import SimulationSettings
@@ -52,10 +52,6 @@ class ShardEncoder:
     settings: SimulationSettings
     bands: tuple[str, ...]
     layouts: Mapping[str, bytes]
-
-    def draw(self, renderer: ShardRenderer, shard: Shard) -> EncodedShard:
-        """A shard drawn and encoded: what a rendering process makes of it."""
-        return self.encode(shard, renderer.render_whole(shard))
 
     def encode(self, shard: Shard, scenes: RenderedScenes) -> EncodedShard:
         """All of a shard's scenes, in order; ValueError where some are missing."""

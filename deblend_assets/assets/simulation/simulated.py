@@ -96,8 +96,8 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 for shard in missing:
                     stack.enter_context(arrays.lock(shard))
                 pool = stack.enter_context(workers.start(catalog, profile.simulation))
-                for shard, encoded in pool.render(missing, progress, arrays.encoder().draw):
-                    arrays.write(shard, encoded, {"versions": versions})
+                for _ in pool.render(missing, progress, arrays.writer({"versions": versions}).draw):
+                    pass  # a line of progress a shard
         seconds = time.monotonic() - started
 
         checks = ShardChecks(profile, arrays, catalog, survey)
