@@ -6,7 +6,7 @@ import galsim
 import numpy as np
 import pytest
 
-from deblend_assets.science.moments import image_moments, intrinsic_shear
+from deblend_assets.science.moments import half_light_radius, image_moments, intrinsic_shear
 
 
 def gaussian(
@@ -80,3 +80,21 @@ def test_adaptive_moments_transform_as_a_shear() -> None:
     a_d, b_d, a_b, b_b = 0.5 * stretch, 0.3 / stretch, 0.4 * stretch, 0.38 / stretch
     after = intrinsic_shear(*(np.array([v]) for v in (a_d, b_d, a_b, b_b, 0.3)))[0]
     assert after == pytest.approx((before + 0.05) / (1 + 0.05 * before), abs=1e-5)
+
+
+def test_half_light_radius_of_one_component_is_its_own() -> None:
+    radii, nothing = np.array([0.1, 0.4, 2.0]), np.zeros(3)
+    np.testing.assert_allclose(half_light_radius(radii, nothing, np.zeros(3)), radii, rtol=1e-12)
+    np.testing.assert_allclose(half_light_radius(nothing, radii, np.ones(3)), radii, rtol=1e-12)
+    np.testing.assert_allclose(half_light_radius(radii, radii, np.full(3, 0.3)), radii, rtol=1e-12)
+
+
+def test_half_of_galsims_light_lies_within_the_half_light_radius_of_a_mixture() -> None:
+    disc, bulge, share = 0.5, 0.2, 0.4
+    (radius,) = half_light_radius(np.array([disc]), np.array([bulge]), np.array([share]))
+    galaxy = (1 - share) * galsim.Exponential(half_light_radius=disc) + share * galsim.DeVaucouleurs(
+        half_light_radius=bulge
+    )
+    r = np.geomspace(1e-7, radius, 4000)
+    light = [2 * np.pi * x * galaxy.xValue(x, 0.0) for x in r]
+    assert np.trapezoid(light, r) == pytest.approx(0.5, abs=1e-3)
