@@ -45,7 +45,7 @@ def simulate(store: ProjectStore) -> None:
     arrays, shards = store.create_arrays(survey), all_shards(profile.simulation)
     progress = Progress("rendering", sum(shard.scenes for shard in shards), "scenes", print)
     with RenderingWorkers(processes=profile.run.workers).start(catalog, profile.simulation) as pool:
-        for _ in pool.render(shards, progress, arrays.writer({}).draw):
+        for _ in pool.render(shards, progress, arrays.writer({})):
             pass
     checks = ShardChecks(profile, arrays, catalog, survey)
     for shard in shards:

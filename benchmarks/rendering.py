@@ -86,7 +86,7 @@ def seconds_to_draw(pool: WorkerPool, shards: Sequence[Shard], arrays: Simulated
     """Time to draw shards and to store them."""
     started = time.perf_counter()
     progress = Progress("rendering", len(shards), "shards", lambda line: None)
-    for _ in pool.render(shards, progress, arrays.writer({}).draw):
+    for _ in pool.render(shards, progress, arrays.writer({})):
         pass
     return time.perf_counter() - started
 

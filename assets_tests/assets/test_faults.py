@@ -192,8 +192,7 @@ def test_statistics_of_another_simulation_are_refused_until_they_are_measured_ag
     shard = arrays.shards("train")[0]
     stacks = {name: arrays.read(name, shard) for name in ("isolated", "noisy", "blended")}
     stacks["noisy"] = stacks["noisy"] + 1
-    scenes = RenderedScenes(**stacks, truth=arrays.read_truth([shard]))
-    arrays.write(shard, arrays.encoder().encode(shard, scenes), {})
+    arrays.write(shard, RenderedScenes(**stacks, truth=arrays.read_truth([shard])), {})
     for asset in STAGES[:2]:
         line = other.failure(asset)
         assert "the statistics are of another simulation or another beta" in line
@@ -208,8 +207,7 @@ def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage):
     shard = arrays.shards("test")[0]
     stacks = {name: arrays.read(name, shard) for name in ("isolated", "noisy", "blended")}
     stacks["isolated"] = stacks["isolated"] * np.float32(1.002)
-    scenes = RenderedScenes(**stacks, truth=arrays.read_truth([shard]))
-    arrays.write(shard, arrays.encoder().encode(shard, scenes), {})
+    arrays.write(shard, RenderedScenes(**stacks, truth=arrays.read_truth([shard])), {})
     checks = bright.succeeds(*SIMULATED, shards=[shard.key]).get_asset_check_evaluations()
     agreement = next(check for check in checks if check.check_name == "agrees_with_btk")
     assert not agreement.passed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import pickle
@@ -32,9 +31,8 @@ from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import SimulationSettings
 from deblend_assets.stores import arrays as module
-from deblend_assets.stores.arrays import SimulatedArrays
+from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays, truth_columns
 from deblend_assets.stores.files import write_atomic
-from deblend_assets.stores.shard_encoding import ARRAYS, truth_columns
 
 FILES = (*ARRAYS, "truth")
 SETTINGS = {
@@ -74,7 +72,7 @@ def scenes_of(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
 def write(arrays: SimulatedArrays, shard: Shard) -> RenderedScenes:
     scenes = scenes_of(arrays, shard)
     with arrays.lock(shard):
-        arrays.write(shard, arrays.encoder().encode(shard, scenes), {"versions": {"galsim": "2"}})
+        arrays.write(shard, scenes, {"versions": {"galsim": "2"}})
     return scenes
 
 
@@ -166,7 +164,7 @@ def test_the_fingerprint_changes_with_any_byte_written(arrays):
     for name in ARRAYS:
         scenes = scenes_of(arrays, shards[0])
         getattr(scenes, name)[3, 2, 1, 0] += 1
-        arrays.write(shards[0], arrays.encoder().encode(shards[0], scenes), {})
+        arrays.write(shards[0], scenes, {})
         seen.add(arrays.fingerprint_of([shards[0]]))
     assert len(seen) == 5
     with pytest.raises(MissingDataError, match=shards[2].key):
@@ -184,9 +182,21 @@ def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(ar
         assert f"partition {shard.key}" in str(caught.value)
 
 
-def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays, monkeypatch):
+def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays):
     shard = first(arrays)
-    encoded = arrays.encoder().encode(shard, write(arrays, shard))
+    write(arrays, shard)
+    scenes = scenes_of(arrays, shard)
+    broken = RenderedScenes(scenes.isolated, scenes.noisy, scenes.blended, scenes.truth.assign(secret=1))
+    with pytest.raises(KeyError):
+        arrays.write(shard, broken, {})
+    assert not arrays.is_done(shard)
+    with pytest.raises(ValueError, match="has 8 scenes, not 4"):
+        arrays.write(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]), {})
+
+
+def test_a_write_stopped_between_two_files_leaves_the_shard_unmarked(arrays, monkeypatch):
+    shard = first(arrays)
+    scenes = write(arrays, shard)
 
     def fails(path, data):
         if "blended" in str(path):
@@ -195,27 +205,24 @@ def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays, monkeypatch
 
     monkeypatch.setattr(module, "write_atomic", fails)
     with pytest.raises(OSError, match="no space"):
-        arrays.write(shard, encoded, {})
+        arrays.write(shard, scenes, {})
     assert not arrays.is_done(shard)
 
 
-def test_what_is_no_whole_shard_is_not_encoded(arrays):
-    shard = first(arrays)
-    scenes = scenes_of(arrays, shard)
-    with pytest.raises(KeyError):
-        arrays.encoder().encode(shard, dataclasses.replace(scenes, truth=scenes.truth.assign(secret=1)))
-    with pytest.raises(ValueError, match="has 8 scenes, not 4"):
-        arrays.encoder().encode(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]))
-
-
 def test_a_writer_sent_to_another_process_stores_what_this_one_would(arrays):
-    shard = first(arrays)
-    expected = arrays.encoder().encode(shard, scenes_of(arrays, shard))
+    shard, other = all_shards(arrays.settings)[:2]
+    expected = write(arrays, shard)
+    digests = arrays.marker(shard)["sha256"]
     renderer = SimpleNamespace(render_whole=lambda shard: scenes_of(arrays, shard))
-    pickle.loads(pickle.dumps(arrays.writer({"versions": {"galsim": "2"}}))).draw(renderer, shard)
-    assert arrays.is_done(shard)
-    assert arrays.marker(shard)["sha256"] == expected.sha256
-    assert arrays.marker(shard)["versions"] == {"galsim": "2"}
+    sent = pickle.loads(pickle.dumps(arrays.writer({"versions": {"galsim": "2"}})))
+    for layout in arrays.zarr_path.glob("*/zarr.json"):
+        layout.unlink()  # known to the writer: not asked for again with every shard
+    for drawn in (shard, other):
+        sent(renderer, drawn)
+        assert arrays.is_done(drawn)
+    assert arrays.marker(shard)["sha256"] == digests
+    assert arrays.marker(other)["versions"] == {"galsim": "2"}
+    np.testing.assert_array_equal(arrays.read("noisy", shard), expected.noisy)
 
 
 def flip(path: Path, at: int) -> None:

@@ -29,7 +29,7 @@ from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import StorePath, store_path
 from deblend_assets.stores import tiles as tiles_module
-from deblend_assets.stores.arrays import SimulatedArrays
+from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.files import (
     exclusive_lock,
@@ -43,7 +43,6 @@ from deblend_assets.stores.files import (
 )
 from deblend_assets.stores.folders import matching, sizes
 from deblend_assets.stores.response_cache import ResponseCache
-from deblend_assets.stores.shard_encoding import ARRAYS
 from deblend_assets.stores.tiles import TileStore
 
 for _package in ("moto", "s3fs", "upath"):
@@ -238,8 +237,8 @@ def test_a_shard_is_put_once_and_got_once(server, arrays):
     server.requests()
     write(arrays, shard)
     methods = [line.split()[0] for line in server.requests()]
-    # The layouts of three arrays; then the marker goes first and comes last, three shards and the truth between.
-    assert methods == ["GET", "GET", "GET", "DELETE", "PUT", "PUT", "PUT", "PUT", "PUT"]
+    # The marker goes first and comes last; the layouts of three arrays, three shards and the truth between.
+    assert methods == ["DELETE", "GET", "PUT", "GET", "PUT", "GET", "PUT", "PUT", "PUT"]
     arrays.read("noisy", shard)
     arrays.read_truth([shard])
     place = f"/{arrays.folder.path.partition('/')[2]}"

@@ -187,7 +187,7 @@ def test_statistics_of_another_simulation_are_refused(opened, store, survey):
 
     changed = scenes_of(arrays, shard)
     changed.noisy[0] += 1
-    arrays.write(shard, arrays.encoder().encode(shard, changed), {})
+    arrays.write(shard, changed, {})
     with pytest.raises(MismatchError, match="the statistics are of another simulation") as caught:
         other.normalization()
     one_line(caught.value, str(store.statistics_path), "materialise normalization/normalization_statistics again")
@@ -204,7 +204,7 @@ def test_a_training_shard_drawn_differently_refuses_the_statistics_a_test_shard_
         shard = arrays.shards(split)[0]
         scenes = scenes_of(arrays, shard)
         scenes.isolated[0] += 1
-        arrays.write(shard, arrays.encoder().encode(shard, scenes), {})
+        arrays.write(shard, scenes, {})
         if refused:
             with pytest.raises(MismatchError):
                 store.normalization()

@@ -26,6 +26,9 @@ from deblend_assets.science.scenes import SceneSampler, Shard, scene_seed
 from deblend_assets.science.surveys import SurveyModel, survey_magnitudes
 from deblend_assets.settings import SimulationSettings
 
+# Scenes drawn at a time: their light stays in a core's cache.
+_SCENES_AT_ONCE = 25
+
 
 @dataclass(frozen=True)
 class RenderedScenes:
@@ -49,25 +52,6 @@ class RenderedScenes:
             raise ValueError(f"three stacks of (N, band, y, x) expected, got {sorted(shapes)}")
         if int((self.truth["member"] == 0).sum()) != len(self.isolated):
             raise ValueError("one target a scene expected")
-
-
-@dataclass(frozen=True)
-class SceneLight:
-    """Some scenes before any photon is counted.
-
-    Attributes:
-        isolated: (N, band, y, x) float32 [electron], the target alone.
-        blended: target and neighbours.
-        truth: as in `RenderedScenes`.
-    """
-
-    isolated: np.ndarray
-    blended: np.ndarray
-    truth: pd.DataFrame
-
-
-# Scenes drawn at a time: their light stays in a core's cache.
-SCENES_AT_ONCE = 25
 
 
 class ShardRenderer:
@@ -119,33 +103,28 @@ class ShardRenderer:
 
     def render(self, shard: Shard, first: int, last: int) -> RenderedScenes:
         """Scenes first … last - 1 of a shard; the same whatever range they are asked for in."""
-        light = self.light(shard, first, last)
-        _, *photons = zip(*self._seeds(shard, first, last), strict=True)
+        layouts, *photons = zip(*self._seeds(shard, first, last), strict=True)
+        table = self._tables(shard, first, list(layouts))
+        members = draw_table(self.drawer, table)
+        starts = np.flatnonzero(table["member"].to_numpy() == 0)
+        isolated, together = members[starts], np.add.reduceat(members, starts)
         noisy, blended = (
-            np.stack([self._expose(scene, seed) for scene, seed in zip(stack, seeds, strict=True)])
-            for stack, seeds in zip((light.isolated, light.blended), photons, strict=True)
+            np.stack([self._expose(scene, seed) for scene, seed in zip(light, seeds, strict=True)])
+            for light, seeds in zip((isolated, together), photons, strict=True)
         )
-        return RenderedScenes(light.isolated, noisy, blended, light.truth)
+        label = np.repeat(together[:, self.label_band], np.diff([*starts, len(table)]), axis=0)
+        table = self._photometry(table, members, label)
+        truth = scene_truth(shard, table, isolated, self.catalog, self.magnitudes, self.survey, self.settings)
+        return RenderedScenes(isolated, noisy, blended, truth)
 
     def render_whole(self, shard: Shard) -> RenderedScenes:
         """All scenes of a shard, in order."""
-        parts = [self.render(shard, *some) for some in _ranges(shard)]
+        firsts = range(0, shard.scenes, _SCENES_AT_ONCE)
+        parts = [self.render(shard, first, min(first + _SCENES_AT_ONCE, shard.scenes)) for first in firsts]
         isolated, noisy, blended = (
             np.concatenate([getattr(p, n) for p in parts]) for n in ("isolated", "noisy", "blended")
         )
         return RenderedScenes(isolated, noisy, blended, pd.concat([p.truth for p in parts], ignore_index=True))
-
-    def light(self, shard: Shard, first: int, last: int) -> SceneLight:
-        """As `render`, without noise."""
-        layouts = [layout for layout, _, _ in self._seeds(shard, first, last)]
-        table = self._tables(shard, first, layouts)
-        members = draw_table(self.drawer, table)
-        starts = np.flatnonzero(table["member"].to_numpy() == 0)
-        isolated, together = members[starts], np.add.reduceat(members, starts)
-        label = np.repeat(together[:, self.label_band], np.diff([*starts, len(table)]), axis=0)
-        table = self._photometry(table, members, label)
-        truth = scene_truth(shard, table, isolated, self.catalog, self.magnitudes, self.survey, self.settings)
-        return SceneLight(isolated, together, truth)
 
     def _expose(self, light: NDArray, seed: np.random.SeedSequence) -> NDArray[np.float32]:
         """Photon noise of light and sky, (band, y, x)."""
@@ -165,11 +144,6 @@ class ShardRenderer:
             blendedness=1.0 - np.square(own).sum(axis=(-2, -1)) / np.where(overlap > 0, overlap, np.nan),
         )
         return table.assign(**{f"snr_{band}": np.sqrt(snr2[:, b]) for b, band in enumerate(self.survey.bands)})
-
-
-def _ranges(shard: Shard) -> list[tuple[int, int]]:
-    firsts = range(0, shard.scenes, SCENES_AT_ONCE)
-    return [(first, min(first + SCENES_AT_ONCE, shard.scenes)) for first in firsts]
 
 
 def draw_table(drawer: Drawer, table: pd.DataFrame) -> NDArray[np.float32]:

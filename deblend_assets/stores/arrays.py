@@ -12,9 +12,9 @@ trusted because it exists: only marked shards are read, and reading compares che
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
-from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
+from deblend_assets.science.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.scenes import Shard, all_shards
 from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
@@ -36,15 +37,21 @@ from deblend_assets.stores.files import (
     read_checked,
     read_json,
     remove,
+    sha256,
     storage_errors,
     to_json,
     write_atomic,
 )
-from deblend_assets.stores.shard_encoding import ARRAYS, LAYOUT, EncodedShard, ShardEncoder, chunk_key
-from deblend_assets.stores.tables import from_parquet
+from deblend_assets.stores.tables import from_parquet, to_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
+ARRAYS = ("isolated", "noisy", "blended")
 ASSET = "the simulated shard"
+TRUTH_NOTE = (
+    "One row a galaxy of a simulated scene, the target first. e1, e2: distortion (a^2-b^2)/(a^2+b^2), observed, "
+    "PSF-convolved; g1, g2: shear-type (a-b)/(a+b), intrinsic. Axes: x with the column, y with the row; angles from "
+    "+x towards +y. Fluxes in electrons of the whole exposure."
+)
 _MEANING = {
     "isolated": "target alone, no noise",
     "noisy": "target alone, photon noise of target and sky",
@@ -118,12 +125,12 @@ class SimulatedArrays:
     def _truth_path(self, shard: Shard) -> StorePath:
         return self.folder / "truth" / f"{shard.key}.parquet"
 
-    def encoder(self) -> ShardEncoder:
-        """What makes a shard's files of its scenes, in this process or another."""
-        return ShardEncoder(self.settings, self.bands, {name: self._layout(name) for name in ARRAYS})
+    def _chunk_key(self, shard: Shard) -> str:
+        return f"c/{shard.start // self.settings.shard_scenes}/0/0/0"
 
     def _layout(self, name: str) -> bytes:
-        path = self.zarr_path / name / LAYOUT
+        """`zarr.json` of an array."""
+        path = self.zarr_path / name / "zarr.json"
         try:
             return self._layouts.get(name) or self._layouts.setdefault(name, read_bytes(path))
         except FileNotFoundError as error:
@@ -132,6 +139,11 @@ class SimulatedArrays:
                 where=str(path),
                 remedy=f"delete {self.folder} and materialise the simulated assets again",
             ) from error
+
+    def _shard_files(self, name: str, shard: Shard, data: bytes | None) -> ZarrFiles:
+        """An array of which a shard's file is known, or none is."""
+        known = {} if data is None else {self._chunk_key(shard): data}
+        return ZarrFiles({"zarr.json": self._layout(name), **known})
 
     def is_done(self, shard: Shard) -> bool:
         """Whether the shard's marker stands and its files are what it vouches for."""
@@ -177,9 +189,7 @@ class SimulatedArrays:
             self._read_file(name, shard, marker)
 
     def _path(self, name: str, shard: Shard) -> StorePath:
-        if name == "truth":
-            return self._truth_path(shard)
-        return self.zarr_path / name / chunk_key(self.settings, shard)
+        return self._truth_path(shard) if name == "truth" else self.zarr_path / name / self._chunk_key(shard)
 
     def _read_file(self, name: str, shard: Shard, marker: dict[str, Any]) -> bytes:
         """The bytes that the marker vouches for; errors as `verify`."""
@@ -208,32 +218,48 @@ class SimulatedArrays:
                 remedy="free space, point DEBLEND_STORAGE elsewhere, or draw fewer scenes",
             )
 
-    def write(self, shard: Shard, encoded: EncodedShard, info: dict[str, Any]) -> dict[str, Any]:
+    def write(self, shard: Shard, scenes: RenderedScenes, info: dict[str, Any]) -> dict[str, Any]:
         """Store a whole shard and vouch for it; call inside `lock(shard)`.
 
         Args:
             shard: which.
-            encoded: its files, by `encoder`.
+            scenes: all of its scenes, in order.
             info: kept in the marker (versions, seconds).
 
         Returns:
             The marker.
         """
+        if len(scenes.isolated) != shard.scenes:
+            raise ValueError(f"shard {shard.key} has {shard.scenes} scenes, not {len(scenes.isolated)}")
         remove(self._marker(shard))
-        for name, data in encoded.files.items():
+        checksums = {}
+        for name in (*ARRAYS, "truth"):
+            data = self._encode(name, shard, scenes)
             write_atomic(self._path(name, shard), data)
-        marker = {**info, "shard": shard.key, "rows": encoded.rows, "sha256": encoded.sha256}
+            checksums[name] = sha256(data)
+        marker = {**info, "shard": shard.key, "rows": len(scenes.truth), "sha256": checksums}
         write_atomic(self._marker(shard), to_json(marker))
         return marker
 
-    def writer(self, info: dict[str, Any]) -> ShardWriter:
-        """What draws and stores shards in another process, while this one holds their locks."""
-        return ShardWriter(self, info)
+    def writer(self, info: dict[str, Any]) -> Callable[[ShardRenderer, Shard], None]:
+        """What draws and stores shards in other processes that see this folder, while this one holds their locks."""
+        for name in ARRAYS:  # read once here, not for every shard there
+            self._layout(name)
+        return functools.partial(self._draw, info)
+
+    def _draw(self, info: dict[str, Any], renderer: ShardRenderer, shard: Shard) -> None:
+        self.write(shard, renderer.render_whole(shard), info)
+
+    def _encode(self, name: str, shard: Shard, scenes: RenderedScenes) -> bytes:
+        if name == "truth":
+            return to_parquet(scenes.truth, truth_columns(self.bands), TRUTH_NOTE)
+        files = self._shard_files(name, shard, None)
+        zarr.open_array(files.store, mode="r+")[shard.rows] = getattr(scenes, name)
+        return files[self._chunk_key(shard)]
 
     def read(self, name: str, shard: Shard) -> np.ndarray:
         """One array of one verified shard: (scene, band, y, x) float32 [electron]."""
-        data = self._read_file(name, shard, self.marker(shard))
-        files = ZarrFiles({LAYOUT: self._layout(name), chunk_key(self.settings, shard): data})
+        files = self._shard_files(name, shard, self._read_file(name, shard, self.marker(shard)))
         return np.asarray(zarr.open_array(files.store, mode="r")[shard.rows])
 
     def read_truth(self, shards: Sequence[Shard]) -> pd.DataFrame:
@@ -258,18 +284,12 @@ class SimulatedArrays:
         return fingerprint([marker["sha256"] for marker in each(self.marker, shards, self.folder)])
 
 
-@dataclass(frozen=True)
-class ShardWriter:
-    """A shard drawn and stored by the process that draws it: nothing but its name crosses to another one.
-
-    Attributes:
-        arrays: where; on a file system or object store that all processes see.
-        info: kept in the markers.
-    """
-
-    arrays: SimulatedArrays
-    info: dict[str, Any]
-
-    def draw(self, renderer: ShardRenderer, shard: Shard) -> None:
-        """Draw all scenes of a shard whose lock the caller's process holds, and store them."""
-        self.arrays.write(shard, self.arrays.encoder().encode(shard, renderer.render_whole(shard)), self.info)
+def truth_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """TRUTH_COLUMNS with one column a band."""
+    columns: dict[str, tuple[str, str]] = {}
+    for name, (unit, meaning) in TRUTH_COLUMNS.items():
+        if "{band}" in name:
+            columns.update({name.format(band=band): (unit, f"{meaning}, band {band}") for band in bands})
+        else:
+            columns[name] = (unit, meaning)
+    return columns

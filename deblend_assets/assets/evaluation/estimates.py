@@ -18,8 +18,7 @@ from deblend_assets.science.networks import DISTORTION, VAE, Regressor
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.stages import named_estimates
-from deblend_assets.stores.arrays import SimulatedArrays
-from deblend_assets.stores.shard_encoding import truth_columns
+from deblend_assets.stores.arrays import SimulatedArrays, truth_columns
 
 # Which images are compared with the isolated truth: the raw blend, stage 1 on the isolated and on the blended
 # input (the report's t1), stage 2 on the blended one (t2).

@@ -96,7 +96,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 for shard in missing:
                     stack.enter_context(arrays.lock(shard))
                 pool = stack.enter_context(workers.start(catalog, profile.simulation))
-                for _ in pool.render(missing, progress, arrays.writer({"versions": versions}).draw):
+                for _ in pool.render(missing, progress, arrays.writer({"versions": versions})):
                     pass  # a line of progress a shard
         seconds = time.monotonic() - started
 
