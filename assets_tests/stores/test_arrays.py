@@ -214,7 +214,8 @@ def test_a_writer_sent_to_another_process_stores_what_this_one_would(arrays):
     expected = write(arrays, shard)
     digests = arrays.marker(shard)["sha256"]
     renderer = SimpleNamespace(render_whole=lambda shard: scenes_of(arrays, shard))
-    sent = pickle.loads(pickle.dumps(arrays.writer({"versions": {"galsim": "2"}})))
+    fresh = SimulatedArrays(arrays.folder, arrays.settings, arrays.attributes, arrays.identity)
+    sent = pickle.loads(pickle.dumps(fresh.writer({"versions": {"galsim": "2"}})))
     for layout in arrays.zarr_path.glob("*/zarr.json"):
         layout.unlink()  # known to the writer: not asked for again with every shard
     for drawn in (shard, other):
