@@ -127,7 +127,24 @@ class StageSettings(_Section):
     patience: int | None = Field(default=None, ge=1, description="epochs without gain before stopping; none: never")
 
 
-class Recipe(_Section):
+class TrainingSettings(_Section):
+    """How any network is trained."""
+
+    batch_size: int = Field(default=128, ge=1)
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    warmup_fraction: float = Field(default=0.15, ge=0, lt=1, description="share of the steps of one_cycle's rise")
+    clip_norm: float = Field(default=100.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
+    band_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
+    )
+    bfloat16: Literal["cuda", "everywhere"] = Field(
+        default="cuda",
+        description="where convolutions are computed in bfloat16; on a CPU it pays with AMX and batches of 128",
+    )
+    seed: int = Field(default=3, ge=0)
+
+
+class Recipe(TrainingSettings):
     """How the three stages are trained. The defaults are ours; `baseline` in a profile holds the report's."""
 
     latent: int = Field(default=32, ge=2)
@@ -140,18 +157,7 @@ class Recipe(_Section):
     output_bias: float = Field(default=-4.0, description="initial bias before the sigmoid: dark, as the sky is")
     augment: bool = Field(default=True, description="the eight symmetries of the square, on image and label alike")
     minimum_distortion: float = Field(default=0.0, ge=0, lt=1, description="train on targets with e above it")
-    batch_size: int = Field(default=128, ge=1)
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    warmup_fraction: float = Field(default=0.15, ge=0, lt=1, description="share of the steps of one_cycle's rise")
-    clip_norm: float = Field(default=100.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the regressor")
-    band_dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
-    )
-    bfloat16: Literal["cuda", "everywhere"] = Field(
-        default="cuda",
-        description="where convolutions are computed in bfloat16; on a CPU it pays with AMX and batches of 128",
-    )
     fresh_scenes: bool = Field(
         default=False, description="stages 1 and 2 draw new scenes as they go, in place of the stored training scenes"
     )
@@ -159,13 +165,22 @@ class Recipe(_Section):
     stage1: StageSettings
     stage2: StageSettings
     stage3: StageSettings
-    seed: int = Field(default=3, ge=0)
 
     @model_validator(mode="after")
     def _fresh_scenes_uncut(self) -> Recipe:
         if self.fresh_scenes and self.minimum_distortion:
             raise ValueError("fresh_scenes are not cut: minimum_distortion must be 0 with them")
         return self
+
+
+class ShapeRecipe(TrainingSettings):
+    """How the shape posterior is trained: on scenes drawn for it from the training galaxies, photons anew each epoch."""
+
+    clip_norm: float = Field(default=10.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
+    scenes: int = Field(ge=1_000, multiple_of=1_000, description="blends drawn for it")
+    widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
+    dense: int = Field(default=256, ge=1, description="units of the dense layers")
+    training: StageSettings
 
 
 class RecipeSettings(_Section):

@@ -54,6 +54,21 @@ class RenderedScenes:
             raise ValueError("one target a scene expected")
 
 
+@dataclass(frozen=True)
+class SceneLight:
+    """Some scenes of a shard, without noise.
+
+    Attributes:
+        isolated: (N, band, y, x) float32 [electron], the target alone.
+        together: the same of target and neighbours.
+        truth: one row a galaxy, see `scene_truth.TRUTH_COLUMNS`.
+    """
+
+    isolated: NDArray[np.float32]
+    together: NDArray[np.float32]
+    truth: pd.DataFrame
+
+
 class ShardRenderer:
     """Draws the scenes of any shard of one simulation.
 
@@ -101,21 +116,29 @@ class ShardRenderer:
         table = self.sampler.sample(shard.split, uniform)
         return table.assign(scene=table["scene"] + shard.start + first)
 
-    def render(self, shard: Shard, first: int, last: int) -> RenderedScenes:
-        """Scenes first … last - 1 of a shard; the same whatever range they are asked for in."""
-        layouts, *photons = zip(*self._seeds(shard, first, last), strict=True)
-        table = self._tables(shard, first, list(layouts))
+    def light(self, shard: Shard, first: int, last: int) -> SceneLight:
+        """What scenes first … last - 1 of a shard shine, before a photon is counted; the same whatever the range."""
+        return self._light(shard, first, [layout for layout, _, _ in self._seeds(shard, first, last)])
+
+    def _light(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> SceneLight:
+        table = self._tables(shard, first, layouts)
         members = draw_table(self.drawer, table)
         starts = np.flatnonzero(table["member"].to_numpy() == 0)
         isolated, together = members[starts], np.add.reduceat(members, starts)
-        noisy, blended = (
-            np.stack([self._expose(scene, seed) for scene, seed in zip(light, seeds, strict=True)])
-            for light, seeds in zip((isolated, together), photons, strict=True)
-        )
         label = np.repeat(together[:, self.label_band], np.diff([*starts, len(table)]), axis=0)
         table = self._photometry(table, members, label)
         truth = scene_truth(shard, table, isolated, self.catalog, self.magnitudes, self.survey, self.settings)
-        return RenderedScenes(isolated, noisy, blended, truth)
+        return SceneLight(isolated, together, truth)
+
+    def render(self, shard: Shard, first: int, last: int) -> RenderedScenes:
+        """Scenes first … last - 1 of a shard; the same whatever range they are asked for in."""
+        layouts, *photons = zip(*self._seeds(shard, first, last), strict=True)
+        light = self._light(shard, first, list(layouts))
+        noisy, blended = (
+            np.stack([self._expose(scene, seed) for scene, seed in zip(bright, seeds, strict=True)])
+            for bright, seeds in zip((light.isolated, light.together), photons, strict=True)
+        )
+        return RenderedScenes(light.isolated, noisy, blended, light.truth)
 
     def render_whole(self, shard: Shard) -> RenderedScenes:
         """All scenes of a shard, in order."""

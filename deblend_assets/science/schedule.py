@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from deblend_assets.settings import Recipe
+from deblend_assets.settings import TrainingSettings
 
 History = list[dict[str, float]]
 
 
-def learning_rate_factor(recipe: Recipe, steps: int) -> Callable[[int], float]:
+def learning_rate_factor(recipe: TrainingSettings, steps: int) -> Callable[[int], float]:
     """Factor on the learning rate at each step: constant, or a linear rise and a cosine fall to a hundredth."""
     if recipe.schedule == "constant":
         return lambda step: 1.0

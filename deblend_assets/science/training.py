@@ -26,7 +26,7 @@ from deblend_assets.science.feeding import Batch, Batches, Feed
 from deblend_assets.science.ranks import Ranks
 from deblend_assets.science.schedule import best_epoch, learning_rate_factor, out_of_patience
 from deblend_assets.science.stopping import StopRequest, TrainingStopped
-from deblend_assets.settings import Recipe, StageSettings
+from deblend_assets.settings import StageSettings, TrainingSettings
 
 
 class Objective(Protocol):
@@ -82,7 +82,7 @@ def train(
     validation: Feed,
     *,
     samples: int,
-    recipe: Recipe,
+    recipe: TrainingSettings,
     stage: StageSettings,
     device: torch.device,
     saver: Saver,
