@@ -16,6 +16,8 @@ from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
+from deblend_assets.assets.shapes.shape_evaluation import shape_evaluation_assets
+from deblend_assets.assets.shapes.shape_posterior import shape_posterior_assets
 from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
 from deblend_assets.assets.simulation.simulated import simulated_assets
 from deblend_assets.assets.training.stages import stage_assets
@@ -30,12 +32,16 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("normalization", normalization_assets),
     ("training", lambda profile: stage_assets(profile, "training")),
     ("evaluation", lambda profile: evaluation_assets(profile, "training")),
+    ("shapes", shape_posterior_assets),
+    ("shapes", shape_evaluation_assets),
     ("baseline", lambda profile: stage_assets(profile, "baseline")),
     ("baseline", lambda profile: evaluation_assets(profile, "baseline")),
     ("des_model", lambda profile: simulated_assets(profile.des_leg)),
     ("des_model", lambda profile: normalization_assets(profile.des_leg)),
     ("des_model", lambda profile: stage_assets(profile.des_leg, "des")),
     ("des_model", lambda profile: evaluation_assets(profile.des_leg, "des")),
+    ("des_model", lambda profile: shape_posterior_assets(profile.des_leg)),
+    ("des_model", lambda profile: shape_evaluation_assets(profile.des_leg)),
     ("des", sky_assets),
     ("des", im3shape_assets),
     ("des", cutout_assets),

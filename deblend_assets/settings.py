@@ -174,13 +174,17 @@ class Recipe(TrainingSettings):
 
 
 class ShapeRecipe(TrainingSettings):
-    """How the shape posterior is trained: on scenes drawn for it from the training galaxies, photons anew each epoch."""
+    """How the shape posterior is trained: on scenes drawn for it, whose photons are counted anew each epoch."""
 
-    clip_norm: float = Field(default=10.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
-    scenes: int = Field(ge=1_000, multiple_of=1_000, description="blends drawn for it")
+    clip_norm: float = Field(default=3.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
+    scenes: int = Field(default=10_000, ge=200, multiple_of=200, description="blends drawn for it")
+    validation_scenes: int = Field(
+        default=2_000, ge=200, multiple_of=200, description="blends of validation galaxies, for the calibration too"
+    )
     widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")
-    training: StageSettings
+    training: StageSettings = StageSettings(epochs=6, learning_rate=2e-3)
+    calibration: StageSettings = StageSettings(epochs=20, learning_rate=1e-3, patience=5)
 
 
 class RecipeSettings(_Section):
@@ -189,6 +193,8 @@ class RecipeSettings(_Section):
     training: Recipe
     baseline: Recipe
     des: Recipe
+    shapes: ShapeRecipe = ShapeRecipe()
+    des_shapes: ShapeRecipe = ShapeRecipe()
 
 
 class ArchiveSettings(_Section):
@@ -324,6 +330,11 @@ class Profile(_Section):
     def leg(self) -> Literal["main", "des"]:
         """Which simulation `simulation` is."""
         return self._leg
+
+    @property
+    def shape_recipe(self) -> ShapeRecipe:
+        """Of the shape posterior of this leg."""
+        return self.recipes.shapes if self._leg == "main" else self.recipes.des_shapes
 
     @property
     def des_leg(self) -> Profile:

@@ -14,12 +14,14 @@ from deblend_assets.settings import Profile
 
 CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
 DES_MODEL = "des_model"
+SHAPES = "shapes"
 DES = "des"
 SKY = dg.AssetKey([DES, "simulated_sky"])
 # One partition a tile each, in the order of the lineage.
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
+SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 
 
@@ -54,6 +56,12 @@ def simulated_keys(profile: Profile) -> dict[str, dg.AssetKey]:
     """Keys of truth, isolated, noisy and blended."""
     prefix = "simulated" if profile.leg == "main" else DES_MODEL
     return {name: dg.AssetKey([prefix, name]) for name in SIMULATED_NAMES}
+
+
+def shape_keys(profile: Profile) -> dict[str, dg.AssetKey]:
+    """Keys of the shape posterior's assets."""
+    prefix = SHAPES if profile.leg == "main" else DES_MODEL
+    return {name: dg.AssetKey([prefix, name]) for name in SHAPE_NAMES}
 
 
 def statistics_key(profile: Profile) -> dg.AssetKey:

@@ -25,6 +25,7 @@ from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.settings import Profile, StorePath, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import (
+    is_file,
     read_json,
     read_record,
     read_vouched,
@@ -48,6 +49,8 @@ CODE_VERSIONS = {
     "normalization": "1",
     "training": "3",
     "evaluation": "3",
+    "shapes": "1",
+    "fisher_floor": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -57,6 +60,7 @@ CODE_VERSIONS = {
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
+SHAPE_STAGES = ("shape_network", "shape_posterior")
 
 
 def library_versions(*names: str) -> dict[str, str]:
@@ -201,6 +205,20 @@ class ProjectStore:
         asset = f"{'des_model' if recipe == 'des' else recipe}/{stage}"
         return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)
 
+    def shape_checkpoint(self, stage: str) -> CheckpointFolder:
+        """Where the leg's shape network, or the calibrated posterior made of it, lies."""
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        network = stage == SHAPE_STAGES[0]
+        recipe = self.profile.shape_recipe.model_dump(mode="json")
+        recipe = {k: v for k, v in recipe.items() if k != ("calibration" if network else "training")}
+        parent = self._simulation_identity() if network else self.shape_checkpoint(SHAPE_STAGES[0]).sha256()
+        identity = fingerprint(recipe, parent, CODE_VERSIONS["shapes"])
+        main = self.profile.leg == "main"
+        asset = f"{'shapes' if main else 'des_model'}/{stage}"
+        folder = self.folder / "checkpoints" / ("shapes" if main else "des_shapes") / stage
+        return CheckpointFolder(folder, identity, asset)
+
     def model_version(self) -> str:
         """Fingerprint of the DES leg's finished model: the name that shape catalogues carry.
 
@@ -241,6 +259,46 @@ class ProjectStore:
                 "the evaluation is of another model", where=str(path), remedy=f"materialise {asset} again"
             )
         return from_parquet(data, where=str(path), asset=asset)
+
+    # -- floor of the shape errors ------------------------------------------------------------------------
+
+    @property
+    def _floor_asset(self) -> str:
+        return ("shapes" if self.profile.leg == "main" else "des_model") + "/fisher_floor"
+
+    @property
+    def floor_path(self) -> StorePath:
+        return self.leg_folder / "shapes" / "fisher_floor.parquet"
+
+    def floor_identity(self) -> str:
+        """Of the floor of the present simulation's test scenes."""
+        return fingerprint(self.arrays().folder.name, CODE_VERSIONS["fisher_floor"])
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the floor that lies there is of the present simulation."""
+        if not is_file(self.floor_path):
+            return False
+        return bool(read_record(self.floor_path, asset=self._floor_asset).get("inputs") == self.floor_identity())
+
+    def write_floor(self, table: pd.DataFrame, columns: dict[str, tuple[str, str]], note: str) -> None:
+        write_vouched(self.floor_path, to_parquet(table, columns, note), {"inputs": self.floor_identity()})
+
+    def read_floor(self) -> pd.DataFrame:
+        """Cramér-Rao errors of the test scenes, see `science.fisher`.
+
+        Raises:
+            MissingDataError, CorruptDataError: not there; not what was written.
+            MismatchError: of another simulation.
+        """
+        data, record = read_vouched(self.floor_path, asset=self._floor_asset)
+        if record.get("inputs") != self.floor_identity():
+            raise MismatchError(
+                "the floor is of another simulation",
+                where=str(self.floor_path),
+                remedy=f"materialise {self._floor_asset} again",
+            )
+        return from_parquet(data, where=str(self.floor_path), asset=self._floor_asset)
 
     def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> StorePath:
         """Write a report's files, each whole; returns the folder. The tables are vouched for."""

@@ -13,6 +13,8 @@ _LOSSES = {
     "total": "total loss",
     "reconstruction": "reconstruction loss",
     "kl": "KL divergence [nat]",
+    "nll": "-ln likelihood [nat]",
+    "squares": "squared error / expected",
 }
 
 

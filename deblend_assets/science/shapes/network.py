@@ -57,19 +57,17 @@ class ResidualBlock(nn.Module):
         return x + self.gain * branch
 
 
-class ShapeNetwork(nn.Module):
-    """Stamps to the posterior of their targets.
+class StampTrunk(nn.Module):
+    """Stamps to features, for whatever head.
 
     Args:
         bands, pixels: of a stamp.
         widths: channels of each scale; each halves the side.
-        dense: units of the two dense layers.
-        quantities: how many are estimated.
+        dense: units of the two dense layers, and so features.
     """
 
-    def __init__(self, bands: int, pixels: int, widths: Sequence[int], dense: int, quantities: int) -> None:
+    def __init__(self, bands: int, pixels: int, widths: Sequence[int], dense: int) -> None:
         super().__init__()
-        self.quantities = quantities
         layers: list[nn.Module] = []
         channels, side = bands, pixels
         for k, width in enumerate(widths):
@@ -81,6 +79,26 @@ class ShapeNetwork(nn.Module):
         self.dense = nn.Sequential(
             nn.Linear(channels * side**2 + bands, dense), nn.ReLU(), nn.Linear(dense, dense), nn.ReLU()
         )
+
+    def forward(self, stamps: Tensor, present: Tensor) -> Tensor:
+        """(N, band, y, x) in units of the sky's noise and mask (N, band) to (N, dense)."""
+        features = self.convolutions(_asinh(hide_bands(stamps, present))).flatten(1)
+        dense: Tensor = self.dense(torch.cat([features, present.to(features.dtype)], dim=1))
+        return dense
+
+
+class ShapeNetwork(nn.Module):
+    """Stamps to the posterior of their targets.
+
+    Args:
+        trunk: the features' network.
+        dense: its features.
+        quantities: how many are estimated.
+    """
+
+    def __init__(self, trunk: StampTrunk, dense: int, quantities: int) -> None:
+        super().__init__()
+        self.trunk, self.quantities = trunk, quantities
         self.mean = nn.Linear(dense, quantities)
         self.spread = nn.Linear(dense, quantities * (quantities + 1) // 2)
         nn.init.zeros_(self.spread.weight)
@@ -91,9 +109,7 @@ class ShapeNetwork(nn.Module):
 
     def forward(self, stamps: Tensor, present: Tensor) -> GaussianPosterior:
         """(N, band, y, x) in units of the sky's noise and mask (N, band) to a posterior in float32."""
-        images = _asinh(hide_bands(stamps, present))
-        features = self.convolutions(images).flatten(1)
-        hidden = self.dense(torch.cat([features, present.to(features.dtype)], dim=1))
+        hidden = self.trunk(stamps, present)
         mean, spread = self.mean(hidden).float(), self.spread(hidden).float()
         lower = mean.new_zeros((len(mean), self.quantities, self.quantities))
         lower[:, self._rows, self._columns] = spread

@@ -9,6 +9,7 @@ from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
+from deblend_assets.science.shapes.photons import exposed
 from deblend_assets.science.shapes.quantities import turn
 from deblend_assets.science.symmetries import transform_images
 from deblend_assets.settings import ShapeRecipe
@@ -21,7 +22,7 @@ class ShapeObjective:
     in units of the mean expected variance, weighs all galaxies alike, as the RMS does by which it is judged.
 
     Batches: light (N, band, y, x) float16, blends without noise in units of the sky's noise; whitened quantities
-    (N, 6). Photons are counted anew each time: variance 1 + light / sigma_sky, Gaussian, as thousands a pixel are.
+    (N, 6). Photons are counted anew each time (`photons`).
 
     Args:
         network: what is trained.
@@ -37,9 +38,7 @@ class ShapeObjective:
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`nll` [nats], `squares` (mean over the quantities), and their sum `total`."""
         light, values = batch
-        light = light.float()
-        noise = draws.normal(light[0].numel()).view_as(light)
-        stamps = noise.mul_((1.0 + light.clamp(min=0.0) / self._sky_sigma).sqrt_()).add_(light)
+        stamps = exposed(light, self._sky_sigma, draws)
         present = all_present(stamps)
         if training:
             elements = draws.symmetries()

@@ -1,0 +1,150 @@
+"""An elliptical Gaussian in white noise: its exact likelihood is known, and a network trained as ours must find it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deblend_assets.science.conventions import distortion_from_shear
+from deblend_assets.science.feeding import Feed
+from deblend_assets.science.shapes.network import ShapeNetwork, StampTrunk
+from deblend_assets.science.shapes.objective import ShapeObjective
+from deblend_assets.science.shapes.posterior import summaries, symmetric_posterior
+from deblend_assets.science.shapes.quantities import Population
+from deblend_assets.science.training import train
+from deblend_assets.settings import ShapeRecipe, StageSettings
+
+PIXELS, SIGMA, SCATTER = 15, 2.0, 0.2
+# Peak in units of the noise of a pixel: S/N 40, hence an error of about 0.05 a component.
+PEAK = 11.0
+
+
+def light(g1: np.ndarray, g2: np.ndarray, peak: float = PEAK) -> np.ndarray:
+    """Gaussians of axes SIGMA sqrt((1 ± g) / (1 ∓ g)), (N, 1, y, x)."""
+    e1, e2 = distortion_from_shear(g1, g2)
+    x = np.arange(PIXELS) - (PIXELS - 1) / 2
+    # C = SIGMA² [[1 + e1, e2], [e2, 1 - e1]] / sqrt(1 - e²), whose determinant is SIGMA⁴.
+    root = np.sqrt(1 - e1**2 - e2**2)[:, None, None]
+    a, b, c = ((v[:, None, None] / root) for v in (1 - e1, -e2, 1 + e1))
+    square = a * x**2 + 2 * b * x[:, None] * x + c * x[:, None] ** 2
+    return np.asarray(peak * np.exp(-0.5 * square / SIGMA**2)[:, None])
+
+
+def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """True (g1, g2) of a Gaussian population, cut at |g| < 0.8, and their light."""
+    g = SCATTER * np.random.default_rng(seed).standard_normal((2 * n, 2))
+    g = g[np.hypot(*g.T) < 0.8][:n]
+    return g, light(*g.T)
+
+
+class _Memory:
+    """A saver that forgets with the process."""
+
+    last: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+
+    def load_last(self) -> dict[str, Any] | None:
+        return self.last
+
+    def load_best(self) -> dict[str, Any] | None:
+        return self.best
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        self.last = None
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        self.best = {"network": {k: v.clone() for k, v in state["network"].items()}}
+
+
+@pytest.fixture(scope="module")
+def population() -> Population:
+    return Population((0.0, 0.0), ((SCATTER**2, 0.0), (0.0, SCATTER**2)))
+
+
+@pytest.fixture(scope="module")
+def network(population: Population) -> ShapeNetwork:
+    recipe = ShapeRecipe(
+        scenes=4000,
+        widths=(16, 32),
+        dense=64,
+        batch_size=100,
+        band_dropout=0.0,
+        training=StageSettings(epochs=40, learning_rate=3e-3),
+    )
+    torch.manual_seed(1)
+    network = ShapeNetwork(StampTrunk(1, PIXELS, recipe.widths, recipe.dense), recipe.dense, 2)
+
+    def feed(n: int, seed: int) -> Feed:
+        g, stamps = drawn(n, seed)
+        values = torch.from_numpy(population.whiten(g)).float()
+        return Feed(lambda _: (torch.from_numpy(stamps).half(), values), 1, 1, recipe.batch_size)
+
+    # So deep a sky that the galaxy adds no noise.
+    objective = ShapeObjective(network, recipe, torch.tensor([1e9]))
+    train(
+        objective,
+        feed(4000, 2),
+        feed(500, 3),
+        samples=4000,
+        recipe=recipe,
+        stage=recipe.training,
+        device=torch.device("cpu"),
+        saver=_Memory(),
+        log=lambda _: None,
+        name="exact",
+    )
+    return network
+
+
+def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Population) -> None:
+    """Means and errors against likelihood times prior, summed over a grid of (g1, g2)."""
+    g, bright = drawn(300, 4)
+    stamps = bright + np.random.default_rng(5).standard_normal(bright.shape)
+    axis = np.linspace(-0.7, 0.7, 113)
+    grid = np.array(np.meshgrid(axis, axis, indexing="ij")).reshape(2, -1)
+    templates = light(*grid).reshape(grid.shape[1], -1)
+    flat = stamps.reshape(len(stamps), -1)
+    logarithm = flat @ templates.T - 0.5 * np.square(templates).sum(axis=1)
+    logarithm -= 0.5 * np.square(grid).sum(axis=0) / SCATTER**2
+    weight = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    exact = weight @ grid.T
+    spread = np.sqrt(weight @ np.square(grid).T - exact**2)
+
+    present = torch.ones((len(stamps), 1), dtype=torch.bool)
+    mean, covariance = symmetric_posterior(network, torch.from_numpy(stamps).float(), present)
+    found = SCATTER * mean.double().numpy()
+    error = SCATTER * np.sqrt(covariance.double().numpy()[:, [0, 1], [0, 1]])
+    # What the network's own shortcomings add to the error that the noise makes in any case.
+    assert np.sqrt(np.square((found - exact) / spread).mean()) < 0.35
+    assert np.sqrt(np.square(found - g).mean()) < 1.06 * np.sqrt(np.square(exact - g).mean())
+    assert np.median(error / spread) == pytest.approx(1.0, abs=0.1)
+    # Without the prior: the likelihood's peak, whose slope is 1.
+    free = summaries_of_pair(mean.double().numpy(), covariance.double().numpy(), population)
+    assert np.polyfit(g.ravel(), free.ravel(), 1)[0] == pytest.approx(1.0, abs=0.03)
+
+
+def summaries_of_pair(mean: np.ndarray, covariance: np.ndarray, population: Population) -> np.ndarray:
+    """The prior-free summary of a pair, through that of all six quantities."""
+    six = np.zeros((len(mean), 6))
+    six[:, :2] = mean
+    whole = np.tile(0.1 * np.eye(6), (len(mean), 1, 1))
+    whole[:, :2, :2] = covariance
+    variance = np.diag([SCATTER**2] * 2 + [1.0] * 4)
+    found = summaries(six, whole, Population((0.0,) * 6, tuple(tuple(row) for row in variance)))
+    return found.likelihood[:, :2]
+
+
+def test_a_bright_galaxy_without_noise_is_recovered(network: ShapeNetwork) -> None:
+    """A few per cent of its expected error at the S/N that it was trained at, which noise would have made."""
+    axis = np.linspace(-0.3, 0.3, 5)
+    g = np.array(np.meshgrid(axis, axis)).reshape(2, -1)
+    mean, covariance = symmetric_posterior(
+        network, torch.from_numpy(light(*g)).float(), torch.ones((g.shape[1], 1), dtype=torch.bool)
+    )
+    shrink = 1.0 - covariance.double().numpy()[:, [0, 1], [0, 1]]
+    found = SCATTER * mean.double().numpy() / shrink
+    np.testing.assert_allclose(found, g.T, atol=0.02)

@@ -1,0 +1,1 @@
+"""The shape posterior: its network, its calibration, and what it is judged by."""

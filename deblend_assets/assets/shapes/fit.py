@@ -1,0 +1,194 @@
+"""Fitting the shape network and its calibration to blends that are drawn for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.feeding import Feed
+from deblend_assets.science.shapes.calibration import FlowObjective, stretch_of
+from deblend_assets.science.shapes.light import BlendLight, draw_light, joined, light_shards
+from deblend_assets.science.shapes.model import (
+    StampFrame,
+    gaussian,
+    network_posteriors,
+    new_flow,
+    new_shape_network,
+)
+from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.shapes.objective import ShapeObjective
+from deblend_assets.science.shapes.photons import photons
+from deblend_assets.science.shapes.quantities import QUANTITIES, Population
+from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.training import train
+from deblend_assets.stores.checkpoints import Checkpoint
+from deblend_assets.stores.project import ProjectStore, library_versions
+
+# Of the validation blends, those that the flow is not fitted to: they say when to stop.
+_HELD_SHARE = 0.25
+
+
+def light_of(
+    store: ProjectStore, workers: RenderingWorkers, scenes: dict[str, int], log: Callable[[str], None]
+) -> dict[str, BlendLight]:
+    """Blends of some splits, so many scenes each.
+
+    Raises:
+        SettingsError: they do not fit into `[run] memory_gb`.
+    """
+    settings = store.profile.simulation
+    bands = len(load_survey(settings.survey).bands)
+    wanted = sum(scenes.values()) * bands * settings.stamp_pixels**2 * 2 / 2**30
+    if wanted > store.profile.run.memory_gb:
+        raise SettingsError(
+            f"the light of {sum(scenes.values()):,} blends takes {wanted:.1f} GiB, [run] memory_gb is "
+            f"{store.profile.run.memory_gb:g}",
+            where=f"profile {store.profile.name}",
+            remedy="ask for fewer scenes in [recipes.shapes], or raise memory_gb",
+        )
+    progress = Progress("drawing blends", sum(scenes.values()), "scenes", log)
+    drawn = {}
+    with workers.start(store.read_catalog(), settings) as pool:
+        for split, count in scenes.items():
+            shards = light_shards(settings, split, count)
+            drawn[split] = joined([light for _, light in pool.render(shards, progress, draw_light)])
+    return drawn
+
+
+def frame_of(store: ProjectStore) -> StampFrame:
+    """The stamps of a leg."""
+    settings = store.profile.simulation
+    return StampFrame.of(load_survey(settings.survey), settings)
+
+
+def fit_network(
+    store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
+) -> tuple[Checkpoint, dict[str, float]]:
+    """Train the network, or go on with it; the finished checkpoint, not yet stored, and figures of this run.
+
+    Raises:
+        SettingsError: see `light_of`.
+        TrainingError, TrainingStopped: see `science.training.train`.
+    """
+    recipe, frame, folder = store.profile.shape_recipe, frame_of(store), store.shape_checkpoint("shape_network")
+    light = light_of(store, workers, {"train": recipe.scenes, "validation": recipe.validation_scenes}, log)
+    population = Population.of(light["train"].values)
+    network = new_shape_network(frame, recipe)
+    sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
+
+    def feed(split: str) -> Feed:
+        values = torch.from_numpy(population.whiten(light[split].values)).float()
+        stamps = torch.from_numpy(light[split].light)
+        return Feed(lambda _: (stamps, values), 1, 1, recipe.batch_size, device)
+
+    result = train(
+        ShapeObjective(network, recipe, sigma),
+        feed("train"),
+        feed("validation"),
+        samples=len(light["train"].values),
+        recipe=recipe,
+        stage=recipe.training,
+        device=device,
+        saver=folder,
+        log=log,
+        name=folder.asset,
+    )
+    card = _card(store, frame, population) | {
+        "training_scenes": len(light["train"].values),
+        "best_epoch": result.best_epoch,
+        "parameters_trained": sum(p.numel() for p in network.parameters()),
+    }
+    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
+    if math.isfinite(result.stamps_per_second):
+        figures["stamps_per_second"] = result.stamps_per_second
+    return Checkpoint(_weights(network), card, result.history, folder.fingerprint), figures
+
+
+def fit_calibration(
+    store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
+) -> Checkpoint:
+    """Calibrate the finished network on validation galaxies; the finished checkpoint, not yet stored."""
+    recipe, folder = store.profile.shape_recipe, store.shape_checkpoint("shape_posterior")
+    trained = store.shape_checkpoint("shape_network").read()
+    frame, population = StampFrame.from_card(trained.card["frame"]), Population(**trained.card["population"])
+    network = new_shape_network(frame, recipe)
+    network.load_state_dict(trained.weights)
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    light = light_of(store, workers, {"validation": recipe.validation_scenes}, log)["validation"]
+    mean, covariance = _seen(network, frame, light, recipe.seed)
+    truth = population.whiten(light.values)
+    stretch = stretch_of(mean, covariance, truth)
+    posterior = gaussian(mean, covariance * np.outer(stretch, stretch), torch.device("cpu"))
+    columns = (posterior.mean, posterior.cholesky, torch.from_numpy(truth).float())
+    held = int(len(truth) * (1 - _HELD_SHARE))
+    flow = new_flow(recipe)
+    feeds = [
+        Feed(lambda _, rows=rows: tuple(c[rows] for c in columns), 1, 1, recipe.batch_size, device)  # type: ignore[misc]
+        for rows in (slice(0, held), slice(held, None))
+    ]
+    result = train(
+        FlowObjective(flow),
+        *feeds,
+        samples=held,
+        recipe=recipe,
+        stage=recipe.calibration,
+        device=device,
+        saver=folder,
+        log=log,
+        name=folder.asset,
+    )
+    card = _card(store, frame, population) | {
+        "network": {"widths": list(recipe.widths), "dense": recipe.dense},
+        "stretch": stretch.tolist(),
+        "training_scenes": trained.card["training_scenes"],
+        "calibration_scenes": len(truth),
+        "best_epoch": result.best_epoch,
+        "parameters_trained": trained.card["parameters_trained"] + sum(p.numel() for p in flow.parameters()),
+    }
+    both = {f"network.{k}": v for k, v in trained.weights.items()} | {f"flow.{k}": v for k, v in _weights(flow).items()}
+    return Checkpoint(both, card, result.history, folder.fingerprint)
+
+
+# Stamps exposed at a time.
+_AT_ONCE = 1_000
+
+
+def _seen(
+    network: ShapeNetwork, frame: StampFrame, light: BlendLight, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The network's symmetric posteriors of blends whose photons are counted once, whitened."""
+    sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32)[:, None, None]
+    generator = torch.Generator().manual_seed(seed)
+    means, covariances = [], []
+    for first in range(0, len(light.light), _AT_ONCE):
+        bright = torch.from_numpy(light.light[first : first + _AT_ONCE]).float()
+        stamps = photons(bright, sigma, torch.randn(bright.shape, generator=generator))
+        there = np.ones(stamps.shape[:2], dtype=bool)
+        mean, covariance = network_posteriors(network, frame, (stamps * sigma).numpy(), there)
+        means.append(mean)
+        covariances.append(covariance)
+    return np.concatenate(means), np.concatenate(covariances)
+
+
+def _card(store: ProjectStore, frame: StampFrame, population: Population) -> dict[str, Any]:
+    return {
+        "frame": asdict(frame),
+        "survey": store.profile.simulation.survey,
+        "population": asdict(population),
+        "quantities": list(QUANTITIES),
+        "recipe": store.profile.shape_recipe.model_dump(mode="json"),
+        "versions": library_versions("torch", "numpy", "zuko"),
+    }
+
+
+def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,188 @@
+"""How good shape posteriors are: against the truth, against their own errors, and against the photons' limit.
+
+One row a held-out scene, one column a number (`table_columns`). `posterior` is the mean that errs least, drawn towards
+the population; `likelihood` is free of it and NaN where flagged, hence counted as a failure there. `floor` is the
+Cramér-Rao error of the same galaxy in the same blend (`science.fisher`); the floor *with the population* adds the
+information that the prior holds (van Trees), which an unbiased estimate may not use and a posterior mean does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
+from deblend_assets.science.metrics import Floats, rms, robust_sigma
+from deblend_assets.science.shapes.quantities import QUANTITIES
+
+Kind = Literal["e", "g"]
+KINDS: tuple[Kind, ...] = ("e", "g")
+BLENDED = 0.05
+_LEVELS = (0.68, 0.95)
+_FLOOR_MEASURES = ("rms_over_floor", "robust_over_floor", "floor_rms", "floor_robust", "rms_over_floor_with_population")
+
+
+def table_columns(label_band: str) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of the columns that an evaluation adds to the targets' truth."""
+    words = {
+        "g1": "intrinsic shear-type g1",
+        "g2": "intrinsic shear-type g2",
+        "e1": f"observed distortion e1, band {label_band}",
+        "e2": f"observed distortion e2, band {label_band}",
+        "ln_size": "ln of the half-light radius before PSF [arcsec]",
+        "ln_flux": f"ln of the total flux, band {label_band} [electron]",
+    }
+    columns: dict[str, tuple[str, str]] = {
+        "ln_size": ("", f"true {words['ln_size']}"),
+        "ln_flux": ("", f"true {words['ln_flux']}"),
+    }
+    for name, meaning in words.items():
+        columns[f"{name}_posterior"] = ("", f"posterior mean: {meaning}")
+        columns[f"{name}_posterior_err"] = ("", f"posterior standard deviation: {meaning}")
+        columns[f"{name}_likelihood"] = ("", f"without the population: {meaning}; NaN where flagged")
+        columns[f"{name}_likelihood_err"] = ("", f"its standard error: {meaning}")
+        columns[f"{name}_pit"] = ("", f"share of the posterior below the truth: {meaning}")
+    return columns | {
+        "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
+        "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
+    }
+
+
+def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Which rows belong to which group: all; terciles of S/N, blendedness and separation; blendedness above 0.05."""
+    chosen = {"all": np.ones(len(table), dtype=bool)}
+    for name, column in (("S/N", "snr"), ("blendedness", "blendedness"), ("separation", "separation_arcsec")):
+        numbers = values(table, column)
+        edges = np.nanquantile(numbers, [1 / 3, 2 / 3]) if np.isfinite(numbers).any() else np.full(2, np.nan)
+        third = np.digitize(numbers, edges)
+        for k, words in enumerate(("low", "middle", "high")):
+            chosen[f"{name}, {words} third"] = (third == k) & np.isfinite(numbers)
+    return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
+
+
+def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+    """Every number of the evaluation.
+
+    Args:
+        table: the targets' truth and `table_columns`; `{g1,g2,e1,e2}_floor` where there is a floor.
+        resamples, seed: of the bootstrap over scenes.
+
+    Returns:
+        `n`; for "e" and "g": `posterior` and `likelihood` (`accuracy.shapes`), `pulls`, and `scatter_ratio`: scatter of
+        the prior-free summary over that of the truth, its own expected noise removed; `coverage`: of central intervals
+        at 68 and 95 %, a quantity each; `groups`: of each, `n`, `coverage` and for "e" and "g" the RMS, its expected
+        value and, where there are floors, the ratios to them. Every measure is `{"value", "error"}`.
+    """
+    found: Judgement = {"n": len(table)}
+    for kind in KINDS:
+        judged: Judgement = {
+            "posterior": shapes(table, kind, "posterior", resamples=resamples, seed=seed),
+            "likelihood": shapes(table, kind, "likelihood", resamples=resamples, seed=seed),
+            "pulls": pulls(table, kind, "posterior", resamples=resamples, seed=seed),
+        }
+        found[kind] = judged | _scatter_ratio(table, kind, resamples, seed)
+    found["coverage"] = _coverage(table, resamples, seed)
+    found["groups"] = {}
+    for name, rows in groups(table).items():
+        part = table[rows]
+        found["groups"][name] = {
+            "n": len(part),
+            "coverage": _coverage(part, resamples, seed),
+            **{kind: _beside_floor(part, kind, resamples, seed) for kind in KINDS},
+        }
+    return found
+
+
+def _scatter_ratio(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Judgement:
+    free = table[np.isfinite(table[f"{kind}1_likelihood"]) & np.isfinite(table[f"{kind}2_likelihood"])]
+    columns = {
+        f"{name}{k}": values(free, f"{kind}{k}{suffix}")
+        for k in (1, 2)
+        for name, suffix in (("true", ""), ("found", "_likelihood"), ("error", "_likelihood_err"))
+    }
+
+    def ratio(rows: Mapping[str, Floats]) -> Floats:
+        found, true = (rows[f"{name}1"].var(axis=-1) + rows[f"{name}2"].var(axis=-1) for name in ("found", "true"))
+        noise = np.square(rows["error1"]).mean(axis=-1) + np.square(rows["error2"]).mean(axis=-1)
+        return np.stack([np.sqrt(np.maximum(found - noise, 0.0) / true)])
+
+    return measured(ratio, ("scatter_ratio",), columns, resamples, seed)
+
+
+def _coverage(table: pd.DataFrame, resamples: int, seed: int) -> Judgement:
+    columns = {name: values(table, f"{name}_pit") for name in QUANTITIES}
+
+    def within(rows: Mapping[str, Floats]) -> Floats:
+        return np.stack([(np.abs(rows[q] - 0.5) < level / 2).mean(axis=-1) for q in QUANTITIES for level in _LEVELS])
+
+    names = [f"{name}_{level:.0%}" for name in QUANTITIES for level in _LEVELS]
+    return measured(within, names, columns, resamples, seed)
+
+
+def _beside_floor(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Judgement:
+    columns: dict[str, Floats] = {}
+    for k in (1, 2):
+        columns[f"off{k}"] = values(table, f"{kind}{k}_posterior") - values(table, f"{kind}{k}")
+        columns[f"err{k}"] = values(table, f"{kind}{k}_posterior_err")
+    found = measured(_errors, ("rms", "robust_sigma", "expected_rms"), columns, resamples, seed)
+    if f"{kind}1_floor" not in table:
+        return found
+    prior = float(np.sqrt(np.mean([values(table, f"{kind}{k}").var() for k in (1, 2)]))) if len(table) else 0.0
+    for k, unit in enumerate(np.random.default_rng(seed).standard_normal((2, len(table))), start=1):
+        # One draw of the error that each galaxy's floor allows: a robust sigma of errors of many sizes is theirs.
+        columns |= {f"floor{k}": values(table, f"{kind}{k}_floor"), f"unit{k}": unit}
+        columns[f"bayes{k}"] = 1.0 / np.sqrt(columns[f"floor{k}"] ** -2.0 + positive(np.array(prior)) ** -2.0)
+    return found | measured(_floors, _FLOOR_MEASURES, columns, resamples, seed)
+
+
+def _both(rows: Mapping[str, Floats], name: str) -> Floats:
+    return np.concatenate([rows[f"{name}1"], rows[f"{name}2"]], axis=-1)
+
+
+def _errors(rows: Mapping[str, Floats]) -> Floats:
+    off = _both(rows, "off")
+    return np.stack([rms(off), robust_sigma(off), rms(_both(rows, "err"))])
+
+
+def _floors(rows: Mapping[str, Floats]) -> Floats:
+    off, floor = _both(rows, "off"), _both(rows, "floor")
+    floors = rms(floor), robust_sigma(floor * _both(rows, "unit"))
+    with_population = rms(off) / positive(rms(_both(rows, "bayes")))
+    return np.stack([rms(off) / positive(floors[0]), robust_sigma(off) / positive(floors[1]), *floors, with_population])
+
+
+def headline(judgement: Judgement) -> dict[str, float]:
+    """The numbers of an evaluation that a row of the UI shows, flat; those that cannot be had are left out."""
+    flat: dict[str, float | None] = {"scenes": judgement["n"]}
+    for kind in KINDS:
+        part, whole = judgement[kind], judgement["groups"]["all"][kind]
+        flat[f"rms_{kind}"] = whole["rms"]["value"]
+        flat[f"robust_sigma_{kind}"] = whole["robust_sigma"]["value"]
+        for name in _FLOOR_MEASURES:
+            if name in whole:
+                flat[f"{name}_{kind}"] = whole[name]["value"]
+        for k in (1, 2):
+            flat[f"slope_{kind}{k}_likelihood"] = part["likelihood"][f"{kind}{k}"]["slope"]["value"]
+            flat[f"slope_{kind}{k}_posterior"] = part["posterior"][f"{kind}{k}"]["slope"]["value"]
+        flat[f"scatter_ratio_{kind}"] = part["scatter_ratio"]["value"]
+        flat[f"flagged_{kind}"] = part["likelihood"]["failures"]
+    flat |= {f"coverage_{name}": measure["value"] for name, measure in judgement["coverage"].items()}
+    return {name: value for name, value in flat.items() if value is not None}
+
+
+def nearest_neighbour(truth: pd.DataFrame, scenes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance from the target to the nearest neighbour [arcsec], (N,), NaN without one.
+
+    Args:
+        truth: rows of all galaxies of the scenes.
+        scenes: in what order they are wanted.
+    """
+    x, y, scene = (truth[c].to_numpy() for c in ("x_arcsec", "y_arcsec", "scene"))
+    target = truth["member"].to_numpy() == 0
+    at = pd.DataFrame({"x": x[target], "y": y[target]}, index=scene[target]).loc[scene[~target]].to_numpy()
+    distance = pd.Series(np.hypot(x[~target] - at[:, 0], y[~target] - at[:, 1]), index=scene[~target])
+    return np.asarray(distance.groupby(level=0).min().reindex(scenes).to_numpy(float))

@@ -1,0 +1,78 @@
+"""The scenes that the shape posterior is trained on: blends without noise, drawn for it and kept in memory.
+
+Photons are counted anew whenever a scene is shown, hence light is what is kept: float16 in units of the sky's noise,
+whose rounding is a hundredth of that noise at worst. The scenes are of the profile's own simulation, numbered after
+the stored ones of the same split, so that none is seen twice under two names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.scenes import Shard
+from deblend_assets.science.shapes.quantities import quantities
+from deblend_assets.settings import SimulationSettings
+
+SHARD_SCENES = 200
+# Scenes drawn at a time, see `rendering`.
+_AT_ONCE = 25
+
+
+@dataclass(frozen=True)
+class BlendLight:
+    """Blends of targets that have a shape.
+
+    Attributes:
+        light: (N, band, y, x) float16, all galaxies without noise, in units of the sky's noise of a pixel.
+        values: (N, 6) float64, the targets' true `quantities`.
+        redshift: (N,) float64, the targets' true redshift.
+    """
+
+    light: NDArray[np.float16]
+    values: NDArray[np.float64]
+    redshift: NDArray[np.float64]
+
+
+def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[Shard]:
+    """Shards of 200 scenes beyond the stored ones of a split.
+
+    Args:
+        settings: of the simulation.
+        split: whose galaxies.
+        scenes: a multiple of 200.
+    """
+    first = settings.shards(split)
+    return [Shard(split, first + k, k * SHARD_SCENES, SHARD_SCENES) for k in range(scenes // SHARD_SCENES)]
+
+
+def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
+    """A whole shard; what a rendering worker makes of it.
+
+    Targets of AGN light alone, which have no shape, are left out.
+    """
+    sigma = np.sqrt(renderer.sky).astype(np.float32)
+    stamps, truth = [], []
+    for first in range(0, shard.scenes, _AT_ONCE):
+        drawn = renderer.light(shard, first, min(first + _AT_ONCE, shard.scenes))
+        stamps.append((drawn.together / sigma).astype(np.float16))
+        truth.append(drawn.truth[drawn.truth["member"] == 0])
+    targets = pd.concat(truth)
+    values = quantities(targets, renderer.settings.label_band)
+    kept = np.isfinite(values).all(axis=1)
+    return BlendLight(np.concatenate(stamps)[kept], values[kept], targets["redshift"].to_numpy(float)[kept])
+
+
+def joined(parts: list[BlendLight]) -> BlendLight:
+    """All shards' blends as one; the parts' light is let go of as it is copied."""
+    rows = np.cumsum([0, *(len(part.values) for part in parts)])
+    values, redshift = (np.concatenate([getattr(p, name) for p in parts]) for name in ("values", "redshift"))
+    light = np.empty((rows[-1], *parts[0].light.shape[1:]), dtype=np.float16)
+    for first in rows[:-1]:
+        part = parts.pop(0)
+        light[first : first + len(part.light)] = part.light
+    return BlendLight(light, values, redshift)

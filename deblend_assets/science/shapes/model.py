@@ -1,0 +1,202 @@
+"""A trained shape posterior and the frame it works in: stamps in electrons to what is said of their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.shapes.flow import ResidualFlow
+from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork, StampTrunk
+from deblend_assets.science.shapes.posterior import Posteriors, summaries, symmetric_posterior
+from deblend_assets.science.shapes.quantities import QUANTITIES, SPINS, Population
+from deblend_assets.science.surveys import SurveyModel
+from deblend_assets.settings import ShapeRecipe, SimulationSettings
+
+Floats = NDArray[np.float64]
+# Stamps computed at a time, eight images of each.
+_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class StampFrame:
+    """What stamps must be for a model to measure them.
+
+    Attributes:
+        bands: in order.
+        sky_sigma: root of the sky's electrons a pixel, one a band: the unit of the network's input [electron].
+        zero_points: AB magnitude of one electron, one a band.
+        pixel_scale: [arcsec].
+        pixels: side of a stamp.
+        label_band: of e and of the flux.
+    """
+
+    bands: tuple[str, ...]
+    sky_sigma: tuple[float, ...]
+    zero_points: tuple[float, ...]
+    pixel_scale: float
+    pixels: int
+    label_band: str
+
+    @classmethod
+    def of(cls, survey: SurveyModel, settings: SimulationSettings) -> StampFrame:
+        """The frame of a simulation."""
+        return cls(
+            bands=tuple(survey.bands),
+            sky_sigma=tuple(float(s) ** 0.5 for s in survey.sky),
+            zero_points=tuple(float(z) for z in survey.zero_point),
+            pixel_scale=float(survey.pixel_scale),
+            pixels=settings.stamp_pixels,
+            label_band=settings.label_band,
+        )
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> StampFrame:
+        """As `asdict` wrote it, through JSON."""
+        return cls(
+            bands=tuple(card["bands"]),
+            sky_sigma=tuple(card["sky_sigma"]),
+            zero_points=tuple(card["zero_points"]),
+            pixel_scale=card["pixel_scale"],
+            pixels=card["pixels"],
+            label_band=card["label_band"],
+        )
+
+    def require_same(self, other: StampFrame, where: str) -> None:
+        """Refuse stamps of another frame.
+
+        Raises:
+            MismatchError: names the first difference, with both values.
+        """
+        for name, mine in asdict(self).items():
+            theirs = getattr(other, name)
+            numeric = isinstance(mine, float) or (isinstance(mine, tuple) and isinstance(mine[0], float))
+            # A survey's description is recomputed from its library: the last digit may differ.
+            same = np.shape(mine) == np.shape(theirs) and np.allclose(mine, theirs, rtol=1e-4) if numeric else None
+            if not (mine == theirs if same is None else same):
+                raise MismatchError(
+                    f"the stamps' {name} is {theirs!r}, the model's {mine!r}",
+                    where=where,
+                    remedy="measure them with a model of their own survey, or train one (docs/shapes.md)",
+                )
+
+
+def new_shape_network(frame: StampFrame, recipe: ShapeRecipe) -> ShapeNetwork:
+    """With freshly drawn weights."""
+    torch.manual_seed(recipe.seed)
+    trunk = StampTrunk(len(frame.bands), frame.pixels, recipe.widths, recipe.dense)
+    return ShapeNetwork(trunk, recipe.dense, len(QUANTITIES))
+
+
+def new_flow(recipe: ShapeRecipe) -> ResidualFlow:
+    """With freshly drawn weights."""
+    torch.manual_seed(recipe.seed + 1)
+    return ResidualFlow(len(QUANTITIES), SPINS // 2)
+
+
+class ShapePosterior(nn.Module):
+    """The calibrated posterior.
+
+    Args:
+        network, flow: trained; set to evaluation mode, channels last.
+        frame: of its stamps.
+        population: of the training galaxies.
+        stretch: (6,) factors on the network's expected errors, by which they meet the actual ones of galaxies that it
+            was not trained on.
+    """
+
+    def __init__(
+        self, network: ShapeNetwork, flow: ResidualFlow, frame: StampFrame, population: Population, stretch: Floats
+    ) -> None:
+        super().__init__()
+        self.network, self.flow = network, flow
+        self.frame, self.population, self.stretch = frame, population, stretch
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
+
+    @classmethod
+    def from_checkpoint(cls, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> ShapePosterior:
+        """From weights and card of `shape_posterior`, with nothing of the profile that made them."""
+        frame, population = StampFrame.from_card(card["frame"]), Population(**card["population"])
+        dense = card["network"]["dense"]
+        trunk = StampTrunk(len(frame.bands), frame.pixels, card["network"]["widths"], dense)
+        network = ShapeNetwork(trunk, dense, len(QUANTITIES))
+        model = cls(
+            network, ResidualFlow(len(QUANTITIES), SPINS // 2), frame, population, np.asarray(card["stretch"], float)
+        )
+        model.load_state_dict(weights)
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def whitened(self, electrons: NDArray[np.float32], present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Calibrated Gaussian posteriors in the population's units.
+
+        Args:
+            electrons: (N, band, y, x) [electron]; any value where a band is absent.
+            present: (N, band).
+
+        Returns:
+            Means (N, 6) and covariances (N, 6, 6).
+        """
+        mean, covariance = network_posteriors(self.network, self.frame, electrons, present)
+        return mean, covariance * np.outer(self.stretch, self.stretch)
+
+    def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_]) -> Posteriors:
+        """What is said of each stamp's target; arguments as `whitened`."""
+        return self.summaries(*self.whitened(electrons, present))
+
+    def summaries(self, mean: Floats, covariance: Floats) -> Posteriors:
+        """What is said of galaxies whose posteriors are those of `whitened`."""
+        return summaries(mean, covariance, self.population)
+
+    @torch.inference_mode()
+    def samples(self, mean: Floats, covariance: Floats, count: int, seed: int) -> NDArray[np.float32]:
+        """Draws of the whole posterior, in the quantities' own units: (count, N, 6).
+
+        Args:
+            mean, covariance: of `whitened`.
+            count: draws a galaxy, a multiple of 4.
+            seed: of the draws.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        drawn = self.flow.sample(gaussian(mean, covariance, self.device), count, generator)
+        units = [torch.tensor(v, dtype=torch.float32) for v in (self.population.scale, self.population.mean)]
+        values: NDArray[np.float32] = (drawn.cpu() * units[0] + units[1]).numpy()
+        return values
+
+
+def gaussian(mean: Floats, covariance: Floats, device: torch.device) -> GaussianPosterior:
+    """Whitened means (N, K) and covariances (N, K, K) as the flow takes them."""
+    lower = np.linalg.cholesky(covariance)
+    return GaussianPosterior(*(torch.from_numpy(v).float().to(device) for v in (mean, lower)))
+
+
+def network_posteriors(
+    network: ShapeNetwork, frame: StampFrame, electrons: NDArray[np.float32], present: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """What a network says of stamps in electrons, averaged over the square's symmetries; see `whitened`."""
+    device = next(network.parameters()).device
+    sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)[:, None, None]
+    means, covariances = [], []
+    for first in range(0, len(electrons), _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device) / sigma
+        there = torch.from_numpy(present[rows]).to(device)
+        mean, covariance = symmetric_posterior(network, stamps, there)
+        means.append(mean)
+        covariances.append(covariance)
+    return _numbers(means), _numbers(covariances)
+
+
+def _numbers(parts: list[Tensor]) -> Floats:
+    numbers: Floats = torch.cat(parts).cpu().double().numpy()
+    return numbers

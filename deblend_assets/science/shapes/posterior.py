@@ -1,0 +1,109 @@
+"""What is said of a galaxy: the mean over the square's eight symmetries, its expected error, and what the pixels alone
+say, without the population that every posterior contains.
+
+With posterior N(m, C) and a prior of moments (p, P), the likelihood has the information L = C^-1 - P^-1 and its peak
+at p + (1 - C P^-1)^-1 (m - p): unlike the posterior mean it is not drawn towards round, its slope on the truth is 1.
+Where the pixels add next to nothing the step back would multiply noise without bound: it is bounded, and flagged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.shapes.quantities import Population, turn
+from deblend_assets.science.symmetries import ORDER, transform_images
+
+Floats = NDArray[np.float64]
+
+# Least information of the pixels, in units of the prior's, that a direction is freed of the prior with.
+_LEAST_INFORMATION = 0.5
+SHAPE_FLAGS = {
+    1: "g: the pixels hold less than half of the population's information, its prior-free summary is held back",
+    2: "e: the same",
+    4: "size: the same",
+    8: "flux: the same",
+}
+# Freed of the prior together: a pair, whose errors may be aligned, and each logarithm by itself.
+_BLOCKS = ((slice(0, 2), 1), (slice(2, 4), 2), (slice(4, 5), 4), (slice(5, 6), 8))
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Of N galaxies, in the quantities' own units and order (`quantities.QUANTITIES`).
+
+    Attributes:
+        mean, covariance: of the posterior, (N, 6) and (N, 6, 6).
+        likelihood, likelihood_covariance: of the pixels alone, of the same shapes.
+        flags: (N,) bits, see SHAPE_FLAGS.
+    """
+
+    mean: Floats
+    covariance: Floats
+    likelihood: Floats
+    likelihood_covariance: Floats
+    flags: NDArray[np.int16]
+
+    def is_free(self, quantity: int) -> NDArray[np.bool_]:
+        """(N,) whether the prior-free summary of a quantity (its number) was not held back."""
+        bits = next(flag for block, flag in _BLOCKS if block.start <= quantity < block.stop)
+        return (self.flags & bits) == 0
+
+
+@torch.inference_mode()
+def symmetric_posterior(network: ShapeNetwork, stamps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of a stamp's eight images, turned back and averaged; no direction is preferred.
+
+    Args:
+        network: in evaluation mode.
+        stamps: (N, band, y, x) in units of the sky's noise, on its device.
+        present: (N, band) bool.
+
+    Returns:
+        Whitened: (N, 6) and (N, 6, 6).
+    """
+    means, covariances = [], []
+    for number in range(ORDER):
+        elements = torch.full((len(stamps),), number, device=stamps.device)
+        posterior = network(transform_images(stamps, elements).contiguous(memory_format=torch.channels_last), present)
+        signs = turn(torch.ones_like(posterior.mean), elements)
+        means.append(posterior.mean * signs)
+        lower = posterior.cholesky * signs[:, :, None]
+        covariances.append(lower @ lower.mT)
+    return torch.stack(means).mean(dim=0), torch.stack(covariances).mean(dim=0)
+
+
+def summaries(mean: Floats, covariance: Floats, population: Population) -> Posteriors:
+    """What is kept of whitened posteriors.
+
+    Args:
+        mean: (N, 6), in units of the population's scatter from its mean.
+        covariance: (N, 6, 6).
+        population: the prior.
+    """
+    scale = population.scale
+    likelihood, likelihood_covariance = np.empty_like(mean), np.zeros_like(covariance)
+    flags = np.zeros(len(mean), dtype=np.int16)
+    for block, flag in _BLOCKS:
+        # In whitened units the prior of a pair, as of a single quantity, is the unit matrix: its axes are any.
+        ratio, axes = np.linalg.eigh(covariance[:, block, block])
+        information = 1.0 / ratio - 1.0
+        kept = np.maximum(information, _LEAST_INFORMATION)
+        along = np.einsum("nji,nj->ni", axes, mean[:, block])
+        # 1 / (1 - ratio) = (1 + information) / information.
+        likelihood[:, block] = np.einsum("nij,nj->ni", axes, along * (1.0 + kept) / kept)
+        likelihood_covariance[:, block, block] = np.einsum("nij,nj,nkj->nik", axes, 1.0 / kept, axes)
+        flags |= np.where((information < _LEAST_INFORMATION).any(axis=1), flag, 0).astype(np.int16)
+    outer = np.outer(scale, scale)
+    return Posteriors(
+        mean=np.asarray(population.mean) + mean * scale,
+        covariance=covariance * outer,
+        likelihood=np.asarray(population.mean) + likelihood * scale,
+        likelihood_covariance=likelihood_covariance * outer,
+        flags=flags,
+    )
