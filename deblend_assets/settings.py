@@ -1,6 +1,6 @@
 """Profiles: every number a run depends on, validated once, in one place.
 
-A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `report`), or a path to your
+A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `two_cores`, `report`), or a path to your
 own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
 models below say what each key means, its unit and its default; a key that is not here, or a value out of
 range, is refused with one line that names it.
@@ -177,9 +177,9 @@ class ShapeRecipe(TrainingSettings):
     """How the shape posterior is trained: on scenes drawn for it, whose photons are counted anew each epoch."""
 
     clip_norm: float = Field(default=3.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
-    scenes: int = Field(default=10_000, ge=200, multiple_of=200, description="blends drawn for it")
+    scenes: int = Field(default=10_000, ge=100, description="blends drawn for it")
     validation_scenes: int = Field(
-        default=2_000, ge=200, multiple_of=200, description="blends of validation galaxies, for the calibration too"
+        default=2_000, ge=100, description="blends of validation galaxies, for the calibration too"
     )
     widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")

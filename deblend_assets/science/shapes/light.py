@@ -18,7 +18,9 @@ from deblend_assets.science.scenes import Shard
 from deblend_assets.science.shapes.quantities import quantities
 from deblend_assets.settings import SimulationSettings
 
-SHARD_SCENES = 200
+SHARD_SCENES = 1_000
+# Where their numbers begin: beyond those of any stored shard.
+_FIRST = 1_000
 # Scenes drawn at a time, see `rendering`.
 _AT_ONCE = 25
 
@@ -39,15 +41,16 @@ class BlendLight:
 
 
 def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[Shard]:
-    """Shards of 200 scenes beyond the stored ones of a split.
+    """Shards of 1,000 scenes (the last one may have fewer), numbered beyond the stored ones of a split.
 
     Args:
         settings: of the simulation.
         split: whose galaxies.
-        scenes: a multiple of 200.
+        scenes: how many.
     """
-    first = settings.shards(split)
-    return [Shard(split, first + k, k * SHARD_SCENES, SHARD_SCENES) for k in range(scenes // SHARD_SCENES)]
+    first = max(_FIRST, settings.shards(split))
+    starts = range(0, scenes, SHARD_SCENES)
+    return [Shard(split, first + k, start, min(SHARD_SCENES, scenes - start)) for k, start in enumerate(starts)]
 
 
 def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
