@@ -1,7 +1,7 @@
 """Profiles: every number a run depends on, validated once, in one place.
 
-A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `two_cores`, `report`), or a path to your
-own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
+A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `two_cores`, `report`), or a path to
+your own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
 models below say what each key means, its unit and its default; a key that is not here, or a value out of
 range, is refused with one line that names it.
 

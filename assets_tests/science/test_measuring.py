@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.shape_columns import MISSING_BAND
 from deblend_assets.science.measuring import (
@@ -35,7 +36,7 @@ def model(profile: Profile) -> Model:
     recipe = profile.recipes.training
     normalization = Normalization(BANDS, (400.0, 900.0, 1100.0), 2.5)
     network = StampNetwork(new_vae(len(BANDS), PIXELS, recipe), new_regressor(recipe), normalization)
-    return Model(network, (28.0, 28.5, 28.2), 0.2, "r", "0123456789ab")
+    return Model(network, untrained_shapes(BANDS, PIXELS), (28.0, 28.5, 28.2), 0.2, "r", "0123456789ab")
 
 
 @pytest.fixture
@@ -111,7 +112,8 @@ def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model, stamps, value
     table, own = measure(model, stamps)
     broken = np.isin(np.arange(len(stamps)), (3, 7))
     assert (table["flags"].to_numpy() & NOT_FINITE > 0).tolist() == broken.tolist()
-    numbers = table.drop(columns=["flags", "bands_present"])
+    assert (table["shape_flags"] == np.where(broken, 0, clean["shape_flags"])).all()
+    numbers = table.drop(columns=["flags", "shape_flags", "bands_present"])
     assert numbers[broken].isna().all(axis=None)
     np.testing.assert_allclose(numbers[~broken], clean[~broken][numbers.columns].astype(float), rtol=1e-5, atol=1e-6)
     assert np.isnan(own[broken]).all()
@@ -126,8 +128,9 @@ def test_a_band_of_nan_is_absent_and_the_networks_are_told(model, stamps):
     assert table["flux_g"].isna().tolist() == [k in (2, 3) for k in range(len(stamps))]
     present = np.ones((1, len(BANDS)), dtype=bool)
     present[0, 0] = False
-    _, told = deblend(model.network, np.nan_to_num(stamps[2:3]), present)
-    np.testing.assert_allclose(table["e1"][2], told["e1"][0], atol=1e-6)
+    told = model.shapes.measure(np.nan_to_num(stamps[2:3]), present)
+    np.testing.assert_allclose(table["e1"][2], told.mean[0, 2], atol=1e-6)
+    np.testing.assert_allclose(table["e1_err"][2], np.sqrt(told.covariance[0, 2, 2]), atol=1e-6)
 
 
 def test_the_frame_s_own_attributes_pass(model):

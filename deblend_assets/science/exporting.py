@@ -6,8 +6,10 @@ import copy
 import io
 
 import torch
+from torch import Tensor, nn
 
-from deblend_assets.science.measuring import Model
+from deblend_assets.science.measuring import Model, StampNetwork
+from deblend_assets.science.shapes.model import ShapePosterior
 
 # The example that fixes ranks and types; two stamps, since a dimension of one would be taken for a constant.
 _EXAMPLE = 2
@@ -17,17 +19,31 @@ INPUTS = {
 }
 OUTPUTS = {
     "deblended": "(N, band, y, x) float32 [electron], the target alone",
-    "estimates": "(N, component) float32: e observed distortion (a^2-b^2)/(a^2+b^2) in the label band, g intrinsic "
-    "shear-type (a-b)/(a+b); pixel frame, x with the column, y with the row; not calibrated for shear",
-    "errors": "(N, component) float32, expected standard error of each estimate",
+    "estimates": "(N, 6) float32, posterior means: g1, g2 intrinsic shear-type (a-b)/(a+b); e1, e2 observed distortion "
+    "(a^2-b^2)/(a^2+b^2) in the label band; ln half-light radius before PSF [arcsec]; ln flux in the label band "
+    "[electron]; pixel frame, x with the column, y with the row; not calibrated for shear",
+    "errors": "(N, 6) float32, posterior standard deviations",
 }
 USE = "program = torch.export.load(path).module(); deblended, estimates, errors = program(electrons, present)"
+
+
+class _Program(nn.Module):
+    """What is exported: the deblender's stamps and the posterior's numbers."""
+
+    def __init__(self, deblender: StampNetwork, shapes: ShapePosterior) -> None:
+        super().__init__()
+        self.deblender, self.shapes = deblender, shapes
+
+    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        deblended, _ = self.deblender.estimate(electrons, present)
+        return deblended, *self.shapes(electrons, present)
 
 
 def export(model: Model) -> bytes:
     """The program, for the CPU and any number of stamps (`INPUTS`, `OUTPUTS`); Eq. 9 and its inverse are in it."""
     # The file's format knows plain layouts only.
-    network = copy.deepcopy(model.network).cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = _Program(copy.deepcopy(model.network), copy.deepcopy(model.shapes)).cpu()
+    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = (
         torch.zeros(_EXAMPLE, len(model.bands), model.pixels, model.pixels),
         torch.ones(_EXAMPLE, len(model.bands), dtype=torch.bool),

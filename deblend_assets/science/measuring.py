@@ -1,16 +1,14 @@
 """From stamps in electrons to deblended stamps, shapes and fluxes: what is applied wherever a trained model measures.
 
-The held-out evaluation, the tiles, `deblend_assets measure` and the exported model all go through `StampNetwork`. The
-frame is the pixel frame: x with the column, y with the row.
+The tiles, `deblend_assets measure` and the exported model deblend with `StampNetwork`, which the held-out evaluation
+judges, and take shapes from `ShapePosterior`, which an evaluation of its own judges. The frame is the pixel frame:
+x with the column, y with the row.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.batches import in_batches
 from deblend_assets.science.des.shape_columns import (
     BAD_SHAPE,
     FLAGS,
@@ -29,6 +28,9 @@ from deblend_assets.science.des.shape_columns import (
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
 from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, Posteriors
+from deblend_assets.science.shapes.quantities import QUANTITIES
 from deblend_assets.science.stages import named_estimates
 
 # Stamps computed at a time: of more, the feature maps leave a core's cache; on a GPU 128 keep it as busy.
@@ -56,11 +58,6 @@ class StampNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
 
-    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `estimate`: deblended stamps, estimates and their expected errors, the last two (N, component)."""
-        deblended, estimate = self.estimate(electrons, present)
-        return deblended, estimate.mean, estimate.log_sigma.exp()
-
     def estimate(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, ShapeEstimate]:
         """The target of each stamp.
 
@@ -81,14 +78,16 @@ class Model:
     """A trained model and the frame it works in.
 
     Attributes:
-        network: on the device it computes on.
+        network: deblends, on the device it computes on.
+        shapes: measures, on the same device.
         zero_points: AB magnitude of one electron, one a band.
         pixel_scale: [arcsec / pixel].
         label_band: band of the observed distortion.
-        version: fingerprint of the last stage, and so of everything before it.
+        version: fingerprint of both, and so of everything before them.
     """
 
     network: StampNetwork
+    shapes: ShapePosterior
     zero_points: Sequence[float]
     pixel_scale: float
     label_band: str
@@ -128,25 +127,8 @@ def deblend(
         images[rows] = deblended.cpu().numpy()
         return estimate
 
-    batches = [slice(start, start + batch) for start in range(0, len(electrons), batch)]
-    threads = torch.get_num_threads()
-    if device.type == "cpu" and threads > 1 and len(batches) > 1:
-        estimates = list(_workers(threads).map(compute, batches))
-    else:
-        estimates = [compute(rows) for rows in batches]
+    estimates = in_batches(compute, len(electrons), batch, device)
     return images, named_estimates(estimates, network.regressor.components)
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    """Threads that compute a batch each, alone: torch's own wait for one another after every layer, and stall when a
-    core is taken. They stay, since a new thread has to get all its memory anew."""
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    begun = threading.Barrier(threads)
-    list(pool.map(lambda _: begun.wait(), range(threads)))
-    # What was set in them is also what any other thread would begin with.
-    torch.set_num_threads(threads)
-    return pool
 
 
 def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[str, str]]:
@@ -159,12 +141,22 @@ def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[s
     frame = "pixel frame: x with the column, y with the row"
     columns: dict[str, tuple[str, str]] = {}
     for names, words in (
-        (SHEAR, "intrinsic shear-type (a-b)/(a+b) by the network, PSF removed, not calibrated"),
-        (DISTORTION, f"observed distortion (a^2-b^2)/(a^2+b^2) by the network, band {label_band}, with PSF"),
+        (SHEAR, "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated"),
+        (DISTORTION, f"observed distortion (a^2-b^2)/(a^2+b^2), band {label_band}, with PSF"),
     ):
         for k, name in enumerate(names, start=1):
-            columns[name] = ("", f"component {k}: {words}, {frame}")
-            columns[f"{name}_err"] = ("", f"expected standard error of {name}, by the network")
+            columns[name] = ("", f"component {k}: {words}, {frame}; posterior mean, drawn to round")
+            columns[f"{name}_err"] = ("", f"posterior standard deviation of {name}")
+        for name in names:
+            columns[f"{name}_free"] = (
+                "",
+                f"{name} without the population's pull to round; NaN where shape_flags say so",
+            )
+            columns[f"{name}_free_err"] = ("", f"standard error of {name}_free")
+    columns["ln_size"] = ("", "ln of the circularised half-light radius before PSF [arcsec], posterior mean")
+    columns["ln_size_err"] = ("", "posterior standard deviation of ln_size")
+    columns["ln_flux"] = ("", f"ln of the total flux, band {label_band} [electron], posterior mean")
+    columns["ln_flux_err"] = ("", "posterior standard deviation of ln_flux")
     for k, name in enumerate(DISTORTION, start=1):
         columns[f"{name}_moments"] = (
             "",
@@ -180,6 +172,7 @@ def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[s
         ),
         "bands_present": ("", "bands with an image, in order"),
         "flags": ("", f"bits, 0 is good: {bits}"),
+        "shape_flags": ("", "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in SHAPE_FLAGS.items())),
     }
 
 
@@ -190,7 +183,7 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     is flagged and measured as NaN.
 
     Args:
-        model: with a regressor of e1, e2, g1, g2.
+        model: in whose frame the stamps are.
         electrons: (N, band, y, x) float32 [electron].
         batch: stamps computed at a time.
 
@@ -200,13 +193,14 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     present = ~np.isnan(electrons).all(axis=(-2, -1))
     broken = (~np.isfinite(electrons).all(axis=(-2, -1)) & present).any(axis=1) | ~present.any(axis=1)
     label = model.bands.index(model.label_band)
-    images, found = deblend(model.network, electrons, present & ~broken[:, None], batch)
+    seen = present & ~broken[:, None]
+    images, _ = deblend(model.network, electrons, seen, batch)
+    found = named_shapes(model.shapes.measure(electrons, seen, batch))
     images[broken] = np.nan
     moments = image_moments(images[:, label])
     columns: dict[str, np.ndarray] = {}
-    for name in (*SHEAR, *DISTORTION):
-        for column in (name, f"{name}_err"):
-            columns[column] = np.where(broken, np.nan, found[column])
+    for name, numbers in found.items():
+        columns[name] = np.where(broken, 0, numbers) if name == "shape_flags" else np.where(broken, np.nan, numbers)
     columns["e1_moments"], columns["e2_moments"] = moments.e1, moments.e2
     for k, band in enumerate(model.bands):
         # What a network makes up for a band that nobody saw is no measurement.
@@ -218,7 +212,20 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
         present, np.zeros(len(present), bool), columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"]
     )
     columns["flags"] = flags | np.where(broken, NOT_FINITE, 0).astype(flags.dtype)
-    return pd.DataFrame(columns), images
+    return pd.DataFrame(columns)[list(measured_columns(model.bands, model.label_band))], images
+
+
+def named_shapes(found: Posteriors) -> dict[str, np.ndarray]:
+    """Shape columns of `measured_columns`, (N,) each, of posteriors in the same frame."""
+    columns: dict[str, np.ndarray] = {}
+    for k, name in enumerate(QUANTITIES):
+        columns[name] = found.mean[:, k]
+        columns[f"{name}_err"] = np.sqrt(found.covariance[:, k, k])
+        if name in (*SHEAR, *DISTORTION):
+            free = found.is_free(k)
+            columns[f"{name}_free"] = np.where(free, found.likelihood[:, k], np.nan)
+            columns[f"{name}_free_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
+    return columns | {"shape_flags": found.flags}
 
 
 def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:

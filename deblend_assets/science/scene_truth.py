@@ -77,15 +77,12 @@ def scene_truth(
     scale = survey.pixel_scale
     middle = (settings.stamp_pixels - 1) / 2
     disc, bulge, agn = (source[f"fluxnorm_{part}"].astype(float) for part in ("disk", "bulge", "agn"))
-    angle = np.where(disc > 0, source["pa_disk"], source["pa_bulge"]) + table["rotation_deg"].to_numpy()
-    # A galaxy of AGN light alone has no extent and no shape: g is NaN there.
+    turn = table["rotation_deg"].to_numpy()
+    angle, stars = _angle(source, turn), _bulge_of_stars(source)
     with np.errstate(invalid="ignore", divide="ignore"):
-        stars = bulge / (bulge + disc)
         q_disc = np.where(disc > 0, source["b_d"] / source["a_d"], np.nan)
         q_bulge = np.where(bulge > 0, source["b_b"] / source["a_b"], np.nan)
-    along = intrinsic_shear(source["a_d"], source["b_d"], source["a_b"], source["b_b"], stars)
-    shear = complex(settings.shear_g1, settings.shear_g2)
-    g = add_shear(along * np.exp(2j * np.radians(angle)), shear)
+    g = intrinsic_g(source, turn, complex(settings.shear_g1, settings.shear_g2))
     moments = image_moments(isolated[:, survey.band_index(settings.label_band)])
     a, b = moments.axes
     target = table["member"].to_numpy() == 0
@@ -126,3 +123,36 @@ def scene_truth(
         columns[f"flux_{band}"] = 10 ** (-0.4 * (magnitude - survey.zero_point[k]))
         columns[f"snr_{band}"] = table[f"snr_{band}"]
     return pd.DataFrame(columns)
+
+
+def intrinsic_g(source: Mapping[str, NDArray], turn: NDArray, shear: complex) -> NDArray[np.complex128]:
+    """Shear-type ellipticity of galaxies before PSF and pixel, by adaptive moments; see `moments.intrinsic_shear`.
+
+    Args:
+        source: CatSim's columns of these galaxies, each (G,).
+        turn: added to the catalogue's position angle [deg], (G,).
+        shear: g1 + i g2 applied after the turn.
+
+    Returns:
+        g1 + i g2, (G,); NaN for a galaxy of AGN light alone, which has no extent and no shape.
+    """
+    stars = _bulge_of_stars(source)
+    along = intrinsic_shear(source["a_d"], source["b_d"], source["a_b"], source["b_b"], stars)
+    along = np.where(np.isnan(stars), np.nan, along)  # whatever axes the catalogue gives to parts without light
+    with np.errstate(invalid="ignore"):
+        g: NDArray[np.complex128] = add_shear(along * np.exp(2j * np.radians(_angle(source, turn))), shear)
+    return g
+
+
+def _angle(source: Mapping[str, NDArray], turn: NDArray) -> NDArray:
+    """Position angle of the components before shear [deg], (G,)."""
+    angle: NDArray = np.where(source["fluxnorm_disk"].astype(float) > 0, source["pa_disk"], source["pa_bulge"]) + turn
+    return angle
+
+
+def _bulge_of_stars(source: Mapping[str, NDArray]) -> NDArray:
+    """Bulge light over bulge + disc light, (G,); NaN without either."""
+    disc, bulge = (source[f"fluxnorm_{part}"].astype(float) for part in ("disk", "bulge"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share: NDArray = bulge / (bulge + disc)
+    return share

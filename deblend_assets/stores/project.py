@@ -54,8 +54,8 @@ CODE_VERSIONS = {
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
-    "des_evaluation": "1",
-    "shape_catalog": "1",
+    "des_evaluation": "2",
+    "shape_catalog": "2",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
@@ -219,18 +219,22 @@ class ProjectStore:
         folder = self.folder / "checkpoints" / ("shapes" if main else "des_shapes") / stage
         return CheckpointFolder(folder, identity, asset)
 
-    def model_version(self) -> str:
-        """Fingerprint of the DES leg's finished model: the name that shape catalogues carry.
+    def model_version(self, recipe: str = "des") -> str:
+        """Fingerprint of a finished model, deblender and shapes: the name that catalogues carry.
+
+        Args:
+            recipe: `training` or `des`, of this store's leg.
 
         Raises:
-            MissingDataError: a stage of it is not trained with the present inputs and settings.
+            MissingDataError: a part of it is not trained with the present inputs and settings.
         """
-        model = self.checkpoint("des", STAGES[-1])
-        if not model.finished:
-            raise MissingDataError(
-                f"{model.asset} has not been materialised", where=str(model.path), remedy=f"materialise {model.asset}"
-            )
-        return model.fingerprint
+        parts = self.checkpoint(recipe, STAGES[-1]), self.shape_checkpoint(SHAPE_STAGES[-1])
+        for part in parts:
+            if not part.finished:
+                raise MissingDataError(
+                    f"{part.asset} has not been materialised", where=str(part.path), remedy=f"materialise {part.asset}"
+                )
+        return fingerprint(*(part.fingerprint for part in parts))
 
     def _statistics_sha256(self) -> str:
         self.normalization()
@@ -242,17 +246,32 @@ class ProjectStore:
         return self.folder / "reports" / safe_name(name)
 
     def read_estimates(self, name: str, model: str) -> pd.DataFrame:
-        """The table of estimates behind a report.
+        """The table of estimates behind a report of `simulated_evaluation`; see `_read_table`."""
+        return self._read_table(name, f"{name}/simulated_evaluation", model)
+
+    @property
+    def shapes_report(self) -> str:
+        """Name of the report of the leg's `shape_evaluation`."""
+        return "shapes" if self.profile.leg == "main" else "des_shapes"
+
+    def read_shape_estimates(self) -> pd.DataFrame:
+        """The table of estimates behind the report of the leg's present shape posterior; see `_read_table`."""
+        asset = ("shapes" if self.profile.leg == "main" else "des_model") + "/shape_evaluation"
+        return self._read_table(self.shapes_report, asset, self.shape_checkpoint(SHAPE_STAGES[-1]).fingerprint)
+
+    def _read_table(self, name: str, asset: str, model: str) -> pd.DataFrame:
+        """Estimates of a report.
 
         Args:
             name: of the report.
-            model: fingerprint of the last stage that it must be of.
+            asset: that wrote it.
+            model: fingerprint of the checkpoint that it must be of.
 
         Raises:
             MissingDataError, CorruptDataError: not there; not what was written.
             MismatchError: of another model.
         """
-        path, asset = self.report_folder(name) / "estimates.parquet", f"{name}/simulated_evaluation"
+        path = self.report_folder(name) / "estimates.parquet"
         data, record = read_vouched(path, asset=asset)
         if record.get("model") != model:
             raise MismatchError(

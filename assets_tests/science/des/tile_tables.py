@@ -112,10 +112,10 @@ def make_test_blends(scenes: int = 3000, *, slope: float = 0.8, noise: float = 0
         for k in (0, 1):
             table[f"{kind}{k + 1}"] = true[k]
             estimate = slope * true[k] + rng.normal(0, noise, scenes)
-            table[f"{kind}{k + 1}_regressor"] = np.where(table["snr_r"] > 20, estimate, 0.0)
+            table[f"{kind}{k + 1}_posterior"] = np.where(table["snr_r"] > 20, estimate, 0.0)
     for k in (1, 2):
         for band in BANDS:
             # A band costs nothing but i, which costs as much as all the noise there is.
             extra = rng.normal(0, noise, scenes) if band == "i" else 0.0
-            table[f"e{k}_masked_{band}"] = table[f"e{k}_regressor"] + extra
+            table[f"e{k}_masked_{band}"] = table[f"e{k}_posterior"] + extra
     return table

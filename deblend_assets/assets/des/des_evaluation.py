@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from deblend_assets.assets.common import OWNERS, check, clear_errors, code_version, cores, rounded
-from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, simulated_keys, statistics_key
+from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, shape_keys, simulated_keys, statistics_key
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
@@ -39,9 +39,10 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             TILE_ASSETS["des_cutouts"],
             TILE_ASSETS["shape_catalog"],
             model.stage("stage3_regressor"),
+            shape_keys(leg)["shape_posterior"],
             statistics_key(leg),
             dg.AssetDep(simulated_keys(leg)["blended"], partition_mapping=dg.AllPartitionMapping()),
-            model.evaluation,
+            shape_keys(leg)["shape_evaluation"],
         ],
         partitions_def=TILES,
         owners=OWNERS,

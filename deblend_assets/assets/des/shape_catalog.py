@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from deblend_assets.assets.common import OWNERS, accelerated, check, clear_errors, code_version, rounded
-from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, simulated_keys, statistics_key
+from deblend_assets.assets.keys import DES, RECIPES, TILE_ASSETS, shape_keys, simulated_keys, statistics_key
 from deblend_assets.partitions import TILES
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
@@ -32,6 +32,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             TILE_ASSETS["des_cutouts"],
             model.stage("stage2_deblender"),
             model.stage("stage3_regressor"),
+            shape_keys(leg)["shape_posterior"],
             statistics_key(leg),
             dg.AssetDep(simulated_keys(leg)["blended"], partition_mapping=dg.AllPartitionMapping()),
         ],

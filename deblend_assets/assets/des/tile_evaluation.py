@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from deblend_assets.assets.common import plot
 from deblend_assets.assets.des.model import Learnt, training_scenes
 from deblend_assets.assets.des.stamps import ModelStamps, model_stamps
-from deblend_assets.assets.keys import DES_MODEL
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.des.against_truth import position_offsets
@@ -75,7 +74,7 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
             remedy="retire the tile, or lower des.tiles.minimum_galaxies",
         )
     truth = tile.read_table("truth", des.im3shape_inputs()) if des.simulated else None
-    blends = store.read_estimates(DES_MODEL, store.model_version())
+    blends = store.read_shape_estimates()
     judgement = judge_tile(
         shapes,
         reference,

@@ -8,8 +8,10 @@ import torch
 
 from deblend_assets.assets.training.models import load_regressor, load_vae
 from deblend_assets.science.measuring import Model, StampNetwork
+from deblend_assets.science.shapes.model import ShapePosterior, StampFrame
+from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import Profile
-from deblend_assets.stores.project import STAGES, ProjectStore
+from deblend_assets.stores.project import ProjectStore
 
 # The recipes whose regressor gives both ellipticities, which the catalogues hold.
 Measuring = Literal["training", "des"]
@@ -39,8 +41,18 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
     )
     return Model(
         network=network.to(torch.device(torch_device)),
+        shapes=load_shapes(store).to(torch.device(torch_device)),
         zero_points=attributes["zero_point_ab_mag_of_one_electron"],
         pixel_scale=attributes["pixel_scale_arcsec"],
         label_band=store.profile.simulation.label_band,
-        version=store.checkpoint(recipe, STAGES[-1]).fingerprint,
+        version=store.model_version(recipe),
     )
+
+
+def load_shapes(store: ProjectStore) -> ShapePosterior:
+    """The calibrated shape posterior of the store's leg; errors as `load_model`."""
+    checkpoint = store.shape_checkpoint("shape_posterior").read()
+    model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
+    survey = load_survey(store.profile.simulation.survey)
+    model.frame.require_same(StampFrame.of(survey, store.profile.simulation), "shape_posterior")
+    return model

@@ -10,16 +10,16 @@ from typing import Any
 from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
 from deblend_assets.science.measuring import BATCH, Model, measure, measured_columns, require_frame
-from deblend_assets.science.networks import DISTORTION, SHEAR
+from deblend_assets.science.shapes.quantities import QUANTITIES
 from deblend_assets.stores.measurements import Measurements, measurements_in
 from deblend_assets.stores.project import library_versions
 from deblend_assets.stores.stamps import NAME_COLUMNS, Stamps, blocks
 
 NOTE = (
     "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
-    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included. Pixel frame: x with the column, y with the row, angles "
-    "from +x towards +y. Fluxes in electrons of the whole exposure. Estimates shrink toward round and are NOT "
-    "calibrated for shear."
+    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included: posterior means, which are drawn to round; the columns "
+    "_free are not. Pixel frame: x with the column, y with the row, angles from +x towards +y. Fluxes in electrons of "
+    "the whole exposure. NOT calibrated for shear."
 )
 
 
@@ -110,5 +110,5 @@ def frame_card(model: Model) -> Mapping[str, Any]:
         "pixel_scale_arcsec": model.pixel_scale,
         "zero_point_ab_mag_of_one_electron": list(model.zero_points),
         "label_band": model.label_band,
-        "components": [*DISTORTION, *SHEAR],
+        "components": list(QUANTITIES),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from deblend_assets.assets.common import plot
+from deblend_assets.assets.measuring.model import load_shapes
 from deblend_assets.progress import Progress
 from deblend_assets.science.figures.shape_posterior import calibration, coverage, errors_by_group, expected_errors
 from deblend_assets.science.figures.style import to_png
@@ -70,6 +71,11 @@ def estimated(model: ShapePosterior, electrons: np.ndarray, targets: pd.DataFram
         columns[f"{name}_likelihood"] = np.where(free, found.likelihood[:, k], np.nan)
         columns[f"{name}_likelihood_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
         columns[f"{name}_pit"] = below[:, k]
+    for k, band in enumerate(model.frame.bands):
+        there = np.ones(electrons.shape[:2], dtype=bool)
+        there[:, k] = False
+        without = model.measure(electrons, there).mean
+        columns |= {f"{name}_masked_{band}": without[:, QUANTITIES.index(name)] for name in ("e1", "e2")}
     return targets.assign(**columns, shape_flags=found.flags)
 
 
@@ -83,7 +89,7 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
     """
     profile, arrays, settings = store.profile, store.arrays(), store.profile.evaluation
     checkpoint = store.shape_checkpoint("shape_posterior").read()
-    model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card).to(torch.device(torch_device))
+    model = load_shapes(store).to(torch.device(torch_device))
     shards = arrays.shards("test")
     progress = Progress("shape evaluation", sum(s.scenes for s in shards), "scenes", log)
     tables = []
@@ -123,10 +129,10 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
         "evaluation": fingerprint(checkpoint.fingerprint, store.floor_identity(), settings, CODE_VERSIONS["shapes"]),
         **library_versions("torch", "zuko", "galsim", "numpy", "dagster"),
     }
-    columns = truth_columns(arrays.bands) | table_columns(simulation.label_band)
+    columns = truth_columns(arrays.bands) | table_columns(simulation.label_band, arrays.bands)
     columns |= {f"{n}_floor": ("", f"least standard error of an unbiased {n}") for n in ("g1", "g2", "e1", "e2")}
     folder = store.write_report(
-        "shapes" if profile.leg == "main" else "des_shapes",
+        store.shapes_report,
         {
             "estimates.parquet": to_parquet(table, columns, _NOTE),
             "numbers.json": to_json({"judgement": judgement, "provenance": provenance}),

@@ -47,16 +47,16 @@ def judge_truth(
             for kind in TRUTH_KINDS
             for name, column in (
                 (kind, f"{kind}_true"),
-                (f"{kind}_regressor", kind),
-                (f"{kind}_regressor_err", f"{kind}_err"),
+                (f"{kind}_posterior", kind),
+                (f"{kind}_posterior_err", f"{kind}_err"),
             )
         }
     )
     return {
         "matched": len(rows),
         "labelled": len(known),
-        "shapes": {kind: shapes(table, kind, "regressor", **draws) for kind in ("g", "e")},
-        "pulls": {kind: pulls(table, kind, "regressor", **draws) for kind in ("g", "e")},
+        "shapes": {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")},
+        "pulls": {kind: pulls(table, kind, "posterior", **draws) for kind in ("g", "e")},
         "position": measured(_position, _POSITION, position_offsets(catalog, truth), **draws),
         "cutout_flux": _cutout_flux(truth, cutout_flux, bands, **draws),
         "deblended_flux": {
@@ -124,7 +124,7 @@ def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed
     found: Judgement = {"n_tile": len(tile), "n_test_blends": len(labelled)}
     draws = {"resamples": resamples, "seed": seed}
     both = [
-        {kind: shapes(table, kind, "regressor", **draws) for kind in ("g", "e")}  # type: ignore[arg-type]
+        {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")}  # type: ignore[arg-type]
         for table in (tile, labelled)
     ]
     for name in TRUTH_KINDS:

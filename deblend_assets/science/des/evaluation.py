@@ -59,7 +59,7 @@ def judge_tile(
         truth: of a simulated tile, sky frame: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
             `flux_{band}`, `stamp_flux_{band}` [count].
         test_blends: the model's estimates of simulated test blends, pixel frame: e1, e2, g1, g2, each with
-            `_regressor`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They tell what a missing band costs and, with
+            `_posterior`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They tell what a missing band costs and, with
             a truth, whether the tile's slopes are the model's own.
         cutout_flux: with a truth: id and `cutout_flux_{band}` [count], the sum of each cutout, NaN where there is none.
         zero_point: AB magnitude of one count of `truth` and `cutout_flux`.
@@ -98,7 +98,7 @@ def judge_tile(
         "truth": None,
     }
     if test_blends is not None:
-        names = [f"{name}{suffix}" for name in TRUTH_KINDS for suffix in ("", "_regressor")]
+        names = [f"{name}{suffix}" for name in TRUTH_KINDS for suffix in ("", "_posterior")]
         names += [f"{name}_masked_{band}" for name in ("e1", "e2") for band in bands]
         _require(test_blends, [*names, f"snr_{label_band}"], "estimates of the test blends")
         test_blends = test_blends[test_blends[f"snr_{label_band}"] > snr_min]
@@ -152,7 +152,7 @@ def flat_numbers(judgement: Judgement) -> dict[str, float]:
 def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Judgement:
     """What a missing band costs: RMS error of the observed e per component, by the band that is masked."""
     labelled = blends[np.isfinite(blends["e1"]) & np.isfinite(blends["e2"])]
-    estimators = {"none": "regressor", **{band: f"masked_{band}" for band in bands}}
+    estimators = {"none": "posterior", **{band: f"masked_{band}" for band in bands}}
     return {
         name: shapes_against(labelled, "e", estimator, resamples=resamples, seed=seed)["both"]["rms"]
         for name, estimator in estimators.items()

@@ -13,7 +13,7 @@ import pandas as pd
 from deblend_assets.science.des.likeness import aperture_flux, outside_training
 from deblend_assets.science.des.orientation import pixel_to_sky
 from deblend_assets.science.des.shape_columns import estimated_blendedness, flag_bits, matched_snr, nanojansky
-from deblend_assets.science.measuring import BATCH, Model, band_names, deblend
+from deblend_assets.science.measuring import BATCH, Model, band_names, deblend, named_shapes
 from deblend_assets.science.metrics import Floats
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR
@@ -47,14 +47,17 @@ def measure(
 def _measure(
     model: Model, training_flux: Floats, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray
 ) -> pd.DataFrame:
-    own, found = deblend(model.network, electrons, present)
+    own, _ = deblend(model.network, electrons, present)
+    found = named_shapes(model.shapes.measure(electrons, present))
     label = model.bands.index(model.label_band)
     moments = image_moments(own[:, label])
     columns: dict[str, np.ndarray] = {}
-    for first, second in (SHEAR, DISTORTION):
-        columns[first], columns[second] = pixel_to_sky(found[first], found[second])
-        # An error has no sign to turn.
-        columns[f"{first}_err"], columns[f"{second}_err"] = found[f"{first}_err"], found[f"{second}_err"]
+    for pair in (SHEAR, DISTORTION):
+        for first, second in (pair, (f"{pair[0]}_free", f"{pair[1]}_free")):
+            columns[first], columns[second] = pixel_to_sky(found[first], found[second])
+            # An error has no sign to turn.
+            columns[f"{first}_err"], columns[f"{second}_err"] = found[f"{first}_err"], found[f"{second}_err"]
+    columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags")}
     columns["e1_moments"], columns["e2_moments"] = pixel_to_sky(moments.e1, moments.e2)
     for k, (band, zero_point) in enumerate(zip(model.bands, model.zero_points, strict=True)):
         # What a network makes up for a band that nobody saw is no measurement.

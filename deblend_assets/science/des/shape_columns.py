@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
+
 # The survey's identity of a galaxy, by which its tables are joined.
 ID = "coadd_objects_id"
 # Bits of the column `flags`.
@@ -52,8 +54,8 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
         bands: of the model, in order.
         label_band: the band of the observed ellipticities.
     """
-    g = "intrinsic shear-type (a-b)/(a+b) by the network, PSF removed, not calibrated, sky frame (+x east, +y north)"
-    e = f"observed distortion (a^2-b^2)/(a^2+b^2) by the network, band {label_band}, with PSF, sky frame"
+    g = "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated, sky frame (+x east, +y north)"
+    e = f"observed distortion (a^2-b^2)/(a^2+b^2), band {label_band}, with PSF, sky frame"
     moments = f"distortion of the deblended image, band {label_band}, unweighted moments, with PSF, sky frame"
     columns = {
         ID: CatalogColumn("", "meta.id;meta.main", "the survey's id of the galaxy"),
@@ -63,10 +65,21 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
     }
     for letter, words in (("g", g), ("e", e)):
         for k in (1, 2):
-            columns[f"{letter}{k}"] = CatalogColumn("", "src.ellipticity", f"component {k}: {words}")
-            columns[f"{letter}{k}_err"] = CatalogColumn(
-                "", "stat.error;src.ellipticity", f"expected standard error of {letter}{k}, by the network"
+            name = f"{letter}{k}"
+            columns[name] = CatalogColumn("", "src.ellipticity", f"component {k}: {words}; posterior mean")
+            columns[f"{name}_err"] = CatalogColumn(
+                "", "stat.error;src.ellipticity", f"posterior standard deviation of {name}"
             )
+            columns[f"{name}_free"] = CatalogColumn(
+                "", "src.ellipticity", f"{name} without the population's pull to round; NaN where shape_flags say"
+            )
+            columns[f"{name}_free_err"] = CatalogColumn(
+                "", "stat.error;src.ellipticity", f"standard error of {name}_free"
+            )
+    columns["ln_size"] = CatalogColumn(
+        "", "phys.angSize;src", "ln of the circularised half-light radius before PSF [arcsec], posterior mean"
+    )
+    columns["ln_size_err"] = CatalogColumn("", "stat.error;phys.angSize;src", "posterior standard deviation of ln_size")
     for k in (1, 2):
         columns[f"e{k}_moments"] = CatalogColumn("", "src.ellipticity", f"component {k}: {moments}")
     for band in bands:
@@ -89,12 +102,19 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
             "", "stat.snr", f"matched-filter S/N of the deblended image, band {label_band}: sqrt(sum(own^2))/noise"
         ),
         "bands_present": CatalogColumn("", "instr.bandpass", "bands with an image, in order"),
-        "flags": CatalogColumn(
-            "", "meta.code.qual", "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in FLAGS.items())
+        "flags": CatalogColumn("", "meta.code.qual", _bits(FLAGS)),
+        "shape_flags": CatalogColumn(
+            "",
+            "meta.code.qual",
+            _bits(SHAPE_FLAGS),
         ),
         "model_version": CatalogColumn("", "meta.version;meta.modelled", "fingerprint of the networks"),
         "simulated": CatalogColumn("", "meta.code;meta.modelled", "true: a simulated tile, not the sky"),
     }
+
+
+def _bits(flags: Mapping[int, str]) -> str:
+    return "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in flags.items())
 
 
 def units_and_meanings(columns: Mapping[str, CatalogColumn]) -> dict[str, tuple[str, str]]:

@@ -68,16 +68,31 @@ class Components:
         long, short = self.hlr[row] ** 2 / self.q[row], self.hlr[row] ** 2 * self.q[row]
         c, s = np.cos(angle), np.sin(angle)
         xx, xy, yy = long * c * c + short * s * s, (long - short) * c * s, long * s * s + short * c * c
-        p, m, o = 1 + shear.real, 1 - shear.real, shear.imag
-        norm = 1.0 / (1.0 - abs(shear) ** 2)
-        return norm * np.stack(
-            [
-                p * p * xx + 2 * p * o * xy + o * o * yy,
-                p * o * xx + (p * m + o * o) * xy + o * m * yy,
-                o * o * xx + 2 * o * m * xy + m * m * yy,
-            ],
-            axis=-1,
-        )
+        return shear_ellipses(np.stack([xx, xy, yy], axis=-1), shear)
+
+
+def shear_ellipses(ellipses: NDArray, shear: complex | NDArray) -> NDArray:
+    """The matrices Q of galaxies after a shear, area-preserving as `galsim.Shear`.
+
+    Args:
+        ellipses: see `Components.ellipses`, (G, 2, 3).
+        shear: g1 + i g2, one for all or each galaxy's own (G,).
+
+    Returns:
+        (G, 2, 3).
+    """
+    xx, xy, yy = np.moveaxis(ellipses, -1, 0)
+    each = np.asarray(shear)[..., None]
+    p, m, o = 1 + each.real, 1 - each.real, each.imag
+    norm = 1.0 / (1.0 - np.abs(each) ** 2)
+    return norm[..., None] * np.stack(
+        [
+            p * p * xx + 2 * p * o * xy + o * o * yy,
+            p * o * xx + (p * m + o * o) * xy + o * m * yy,
+            o * o * xx + 2 * o * m * xy + m * m * yy,
+        ],
+        axis=-1,
+    )
 
 
 def grid_sizes(ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale: float) -> NDArray[np.int64]:

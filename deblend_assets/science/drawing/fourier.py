@@ -97,7 +97,24 @@ class FourierDrawer:
     def draw_tensor(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> Tensor:
         """As `draw`, left on the device: (G, band, y, x) float32 [electron]."""
         ellipses = self.components.ellipses(row, np.radians(turn), self.shear)
-        sizes = grid_sizes(ellipses, np.hypot(x, y), self._psf_step, self.survey.pixel_scale)
+        return self.draw_ellipses(row, x, y, ellipses, self.sides(ellipses, x, y))
+
+    def sides(self, ellipses: NDArray, x: NDArray, y: NDArray) -> NDArray[np.int64]:
+        """Side of the Fourier grid that each galaxy needs, (G,); see `components.grid_sizes`."""
+        return grid_sizes(ellipses, np.hypot(x, y), self._psf_step, self.survey.pixel_scale)
+
+    def draw_ellipses(self, row: NDArray, x: NDArray, y: NDArray, ellipses: NDArray, sizes: NDArray) -> Tensor:
+        """Galaxies of the catalogue's light in shapes of one's own.
+
+        Args:
+            row, x, y: see `drawing.Drawer`.
+            ellipses: of disc and bulge, in place of the catalogue's, (G, 2, 3); see `Components.ellipses`.
+            sizes: see `sides`, (G,). Of two grids each folds a little light of its own back into the stamp: what is
+                to be compared has to be drawn on one.
+
+        Returns:
+            (G, band, y, x) float32 [electron], on the device.
+        """
         share = self.components.share[row]
         # Galaxies of one grid and of the same components lie together: they are slices then, not scattered rows.
         order = np.lexsort((share[:, 1] > 0, share[:, 0] > 0, sizes))

@@ -8,7 +8,7 @@ information that the prior holds (van Trees), which an unbiased estimate may not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ _LEVELS = (0.68, 0.95)
 _FLOOR_MEASURES = ("rms_over_floor", "robust_over_floor", "floor_rms", "floor_robust", "rms_over_floor_with_population")
 
 
-def table_columns(label_band: str) -> dict[str, tuple[str, str]]:
+def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Unit and meaning of the columns that an evaluation adds to the targets' truth."""
     words = {
         "g1": "intrinsic shear-type g1",
@@ -46,6 +46,9 @@ def table_columns(label_band: str) -> dict[str, tuple[str, str]]:
         columns[f"{name}_likelihood"] = ("", f"without the population: {meaning}; NaN where flagged")
         columns[f"{name}_likelihood_err"] = ("", f"its standard error: {meaning}")
         columns[f"{name}_pit"] = ("", f"share of the posterior below the truth: {meaning}")
+    for band in bands:
+        for k in (1, 2):
+            columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
@@ -79,21 +82,18 @@ def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement
     """
     found: Judgement = {"n": len(table)}
     for kind in KINDS:
-        judged: Judgement = {
-            "posterior": shapes(table, kind, "posterior", resamples=resamples, seed=seed),
-            "likelihood": shapes(table, kind, "likelihood", resamples=resamples, seed=seed),
-            "pulls": pulls(table, kind, "posterior", resamples=resamples, seed=seed),
-        }
-        found[kind] = judged | _scatter_ratio(table, kind, resamples, seed)
+        found[kind] = _scatter_ratio(table, kind, resamples, seed)
+        for estimator in ("posterior", "likelihood"):
+            found[kind][estimator] = shapes(table, kind, estimator, resamples=resamples, seed=seed)
+        found[kind]["pulls"] = pulls(table, kind, "posterior", resamples=resamples, seed=seed)
     found["coverage"] = _coverage(table, resamples, seed)
     found["groups"] = {}
     for name, rows in groups(table).items():
         part = table[rows]
-        found["groups"][name] = {
-            "n": len(part),
-            "coverage": _coverage(part, resamples, seed),
-            **{kind: _beside_floor(part, kind, resamples, seed) for kind in KINDS},
-        }
+        group: Judgement = {"n": len(part), "coverage": _coverage(part, resamples, seed)}
+        for kind in KINDS:
+            group[kind] = _beside_floor(part, kind, resamples, seed)
+        found["groups"][name] = group
     return found
 
 

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.batches import in_batches
 from deblend_assets.science.shapes.flow import ResidualFlow
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork, StampTrunk
-from deblend_assets.science.shapes.posterior import Posteriors, summaries, symmetric_posterior
+from deblend_assets.science.shapes.posterior import Posteriors, oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import QUANTITIES, SPINS, Population
 from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import ShapeRecipe, SimulationSettings
 
 Floats = NDArray[np.float64]
-# Stamps computed at a time, eight images of each.
+# Stamps computed at a time.
 _AT_ONCE = 128
 
 
@@ -111,12 +112,24 @@ class ShapePosterior(nn.Module):
             was not trained on.
     """
 
+    _sigma: Tensor
+    _mean: Tensor
+    _scale: Tensor
+    _error_scale: Tensor
+
     def __init__(
         self, network: ShapeNetwork, flow: ResidualFlow, frame: StampFrame, population: Population, stretch: Floats
     ) -> None:
         super().__init__()
         self.network, self.flow = network, flow
         self.frame, self.population, self.stretch = frame, population, stretch
+        for name, values in (
+            ("_sigma", np.asarray(frame.sky_sigma)[:, None, None]),
+            ("_mean", np.asarray(population.mean)),
+            ("_scale", population.scale),
+            ("_error_scale", population.scale * stretch),
+        ):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
 
@@ -137,22 +150,31 @@ class ShapePosterior(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def whitened(self, electrons: NDArray[np.float32], present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior means and standard deviations of the quantities in their own units, two of (N, 6), of stamps as
+        `whitened` takes them; what an exported model gives."""
+        mean, covariance = oriented_posterior(self.network, electrons / self._sigma, present)
+        return mean * self._scale + self._mean, covariance.diagonal(dim1=1, dim2=2).sqrt() * self._error_scale
+
+    def whitened(
+        self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE
+    ) -> tuple[Floats, Floats]:
         """Calibrated Gaussian posteriors in the population's units.
 
         Args:
             electrons: (N, band, y, x) [electron]; any value where a band is absent.
             present: (N, band).
+            batch: stamps computed at a time.
 
         Returns:
             Means (N, 6) and covariances (N, 6, 6).
         """
-        mean, covariance = network_posteriors(self.network, self.frame, electrons, present)
+        mean, covariance = network_posteriors(self.network, self.frame, electrons, present, batch)
         return mean, covariance * np.outer(self.stretch, self.stretch)
 
-    def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_]) -> Posteriors:
+    def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
         """What is said of each stamp's target; arguments as `whitened`."""
-        return self.summaries(*self.whitened(electrons, present))
+        return self.summaries(*self.whitened(electrons, present, batch))
 
     def summaries(self, mean: Floats, covariance: Floats) -> Posteriors:
         """What is said of galaxies whose posteriors are those of `whitened`."""
@@ -169,8 +191,7 @@ class ShapePosterior(nn.Module):
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         drawn = self.flow.sample(gaussian(mean, covariance, self.device), count, generator)
-        units = [torch.tensor(v, dtype=torch.float32) for v in (self.population.scale, self.population.mean)]
-        values: NDArray[np.float32] = (drawn.cpu() * units[0] + units[1]).numpy()
+        values: NDArray[np.float32] = (drawn * self._scale + self._mean).cpu().numpy()
         return values
 
 
@@ -181,22 +202,21 @@ def gaussian(mean: Floats, covariance: Floats, device: torch.device) -> Gaussian
 
 
 def network_posteriors(
-    network: ShapeNetwork, frame: StampFrame, electrons: NDArray[np.float32], present: NDArray[np.bool_]
+    network: ShapeNetwork,
+    frame: StampFrame,
+    electrons: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    batch: int = _AT_ONCE,
 ) -> tuple[Floats, Floats]:
-    """What a network says of stamps in electrons, averaged over the square's symmetries; see `whitened`."""
+    """What a network says of stamps in electrons, in each stamp's canonical orientation; see `whitened`."""
     device = next(network.parameters()).device
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)[:, None, None]
-    means, covariances = [], []
-    for first in range(0, len(electrons), _AT_ONCE):
-        rows = slice(first, first + _AT_ONCE)
+
+    @torch.inference_mode()
+    def compute(rows: slice) -> tuple[Tensor, Tensor]:
         stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device) / sigma
-        there = torch.from_numpy(present[rows]).to(device)
-        mean, covariance = symmetric_posterior(network, stamps, there)
-        means.append(mean)
-        covariances.append(covariance)
-    return _numbers(means), _numbers(covariances)
+        mean, covariance = oriented_posterior(network, stamps, torch.from_numpy(present[rows]).to(device))
+        return mean.cpu(), covariance.cpu()
 
-
-def _numbers(parts: list[Tensor]) -> Floats:
-    numbers: Floats = torch.cat(parts).cpu().double().numpy()
-    return numbers
+    means, covariances = zip(*in_batches(compute, len(electrons), batch, device), strict=True)
+    return torch.cat(means).double().numpy(), torch.cat(covariances).double().numpy()

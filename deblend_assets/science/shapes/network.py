@@ -111,7 +111,7 @@ class ShapeNetwork(nn.Module):
         """(N, band, y, x) in units of the sky's noise and mask (N, band) to a posterior in float32."""
         hidden = self.trunk(stamps, present)
         mean, spread = self.mean(hidden).float(), self.spread(hidden).float()
-        lower = mean.new_zeros((len(mean), self.quantities, self.quantities))
+        lower = mean.new_zeros((mean.shape[0], self.quantities, self.quantities))
         lower[:, self._rows, self._columns] = spread
         # Errors below e^-7 or above e^2 of the population's scatter are not of this world.
         diagonal = lower.diagonal(dim1=1, dim2=2).clamp(-7.0, 2.0).exp()
