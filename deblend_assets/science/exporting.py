@@ -48,6 +48,8 @@ def export(model: Model) -> bytes:
         torch.zeros(_EXAMPLE, len(model.bands), model.pixels, model.pixels),
         torch.ones(_EXAMPLE, len(model.bands), dtype=torch.bool),
     )
+    # Once for real: else what `symmetries` keeps from its first call would be a stand-in of the tracing.
+    network(*example)
     stamps = torch.export.Dim("stamps", min=1)
     program = torch.export.export(network, example, dynamic_shapes=({0: stamps}, {0: stamps}))
     stream = io.BytesIO()

@@ -8,7 +8,7 @@ import torch
 
 from deblend_assets.science.shapes.flow import ResidualFlow
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork, StampTrunk, _asinh
-from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, summaries, symmetric_posterior
+from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import Population, turn
 from deblend_assets.science.symmetries import ORDER, transform_images
 
@@ -34,18 +34,18 @@ def stamps() -> torch.Tensor:
 def test_a_turned_stamp_has_the_turned_posterior(network: ShapeNetwork, stamps: torch.Tensor) -> None:
     """All eight symmetries; the rotation by 90° changes the sign of both components of both pairs."""
     present = torch.ones(stamps.shape[:2], dtype=torch.bool)
-    mean, covariance = symmetric_posterior(network, stamps, present)
+    mean, covariance = oriented_posterior(network, stamps, present)
     assert mean[:, :4].abs().min() > 1e-4  # nothing to turn would make this test pass
     for element in range(ORDER):
         elements = torch.full((len(stamps),), element)
-        turned_mean, turned_covariance = symmetric_posterior(network, transform_images(stamps, elements), present)
+        turned_mean, turned_covariance = oriented_posterior(network, transform_images(stamps, elements), present)
         signs = turn(torch.ones_like(mean), elements)
         torch.testing.assert_close(turned_mean, mean * signs, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(
             turned_covariance, covariance * signs[:, :, None] * signs[:, None, :], rtol=1e-4, atol=1e-6
         )
     quarter = torch.rot90(stamps, 1, (-2, -1))
-    turned_mean, _ = symmetric_posterior(network, quarter, present)
+    turned_mean, _ = oriented_posterior(network, quarter, present)
     torch.testing.assert_close(turned_mean[:, :4], -mean[:, :4], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(turned_mean[:, 4:], mean[:, 4:], rtol=1e-4, atol=1e-6)
 
@@ -56,7 +56,7 @@ def test_pixels_of_a_masked_band_change_nothing(network: ShapeNetwork, stamps: t
     other = stamps.clone()
     other[:, 1] = float("nan")
     for first, second in zip(
-        symmetric_posterior(network, stamps, present), symmetric_posterior(network, other, present), strict=True
+        oriented_posterior(network, stamps, present), oriented_posterior(network, other, present), strict=True
     ):
         assert torch.equal(first, second)
     zeros = stamps.clone()
@@ -64,7 +64,7 @@ def test_pixels_of_a_masked_band_change_nothing(network: ShapeNetwork, stamps: t
     everything = torch.ones_like(present)
     # The mask is seen: a band that is dark is not one that is absent.
     assert not torch.allclose(
-        symmetric_posterior(network, zeros, everything)[0], symmetric_posterior(network, zeros, present)[0]
+        oriented_posterior(network, zeros, everything)[0], oriented_posterior(network, zeros, present)[0]
     )
 
 

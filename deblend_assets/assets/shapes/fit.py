@@ -165,7 +165,7 @@ _AT_ONCE = 1_000
 def _seen(
     network: ShapeNetwork, frame: StampFrame, light: BlendLight, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The network's symmetric posteriors of blends whose photons are counted once, whitened."""
+    """The network's posteriors of blends whose photons are counted once, whitened."""
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32)[:, None, None]
     generator = torch.Generator().manual_seed(seed)
     means, covariances = [], []

@@ -1,4 +1,4 @@
-"""What is said of a galaxy: the mean over the square's eight symmetries, its expected error, and what the pixels alone
+"""What is said of a galaxy: its posterior, the same in all eight orientations of its stamp, and what the pixels alone
 say, without the population that every posterior contains.
 
 With posterior N(m, C) and a prior of moments (p, P), the likelihood has the information L = C^-1 - P^-1 and its peak
@@ -18,7 +18,7 @@ from torch import Tensor
 from deblend_assets.science.band_masks import hide_bands
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.quantities import Population, turn
-from deblend_assets.science.symmetries import ORDER, transform_images
+from deblend_assets.science.symmetries import transform_images
 
 Floats = NDArray[np.float64]
 
@@ -54,29 +54,6 @@ class Posteriors:
         """(N,) whether the prior-free summary of a quantity (its number) was not held back."""
         bits = next(flag for block, flag in _BLOCKS if block.start <= quantity < block.stop)
         return (self.flags & bits) == 0
-
-
-@torch.inference_mode()
-def symmetric_posterior(network: ShapeNetwork, stamps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of a stamp's eight images, turned back and averaged; no direction is preferred.
-
-    Args:
-        network: in evaluation mode.
-        stamps: (N, band, y, x) in units of the sky's noise, on its device.
-        present: (N, band) bool.
-
-    Returns:
-        Whitened: (N, 6) and (N, 6, 6).
-    """
-    means, covariances = [], []
-    for number in range(ORDER):
-        elements = torch.full((len(stamps),), number, device=stamps.device)
-        posterior = network(transform_images(stamps, elements).contiguous(memory_format=torch.channels_last), present)
-        signs = turn(torch.ones_like(posterior.mean), elements)
-        means.append(posterior.mean * signs)
-        lower = posterior.cholesky * signs[:, :, None]
-        covariances.append(lower @ lower.mT)
-    return torch.stack(means).mean(dim=0), torch.stack(covariances).mean(dim=0)
 
 
 def summaries(mean: Floats, covariance: Floats, population: Population) -> Posteriors:
