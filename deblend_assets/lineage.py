@@ -16,6 +16,7 @@ from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
+from deblend_assets.assets.shapes.redshift_posterior import redshift_assets
 from deblend_assets.assets.shapes.shape_evaluation import shape_evaluation_assets
 from deblend_assets.assets.shapes.shape_posterior import shape_posterior_assets
 from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
@@ -34,6 +35,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("evaluation", lambda profile: evaluation_assets(profile, "training")),
     ("shapes", shape_posterior_assets),
     ("shapes", shape_evaluation_assets),
+    ("shapes", redshift_assets),
     ("baseline", lambda profile: stage_assets(profile, "baseline")),
     ("baseline", lambda profile: evaluation_assets(profile, "baseline")),
     ("des_model", lambda profile: simulated_assets(profile.des_leg)),

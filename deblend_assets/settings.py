@@ -183,8 +183,12 @@ class ShapeRecipe(TrainingSettings):
     )
     widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")
+    orientations: Literal[1, 2, 4, 8] = Field(
+        default=8, description="of a stamp that are measured and averaged: fewer are faster and err more"
+    )
     training: StageSettings = StageSettings(epochs=6, learning_rate=2e-3)
     calibration: StageSettings = StageSettings(epochs=20, learning_rate=1e-3, patience=5)
+    redshift: StageSettings = StageSettings(epochs=2, learning_rate=1e-3)
 
 
 class RecipeSettings(_Section):

@@ -17,7 +17,7 @@ from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
 from deblend_assets.science.shapes.color_redshifts import ColorRedshifts, asinh_magnitudes
 from deblend_assets.science.shapes.network import StampTrunk
-from deblend_assets.science.shapes.photons import exposed
+from deblend_assets.science.shapes.photons import as_drawn
 from deblend_assets.science.shapes.redshift import RedshiftNetwork, RedshiftObjective, RedshiftPosterior, RedshiftScale
 from deblend_assets.science.shapes.redshift_judgement import PIT_BINS, judge_redshifts
 from deblend_assets.science.training import train
@@ -157,10 +157,11 @@ def colored(galaxies: int, seed: int) -> tuple[Tensor, Tensor, np.ndarray]:
 
 def test_training_reaches_the_error_that_the_noise_allows() -> None:
     recipe = ShapeRecipe(widths=(8, 16), dense=32, batch_size=50, band_dropout=0.0)
-    objective = RedshiftObjective(untrained(), recipe, torch.full((BANDS,), 1e9))
+    objective = RedshiftObjective(untrained(), recipe, torch.full((BANDS,), 1e9), recombine=True)
 
     def feed(galaxies: int, seed: int) -> Feed:
-        return Feed(lambda _: colored(galaxies, seed)[:2], 1, 1, recipe.batch_size)
+        light, values, _ = colored(galaxies, seed)
+        return Feed(lambda _: (light, torch.zeros_like(light), values), 1, 1, recipe.batch_size)
 
     train(
         objective, feed(600, 3), feed(200, 4), samples=600, recipe=recipe,
@@ -169,9 +170,9 @@ def test_training_reaches_the_error_that_the_noise_allows() -> None:
     )  # fmt: skip
     light, values, floor = colored(2000, 5)
     draws = Draws(torch.Generator().manual_seed(6), Portion.whole(light))
-    noisy = exposed(light, torch.full((BANDS, 1, 1), 1e9), draws)
+    noisy, present = as_drawn(light, torch.zeros_like(light), torch.full((BANDS, 1, 1), 1e9), draws)
     with torch.no_grad():
-        posterior = objective.network(noisy, all_present(noisy))
+        posterior = objective.network(noisy, present)
     off = (posterior.median() - values[:, 0]).numpy()
     # The population's scatter helps a little. 3 % for the sampling error of an RMS of 2000; a network this small, after
     # a few seconds, errs some 17 % more than it must.

@@ -21,7 +21,7 @@ SKY = dg.AssetKey([DES, "simulated_sky"])
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
-SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation")
+SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation", "redshift_posterior")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 
 

@@ -49,8 +49,9 @@ CODE_VERSIONS = {
     "normalization": "1",
     "training": "3",
     "evaluation": "3",
-    "shapes": "1",
+    "shapes": "2",
     "fisher_floor": "1",
+    "redshift": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -61,6 +62,8 @@ CODE_VERSIONS = {
 CATALOG_ASSET = "simulation/galaxy_catalog"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
 SHAPE_STAGES = ("shape_network", "shape_posterior")
+# What makes each from the network, and how long that is trained: a key of `ShapeRecipe`.
+_SHAPE_LENGTHS = {"shape_network": "training", "shape_posterior": "calibration", "redshift_posterior": "redshift"}
 
 
 def library_versions(*names: str) -> dict[str, str]:
@@ -211,9 +214,12 @@ class ProjectStore:
 
         network = stage == SHAPE_STAGES[0]
         recipe = self.profile.shape_recipe.model_dump(mode="json")
-        recipe = {k: v for k, v in recipe.items() if k != ("calibration" if network else "training")}
+        recipe = {k: v for k, v in recipe.items() if k not in _SHAPE_LENGTHS.values() or k == _SHAPE_LENGTHS[stage]}
+        if stage != SHAPE_STAGES[-1]:
+            del recipe["orientations"]
         parent = self._simulation_identity() if network else self.shape_checkpoint(SHAPE_STAGES[0]).sha256()
-        identity = fingerprint(recipe, parent, CODE_VERSIONS["shapes"])
+        version = CODE_VERSIONS["redshift" if stage == "redshift_posterior" else "shapes"]
+        identity = fingerprint(recipe, parent, version)
         main = self.profile.leg == "main"
         asset = f"{'shapes' if main else 'des_model'}/{stage}"
         folder = self.folder / "checkpoints" / ("shapes" if main else "des_shapes") / stage

@@ -80,10 +80,11 @@ def network(population: Population) -> ShapeNetwork:
     def feed(n: int, seed: int) -> Feed:
         g, stamps = drawn(n, seed)
         values = torch.from_numpy(population.whiten(g)).float()
-        return Feed(lambda _: (torch.from_numpy(stamps).half(), values), 1, 1, recipe.batch_size)
+        target = torch.from_numpy(stamps).half()
+        return Feed(lambda _: (target, torch.zeros_like(target), values), 1, 1, recipe.batch_size)
 
     # So deep a sky that the galaxy adds no noise.
-    objective = ShapeObjective(network, recipe, torch.tensor([1e9]))
+    objective = ShapeObjective(network, recipe, torch.tensor([1e9]), recombine=True)
     train(
         objective,
         feed(4000, 2),
@@ -116,7 +117,7 @@ def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Popul
 
     present = torch.ones((len(stamps), 1), dtype=torch.bool)
     with torch.no_grad():
-        mean, covariance = oriented_posterior(network, torch.from_numpy(stamps).float(), present)
+        mean, covariance = oriented_posterior(network, torch.from_numpy(stamps).float(), present, 8)
     found = SCATTER * mean.double().numpy()
     error = SCATTER * np.sqrt(covariance.double().numpy()[:, [0, 1], [0, 1]])
     # What the network's own shortcomings add to the error that the noise makes in any case.
@@ -145,7 +146,7 @@ def test_a_bright_galaxy_without_noise_is_recovered(network: ShapeNetwork) -> No
     g = np.array(np.meshgrid(axis, axis)).reshape(2, -1)
     with torch.no_grad():
         mean, covariance = oriented_posterior(
-            network, torch.from_numpy(light(*g)).float(), torch.ones((g.shape[1], 1), dtype=torch.bool)
+            network, torch.from_numpy(light(*g)).float(), torch.ones((g.shape[1], 1), dtype=torch.bool), 8
         )
     shrink = 1.0 - covariance.double().numpy()[:, [0, 1], [0, 1]]
     found = SCATTER * mean.double().numpy() / shrink

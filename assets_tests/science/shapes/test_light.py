@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from deblend_assets.science.draws import Draws
+from deblend_assets.science.feeding import Portion
 from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.shapes.light import draw_light, joined, light_shards
-from deblend_assets.science.shapes.photons import photons
+from deblend_assets.science.shapes.photons import photons, shown
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population, quantities, turn
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.symmetries import ORDER, transform_images
@@ -49,11 +51,15 @@ def test_light_is_the_scene_in_units_of_the_skys_noise(renderer: ShardRenderer, 
     kept = np.isfinite(quantities(targets, "r")).all(axis=1)
     sigma = np.sqrt(renderer.sky)
     n = int(kept.sum())
-    np.testing.assert_allclose(drawn.light[:n], (scene.together / sigma)[kept], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(drawn.target[:n], (scene.isolated / sigma)[kept], rtol=1e-3, atol=1e-3)
+    together = drawn.target[:n].astype(np.float32) + drawn.others[:n]
+    np.testing.assert_allclose(together, (scene.together / sigma)[kept], rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(drawn.values[:n], quantities(targets, "r")[kept])
     np.testing.assert_array_equal(drawn.redshift[:n], targets["redshift"].to_numpy()[kept])
     both = joined([drawn, draw_light(renderer, shard)])
-    np.testing.assert_array_equal(both.light[len(drawn.light) :], both.light[: len(drawn.light)])
+    for stamps, once in ((both.target, drawn.target), (both.others, drawn.others)):
+        np.testing.assert_array_equal(stamps[len(once) :], once)
+        np.testing.assert_array_equal(stamps[: len(once)], once)
 
 
 def test_photons_have_the_variance_of_sky_and_light() -> None:
@@ -97,3 +103,28 @@ def test_a_population_has_no_direction() -> None:
     assert covariance[0, 2] == covariance[1, 3] != 0.0
     np.testing.assert_allclose(population.whiten(values)[:, 4:].std(axis=0), 1.0, rtol=1e-12)
     assert len(QUANTITIES) == 6
+
+
+def test_training_puts_scenes_together_anew(renderer: ShardRenderer, profile: Profile) -> None:
+    """Each target once, turned as its label is told; each scene's others once, beside another target."""
+    drawn = draw_light(renderer, light_shards(profile.simulation, "train", 60)[0])
+    target, others = torch.from_numpy(drawn.target), torch.from_numpy(drawn.others)
+    sky_sigma = torch.full((6, 1, 1), 1e9)
+    quiet = 1e4  # so bright that a pixel's noise of 1 is nothing beside it
+    portion = Portion.whole(target)
+
+    def stamps(recombine: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        draws = Draws(torch.Generator().manual_seed(5), portion)
+        shows = shown(
+            quiet * target.float(), quiet * others.float(), sky_sigma, draws, dropout=0.0, recombine=recombine
+        )
+        return shows[0] / quiet, shows[2]
+
+    as_they_are, elements = stamps(False)
+    expected = transform_images(target.float() + others, elements)
+    torch.testing.assert_close(as_they_are, expected, rtol=1e-3, atol=1e-3)
+    anew, elements = stamps(True)
+    rest = anew - transform_images(target.float(), elements)
+    flux, given = rest.sum(dim=(2, 3)), others.float().sum(dim=(2, 3))
+    assert not torch.allclose(flux, given, rtol=1e-2, atol=1.0)
+    torch.testing.assert_close(flux.sort(dim=0).values, given.sort(dim=0).values, rtol=1e-2, atol=1.0)

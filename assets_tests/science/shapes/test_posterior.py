@@ -31,41 +31,45 @@ def stamps() -> torch.Tensor:
     return 3 * torch.randn((10, BANDS, PIXELS, PIXELS), generator=torch.Generator().manual_seed(2))
 
 
-def test_a_turned_stamp_has_the_turned_posterior(network: ShapeNetwork, stamps: torch.Tensor) -> None:
+@pytest.mark.parametrize("orientations", [1, 2, 4, 8])
+def test_a_turned_stamp_has_the_turned_posterior(
+    network: ShapeNetwork, stamps: torch.Tensor, orientations: int
+) -> None:
     """All eight symmetries; the rotation by 90° changes the sign of both components of both pairs."""
     present = torch.ones(stamps.shape[:2], dtype=torch.bool)
-    mean, covariance = oriented_posterior(network, stamps, present)
+    mean, covariance = oriented_posterior(network, stamps, present, orientations)
     assert mean[:, :4].abs().min() > 1e-4  # nothing to turn would make this test pass
     for element in range(ORDER):
         elements = torch.full((len(stamps),), element)
-        turned_mean, turned_covariance = oriented_posterior(network, transform_images(stamps, elements), present)
+        turned_mean, turned_covariance = oriented_posterior(
+            network, transform_images(stamps, elements), present, orientations
+        )
         signs = turn(torch.ones_like(mean), elements)
         torch.testing.assert_close(turned_mean, mean * signs, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(
             turned_covariance, covariance * signs[:, :, None] * signs[:, None, :], rtol=1e-4, atol=1e-6
         )
     quarter = torch.rot90(stamps, 1, (-2, -1))
-    turned_mean, _ = oriented_posterior(network, quarter, present)
+    turned_mean, _ = oriented_posterior(network, quarter, present, orientations)
     torch.testing.assert_close(turned_mean[:, :4], -mean[:, :4], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(turned_mean[:, 4:], mean[:, 4:], rtol=1e-4, atol=1e-6)
 
 
-def test_pixels_of_a_masked_band_change_nothing(network: ShapeNetwork, stamps: torch.Tensor) -> None:
+@pytest.mark.parametrize("orientations", [1, 8])
+def test_pixels_of_a_masked_band_change_nothing(network: ShapeNetwork, stamps: torch.Tensor, orientations: int) -> None:
     present = torch.ones(stamps.shape[:2], dtype=torch.bool)
     present[:, 1] = False
     other = stamps.clone()
     other[:, 1] = float("nan")
-    for first, second in zip(
-        oriented_posterior(network, stamps, present), oriented_posterior(network, other, present), strict=True
-    ):
-        assert torch.equal(first, second)
+    found, again = (oriented_posterior(network, images, present, orientations) for images in (stamps, other))
+    assert torch.equal(found[0], again[0])
+    assert torch.equal(found[1], again[1])
     zeros = stamps.clone()
     zeros[:, 1] = 0.0
     everything = torch.ones_like(present)
     # The mask is seen: a band that is dark is not one that is absent.
-    assert not torch.allclose(
-        oriented_posterior(network, zeros, everything)[0], oriented_posterior(network, zeros, present)[0]
-    )
+    dark, absent = (oriented_posterior(network, zeros, mask, orientations)[0] for mask in (everything, present))
+    assert not torch.allclose(dark, absent)
 
 
 def test_the_fast_asinh_is_asinh() -> None:

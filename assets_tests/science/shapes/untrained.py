@@ -21,4 +21,4 @@ def untrained_shapes(bands: Sequence[str], pixels: int) -> ShapePosterior:
     with torch.no_grad():
         # Biases alone: without them every galaxy would have a mean of nearly 0.
         network.mean.bias.fill_(0.3)
-    return ShapePosterior(network, new_flow(recipe), frame, population, np.full(6, 1.0 / 3))
+    return ShapePosterior(network, new_flow(recipe), frame, population, 2, np.full(6, 1.0 / 3))

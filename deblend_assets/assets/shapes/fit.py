@@ -47,7 +47,7 @@ def light_of(
     """
     settings = store.profile.simulation
     bands = len(load_survey(settings.survey).bands)
-    wanted = sum(scenes.values()) * bands * settings.stamp_pixels**2 * 2 / 2**30
+    wanted = sum(scenes.values()) * bands * settings.stamp_pixels**2 * 4 / 2**30
     if wanted > store.profile.run.memory_gb:
         raise SettingsError(
             f"the light of {sum(scenes.values()):,} blends takes {wanted:.1f} GiB, [run] memory_gb is "
@@ -62,6 +62,17 @@ def light_of(
             shards = light_shards(settings, split, count)
             drawn[split] = joined([light for _, light in pool.render(shards, progress, draw_light)])
     return drawn
+
+
+def stamps_of(light: BlendLight) -> tuple[torch.Tensor, torch.Tensor]:
+    """The light of targets and others as the objectives take it."""
+    return torch.from_numpy(light.target), torch.from_numpy(light.others)
+
+
+def recombined(store: ProjectStore) -> bool:
+    """Whether any neighbour may stand beside any target: each must be fainter."""
+    settings = store.profile.simulation
+    return settings.neighbour_i_min >= settings.target_i_max
 
 
 def frame_of(store: ProjectStore) -> StampFrame:
@@ -87,11 +98,10 @@ def fit_network(
 
     def feed(split: str) -> Feed:
         values = torch.from_numpy(population.whiten(light[split].values)).float()
-        stamps = torch.from_numpy(light[split].light)
-        return Feed(lambda _: (stamps, values), 1, 1, recipe.batch_size, device)
+        return Feed(lambda _: (*stamps_of(light[split]), values), 1, 1, recipe.batch_size, device)
 
     result = train(
-        ShapeObjective(network, recipe, sigma),
+        ShapeObjective(network, recipe, sigma, recombine=recombined(store)),
         feed("train"),
         feed("validation"),
         samples=len(light["train"].values),
@@ -102,7 +112,7 @@ def fit_network(
         log=log,
         name=folder.asset,
     )
-    card = _card(store, frame, population) | {
+    card = card_of(store, frame, population) | {
         "training_scenes": len(light["train"].values),
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),
@@ -110,7 +120,7 @@ def fit_network(
     figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
     if math.isfinite(result.stamps_per_second):
         figures["stamps_per_second"] = result.stamps_per_second
-    return Checkpoint(_weights(network), card, result.history, folder.fingerprint), figures
+    return Checkpoint(weights_of(network), card, result.history, folder.fingerprint), figures
 
 
 def fit_calibration(
@@ -124,7 +134,7 @@ def fit_calibration(
     network.load_state_dict(trained.weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     light = light_of(store, workers, {"validation": recipe.validation_scenes}, log)["validation"]
-    mean, covariance = _seen(network, frame, light, recipe.seed)
+    mean, covariance = _seen(network, frame, light, recipe.orientations, recipe.seed)
     truth = population.whiten(light.values)
     stretch = stretch_of(mean, covariance, truth)
     posterior = gaussian(mean, covariance * np.outer(stretch, stretch), torch.device("cpu"))
@@ -146,15 +156,18 @@ def fit_calibration(
         log=log,
         name=folder.asset,
     )
-    card = _card(store, frame, population) | {
+    card = card_of(store, frame, population) | {
         "network": {"widths": list(recipe.widths), "dense": recipe.dense},
+        "orientations": recipe.orientations,
         "stretch": stretch.tolist(),
         "training_scenes": trained.card["training_scenes"],
         "calibration_scenes": len(truth),
         "best_epoch": result.best_epoch,
         "parameters_trained": trained.card["parameters_trained"] + sum(p.numel() for p in flow.parameters()),
     }
-    both = {f"network.{k}": v for k, v in trained.weights.items()} | {f"flow.{k}": v for k, v in _weights(flow).items()}
+    both = {f"network.{k}": v for k, v in trained.weights.items()} | {
+        f"flow.{k}": v for k, v in weights_of(flow).items()
+    }
     return Checkpoint(both, card, result.history, folder.fingerprint)
 
 
@@ -163,23 +176,24 @@ _AT_ONCE = 1_000
 
 
 def _seen(
-    network: ShapeNetwork, frame: StampFrame, light: BlendLight, seed: int
+    network: ShapeNetwork, frame: StampFrame, light: BlendLight, orientations: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The network's posteriors of blends whose photons are counted once, whitened."""
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32)[:, None, None]
     generator = torch.Generator().manual_seed(seed)
     means, covariances = [], []
-    for first in range(0, len(light.light), _AT_ONCE):
-        bright = torch.from_numpy(light.light[first : first + _AT_ONCE]).float()
+    target, others = stamps_of(light)
+    for first in range(0, len(target), _AT_ONCE):
+        bright = target[first : first + _AT_ONCE].float() + others[first : first + _AT_ONCE]
         stamps = photons(bright, sigma, torch.randn(bright.shape, generator=generator))
         there = np.ones(stamps.shape[:2], dtype=bool)
-        mean, covariance = network_posteriors(network, frame, (stamps * sigma).numpy(), there)
+        mean, covariance = network_posteriors(network, frame, (stamps * sigma).numpy(), there, orientations)
         means.append(mean)
         covariances.append(covariance)
     return np.concatenate(means), np.concatenate(covariances)
 
 
-def _card(store: ProjectStore, frame: StampFrame, population: Population) -> dict[str, Any]:
+def card_of(store: ProjectStore, frame: StampFrame, population: Population) -> dict[str, Any]:
     return {
         "frame": asdict(frame),
         "survey": store.profile.simulation.survey,
@@ -190,5 +204,5 @@ def _card(store: ProjectStore, frame: StampFrame, population: Population) -> dic
     }
 
 
-def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}

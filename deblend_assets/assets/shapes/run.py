@@ -27,7 +27,7 @@ def materialize_network(
 ) -> dg.MaterializeResult:
     """Train the network, or go on with it, or report the finished checkpoint of exactly these inputs."""
     folder = store.shape_checkpoint("shape_network")
-    checkpoint, metadata = _finished(
+    checkpoint, metadata = finished(
         context, folder, devices, lambda device: fit_network(store, workers, device, context.log.info)
     )
     history, best = checkpoint.history, checkpoint.history[checkpoint.card["best_epoch"] - 1]
@@ -51,7 +51,7 @@ def materialize_posterior(
 ) -> dg.MaterializeResult:
     """Calibrate the network, or report the finished checkpoint of exactly these inputs."""
     folder = store.shape_checkpoint("shape_posterior")
-    checkpoint, metadata = _finished(
+    checkpoint, metadata = finished(
         context, folder, devices, lambda device: (fit_calibration(store, workers, device, context.log.info), {})
     )
     stretch = np.asarray(checkpoint.card["stretch"])
@@ -71,7 +71,7 @@ def materialize_posterior(
     )
 
 
-def _finished(
+def finished(
     context: dg.AssetExecutionContext,
     folder: CheckpointFolder,
     devices: ComputeDevices,

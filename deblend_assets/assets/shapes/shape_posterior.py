@@ -52,7 +52,7 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         key=keys["shape_posterior"],
         deps=[keys["shape_network"], CATALOG],
         group_name=keys["shape_posterior"].path[0],
-        description="The network's posterior in each stamp's canonical orientation, its expected errors brought to "
+        description="The network's posterior averaged over orientations of the stamp, its expected errors brought to "
         "the actual ones of validation galaxies, and a neural spline flow of what is not Gaussian in them.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),

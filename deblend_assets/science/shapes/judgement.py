@@ -56,10 +56,12 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
 
 
 def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which rows belong to which group: all; terciles of S/N, blendedness and separation; blendedness above 0.05."""
-    chosen = {"all": np.ones(len(table), dtype=bool)}
+    """Which rows belong to which group: all; alone; terciles of S/N, and among those with a neighbour of blendedness
+    and separation; blendedness above 0.05."""
+    blended = np.isfinite(values(table, "separation_arcsec"))
+    chosen = {"all": np.ones(len(table), dtype=bool), "without neighbour": ~blended}
     for name, column in (("S/N", "snr"), ("blendedness", "blendedness"), ("separation", "separation_arcsec")):
-        numbers = values(table, column)
+        numbers = np.where(blended | (name == "S/N"), values(table, column), np.nan)
         edges = np.nanquantile(numbers, [1 / 3, 2 / 3]) if np.isfinite(numbers).any() else np.full(2, np.nan)
         third = np.digitize(numbers, edges)
         for k, words in enumerate(("low", "middle", "high")):

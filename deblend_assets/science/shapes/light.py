@@ -7,6 +7,7 @@ the stored ones of the same split, so that none is seen twice under two names.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,14 @@ class BlendLight:
     """Blends of targets that have a shape.
 
     Attributes:
-        light: (N, band, y, x) float16, all galaxies without noise, in units of the sky's noise of a pixel.
+        target: (N, band, y, x) float16, the target without noise, in units of the sky's noise of a pixel.
+        others: the same of all other galaxies of the scene.
         values: (N, 6) float64, the targets' true `quantities`.
         redshift: (N,) float64, the targets' true redshift.
     """
 
-    light: NDArray[np.float16]
+    target: NDArray[np.float16]
+    others: NDArray[np.float16]
     values: NDArray[np.float64]
     redshift: NDArray[np.float64]
 
@@ -59,23 +62,25 @@ def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
     Targets of AGN light alone, which have no shape, are left out.
     """
     sigma = np.sqrt(renderer.sky).astype(np.float32)
-    stamps, truth = [], []
+    stamps, truth = (list[NDArray[np.float16]](), list[NDArray[np.float16]]()), []
     for first in range(0, shard.scenes, _AT_ONCE):
         drawn = renderer.light(shard, first, min(first + _AT_ONCE, shard.scenes))
-        stamps.append((drawn.together / sigma).astype(np.float16))
+        for kept, light in zip(stamps, (drawn.isolated, drawn.together - drawn.isolated), strict=True):
+            kept.append((light / sigma).astype(np.float16))
         truth.append(drawn.truth[drawn.truth["member"] == 0])
     targets = pd.concat(truth)
     values = quantities(targets, renderer.settings.label_band)
-    kept = np.isfinite(values).all(axis=1)
-    return BlendLight(np.concatenate(stamps)[kept], values[kept], targets["redshift"].to_numpy(float)[kept])
+    shaped = np.isfinite(values).all(axis=1)
+    target, others = (np.concatenate(parts)[shaped] for parts in stamps)
+    return BlendLight(target, others, values[shaped], targets["redshift"].to_numpy(float)[shaped])
 
 
 def joined(parts: list[BlendLight]) -> BlendLight:
     """All shards' blends as one; the parts' light is let go of as it is copied."""
     rows = np.cumsum([0, *(len(part.values) for part in parts)])
     values, redshift = (np.concatenate([getattr(p, name) for p in parts]) for name in ("values", "redshift"))
-    light = np.empty((rows[-1], *parts[0].light.shape[1:]), dtype=np.float16)
-    for first in rows[:-1]:
+    target, others = (np.empty((rows[-1], *parts[0].target.shape[1:]), dtype=np.float16) for _ in range(2))
+    for first, last in itertools.pairwise(rows):
         part = parts.pop(0)
-        light[first : first + len(part.light)] = part.light
-    return BlendLight(light, values, redshift)
+        target[first:last], others[first:last] = part.target, part.others
+    return BlendLight(target, others, values, redshift)

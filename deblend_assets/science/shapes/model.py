@@ -108,6 +108,7 @@ class ShapePosterior(nn.Module):
         network, flow: trained; set to evaluation mode, channels last.
         frame: of its stamps.
         population: of the training galaxies.
+        orientations: of each stamp that are averaged.
         stretch: (6,) factors on the network's expected errors, by which they meet the actual ones of galaxies that it
             was not trained on.
     """
@@ -118,11 +119,17 @@ class ShapePosterior(nn.Module):
     _error_scale: Tensor
 
     def __init__(
-        self, network: ShapeNetwork, flow: ResidualFlow, frame: StampFrame, population: Population, stretch: Floats
+        self,
+        network: ShapeNetwork,
+        flow: ResidualFlow,
+        frame: StampFrame,
+        population: Population,
+        orientations: int,
+        stretch: Floats,
     ) -> None:
         super().__init__()
         self.network, self.flow = network, flow
-        self.frame, self.population, self.stretch = frame, population, stretch
+        self.frame, self.population, self.orientations, self.stretch = frame, population, orientations, stretch
         for name, values in (
             ("_sigma", np.asarray(frame.sky_sigma)[:, None, None]),
             ("_mean", np.asarray(population.mean)),
@@ -141,7 +148,12 @@ class ShapePosterior(nn.Module):
         trunk = StampTrunk(len(frame.bands), frame.pixels, card["network"]["widths"], dense)
         network = ShapeNetwork(trunk, dense, len(QUANTITIES))
         model = cls(
-            network, ResidualFlow(len(QUANTITIES), SPINS // 2), frame, population, np.asarray(card["stretch"], float)
+            network,
+            ResidualFlow(len(QUANTITIES), SPINS // 2),
+            frame,
+            population,
+            card["orientations"],
+            np.asarray(card["stretch"], float),
         )
         model.load_state_dict(weights)
         return model
@@ -153,7 +165,7 @@ class ShapePosterior(nn.Module):
     def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means and standard deviations of the quantities in their own units, two of (N, 6), of stamps as
         `whitened` takes them; what an exported model gives."""
-        mean, covariance = oriented_posterior(self.network, electrons / self._sigma, present)
+        mean, covariance = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
         return mean * self._scale + self._mean, covariance.diagonal(dim1=1, dim2=2).sqrt() * self._error_scale
 
     def whitened(
@@ -169,7 +181,7 @@ class ShapePosterior(nn.Module):
         Returns:
             Means (N, 6) and covariances (N, 6, 6).
         """
-        mean, covariance = network_posteriors(self.network, self.frame, electrons, present, batch)
+        mean, covariance = network_posteriors(self.network, self.frame, electrons, present, self.orientations, batch)
         return mean, covariance * np.outer(self.stretch, self.stretch)
 
     def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
@@ -206,16 +218,17 @@ def network_posteriors(
     frame: StampFrame,
     electrons: NDArray[np.float32],
     present: NDArray[np.bool_],
+    orientations: int,
     batch: int = _AT_ONCE,
 ) -> tuple[Floats, Floats]:
-    """What a network says of stamps in electrons, in each stamp's canonical orientation; see `whitened`."""
+    """What a network says of stamps in electrons; see `whitened` and `oriented_posterior`."""
     device = next(network.parameters()).device
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)[:, None, None]
 
     @torch.inference_mode()
     def compute(rows: slice) -> tuple[Tensor, Tensor]:
         stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device) / sigma
-        mean, covariance = oriented_posterior(network, stamps, torch.from_numpy(present[rows]).to(device))
+        mean, covariance = oriented_posterior(network, stamps, torch.from_numpy(present[rows]).to(device), orientations)
         return mean.cpu(), covariance.cpu()
 
     means, covariances = zip(*in_batches(compute, len(electrons), batch, device), strict=True)

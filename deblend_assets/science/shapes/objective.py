@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
-from deblend_assets.science.shapes.photons import exposed
+from deblend_assets.science.shapes.photons import as_drawn, shown
 from deblend_assets.science.shapes.quantities import turn
-from deblend_assets.science.symmetries import transform_images
 from deblend_assets.settings import ShapeRecipe
 
 
@@ -21,30 +18,33 @@ class ShapeObjective:
     Likelihood alone would have the network see to bright galaxies first, whose errors are small; the squared error,
     in units of the mean expected variance, weighs all galaxies alike, as the RMS does by which it is judged.
 
-    Batches: light (N, band, y, x) float16, blends without noise in units of the sky's noise; whitened quantities
-    (N, 6). Photons are counted anew each time (`photons`).
+    Batches: light of the targets and of the other galaxies, two of (N, band, y, x) float16 in units of the sky's noise;
+    whitened quantities (N, 6). Scenes and photons are made of them anew each time (`photons.shown`).
 
     Args:
         network: what is trained.
         recipe: band dropout.
         sky_sigma: root of the sky's electrons a pixel, one a band.
+        recombine: see `photons.shown`.
     """
 
-    def __init__(self, network: ShapeNetwork, recipe: ShapeRecipe, sky_sigma: Tensor) -> None:
+    def __init__(self, network: ShapeNetwork, recipe: ShapeRecipe, sky_sigma: Tensor, *, recombine: bool) -> None:
         self.network: nn.Module = network
-        self._shapes, self._recipe = network, recipe
+        self._shapes, self._recipe, self._recombine = network, recipe, recombine
         self._sky_sigma = sky_sigma[:, None, None]
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`nll` [nats], `squares` (mean over the quantities), and their sum `total`."""
-        light, values = batch
-        stamps = exposed(light, self._sky_sigma, draws)
-        present = all_present(stamps)
+        target, others, values = batch
         if training:
-            elements = draws.symmetries()
-            stamps, values = transform_images(stamps, elements), turn(values, elements)
-            present = draws.present_bands(stamps.shape[1], self._recipe.band_dropout)
-        posterior: GaussianPosterior = self._shapes(stamps.contiguous(memory_format=torch.channels_last), present)
+            dropout, recombine = self._recipe.band_dropout, self._recombine
+            stamps, present, elements = shown(
+                target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine
+            )
+            values = turn(values, elements)
+        else:
+            stamps, present = as_drawn(target, others, self._sky_sigma, draws)
+        posterior: GaussianPosterior = self._shapes(stamps, present)
         nll = -posterior.log_prob(values).mean()
         variance = posterior.cholesky.detach().square().sum(dim=2).mean(dim=0)
         squares = ((posterior.mean - values).square().mean(dim=0) / variance).mean()

@@ -1,10 +1,19 @@
-"""Photon noise of light that is kept without it, in units of the sky's noise."""
+"""Blends as a network in training is shown them: scenes put together anew, turned, with photons counted anew.
+
+Light is kept without photons, the target's and the other galaxies' apart. In training each target is given the others
+of another scene of its batch, each turned by a symmetry of its own: what is to be learnt is how any galaxy looks among
+any others, and a network that sees the same scenes in every epoch learns those scenes by heart instead. (The others
+then lie around another target's place in its pixel, within one pixel of where they would.)
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
+from deblend_assets.science.symmetries import transform_images
 
 
 def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
@@ -21,7 +30,37 @@ def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
     return noise.mul_((1.0 + light.clamp(min=0.0) / sky_sigma).sqrt_()).add_(light)
 
 
-def exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:
-    """`photons` with a batch's own random numbers, of light (N, band, y, x) float16."""
-    bright = light.float()
-    return photons(bright, sky_sigma, draws.normal(bright[0].numel()).view_as(bright))
+def shown(
+    target: Tensor, others: Tensor, sky_sigma: Tensor, draws: Draws, *, dropout: float, recombine: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Stamps as training shows them.
+
+    Args:
+        target, others: light of the targets and of all other galaxies, (N, band, y, x) float16, in units of the sky's
+            noise.
+        sky_sigma: (band, 1, 1).
+        draws: the batch's random numbers.
+        dropout: chance that a stamp loses a band.
+        recombine: whether targets get the others of other scenes.
+
+    Returns:
+        Stamps (N, band, y, x) float32, channels last; mask (N, band); the symmetry by which each target was turned.
+    """
+    elements = draws.symmetries()
+    around = draws.symmetries() if recombine else elements
+    order = draws.normal(1)[:, 0].argsort()
+    light = transform_images(target, elements).float()
+    light += transform_images(others[order] if recombine else others, around)
+    stamps = _exposed(light, sky_sigma, draws)
+    return stamps, draws.present_bands(stamps.shape[1], dropout), elements
+
+
+def as_drawn(target: Tensor, others: Tensor, sky_sigma: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """The scenes as they were drawn, all bands there: stamps and mask as `shown`."""
+    stamps = _exposed(target.float() + others, sky_sigma, draws)
+    return stamps, all_present(stamps)
+
+
+def _exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:
+    stamps = photons(light, sky_sigma, draws.normal(light[0].numel()).view_as(light))
+    return stamps.contiguous(memory_format=torch.channels_last)

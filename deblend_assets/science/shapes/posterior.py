@@ -18,7 +18,7 @@ from torch import Tensor
 from deblend_assets.science.band_masks import hide_bands
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.quantities import Population, turn
-from deblend_assets.science.symmetries import transform_images
+from deblend_assets.science.symmetries import ORDER, transform_images
 
 Floats = NDArray[np.float64]
 
@@ -117,20 +117,34 @@ def canonical(stamps: Tensor, present: Tensor) -> Tensor:
     return flip_x.long() + 2 * flip_y.long() + 4 * swap.long()
 
 
-def oriented_posterior(network: ShapeNetwork, stamps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """What the network says of a stamp's canonical image, turned back; no direction is preferred.
+def oriented_posterior(
+    network: ShapeNetwork, stamps: Tensor, present: Tensor, orientations: int
+) -> tuple[Tensor, Tensor]:
+    """What the network says of a stamp's images in some orientations, turned back and averaged.
+
+    No direction is preferred, whatever their number: all eight are the whole group, and fewer are counted from the
+    canonical one. More cost more and err less.
 
     Args:
         network: in evaluation mode.
         stamps: (N, band, y, x) in units of the sky's noise, on its device.
         present: (N, band) bool.
+        orientations: 1 to 8.
 
     Returns:
-        Whitened means and covariances, (N, 6) and (N, 6, 6).
+        Whitened means and mean covariances, (N, 6) and (N, 6, 6).
     """
-    elements = canonical(stamps, present)
-    turned = transform_images(stamps, elements).contiguous(memory_format=torch.channels_last)
-    posterior = network(turned, present)
-    signs = turn(torch.ones_like(posterior.mean), elements)
-    lower = posterior.cholesky * signs[:, :, None]
-    return posterior.mean * signs, lower @ lower.mT
+    begun = canonical(stamps, present) if orientations < ORDER else None
+    upright = stamps if begun is None else transform_images(stamps, begun)
+    means, covariances = [], []
+    for number in range(orientations):
+        elements = torch.full((stamps.shape[0],), number, device=stamps.device)
+        turned = transform_images(upright, elements) if number else upright
+        posterior = network(turned.contiguous(memory_format=torch.channels_last), present)
+        signs = turn(torch.ones_like(posterior.mean), elements)
+        if begun is not None:
+            signs = turn(signs, begun)
+        lower = posterior.cholesky * signs[:, :, None]
+        means.append(posterior.mean * signs)
+        covariances.append(lower @ lower.mT)
+    return torch.stack(means).mean(dim=0), torch.stack(covariances).mean(dim=0)

@@ -16,12 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.shapes.network import StampTrunk
-from deblend_assets.science.shapes.photons import exposed
-from deblend_assets.science.symmetries import transform_images
+from deblend_assets.science.shapes.photons import as_drawn, shown
 from deblend_assets.settings import ShapeRecipe
 
 _HIDDEN = 128
@@ -156,27 +154,28 @@ class RedshiftNetwork(nn.Module):
 class RedshiftObjective:
     """The likelihood of the true redshifts under the posterior.
 
-    Batches: light (N, band, y, x) float16, blends without noise in units of the sky's noise; ln(1 + z) of the targets,
-    (N, 1) float32. Photons are counted anew each time (`photons`).
+    Batches: light of the targets and of the other galaxies, two of (N, band, y, x) float16 in units of the sky's noise;
+    ln(1 + z) of the targets, (N, 1) float32. Scenes and photons are made of them anew each time (`photons.shown`).
 
     Args:
         network: what is trained.
         recipe: band dropout.
         sky_sigma: (band,) float32, root of the sky's electrons a pixel.
+        recombine: see `photons.shown`.
     """
 
-    def __init__(self, network: RedshiftNetwork, recipe: ShapeRecipe, sky_sigma: Tensor) -> None:
+    def __init__(self, network: RedshiftNetwork, recipe: ShapeRecipe, sky_sigma: Tensor, *, recombine: bool) -> None:
         self.network: nn.Module = network
-        self._recipe = recipe
+        self._recipe, self._recombine = recipe, recombine
         self._sky_sigma = sky_sigma[:, None, None]
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`total`: mean -ln p of the true ln(1 + z), per unit of ln(1 + z) [nats]."""
-        light, values = batch
-        stamps = exposed(light, self._sky_sigma, draws)
-        present = all_present(stamps)
+        target, others, values = batch
         if training:
-            stamps = transform_images(stamps, draws.symmetries())
-            present = draws.present_bands(stamps.shape[1], self._recipe.band_dropout)
-        posterior: RedshiftPosterior = self.network(stamps.contiguous(memory_format=torch.channels_last), present)
+            dropout, recombine = self._recipe.band_dropout, self._recombine
+            stamps, present, _ = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
+        else:
+            stamps, present = as_drawn(target, others, self._sky_sigma, draws)
+        posterior: RedshiftPosterior = self.network(stamps, present)
         return {"total": -posterior.log_prob(values).mean()}
