@@ -35,7 +35,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("evaluation", lambda profile: evaluation_assets(profile, "training")),
     ("shapes", shape_posterior_assets),
     ("shapes", shape_evaluation_assets),
-    ("shapes", redshift_assets),
+    ("redshift", redshift_assets),
     ("baseline", lambda profile: stage_assets(profile, "baseline")),
     ("baseline", lambda profile: evaluation_assets(profile, "baseline")),
     ("des_model", lambda profile: simulated_assets(profile.des_leg)),

@@ -15,13 +15,14 @@ from deblend_assets.settings import Profile
 CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
 DES_MODEL = "des_model"
 SHAPES = "shapes"
+REDSHIFT = dg.AssetKey(["redshift", "redshift_posterior"])
 DES = "des"
 SKY = dg.AssetKey([DES, "simulated_sky"])
 # One partition a tile each, in the order of the lineage.
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
-SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation", "redshift_posterior")
+SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 
 

@@ -221,7 +221,8 @@ class ProjectStore:
         version = CODE_VERSIONS["redshift" if stage == "redshift_posterior" else "shapes"]
         identity = fingerprint(recipe, parent, version)
         main = self.profile.leg == "main"
-        asset = f"{'shapes' if main else 'des_model'}/{stage}"
+        group = "redshift" if stage == "redshift_posterior" else "shapes"
+        asset = f"{group if main else 'des_model'}/{stage}"
         folder = self.folder / "checkpoints" / ("shapes" if main else "des_shapes") / stage
         return CheckpointFolder(folder, identity, asset)
 

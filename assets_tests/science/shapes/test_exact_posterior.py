@@ -18,8 +18,8 @@ from deblend_assets.science.training import train
 from deblend_assets.settings import ShapeRecipe, StageSettings
 
 PIXELS, SIGMA, SCATTER = 15, 2.0, 0.2
-# Peak in units of the noise of a pixel: S/N 18, hence an error of about 0.05 a component.
-PEAK = 5.0
+# Peak in units of the noise of a pixel: S/N 11, hence an error of about 0.08 a component.
+PEAK = 3.0
 
 
 def light(g1: np.ndarray, g2: np.ndarray, peak: float = PEAK) -> np.ndarray:

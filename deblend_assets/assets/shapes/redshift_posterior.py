@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, check, clear_errors, code_version
-from deblend_assets.assets.keys import CATALOG, shape_keys, simulated_keys
+from deblend_assets.assets.keys import CATALOG, REDSHIFT, shape_keys, simulated_keys
 from deblend_assets.assets.training.stages import POOL
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -14,9 +14,9 @@ from deblend_assets.settings import Profile
 
 
 def redshift_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """Of one leg; key `shapes/redshift_posterior`."""
+    """Of the main leg; key `redshift/redshift_posterior`."""
     keys, simulated = shape_keys(profile), simulated_keys(profile)
-    key = keys["redshift_posterior"]
+    key = REDSHIFT
 
     @dg.asset(
         key=key,

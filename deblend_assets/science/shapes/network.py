@@ -109,8 +109,10 @@ class ShapeNetwork(nn.Module):
 
     def forward(self, stamps: Tensor, present: Tensor) -> GaussianPosterior:
         """(N, band, y, x) in units of the sky's noise and mask (N, band) to a posterior in float32."""
-        hidden = self.trunk(stamps, present)
-        mean, spread = self.mean(hidden).float(), self.spread(hidden).float()
+        hidden = self.trunk(stamps, present).float()
+        # Three digits are not enough for a bright galaxy's shape.
+        with torch.autocast(hidden.device.type, enabled=False):
+            mean, spread = self.mean(hidden), self.spread(hidden)
         lower = mean.new_zeros((mean.shape[0], self.quantities, self.quantities))
         lower[:, self._rows, self._columns] = spread
         # Errors below e^-7 or above e^2 of the population's scatter are not of this world.
