@@ -26,6 +26,8 @@ from deblend_assets.science.measuring import Model, StampNetwork
 from deblend_assets.science.measuring import measure as measure_with
 from deblend_assets.science.normalization import mean_maximum
 from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.shapes.model import ShapePosterior, StampFrame, new_flow, new_shape_network
+from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.stages import new_regressor, new_vae
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import load_profile
@@ -100,7 +102,13 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
     recipe, survey = load_profile("demo").recipes.training, load_survey(_SURVEY)
     normalization = mean_maximum([stamps], survey.bands).normalization(2.5)
     network = StampNetwork(new_vae(len(survey.bands), stamps.shape[-1], recipe), new_regressor(recipe), normalization)
-    return Model(network.to(device), survey.zero_point, survey.pixel_scale, _LABEL, "untrained")
+    shapes, simulation = load_profile("demo").recipes.shapes, load_profile("demo").simulation
+    frame = StampFrame.of(survey, simulation)
+    population = Population((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
+    posterior = ShapePosterior(
+        new_shape_network(frame, shapes), new_flow(shapes), frame, population, shapes.orientations, np.full(6, 0.5)
+    )
+    return Model(network.to(device), posterior.to(device), survey.zero_point, survey.pixel_scale, _LABEL, "untrained")
 
 
 def hold_to(cores: int) -> None:

@@ -2,8 +2,8 @@
 
     DEBLEND_PROFILE=smoke DEBLEND_STORAGE=/tmp/plain python -m benchmarks.plain
 
-Galaxies, shards with their checks, statistics, the three stages, the evaluation with its report; no picture but the
-report's, and nothing for a UI.
+Galaxies, shards with their checks, statistics, the three stages, the evaluation with its report, the shape posterior,
+its floor and its evaluation; no picture but the reports', and nothing for a UI.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import torch
 
 from deblend_assets.assets.evaluation.report import write_evaluation
+from deblend_assets.assets.shapes.evaluation import write_shape_evaluation
+from deblend_assets.assets.shapes.fit import fit_calibration, fit_network
+from deblend_assets.assets.shapes.floor import write_floor
 from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks
 from deblend_assets.assets.training.fit import fit_stage
@@ -72,9 +75,19 @@ def evaluate(store: ProjectStore) -> None:
     write_evaluation(store, "training", "evaluation", _DEVICE, print)
 
 
+def shapes(store: ProjectStore) -> None:
+    """The shape posterior, its calibration, the floor and the judgement."""
+    workers, device = RenderingWorkers(processes=store.profile.run.workers), torch.device(_DEVICE)
+    network, _ = fit_network(store, workers, device, print)
+    store.shape_checkpoint("shape_network").finish(network)
+    store.shape_checkpoint("shape_posterior").finish(fit_calibration(store, workers, device, print))
+    write_floor(store, workers, print)
+    write_shape_evaluation(store, _DEVICE, print)
+
+
 def main() -> None:
     store = ProjectStore(storage_root(), load_profile())
-    for step in (galaxies, simulate, normalize, train, evaluate):
+    for step in (galaxies, simulate, normalize, train, evaluate, shapes):
         step(store)
 
 

@@ -135,6 +135,8 @@ class Feed:
 
     def _join(self, numbers: Iterable[int]) -> Batch:
         parts = [list(self.load(int(n))) for n in numbers]
+        if len(parts) == 1:
+            return tuple(parts[0])
         joined = []
         for column in range(len(parts[0])):
             joined.append(torch.cat([part[column] for part in parts]))
