@@ -28,13 +28,15 @@ SIMULATED = ("simulated/truth", "simulated/isolated", "simulated/noisy", "simula
 STATISTICS = "normalization/normalization_statistics"
 STAGES = ("training/stage1_vae", "training/stage2_deblender", "training/stage3_regressor")
 EVALUATION = "evaluation/simulated_evaluation"
-ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION)
+POSTERIOR = ("shapes/shape_network", "shapes/shape_posterior", "shapes/fisher_floor", "shapes/shape_evaluation")
+ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION, *POSTERIOR)
 
 DES_SIMULATED = ("des_model/truth", "des_model/isolated", "des_model/noisy", "des_model/blended")
 DES_STATISTICS = "des_model/normalization_statistics"
 DES_STAGES = ("des_model/stage1_vae", "des_model/stage2_deblender", "des_model/stage3_regressor")
 DES_EVALUATION = "des_model/simulated_evaluation"
-DES_MODEL = (CATALOG, *DES_SIMULATED, DES_STATISTICS, *DES_STAGES, DES_EVALUATION)
+DES_POSTERIOR = tuple(name.replace("shapes/", "des_model/") for name in POSTERIOR)
+DES_MODEL = (CATALOG, *DES_SIMULATED, DES_STATISTICS, *DES_STAGES, DES_EVALUATION, *DES_POSTERIOR)
 SKY = "des/simulated_sky"
 IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
     "des/im3shape_catalog",

@@ -22,7 +22,7 @@ from deblend_assets.settings import (
     store_path,
 )
 
-SHIPPED = ("demo", "report", "smoke")
+SHIPPED = ("smoke", "demo", "two_cores", "report")
 
 
 def raw_smoke() -> dict[str, Any]:

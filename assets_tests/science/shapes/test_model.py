@@ -1,0 +1,148 @@
+"""The model and its frame, its calibration, and the judgement, on numbers whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assets_tests.science.shapes.untrained import untrained_shapes
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.shapes.calibration import stretch_of
+from deblend_assets.science.shapes.judgement import groups, headline, judge_shapes, nearest_neighbour
+from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.shapes.quantities import QUANTITIES
+
+BANDS, PIXELS = ("g", "r", "i"), 21
+
+
+@pytest.fixture(scope="module")
+def model() -> ShapePosterior:
+    return untrained_shapes(BANDS, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bands", ("g", "i", "r")),
+        ("bands", ("g", "r")),
+        ("sky_sigma", (30.0, 31.0, 30.0)),
+        ("zero_points", (28.0, 28.0, 28.1)),
+        ("pixel_scale", 0.263),
+        ("pixels", 45),
+        ("label_band", "i"),
+    ],
+)
+def test_another_frame_is_refused_by_name(model: ShapePosterior, name: str, value: Any) -> None:
+    other = replace(model.frame, **{name: value})
+    with pytest.raises(MismatchError, match=f"the stamps' {name} is .*stamps.zarr"):
+        model.frame.require_same(other, "stamps.zarr")
+    model.frame.require_same(replace(model.frame, pixel_scale=0.2 * (1 + 1e-6)), "stamps.zarr")
+
+
+def test_a_checkpoint_gives_the_same_model(model: ShapePosterior) -> None:
+    card = {
+        "frame": asdict(model.frame),
+        "population": asdict(model.population),
+        "network": {"widths": [8, 12], "dense": 16},
+        "orientations": 2,
+        "stretch": model.stretch.tolist(),
+    }
+    again = ShapePosterior.from_checkpoint(model.state_dict(), json.loads(json.dumps(card)))
+    stamps = np.random.default_rng(1).normal(0, 300, (5, 3, PIXELS, PIXELS)).astype(np.float32)
+    present = np.ones((5, 3), dtype=bool)
+    first, second = (m.measure(stamps, present) for m in (model, again))
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.likelihood_covariance, second.likelihood_covariance)
+    drawn = [m.samples(*m.whitened(stamps, present), 8, 3) for m in (model, again)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+
+
+def test_the_stretch_brings_expected_errors_to_actual_ones() -> None:
+    rng = np.random.default_rng(2)
+    factors = np.array([1.5, 1.5, 0.7, 0.7, 2.0, 1.0])
+    variance = rng.uniform(0.01, 0.1, (20_000, 6))
+    truth = rng.normal(size=variance.shape)
+    mean = truth + factors * np.sqrt(variance) * rng.normal(size=variance.shape)
+    found = stretch_of(mean, variance[:, :, None] * np.eye(6), truth)
+    np.testing.assert_allclose(found, factors, rtol=0.02)
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+
+
+def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
+    """Gaussian shapes measured with the floor's errors; posteriors that claim `confidence` times as small ones."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "snr": rng.uniform(10, 100, n),
+            "blendedness": rng.uniform(0, 0.2, n),
+            "separation_arcsec": np.where(rng.random(n) < 0.5, rng.uniform(0.5, 3, n), np.nan),
+        }
+    )
+    sigma = 1.0 / table["snr"].to_numpy()
+    for name in QUANTITIES:
+        truth = 0.2 * rng.standard_normal(n)
+        measured = truth + sigma * rng.standard_normal(n)
+        shrink = 1.0 / (1.0 + (sigma / 0.2) ** 2)
+        error = sigma * np.sqrt(shrink) / confidence
+        table[name], table[f"{name}_posterior"], table[f"{name}_posterior_err"] = truth, shrink * measured, error
+        table[f"{name}_likelihood"], table[f"{name}_likelihood_err"] = measured, sigma
+        draws = table[f"{name}_posterior"].to_numpy() + error * rng.standard_normal((400, n))
+        table[f"{name}_pit"] = (draws < truth).mean(axis=0)
+        table[f"{name}_floor"] = sigma
+    return table
+
+
+def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
+    numbers = headline(judge_shapes(table_of(20_000, 3), resamples=50, seed=4))
+    for kind in "eg":
+        assert numbers[f"rms_over_floor_with_population_{kind}"] == pytest.approx(1.0, abs=0.02)
+        assert numbers[f"rms_over_floor_{kind}"] < 1.0
+        assert numbers[f"scatter_ratio_{kind}"] == pytest.approx(1.0, abs=0.01)
+        for k in (1, 2):
+            assert numbers[f"slope_{kind}{k}_likelihood"] == pytest.approx(1.0, abs=0.01)
+            assert numbers[f"slope_{kind}{k}_posterior"] < 0.98
+            assert numbers[f"coverage_{kind}{k}_68%"] == pytest.approx(0.68, abs=0.015)
+            assert numbers[f"coverage_{kind}{k}_95%"] == pytest.approx(0.95, abs=0.01)
+
+
+def test_faults_are_seen() -> None:
+    """A factor of 1.01, and errors that are claimed 1.3 times too small."""
+    bold = headline(judge_shapes(table_of(20_000, 3, confidence=1.3), resamples=50, seed=4))
+    assert bold["coverage_e1_68%"] < 0.6
+    stretched = table_of(20_000, 3)
+    right = judge_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
+    stretched["g1_likelihood"] *= 1.02
+    wrong = judge_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
+    assert wrong["value"] / right["value"] == pytest.approx(1.02, rel=1e-6)
+    assert wrong["value"] - 1 > 3 * wrong["error"]
+
+
+def test_groups_are_thirds_of_those_they_are_about() -> None:
+    table = table_of(900, 5)
+    table.loc[table["separation_arcsec"].isna(), "blendedness"] = 0.0
+    chosen = groups(table)
+    assert sum(chosen[f"S/N, {third} third"].sum() for third in ("low", "middle", "high")) == 900
+    blended = int(table["separation_arcsec"].notna().sum())
+    for name in ("blendedness", "separation"):
+        sizes = [int(chosen[f"{name}, {third} third"].sum()) for third in ("low", "middle", "high")]
+        assert sum(sizes) == blended
+        assert max(sizes) - min(sizes) <= 2
+    assert int(chosen["without neighbour"].sum()) == 900 - blended
+
+
+def test_the_nearest_neighbour_is_the_targets() -> None:
+    truth = pd.DataFrame(
+        {
+            "scene": [7, 7, 7, 8, 9, 9],
+            "member": [0, 1, 2, 0, 0, 1],
+            "x_arcsec": [0.1, 3.1, 0.1, 0.0, 0.0, -1.0],
+            "y_arcsec": [0.0, 0.0, 2.0, 0.0, 0.0, 0.0],
+        }
+    )
+    np.testing.assert_allclose(nearest_neighbour(truth, np.array([9, 8, 7])), [1.0, np.nan, 2.0])
