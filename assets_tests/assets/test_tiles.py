@@ -23,8 +23,7 @@ from PIL import Image
 from assets_tests.assets.conftest import (
     CHAIN,
     CUTOUTS,
-    DES_EVALUATION,
-    DES_STAGES,
+    DES_POSTERIOR,
     IM3SHAPE,
     SHAPES,
     SKY,
@@ -262,15 +261,15 @@ def test_after_a_retraining_shapes_are_refused_until_the_model_is_there_and_cuto
     tile = TILES[0]
     before = tiled()
     version, cut = before.des.project.model_version(), results(before.des.tile(tile).folder / "cutouts")
-    longer = Lineage(before.root, smoke(**TILES_OF_FEW, recipes__des__stage3__epochs=4))
+    longer = Lineage(before.root, smoke(**TILES_OF_FEW, recipes__des_shapes__calibration__epochs=3))
     line = longer.failure(SHAPES, tile=tile)
-    assert line.startswith("des_model/stage3_regressor has not been materialised [")
-    longer.succeeds(DES_STAGES[2])
+    assert line.startswith("des_model/shape_posterior has not been materialised [")
+    longer.succeeds(DES_POSTERIOR[1])
     found = metadata(longer.succeeds(SHAPES, tile=tile))
     assert found[SHAPES]["model_version"] == longer.des.project.model_version() != version
     assert set(longer.des.tile(tile).read_table("shape_catalog")["model_version"]) == {found[SHAPES]["model_version"]}
     assert "the evaluation is of another model" in longer.failure(TILE_EVALUATION, tile=tile)
-    longer.succeeds(DES_EVALUATION)
+    longer.succeeds(DES_POSTERIOR[3])
     found = metadata(longer.succeeds(CUTOUTS, TILE_EVALUATION, tile=tile))
     assert found[CUTOUTS]["archive_requests"] == 0
     assert results(longer.des.tile(tile).folder / "cutouts") == cut
