@@ -23,7 +23,8 @@ def redshift_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         deps=[CATALOG, keys["shape_network"], simulated["blended"], simulated["truth"]],
         group_name=key.path[0],
         description="Mixture of Gaussians on ln(1 + z) of a blend's target: the shape network's trunk with another "
-        "head, trained end to end from the shapes' weights. On the test blends beside gradient boosting on colours: "
+        "head (the report gave up on redshifts from the latent, section 5), trained end to end from the shapes' "
+        "weights. On the test blends beside gradient boosting on colours: "
         "of the true fluxes with noise, and of fluxes measured on the blend.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),

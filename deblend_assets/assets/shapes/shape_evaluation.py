@@ -33,8 +33,8 @@ def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         key=keys["fisher_floor"],
         deps=[CATALOG, simulated["truth"]],
         group_name=group,
-        description="Cramér-Rao error of each test galaxy in its blend: finite differences of the same renderer, "
-        "position, size, fluxes and the neighbours' parameters marginalised.",
+        description="Cramér-Rao error of g and e (Eq. 12) of each test galaxy in its blend: finite differences of the "
+        "same renderer, position, size, fluxes and the neighbours' parameters marginalised.",
         owners=OWNERS,
         op_tags=DISTRIBUTING,
         backfill_policy=ONE_RUN,
@@ -56,8 +56,8 @@ def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         deps=[keys["shape_posterior"], keys["fisher_floor"], simulated["blended"], simulated["truth"]],
         group_name=group,
         description="The shape posterior on galaxies that it has not seen: errors of intrinsic shear-type g and "
-        "observed distortion e beside the Fisher floor of the same galaxies, slope and scatter of the prior-free "
-        "summary, coverage by S/N, blendedness and separation; bootstrap errors.",
+        "observed distortion e (Eq. 12) beside the Fisher floor of the same galaxies, slope and scatter of the "
+        "prior-free summary, coverage by S/N, blendedness and separation; bootstrap errors.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),
         backfill_policy=ONE_RUN,

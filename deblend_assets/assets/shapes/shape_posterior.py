@@ -22,9 +22,9 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         deps=[CATALOG],
         group_name=keys["shape_network"].path[0],
         description="Residual network, blended stamp → Gaussian posterior of intrinsic shear-type g, observed "
-        "distortion e (label band), ln half-light radius and ln flux of the target. Trained end to end on blends drawn "
-        "for it from the training galaxies, photons counted anew whenever one is shown. Loss: likelihood + squared "
-        "error.",
+        "distortion e (Eq. 12, label band), ln half-light radius and ln flux of the target. Trained end to end on "
+        "blends drawn for it from the training galaxies, put together and exposed anew whenever one is shown. Loss: "
+        "likelihood + squared error.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),
         kinds={"pytorch"},
@@ -52,8 +52,9 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         key=keys["shape_posterior"],
         deps=[keys["shape_network"], CATALOG],
         group_name=keys["shape_posterior"].path[0],
-        description="The network's posterior averaged over orientations of the stamp, its expected errors brought to "
-        "the actual ones of validation galaxies, and a neural spline flow of what is not Gaussian in them.",
+        description="In the place of section 3.2's regressor: the network's posterior averaged over orientations of "
+        "the stamp, its expected errors brought to the actual ones of validation galaxies, and a neural spline flow "
+        "of what is not Gaussian in them.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),
         kinds={"pytorch"},
