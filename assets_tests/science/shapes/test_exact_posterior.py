@@ -67,12 +67,12 @@ def population() -> Population:
 @pytest.fixture(scope="module")
 def network(population: Population) -> ShapeNetwork:
     recipe = ShapeRecipe(
-        scenes=4000,
+        scenes=8000,
         widths=(16, 32),
         dense=64,
         batch_size=100,
         band_dropout=0.0,
-        training=StageSettings(epochs=40, learning_rate=3e-3),
+        training=StageSettings(epochs=45, learning_rate=3e-3),
     )
     torch.manual_seed(1)
     network = ShapeNetwork(StampTrunk(1, PIXELS, recipe.widths, recipe.dense), recipe.dense, 2)
@@ -87,9 +87,9 @@ def network(population: Population) -> ShapeNetwork:
     objective = ShapeObjective(network, recipe, torch.tensor([1e9]), recombine=True)
     train(
         objective,
-        feed(4000, 2),
+        feed(8000, 2),
         feed(500, 3),
-        samples=4000,
+        samples=8000,
         recipe=recipe,
         stage=recipe.training,
         device=torch.device("cpu"),
@@ -102,7 +102,7 @@ def network(population: Population) -> ShapeNetwork:
 
 def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Population) -> None:
     """Means and errors against likelihood times prior, summed over a grid of (g1, g2)."""
-    g, bright = drawn(300, 4)
+    g, bright = drawn(1500, 4)
     stamps = bright + np.random.default_rng(5).standard_normal(bright.shape)
     axis = np.linspace(-0.7, 0.7, 113)
     grid = np.array(np.meshgrid(axis, axis, indexing="ij")).reshape(2, -1)
