@@ -1,4 +1,4 @@
-"""What several tests of the evaluation share."""
+"""What several tests share: a table of estimates, the survey and its renderer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+
+from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.settings import Profile
 
 BANDS = ("u", "g", "r", "i", "z", "y")
 
@@ -52,3 +56,13 @@ def synthetic_estimates(
 @pytest.fixture
 def make_estimates() -> Callable[..., pd.DataFrame]:
     return synthetic_estimates
+
+
+@pytest.fixture(scope="module")
+def lsst() -> SurveyModel:
+    return load_survey("LSST")
+
+
+@pytest.fixture(scope="module")
+def renderer(catalog: pd.DataFrame, profile: Profile, lsst: SurveyModel) -> ShardRenderer:
+    return ShardRenderer(catalog, profile.simulation, lsst)

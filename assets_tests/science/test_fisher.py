@@ -30,23 +30,13 @@ from deblend_assets.science.fisher import (
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.rendering import ShardRenderer, places
 from deblend_assets.science.scenes import Shard
-from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import Profile
 
 SHARD = Shard("train", 0, 0, 24)
 SHAPES = ["sigma_g1", "sigma_g2", "sigma_e1", "sigma_e2", "sigma_ln_size"]
 # Scenes of the shard of one galaxy with S/N 400, two with 220 and three with 260; all elongated.
 ALONE, PAIR, TRIPLE = 6, 4, 14
-
-
-@pytest.fixture(scope="module")
-def lsst() -> SurveyModel:
-    return load_survey("LSST")
-
-
-@pytest.fixture(scope="module")
-def renderer(catalog: pd.DataFrame, profile: Profile, lsst: SurveyModel) -> ShardRenderer:
-    return ShardRenderer(catalog, profile.simulation, lsst)
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,6 @@ from deblend_assets.settings import Profile
 
 
 @pytest.fixture(scope="module")
-def lsst() -> SurveyModel:
-    return load_survey("LSST")
-
-
-@pytest.fixture(scope="module")
-def renderer(catalog: pd.DataFrame, profile: Profile, lsst: SurveyModel) -> ShardRenderer:
-    return ShardRenderer(catalog, profile.simulation, lsst)
-
-
-@pytest.fixture(scope="module")
 def scenes(renderer: ShardRenderer, profile: Profile) -> RenderedScenes:
     return renderer.render(all_shards(profile.simulation)[0], 0, 16)
 

@@ -14,14 +14,8 @@ from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.shapes.light import draw_light, joined, light_shards
 from deblend_assets.science.shapes.photons import photons, shown
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population, quantities, turn
-from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.symmetries import ORDER, transform_images
 from deblend_assets.settings import Profile
-
-
-@pytest.fixture(scope="module")
-def renderer(catalog: pd.DataFrame, profile: Profile) -> ShardRenderer:
-    return ShardRenderer(catalog, profile.simulation, load_survey("LSST"))
 
 
 def test_a_scenes_light_is_what_its_photons_were_drawn_from(renderer: ShardRenderer, profile: Profile) -> None:

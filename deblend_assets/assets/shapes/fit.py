@@ -29,8 +29,9 @@ from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.photons import photons
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.surveys import load_survey
-from deblend_assets.science.training import train
-from deblend_assets.stores.checkpoints import Checkpoint
+from deblend_assets.science.training import Objective, TrainingResult, train
+from deblend_assets.settings import ShapeRecipe, StageSettings
+from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore, library_versions
 
 # Of the validation blends, those that the flow is not fitted to: they say when to stop.
@@ -81,6 +82,44 @@ def frame_of(store: ProjectStore) -> StampFrame:
     return StampFrame.of(load_survey(settings.survey), settings)
 
 
+def fitted(
+    objective: Objective,
+    feeds: tuple[Feed, Feed],
+    samples: int,
+    recipe: ShapeRecipe,
+    stage: StageSettings,
+    folder: CheckpointFolder,
+    device: torch.device,
+    log: Callable[[str], None],
+) -> tuple[TrainingResult, dict[str, float]]:
+    """`science.training.train` with its state in an asset's folder, and figures of this run for the asset.
+
+    Args:
+        objective: what is trained.
+        feeds: of training and validation.
+        samples: in training.
+        recipe, stage: how, and how long.
+        folder: of the asset.
+        device: where to compute.
+        log: takes progress lines.
+    """
+    result = train(
+        objective,
+        *feeds,
+        samples=samples,
+        recipe=recipe,
+        stage=stage,
+        device=device,
+        saver=folder,
+        log=log,
+        name=folder.asset,
+    )
+    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
+    if math.isfinite(result.stamps_per_second):
+        figures["stamps_per_second"] = result.stamps_per_second
+    return result, figures
+
+
 def fit_network(
     store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
 ) -> tuple[Checkpoint, dict[str, float]]:
@@ -100,26 +139,14 @@ def fit_network(
         values = torch.from_numpy(population.whiten(light[split].values)).float()
         return Feed(lambda _: (*stamps_of(light[split]), values), 1, 1, recipe.batch_size, device)
 
-    result = train(
-        ShapeObjective(network, recipe, sigma, recombine=recombined(store)),
-        feed("train"),
-        feed("validation"),
-        samples=len(light["train"].values),
-        recipe=recipe,
-        stage=recipe.training,
-        device=device,
-        saver=folder,
-        log=log,
-        name=folder.asset,
-    )
+    objective = ShapeObjective(network, recipe, sigma, recombine=recombined(store))
+    feeds, samples = (feed("train"), feed("validation")), len(light["train"].values)
+    result, figures = fitted(objective, feeds, samples, recipe, recipe.training, folder, device, log)
     card = card_of(store, frame, population) | {
         "training_scenes": len(light["train"].values),
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),
     }
-    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
-    if math.isfinite(result.stamps_per_second):
-        figures["stamps_per_second"] = result.stamps_per_second
     return Checkpoint(weights_of(network), card, result.history, folder.fingerprint), figures
 
 
@@ -141,21 +168,12 @@ def fit_calibration(
     columns = (posterior.mean, posterior.cholesky, torch.from_numpy(truth).float())
     held = int(len(truth) * (1 - _HELD_SHARE))
     flow = new_flow(recipe)
-    feeds = [
-        Feed(lambda _, rows=rows: tuple(c[rows] for c in columns), 1, 1, recipe.batch_size, device)  # type: ignore[misc]
-        for rows in (slice(0, held), slice(held, None))
-    ]
-    result = train(
-        FlowObjective(flow),
-        *feeds,
-        samples=held,
-        recipe=recipe,
-        stage=recipe.calibration,
-        device=device,
-        saver=folder,
-        log=log,
-        name=folder.asset,
-    )
+
+    def feed(rows: slice) -> Feed:
+        return Feed(lambda _: tuple(column[rows] for column in columns), 1, 1, recipe.batch_size, device)
+
+    feeds = feed(slice(0, held)), feed(slice(held, None))
+    result, _ = fitted(FlowObjective(flow), feeds, held, recipe, recipe.calibration, folder, device, log)
     card = card_of(store, frame, population) | {
         "network": {"widths": list(recipe.widths), "dense": recipe.dense},
         "orientations": recipe.orientations,

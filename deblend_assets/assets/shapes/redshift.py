@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -12,8 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.assets.common import table
-from deblend_assets.assets.shapes.fit import card_of, frame_of, light_of, recombined, stamps_of, weights_of
+from deblend_assets.assets.common import check, table
+from deblend_assets.assets.shapes.fit import card_of, fitted, frame_of, light_of, recombined, stamps_of, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
@@ -28,7 +27,6 @@ from deblend_assets.science.shapes.quantities import Population
 from deblend_assets.science.shapes.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
 from deblend_assets.science.shapes.redshift_judgement import judge_redshifts
 from deblend_assets.science.symmetries import transform_images
-from deblend_assets.science.training import train
 from deblend_assets.settings import ShapeRecipe, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint
@@ -65,26 +63,14 @@ def fit_redshift(
         return Feed(lambda _: (*stamps_of(light[split]), values), 1, 1, recipe.batch_size, device)
 
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
-    result = train(
-        RedshiftObjective(network, recipe, sigma, recombine=recombined(store)),
-        feed("train"),
-        feed("validation"),
-        samples=len(light["train"].redshift),
-        recipe=recipe,
-        stage=recipe.redshift,
-        device=device,
-        saver=folder,
-        log=log,
-        name=folder.asset,
-    )
+    objective = RedshiftObjective(network, recipe, sigma, recombine=recombined(store))
+    feeds, samples = (feed("train"), feed("validation")), len(light["train"].redshift)
+    result, figures = fitted(objective, feeds, samples, recipe, recipe.redshift, folder, device, log)
     card = card_of(store, frame, Population.of(light["train"].values)) | {
         "training_scenes": len(light["train"].redshift),
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),
     }
-    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
-    if math.isfinite(result.stamps_per_second):
-        figures["stamps_per_second"] = result.stamps_per_second
     return Checkpoint(weights_of(network), card, result.history, folder.fingerprint), figures
 
 
@@ -172,8 +158,8 @@ def _fluxes(arrays: SimulatedArrays, frame: StampFrame, split: str, seed: int) -
 
 def materialize_redshift(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Train or keep the network, judge it; the asset's metadata, and the numbers of its check."""
+) -> dg.MaterializeResult:
+    """Train or keep the network, and judge it."""
     folder = store.shape_checkpoint("redshift_posterior")
     checkpoint, metadata = finished(
         context, folder, devices, lambda device: fit_redshift(store, workers, device, context.log.info)
@@ -200,10 +186,21 @@ def materialize_redshift(
     }
     pit = judged["ours"]["pit"]
     coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
-    return {
-        "accuracy": table(rows, f"N = {judged['ours']['n']:,} test blends, Δz / (1 + z)"),
-        **{name: value for name, value in coverage.items() if value is not None},
-        **numbers,
-        **metadata,
-        "numbers": dg.MetadataValue.path(str(path / "numbers.json")),
-    }, numbers
+    return dg.MaterializeResult(
+        metadata={
+            "accuracy": table(rows, f"N = {judged['ours']['n']:,} test blends, Δz / (1 + z)"),
+            **{name: value for name, value in coverage.items() if value is not None},
+            **numbers,
+            **metadata,
+            "numbers": dg.MetadataValue.path(str(path / "numbers.json")),
+        },
+        check_results=[
+            check(
+                "learning",
+                numbers["sigma_NMAD"] < numbers["sigma_NMAD_constant"],
+                f"σ_NMAD {numbers['sigma_NMAD']:.4f}, of one redshift for all {numbers['sigma_NMAD_constant']:.4f}",
+                numbers,
+                warn=True,
+            )
+        ],
+    )
