@@ -77,7 +77,7 @@ def expected_errors(table: pd.DataFrame) -> Figure:
         ):
             place, size = _rms_in_bins(snr, values)
             right.loglog(place, size, style, color=colour, markersize=4, label=words)
-        right.set(xlabel="S/N of the target alone, all bands", ylabel=f"{_KIND_WORDS[kind]}, a component")
+        right.set(xlabel="S/N of the target alone, all bands", ylabel=f"error of {kind}, a component")
         right.legend(fontsize=8)
     return figure
 
