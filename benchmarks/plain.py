@@ -66,7 +66,7 @@ def normalize(store: ProjectStore) -> None:
 def train(store: ProjectStore) -> None:
     """The three stages."""
     for stage in STAGES:
-        checkpoint, _ = fit_stage(store, "training", stage, torch.device(_DEVICE), print)
+        checkpoint, _ = fit_stage(store, "training", stage, torch.device(_DEVICE), RenderingWorkers(), print)
         store.checkpoint("training", stage).finish(checkpoint)
 
 

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.rows import Row, not_measured, ratio_row
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
-from deblend_assets.science.losses import vae_losses
+from deblend_assets.science.losses import reconstruction_loss, vae_losses
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.networks.prelu import PReLU
 from deblend_assets.science.normalization import Normalization
@@ -125,14 +125,9 @@ class PlainLoop:
             images, target = images.to(self.device), target.to(self.device)
             present = torch.rand(images.shape[:2], device=self.device) >= recipe.band_dropout
             latent = self.network.encoder(images, present)
-            loss = vae_losses(
-                self.network.decoder(latent.sample(torch.randn_like(latent.mean))),
-                target,
-                latent,
-                kind=recipe.reconstruction,
-                reduction=recipe.reduction,
-                kl_weight=recipe.kl_weight,
-            )["total"]
+            drawn = self.network.decoder(latent.sample(torch.randn_like(latent.mean)))
+            difference = reconstruction_loss(drawn, target, recipe.reconstruction, recipe.reduction)
+            loss = vae_losses(difference, latent, recipe.kl_weight)["total"]
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)

@@ -130,6 +130,11 @@ class StageSettings(_Section):
 class TrainingSettings(_Section):
     """How any network is trained."""
 
+    start: str = Field(
+        default="fresh",
+        min_length=1,
+        description="weights to begin with: fresh, or a survey whose weights the package ships (bands go by name)",
+    )
     batch_size: int = Field(default=128, ge=1)
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     warmup_fraction: float = Field(default=0.15, ge=0, lt=1, description="share of the steps of one_cycle's rise")
@@ -137,7 +142,7 @@ class TrainingSettings(_Section):
     band_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
     )
-    bfloat16: Literal["cuda", "everywhere"] = Field(
+    bfloat16: Literal["never", "cuda", "everywhere"] = Field(
         default="cuda",
         description="where convolutions are computed in bfloat16; on a CPU it pays with AMX and batches of 128",
     )
@@ -147,19 +152,30 @@ class TrainingSettings(_Section):
 class Recipe(TrainingSettings):
     """How the three stages are trained. The defaults are ours; `baseline` in a profile holds the report's."""
 
-    latent: int = Field(default=32, ge=2)
-    reconstruction: Literal["l2", "l1"] = Field(default="l2", description="squared or absolute difference")
+    network: Literal["residual", "report"] = Field(default="residual", description="of stages 1 and 2")
+    widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of a residual scale")
+    dense: int = Field(default=256, ge=1, description="units of the residual network's dense layers")
+    latent: int = Field(default=64, ge=2, description="dimension of z; the report: 32")
+    reconstruction: Literal["l2", "l1", "noise"] = Field(
+        default="l2",
+        description="squared or absolute difference in Eq. 9 space; noise: the photons' likelihood alone",
+    )
+    noise_weight: float = Field(
+        default=0.02, ge=0, description="of the photons' likelihood beside the difference in Eq. 9 space"
+    )
     reduction: Literal["sum", "mean"] = Field(
         default="sum", description="over the bands and pixels of a stamp; the mean over the batch is always taken"
     )
-    kl_weight: float = Field(default=1e-2, ge=0, description="beta of Eq. 6")
+    kl_weight: float = Field(default=3e-4, ge=0, description="beta of Eq. 6")
     resize: Literal["crop", "bilinear"] = Field(default="crop", description="from the decoder's grid to the stamp")
     output_bias: float = Field(default=-4.0, description="initial bias before the sigmoid: dark, as the sky is")
     augment: bool = Field(default=True, description="the eight symmetries of the square, on image and label alike")
     minimum_distortion: float = Field(default=0.0, ge=0, lt=1, description="train on targets with e above it")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the regressor")
-    fresh_scenes: bool = Field(
-        default=False, description="stages 1 and 2 draw new scenes as they go, in place of the stored training scenes"
+    drawn_scenes: int = Field(
+        default=0,
+        ge=0,
+        description="blends drawn for stages 1 and 2, whose photons are counted anew each epoch; 0: the stored ones",
     )
     shear_label: bool = Field(default=True, description="stage 3 also learns the intrinsic shear-type g")
     stage1: StageSettings
@@ -167,9 +183,13 @@ class Recipe(TrainingSettings):
     stage3: StageSettings
 
     @model_validator(mode="after")
-    def _fresh_scenes_uncut(self) -> Recipe:
-        if self.fresh_scenes and self.minimum_distortion:
-            raise ValueError("fresh_scenes are not cut: minimum_distortion must be 0 with them")
+    def _consistent(self) -> Recipe:
+        if self.drawn_scenes and self.minimum_distortion:
+            raise ValueError("drawn_scenes are not cut: minimum_distortion must be 0 with them")
+        if self.start != "fresh" and self.network != "residual":
+            raise ValueError("only the residual network can start from shipped weights")
+        if (self.reconstruction == "noise" or self.noise_weight) and self.network != "residual":
+            raise ValueError("the photons' likelihood needs the residual network: set noise_weight = 0")
         return self
 
 

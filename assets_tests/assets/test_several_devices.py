@@ -17,6 +17,7 @@ from assets_tests.assets.homes import CHECKOUT, assert_all_gone
 from assets_tests.stores.test_project import opened, store, survey, tiny  # noqa: F401 - fixtures
 from deblend_assets.assets.training.fit import fit_stage
 from deblend_assets.assets.training.several import fit_on_several
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 
@@ -110,7 +111,7 @@ def under(project: ProjectStore, epochs: int, batch: int) -> ProjectStore:
 
 
 def alone(project: ProjectStore, stage: str) -> Checkpoint:
-    checkpoint, _ = fit_stage(project, "training", stage, CPU, print)
+    checkpoint, _ = fit_stage(project, "training", stage, CPU, RenderingWorkers(), print)
     project.checkpoint("training", stage).finish(checkpoint)
     return checkpoint
 
@@ -162,7 +163,7 @@ def test_two_processes_end_where_one_does(store):  # noqa: F811
     folder.path.unlink()
     lines: list[str] = []
     handler = signal.getsignal(signal.SIGTERM)
-    figures = fit_on_several(store, "training", "stage2_deblender", TWO, lines.append)
+    figures = fit_on_several(store, "training", "stage2_deblender", TWO, RenderingWorkers(), lines.append)
     assert_close(folder.read(), expected)
     assert figures["stamps_per_second"] > 0
     assert len([line for line in lines if "epoch 2/2, train_total" in line]) == 1, "one of the two tells, and here"

@@ -15,9 +15,9 @@ from torch import Tensor
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
+from deblend_assets.science.networks.trunk import StampTrunk
+from deblend_assets.science.photons import as_drawn
 from deblend_assets.science.shapes.color_redshifts import ColorRedshifts, asinh_magnitudes
-from deblend_assets.science.shapes.network import StampTrunk
-from deblend_assets.science.shapes.photons import as_drawn
 from deblend_assets.science.shapes.redshift import RedshiftNetwork, RedshiftObjective, RedshiftPosterior, RedshiftScale
 from deblend_assets.science.shapes.redshift_judgement import PIT_BINS, judge_redshifts
 from deblend_assets.science.training import train
@@ -170,7 +170,8 @@ def test_training_reaches_the_error_that_the_noise_allows() -> None:
     )  # fmt: skip
     light, values, floor = colored(2000, 5)
     draws = Draws(torch.Generator().manual_seed(6), Portion.whole(light))
-    noisy, present = as_drawn(light, torch.zeros_like(light), torch.full((BANDS, 1, 1), 1e9), draws)
+    seen = as_drawn(light, None, torch.full((BANDS, 1, 1), 1e9), draws)
+    noisy, present = seen.stamps, seen.present
     with torch.no_grad():
         posterior = objective.network(noisy, present)
     off = (posterior.median() - values[:, 0]).numpy()

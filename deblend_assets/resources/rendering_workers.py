@@ -9,12 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -74,14 +76,19 @@ class RenderingWorkers(dg.ConfigurableResource):
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
-            executor = ProcessPoolExecutor(
-                self.count,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(catalog, settings),
-            )
-            with executor:
-                yield WorkerPool(executor, self.count)
+            # By a file: what a process is given through its pipe, it reads only when its imports are done, and the
+            # next one is not started before.
+            with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
+                path = Path(folder) / "catalog.parquet"
+                catalog.to_parquet(path, compression=None)
+                executor = ProcessPoolExecutor(
+                    self.count,
+                    mp_context=multiprocessing.get_context("spawn"),
+                    initializer=_start_worker,
+                    initargs=(path, settings),
+                )
+                with executor:
+                    yield WorkerPool(executor, self.count)
         finally:
             for name, value in saved.items():
                 if value is None:
@@ -143,12 +150,12 @@ def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardR
     return ShardRenderer(catalog, settings, load_survey(settings.survey))
 
 
-def _start_worker(catalog: pd.DataFrame, settings: SimulationSettings) -> None:
+def _start_worker(catalog: Path, settings: SimulationSettings) -> None:
     global _renderer
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _renderer = open_renderer(catalog, settings)
+    _renderer = open_renderer(pd.read_parquet(catalog), settings)
 
 
 def _end_with(sentinel: int) -> None:

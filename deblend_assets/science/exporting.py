@@ -35,7 +35,7 @@ class _Program(nn.Module):
         self.deblender, self.shapes = deblender, shapes
 
     def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        deblended, _ = self.deblender.estimate(electrons, present)
+        deblended, _ = self.deblender.deblended(electrons, present)
         return deblended, *self.shapes(electrons, present)
 
 

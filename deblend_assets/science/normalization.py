@@ -65,8 +65,7 @@ class Normalization:
         Returns:
             The same shape and dtype, in (-1, 1).
         """
-        u = images / self._scale(images)
-        return u / (1.0 + u * u) ** 0.5
+        return compressed(images / self._scale(images))
 
     def inverse(self, images: Array) -> Array:
         """The inverse of `forward`: (..., band, y, x) in (-1, 1) to electrons.
@@ -74,14 +73,24 @@ class Normalization:
         Values of magnitude 1 (a saturated sigmoid) stand for infinite flux; they are taken as the largest
         value below 1 that the dtype holds, so that the result stays finite.
         """
-        if isinstance(images, torch.Tensor):
-            below = 1.0 - torch.finfo(images.dtype).eps
-            x = images.clamp(-below, below)
-        else:
-            below = 1.0 - float(np.finfo(images.dtype).eps)
-            x = np.clip(images, -below, below)
-        # 1 - x is exact near 1, where 1 - x² would lose the digits of a bright core.
-        return x / ((1.0 - x) * (1.0 + x)) ** 0.5 * self._scale(images)
+        return expanded(images) * self._scale(images)
+
+
+def compressed(u: Array) -> Array:
+    """tanh(asinh(u)), of any shape."""
+    return u / (1.0 + u * u) ** 0.5
+
+
+def expanded(x: Array) -> Array:
+    """The inverse of `compressed`; magnitudes of 1 are taken as the largest value below."""
+    if isinstance(x, torch.Tensor):
+        below = 1.0 - torch.finfo(x.dtype).eps
+        x = x.clamp(-below, below)
+    else:
+        below = 1.0 - float(np.finfo(x.dtype).eps)
+        x = np.clip(x, -below, below)
+    # 1 - x is exact near 1, where 1 - x² would lose the digits of a bright core.
+    return x / ((1.0 - x) * (1.0 + x)) ** 0.5
 
 
 class MaximumStatistics:

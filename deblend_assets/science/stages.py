@@ -1,7 +1,7 @@
 """The three stages of section 3.2: what each one trains, on what, towards what.
 
 1. `noisy → isolated`: encoder and decoder learn what isolated galaxies look like.
-2. `blended → isolated`: a new encoder learns to deblend; the decoder of stage 1 is frozen.
+2. `blended → isolated`: an encoder learns to deblend; the decoder of stage 1 is frozen.
 3. `latent mean → (e1, e2, g1, g2)`: the regressor learns the observed distortion and the intrinsic shear-type g (the
    report's: the distortion alone), and how large its errors are; the encoder of stage 2 is frozen.
 """
@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,36 +18,79 @@ from torch import Tensor, nn
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
-from deblend_assets.science.losses import shape_losses, vae_losses
-from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
+from deblend_assets.science.losses import noise_loss, reconstruction_loss, shape_losses, vae_losses
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate, report_vae
+from deblend_assets.science.networks.residual_vae import NoiseUnits, ResidualDecoder, residual_vae
+from deblend_assets.science.photons import shown
 from deblend_assets.science.symmetries import ORDER, transform_ellipticity, transform_images
 from deblend_assets.settings import Recipe
 
 
-class VAEObjective:
-    """Stages 1 and 2: reconstruct the isolated galaxy. Batches: (input, target), (N, band, y, x) in Eq. 9 space."""
+@dataclass(frozen=True)
+class Drawn:
+    """What is to be known of batches that are light rather than exposed stamps, see `science.light`.
 
-    def __init__(self, network: VAE, recipe: Recipe) -> None:
+    Attributes:
+        units: of the light, on the device.
+        alone: whether the network sees the targets without their neighbours.
+        recombine: see `photons.shown`.
+    """
+
+    units: NoiseUnits
+    alone: bool
+    recombine: bool
+
+
+class VAEObjective:
+    """Stages 1 and 2: reconstruct the isolated galaxy.
+
+    Batches: (input, target), (N, band, y, x) in Eq. 9 space; in a training on drawn scenes, light of the targets and,
+    unless they are alone, of the other galaxies, of which stamps are made anew each time (`photons.shown`).
+
+    Args:
+        network: what is trained.
+        recipe: loss, augmentation, band dropout.
+        drawn: where the batches of a training are light.
+    """
+
+    def __init__(self, network: VAE, recipe: Recipe, drawn: Drawn | None = None) -> None:
         self.network: nn.Module = network
-        self._vae, self._recipe = network, recipe
+        self._vae, self._recipe, self._drawn = network, recipe, drawn
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """Eq. 6 with one draw of the latent a stamp."""
-        images, target = batch
         recipe = self._recipe
-        if training and recipe.augment:
-            elements = draws.symmetries()
-            images, target = transform_images(images, elements), transform_images(target, elements)
-        present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
+        if training and self._drawn is not None:
+            images, present, target = self._exposed(self._drawn, batch, draws)
+        else:
+            images, target = batch
+            if training and recipe.augment:
+                elements = draws.symmetries()
+                images, target = transform_images(images, elements), transform_images(target, elements)
+            present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
         latent = self._vae.encoder(images, present)
-        return vae_losses(
-            self._vae.decoder(latent.sample(draws.normal(recipe.latent))),
-            target,
-            latent,
-            kind=recipe.reconstruction,
-            reduction=recipe.reduction,
-            kl_weight=recipe.kl_weight,
+        z = latent.sample(draws.normal(recipe.latent))
+        return vae_losses(self._difference(z, target), latent, recipe.kl_weight)
+
+    def _difference(self, z: Tensor, target: Tensor) -> Tensor:
+        recipe, decoder = self._recipe, self._vae.decoder
+        if not (recipe.noise_weight or recipe.reconstruction == "noise"):
+            return reconstruction_loss(decoder(z), target, recipe.reconstruction, recipe.reduction)
+        assert isinstance(decoder, ResidualDecoder)
+        light = decoder.light(z)
+        by_noise = noise_loss(light, decoder.units.light(target), decoder.units.sky_sigma)
+        if recipe.reconstruction == "noise":
+            return by_noise
+        images = decoder.units.images(light)
+        return recipe.noise_weight * by_noise + reconstruction_loss(
+            images, target, recipe.reconstruction, recipe.reduction
         )
+
+    def _exposed(self, drawn: Drawn, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        others = None if drawn.alone else batch[1]
+        dropout, recombine = self._recipe.band_dropout, drawn.recombine
+        seen = shown(batch[0], others, drawn.units.sky_sigma, draws, dropout=dropout, recombine=recombine)
+        return drawn.units.images(seen.stamps), seen.present, drawn.units.images(seen.clean)
 
 
 class RegressorObjective:
@@ -72,17 +116,33 @@ class RegressorObjective:
         return shape_losses(self._regressor(means), transform_ellipticity(label, elements))
 
 
-def new_vae(bands: int, pixels: int, recipe: Recipe) -> VAE:
-    """Stage 1's network with freshly drawn weights."""
+def new_vae(bands: int, pixels: int, recipe: Recipe, units: NoiseUnits | None = None) -> VAE:
+    """Stage 1's network with freshly drawn weights.
+
+    Args:
+        bands, pixels: of the stamps.
+        recipe: which network.
+        units: of the residual network's inside; none: they are to be loaded with its weights.
+    """
     torch.manual_seed(recipe.seed)
-    return VAE(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+    if recipe.network == "report":
+        return report_vae(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+    units = units or NoiseUnits([1.0] * bands, [1.0] * bands)
+    return residual_vae(units, pixels, recipe.widths, recipe.dense, recipe.latent)
 
 
 def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
-    """Stage 2's network: a new encoder before stage 1's decoder, whose weights are frozen."""
+    """Stage 2's network: an encoder of its own before stage 1's decoder, whose weights are frozen.
+
+    The report's encoder begins anew, ours where stage 1's ended.
+    """
     torch.manual_seed(recipe.seed + 1)
-    network = VAE(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
-    network.decoder.load_state_dict(stage1.decoder.state_dict())
+    if recipe.network == "report":
+        network = report_vae(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+        network.decoder.load_state_dict(stage1.decoder.state_dict())
+    else:
+        network = new_vae(bands, pixels, recipe)
+        network.load_state_dict(stage1.state_dict())
     network.decoder.requires_grad_(False)
     return network
 

@@ -111,7 +111,7 @@ def train(
         TrainingStopped: SIGTERM came; the state is kept.
     """
     ranks = ranks or Ranks()
-    half = device.type == "cuda" or recipe.bfloat16 == "everywhere"
+    half = recipe.bfloat16 == "everywhere" or (recipe.bfloat16 == "cuda" and device.type == "cuda")
     network = objective.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=stage.learning_rate, fused=True)

@@ -94,7 +94,7 @@ class CheckpointFolder:
         except FileNotFoundError:
             return None
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        return _load(data, self.folder / name, self.asset) if sha256(data) == digest.hex() else None
+        return checkpoint_content(data, self.folder / name, self.asset) if sha256(data) == digest.hex() else None
 
     def _save_state(self, name: str, state: dict[str, Any]) -> None:
         data = _dump(state)
@@ -125,7 +125,7 @@ class CheckpointFolder:
         """
         self._require_finished()
         data, _ = read_vouched(self.path, asset=self.asset)
-        content = _load(data, self.path, self.asset)
+        content = checkpoint_content(data, self.path, self.asset)
         return Checkpoint(content["weights"], content["card"], content["history"], self.fingerprint)
 
     def sha256(self) -> str:
@@ -157,7 +157,7 @@ def _dump(content: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _load(data: bytes, path: StorePath, asset: str) -> dict[str, Any]:
+def checkpoint_content(data: bytes, path: StorePath, asset: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:

@@ -10,7 +10,8 @@ import torch
 
 from deblend_assets.science.conventions import distortion_from_shear
 from deblend_assets.science.feeding import Feed
-from deblend_assets.science.shapes.network import ShapeNetwork, StampTrunk
+from deblend_assets.science.networks.trunk import StampTrunk
+from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.posterior import oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import Population

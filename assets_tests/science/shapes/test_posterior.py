@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deblend_assets.science.networks.trunk import StampTrunk, _asinh
 from deblend_assets.science.shapes.flow import ResidualFlow
-from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork, StampTrunk, _asinh
+from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import Population, turn
 from deblend_assets.science.symmetries import ORDER, transform_images

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 
-from deblend_assets.assets.training.models import load_regressor, load_vae
+from deblend_assets.assets.training.models import load_vae
+from deblend_assets.errors import MissingDataError
 from deblend_assets.science.measuring import Model, StampNetwork
+from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
+from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.shapes.model import ShapePosterior, StampFrame
 from deblend_assets.science.surveys import load_survey
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, fingerprint
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.shipped import shipped, surveys
 
 # The recipes whose regressor gives both ellipticities, which the catalogues hold.
 Measuring = Literal["training", "des"]
@@ -36,9 +41,7 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
         CorruptDataError: a checkpoint is not what was written.
     """
     attributes = store.arrays().attributes
-    network = StampNetwork(
-        load_vae(store, recipe, "stage2_deblender"), load_regressor(store, recipe), store.normalization()
-    )
+    network = StampNetwork(load_vae(store, recipe, "stage2_deblender"), None, store.normalization())
     return Model(
         network=network.to(torch.device(torch_device)),
         shapes=load_shapes(store).to(torch.device(torch_device)),
@@ -47,6 +50,45 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
         label_band=store.profile.simulation.label_band,
         version=store.model_version(recipe),
     )
+
+
+def shipped_model(survey: str, torch_device: str) -> Model:
+    """The model that the package ships for a survey.
+
+    Raises:
+        MissingDataError: there is none.
+        CorruptDataError: a file is not what was shipped.
+    """
+    deblender, shapes = shipped(survey, "deblender"), shipped(survey, "shapes")
+    card = deblender.card["normalization"]
+    normalization = Normalization(tuple(card["bands"]), tuple(card["mean_max"]), card["beta"])
+    posterior = ShapePosterior.from_checkpoint(shapes.weights, shapes.card)
+    recipe, blank = deblender.card["recipe"], [1.0] * len(normalization.bands)
+    network = residual_vae(
+        NoiseUnits(blank, blank), posterior.frame.pixels, recipe["widths"], recipe["dense"], recipe["latent"]
+    )
+    network.load_state_dict(deblender.weights)
+    return Model(
+        network=StampNetwork(network, None, normalization).to(torch.device(torch_device)),
+        shapes=posterior.to(torch.device(torch_device)),
+        zero_points=posterior.frame.zero_points,
+        pixel_scale=posterior.frame.pixel_scale,
+        label_band=posterior.frame.label_band,
+        version=f"shipped-{survey}-{fingerprint(deblender.fingerprint, shapes.fingerprint)}",
+    )
+
+
+def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, log: Callable[[str], None]) -> Model:
+    """The trained model, or where nothing has been trained the shipped one of the same survey; errors as both."""
+    try:
+        return load_model(store, recipe, torch_device)
+    except MissingDataError as missing:
+        survey = store.profile.simulation.survey
+        if "shapes" not in surveys().get(survey, []) or "deblender" not in surveys()[survey]:
+            raise
+        model = shipped_model(survey, torch_device)
+        log(f"{missing.what}: measuring with the weights that the package ships for {survey} ({model.version})")
+        return model
 
 
 def load_shapes(store: ProjectStore) -> ShapePosterior:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.errors import SettingsError
-from deblend_assets.progress import Progress
+from deblend_assets.assets.drawing import light_of, recombined, stamps_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.feeding import Feed
+from deblend_assets.science.light import BlendLight
+from deblend_assets.science.networks.transfer import for_bands, in_units, load_matching
+from deblend_assets.science.photons import photons
 from deblend_assets.science.shapes.calibration import FlowObjective, stretch_of
-from deblend_assets.science.shapes.light import BlendLight, draw_light, joined, light_shards
 from deblend_assets.science.shapes.model import (
     StampFrame,
     gaussian,
@@ -26,54 +27,18 @@ from deblend_assets.science.shapes.model import (
 )
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
-from deblend_assets.science.shapes.photons import photons
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.training import Objective, TrainingResult, train
 from deblend_assets.settings import ShapeRecipe, StageSettings
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore, library_versions
+from deblend_assets.stores.shipped import shipped
 
 # Of the validation blends, those that the flow is not fitted to: they say when to stop.
 _HELD_SHARE = 0.25
-
-
-def light_of(
-    store: ProjectStore, workers: RenderingWorkers, scenes: dict[str, int], log: Callable[[str], None]
-) -> dict[str, BlendLight]:
-    """Blends of some splits, so many scenes each.
-
-    Raises:
-        SettingsError: they do not fit into `[run] memory_gb`.
-    """
-    settings = store.profile.simulation
-    bands = len(load_survey(settings.survey).bands)
-    wanted = sum(scenes.values()) * bands * settings.stamp_pixels**2 * 4 / 2**30
-    if wanted > store.profile.run.memory_gb:
-        raise SettingsError(
-            f"the light of {sum(scenes.values()):,} blends takes {wanted:.1f} GiB, [run] memory_gb is "
-            f"{store.profile.run.memory_gb:g}",
-            where=f"profile {store.profile.name}",
-            remedy="ask for fewer scenes in [recipes.shapes], or raise memory_gb",
-        )
-    progress = Progress("drawing blends", sum(scenes.values()), "scenes", log)
-    drawn = {}
-    with workers.start(store.read_catalog(), settings) as pool:
-        for split, count in scenes.items():
-            shards = light_shards(settings, split, count)
-            drawn[split] = joined([light for _, light in pool.render(shards, progress, draw_light)])
-    return drawn
-
-
-def stamps_of(light: BlendLight) -> tuple[torch.Tensor, torch.Tensor]:
-    """The light of targets and others as the objectives take it."""
-    return torch.from_numpy(light.target), torch.from_numpy(light.others)
-
-
-def recombined(store: ProjectStore) -> bool:
-    """Whether any neighbour may stand beside any target: each must be fainter."""
-    settings = store.profile.simulation
-    return settings.neighbour_i_min >= settings.target_i_max
+# Whatever the network took: galaxies are few here, and steps must not be.
+_CALIBRATION_BATCH = 128
 
 
 def frame_of(store: ProjectStore) -> StampFrame:
@@ -133,6 +98,8 @@ def fit_network(
     light = light_of(store, workers, {"train": recipe.scenes, "validation": recipe.validation_scenes}, log)
     population = Population.of(light["train"].values)
     network = new_shape_network(frame, recipe)
+    if recipe.start != "fresh":
+        begin_with(network, recipe, frame, population)
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
 
     def feed(split: str) -> Feed:
@@ -150,6 +117,24 @@ def fit_network(
     return Checkpoint(weights_of(network), card, result.history, folder.fingerprint), figures
 
 
+def begin_with(network: ShapeNetwork, recipe: ShapeRecipe, frame: StampFrame, population: Population) -> None:
+    """Load the shipped weights that a recipe names.
+
+    Raises:
+        MissingDataError, MismatchError: there are none, or they are of other bands or another network.
+    """
+    theirs = shipped(recipe.start, "shapes")
+    where, before = f"shipped weights of {recipe.start}", Population(**theirs.card["population"])
+    weights = {k.removeprefix("network."): v for k, v in theirs.weights.items() if k.startswith("network.")}
+    weights = for_bands(weights, theirs.card["frame"]["bands"], frame.bands, where)
+    weights = in_units(
+        weights,
+        (np.asarray(before.mean), before.scale),
+        (np.asarray(population.mean), population.scale),
+    )
+    load_matching(network, weights, where)
+
+
 def fit_calibration(
     store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
 ) -> Checkpoint:
@@ -161,7 +146,7 @@ def fit_calibration(
     network.load_state_dict(trained.weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     light = light_of(store, workers, {"validation": recipe.validation_scenes}, log)["validation"]
-    mean, covariance = _seen(network, frame, light, recipe.orientations, recipe.seed)
+    mean, covariance = posteriors_of_light(network, frame, light, recipe.orientations, recipe.seed)
     truth = population.whiten(light.values)
     stretch = stretch_of(mean, covariance, truth)
     posterior = gaussian(mean, covariance * np.outer(stretch, stretch), torch.device("cpu"))
@@ -170,7 +155,7 @@ def fit_calibration(
     flow = new_flow(recipe)
 
     def feed(rows: slice) -> Feed:
-        return Feed(lambda _: tuple(column[rows] for column in columns), 1, 1, recipe.batch_size, device)
+        return Feed(lambda _: tuple(column[rows] for column in columns), 1, 1, _CALIBRATION_BATCH, device)
 
     feeds = feed(slice(0, held)), feed(slice(held, None))
     result, _ = fitted(FlowObjective(flow), feeds, held, recipe, recipe.calibration, folder, device, log)
@@ -193,7 +178,7 @@ def fit_calibration(
 _AT_ONCE = 1_000
 
 
-def _seen(
+def posteriors_of_light(
     network: ShapeNetwork, frame: StampFrame, light: BlendLight, orientations: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The network's posteriors of blends whose photons are counted once, whitened."""

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from deblend_assets.assets.common import check, table
-from deblend_assets.assets.shapes.fit import card_of, fitted, frame_of, light_of, recombined, stamps_of, weights_of
+from deblend_assets.assets.drawing import light_of, recombined, stamps_of
+from deblend_assets.assets.shapes.fit import card_of, fitted, frame_of, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import pandas as pd
 import torch
 from torch import Tensor
 
 from deblend_assets.science.band_masks import drop_bands
 from deblend_assets.science.feeding import Batch, Feed
-from deblend_assets.science.fresh_scenes import FreshScenes
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.stages import latent_means, shape_components
-from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.symmetries import ORDER
 from deblend_assets.settings import Profile, Recipe
 from deblend_assets.stores.arrays import SimulatedArrays
@@ -70,13 +64,6 @@ class StageData:
         # Where not all fit, one group is being used while the next is being read.
         group = len(self.shards) if fitting >= len(self.shards) else max(1, fitting // 2)
         return Feed(load, len(self.shards), group, self.recipe.batch_size, device)
-
-    def fresh(self, inputs: str, catalog: pd.DataFrame, device: torch.device) -> FreshScenes:
-        """As `images`, of scenes that are drawn as they are asked for, as many an epoch as there are stored ones."""
-        survey = load_survey(self.profile.simulation.survey)
-        renderer = ShardRenderer(catalog, self.profile.simulation, survey)
-        kind: Literal["noisy", "blended"] = "noisy" if inputs == "noisy" else "blended"
-        return FreshScenes(renderer, self.normalization, kind, self.samples, self.recipe.batch_size, device)
 
     def latents(self, network: VAE, device: torch.device) -> Feed:
         """Latent means of the blends under the square's symmetries, and the labels, for stage 3.

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
+from deblend_assets.assets.drawing import light_of, recombined, stamps_of
 from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import fresh_network, load_vae, normalization_card, recipe_of
+from deblend_assets.assets.training.models import fresh_network, load_vae, noise_units, normalization_card, recipe_of
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.band_masks import all_present
-from deblend_assets.science.feeding import Batches, Feed
+from deblend_assets.science.feeding import Feed
 from deblend_assets.science.networks import VAE, Regressor
 from deblend_assets.science.ranks import Ranks
-from deblend_assets.science.stages import RegressorObjective, VAEObjective, reconstruction_spread
+from deblend_assets.science.stages import Drawn, RegressorObjective, VAEObjective, reconstruction_spread
 from deblend_assets.science.training import Objective, train
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
@@ -30,6 +32,7 @@ def fit_stage(
     recipe_name: str,
     stage: str,
     device: torch.device,
+    workers: RenderingWorkers,
     log: Callable[[str], None],
     ranks: Ranks | None = None,
 ) -> tuple[Checkpoint, dict[str, float]]:
@@ -40,6 +43,7 @@ def fit_stage(
         recipe_name: `training`, `baseline` or `des`.
         stage: one of `stores.project.STAGES`.
         device: where to compute.
+        workers: draw what is not stored.
         log: takes progress lines.
         ranks: the processes that train together; this one alone by default.
 
@@ -47,6 +51,7 @@ def fit_stage(
         The finished stage, not yet stored, and figures of this run.
 
     Raises:
+        SettingsError: see `drawing.light_of`.
         TrainingError, TrainingStopped: see `science.training.train`.
     """
     folder = store.checkpoint(recipe_name, stage)
@@ -57,24 +62,28 @@ def fit_stage(
     network = fresh_network(profile, recipe, stage, len(arrays.bands), store, recipe_name)
     if stage in INPUTS:
         assert isinstance(network, VAE)
-        objective: Objective = VAEObjective(network, recipe)
         inputs, held = INPUTS[stage], validation.images(INPUTS[stage], device)
-        feed: Batches
-        if recipe.fresh_scenes:
-            feed = training.fresh(inputs, store.read_catalog(), device)
+        if recipe.drawn_scenes:
+            light = light_of(store, workers, {"train": recipe.drawn_scenes}, log)["train"]
+            drawn = Drawn(noise_units(store).to(device), alone=inputs == "noisy", recombine=recombined(store))
+            objective: Objective = VAEObjective(network, recipe, drawn)
+            columns, samples = stamps_of(light)[: 1 if drawn.alone else 2], len(light.values)
+            feed = Feed(lambda _: columns, 1, 1, recipe.batch_size, device)
         else:
-            feed = training.images(inputs, device)
+            objective = VAEObjective(network, recipe)
+            feed, samples = training.images(inputs, device), training.samples
     else:
         assert isinstance(network, Regressor)
         objective = RegressorObjective(network, recipe)
         encoder = load_vae(store, recipe_name, "stage2_deblender").to(device)
         feed, held = (data.latents(encoder, device) for data in (training, validation))
-    log(f"{folder.asset}: {training.samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
+        samples = training.samples
+    log(f"{folder.asset}: {samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
     result = train(
         objective,
         feed,
         held,
-        samples=training.samples,
+        samples=samples,
         recipe=recipe,
         stage=getattr(recipe, stage.split("_")[0]),
         device=device,
@@ -92,7 +101,7 @@ def fit_stage(
         "label_band": profile.simulation.label_band,
         "normalization": normalization_card(normalization),
         "simulation": arrays.folder.name,
-        "training_scenes": training.samples,
+        "training_scenes": samples,
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "versions": library_versions("torch", "numpy", "zarr"),

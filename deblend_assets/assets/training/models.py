@@ -10,10 +10,14 @@ from torch import nn
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.networks import VAE, Regressor
+from deblend_assets.science.networks.residual_vae import NoiseUnits
+from deblend_assets.science.networks.transfer import for_bands, load_matching
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.stages import deblender_from, new_regressor, new_vae
+from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import Profile, Recipe
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.shipped import shipped
 
 
 def recipe_of(profile: Profile, name: str) -> Recipe:
@@ -28,10 +32,22 @@ def fresh_network(
     """The network a stage trains; stage 2 needs stage 1's checkpoint for its decoder."""
     pixels = profile.simulation.stamp_pixels
     if stage == "stage1_vae":
-        return new_vae(bands, pixels, recipe)
+        network = new_vae(bands, pixels, recipe, noise_units(store))
+        if recipe.start != "fresh":
+            theirs, where = shipped(recipe.start, "deblender"), f"shipped weights of {recipe.start}"
+            ours = store.normalization().bands
+            load_matching(network, for_bands(theirs.weights, theirs.card["normalization"]["bands"], ours, where), where)
+        return network
     if stage == "stage2_deblender":
         return deblender_from(load_vae(store, name, "stage1_vae"), bands, pixels, recipe)
     return new_regressor(recipe)
+
+
+def noise_units(store: ProjectStore) -> NoiseUnits:
+    """Of the present simulation and normalisation."""
+    normalization, survey = store.normalization(), load_survey(store.profile.simulation.survey)
+    scale = [maximum / normalization.beta for maximum in normalization.mean_max]
+    return NoiseUnits([float(sky) ** 0.5 for sky in survey.sky], scale)
 
 
 def load_vae(store: ProjectStore, recipe_name: str, stage: str) -> VAE:

@@ -11,6 +11,7 @@ from deblend_assets.assets.common import check, plot, rounded
 from deblend_assets.assets.training.fit import INPUTS, fit_stage
 from deblend_assets.assets.training.several import fit_on_several
 from deblend_assets.resources.devices import ComputeDevices, account
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.training import loss_curves
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore
@@ -21,7 +22,12 @@ _LEAST_SPREAD, _LEAST_NATS = 0.1, 0.5
 
 
 def materialize_stage(
-    context: dg.AssetExecutionContext, store: ProjectStore, recipe_name: str, stage: str, devices: ComputeDevices
+    context: dg.AssetExecutionContext,
+    store: ProjectStore,
+    recipe_name: str,
+    stage: str,
+    devices: ComputeDevices,
+    workers: RenderingWorkers,
 ) -> dg.MaterializeResult:
     """Train a stage, or go on with it, or report the finished checkpoint of exactly these inputs."""
     folder = store.checkpoint(recipe_name, stage)
@@ -35,10 +41,11 @@ def materialize_stage(
         with devices.allocate_many(folder.asset, count, context.log) as leases:
             names = [lease.torch_device for lease in leases]
             if count == 1:
-                checkpoint, figures = fit_stage(store, recipe_name, stage, torch.device(names[0]), context.log.info)
+                device = torch.device(names[0])
+                checkpoint, figures = fit_stage(store, recipe_name, stage, device, workers, context.log.info)
                 folder.finish(checkpoint)
             else:
-                figures = fit_on_several(store, recipe_name, stage, names, context.log.info)
+                figures = fit_on_several(store, recipe_name, stage, names, workers, context.log.info)
                 checkpoint = folder.read()
             metadata = account(leases) | figures
     card, history = checkpoint.card, checkpoint.history

@@ -24,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from deblend_assets.assets.training.fit import fit_stage
 from deblend_assets.errors import DeblendError, TrainingError
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.ranks import joined_ranks
 from deblend_assets.science.stopping import TrainingStopped
 from deblend_assets.stores.project import ProjectStore
@@ -35,13 +36,19 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def fit_on_several(
-    store: ProjectStore, recipe_name: str, stage: str, devices: Sequence[str], log: Callable[[str], None]
+    store: ProjectStore,
+    recipe_name: str,
+    stage: str,
+    devices: Sequence[str],
+    workers: RenderingWorkers,
+    log: Callable[[str], None],
 ) -> dict[str, float]:
     """Train a stage with a process for each device, and store it.
 
     Args:
         store, recipe_name, stage, log: as for `fit_stage`.
         devices: "cuda:0" and so on, or "cpu" for each process.
+        workers: those of all processes together.
 
     Returns:
         Figures of this run.
@@ -64,7 +71,7 @@ def fit_on_several(
             max_restarts=0,
         )
         try:
-            outcomes = elastic_launch(config, _rank)(store, recipe_name, stage, list(devices), lines)
+            outcomes = elastic_launch(config, _rank)(store, recipe_name, stage, list(devices), workers.count, lines)
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from error
@@ -86,7 +93,7 @@ def fit_on_several(
     return figures
 
 
-def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str], lines: Any) -> Any:
+def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str], drawing: int, lines: Any) -> Any:
     """What each process does: the figures of its run, or the error that all of them meet."""
     rank = int(os.environ["RANK"])
     device = torch.device(devices[rank])
@@ -96,9 +103,10 @@ def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str],
     os.environ.setdefault("GLOO_SOCKET_IFNAME", next(n for _, n in socket.if_nameindex() if n.startswith("lo")))
     try:
         with joined_ranks(device) as ranks:
-            checkpoint, figures = fit_stage(
-                store, recipe_name, stage, device, lines.put if ranks.writes else lambda line: None, ranks
-            )
+            # Each process draws all the scenes: what it shares with the others is the batches.
+            workers = RenderingWorkers(processes=max(1, drawing // len(devices)))
+            log = lines.put if ranks.writes else lambda line: None
+            checkpoint, figures = fit_stage(store, recipe_name, stage, device, workers, log, ranks)
             if ranks.writes:
                 store.checkpoint(recipe_name, stage).finish(checkpoint)
             if device.type == "cuda":

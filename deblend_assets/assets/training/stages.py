@@ -7,6 +7,7 @@ import dagster as dg
 from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, clear_errors, code_version
 from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 from deblend_assets.stores.project import STAGES
@@ -48,11 +49,11 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
         )
         @clear_errors
         def train_stage(
-            context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices
+            context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
         ) -> dg.MaterializeResult:
             from deblend_assets.assets.training.run import materialize_stage
 
-            return materialize_stage(context, storage.open(profile), recipe, key.path[-1], devices)
+            return materialize_stage(context, storage.open(profile), recipe, key.path[-1], devices, workers)
 
         return train_stage
 

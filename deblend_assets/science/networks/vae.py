@@ -134,21 +134,29 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder and decoder together; stage 2 replaces the encoder and freezes the decoder."""
+    """Encoder and decoder together; stage 2 replaces the encoder and freezes the decoder.
 
-    def __init__(
-        self,
-        bands: int,
-        pixels: int,
-        latent: int,
-        resize: Literal["crop", "bilinear"] = "crop",
-        output_bias: float = -4.0,
-    ) -> None:
+    Args:
+        encoder: images (N, band, y, x) in Eq. 9 space and mask (N, band) to `Latent`.
+        decoder: (N, latent) to images in Eq. 9 space; its `pixels` is their side.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = Encoder(bands, pixels, latent)
-        self.decoder = Decoder(bands, pixels, latent, resize, output_bias)
+        self.encoder, self.decoder = encoder, decoder
 
     def forward(self, images: Tensor, present: Tensor) -> Tensor:
-        """Reconstruction of all bands from the latent mean: (N, band, y, x), mask (N, band), to (0, 1)."""
+        """Reconstruction of all bands from the latent mean: (N, band, y, x), mask (N, band), to Eq. 9 space."""
         reconstruction: Tensor = self.decoder(self.encoder(images, present).mean)
         return reconstruction
+
+
+def report_vae(
+    bands: int,
+    pixels: int,
+    latent: int,
+    resize: Literal["crop", "bilinear"] = "crop",
+    output_bias: float = -4.0,
+) -> VAE:
+    """The report's network; arguments as `Encoder` and `Decoder`."""
+    return VAE(Encoder(bands, pixels, latent), Decoder(bands, pixels, latent, resize, output_bias))

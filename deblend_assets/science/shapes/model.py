@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.batches import in_batches
+from deblend_assets.science.networks.trunk import StampTrunk
 from deblend_assets.science.shapes.flow import ResidualFlow
-from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork, StampTrunk
+from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.posterior import Posteriors, oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import QUANTITIES, SPINS, Population
 from deblend_assets.science.surveys import SurveyModel

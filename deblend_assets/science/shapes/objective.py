@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
+from deblend_assets.science.photons import as_drawn, shown
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
-from deblend_assets.science.shapes.photons import as_drawn, shown
 from deblend_assets.science.shapes.quantities import turn
 from deblend_assets.settings import ShapeRecipe
 
@@ -38,13 +38,11 @@ class ShapeObjective:
         target, others, values = batch
         if training:
             dropout, recombine = self._recipe.band_dropout, self._recombine
-            stamps, present, elements = shown(
-                target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine
-            )
-            values = turn(values, elements)
+            seen = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
+            values = turn(values, seen.elements)
         else:
-            stamps, present = as_drawn(target, others, self._sky_sigma, draws)
-        posterior: GaussianPosterior = self._shapes(stamps, present)
+            seen = as_drawn(target, others, self._sky_sigma, draws)
+        posterior: GaussianPosterior = self._shapes(seen.stamps, seen.present)
         nll = -posterior.log_prob(values).mean()
         variance = posterior.cholesky.detach().square().sum(dim=2).mean(dim=0)
         squares = ((posterior.mean - values).square().mean(dim=0) / variance).mean()

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
-from deblend_assets.science.shapes.network import StampTrunk
-from deblend_assets.science.shapes.photons import as_drawn, shown
+from deblend_assets.science.networks.trunk import StampTrunk
+from deblend_assets.science.photons import as_drawn, shown
 from deblend_assets.settings import ShapeRecipe
 
 _HIDDEN = 128
@@ -174,8 +174,8 @@ class RedshiftObjective:
         target, others, values = batch
         if training:
             dropout, recombine = self._recipe.band_dropout, self._recombine
-            stamps, present, _ = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
+            seen = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
         else:
-            stamps, present = as_drawn(target, others, self._sky_sigma, draws)
-        posterior: RedshiftPosterior = self.network(stamps, present)
+            seen = as_drawn(target, others, self._sky_sigma, draws)
+        posterior: RedshiftPosterior = self.network(seen.stamps, seen.present)
         return {"total": -posterior.log_prob(values).mean()}

@@ -8,6 +8,8 @@ then lie around another target's place in its pixel, within one pixel of where t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -30,35 +32,52 @@ def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
     return noise.mul_((1.0 + light.clamp(min=0.0) / sky_sigma).sqrt_()).add_(light)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A batch as a network sees it.
+
+    Attributes:
+        stamps: (N, band, y, x) float32, channels last, in units of the sky's noise.
+        present: (N, band) bool.
+        clean: the target's light alone, as `stamps`.
+        elements: (N,) the symmetry by which each target was turned.
+    """
+
+    stamps: Tensor
+    present: Tensor
+    clean: Tensor
+    elements: Tensor
+
+
 def shown(
-    target: Tensor, others: Tensor, sky_sigma: Tensor, draws: Draws, *, dropout: float, recombine: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Draws, *, dropout: float, recombine: bool
+) -> Shown:
     """Stamps as training shows them.
 
     Args:
         target, others: light of the targets and of all other galaxies, (N, band, y, x) float16, in units of the sky's
-            noise.
+            noise; no others: the targets are alone.
         sky_sigma: (band, 1, 1).
         draws: the batch's random numbers.
         dropout: chance that a stamp loses a band.
         recombine: whether targets get the others of other scenes.
-
-    Returns:
-        Stamps (N, band, y, x) float32, channels last; mask (N, band); the symmetry by which each target was turned.
     """
     elements = draws.symmetries()
-    around = draws.symmetries() if recombine else elements
-    order = draws.normal(1)[:, 0].argsort()
-    light = transform_images(target, elements).float()
-    light += transform_images(others[order] if recombine else others, around)
+    clean = transform_images(target, elements).float()
+    light = clean
+    if others is not None:
+        around = draws.symmetries() if recombine else elements
+        order = draws.normal(1)[:, 0].argsort()
+        light = clean + transform_images(others[order] if recombine else others, around)
     stamps = _exposed(light, sky_sigma, draws)
-    return stamps, draws.present_bands(stamps.shape[1], dropout), elements
+    return Shown(stamps, draws.present_bands(stamps.shape[1], dropout), clean, elements)
 
 
-def as_drawn(target: Tensor, others: Tensor, sky_sigma: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """The scenes as they were drawn, all bands there: stamps and mask as `shown`."""
-    stamps = _exposed(target.float() + others, sky_sigma, draws)
-    return stamps, all_present(stamps)
+def as_drawn(target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Draws) -> Shown:
+    """The scenes as they were drawn, all bands there."""
+    clean = target.float()
+    stamps = _exposed(clean if others is None else clean + others, sky_sigma, draws)
+    return Shown(stamps, all_present(stamps), clean, torch.zeros(len(stamps), dtype=torch.long, device=stamps.device))
 
 
 def _exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:

@@ -1,4 +1,4 @@
-"""The scenes that the shape posterior is trained on: blends without noise, drawn for it and kept in memory.
+"""Scenes that networks are trained on: blends without noise, drawn for them and kept in memory.
 
 Photons are counted anew whenever a scene is shown, hence light is what is kept: float16 in units of the sky's noise,
 whose rounding is a hundredth of that noise at worst. The scenes are of the profile's own simulation, numbered after

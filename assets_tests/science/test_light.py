@@ -9,10 +9,10 @@ import torch
 
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Portion
+from deblend_assets.science.light import draw_light, joined, light_shards
+from deblend_assets.science.photons import photons, shown
 from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import all_shards
-from deblend_assets.science.shapes.light import draw_light, joined, light_shards
-from deblend_assets.science.shapes.photons import photons, shown
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population, quantities, turn
 from deblend_assets.science.symmetries import ORDER, transform_images
 from deblend_assets.settings import Profile
@@ -112,7 +112,7 @@ def test_training_puts_scenes_together_anew(renderer: ShardRenderer, profile: Pr
         shows = shown(
             quiet * target.float(), quiet * others.float(), sky_sigma, draws, dropout=0.0, recombine=recombine
         )
-        return shows[0] / quiet, shows[2]
+        return shows.stamps / quiet, shows.elements
 
     as_they_are, elements = stamps(False)
     expected = transform_images(target.float() + others, elements)

@@ -1,0 +1,86 @@
+"""The weights that come with the package: for whoever has trained nothing, and to begin a training with.
+
+    deblend_assets/weights/<survey>_shapes.pt     the calibrated shape posterior
+    deblend_assets/weights/<survey>_deblender.pt  the deblender of stage 2
+    deblend_assets/weights/index.json             size, checksum and card of each
+    deblend_assets/weights/MODEL_CARD.md          what they are, what they can do and what not
+
+Large tensors are kept in half precision. A file is used only if its checksum is that of the index.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from deblend_assets.errors import CorruptDataError, MissingDataError
+from deblend_assets.stores.checkpoints import Checkpoint, checkpoint_content
+from deblend_assets.stores.files import sha256
+
+FOLDER = Path(__file__).resolve().parents[1] / "weights"
+# Small tensors are kept as they are: they cost nothing, and the units of the light are among them.
+_EXACT = 1_000
+Kind = Literal["shapes", "deblender"]
+
+
+def surveys() -> dict[str, list[str]]:
+    """Which kinds of weights there are of which surveys."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(_index()):
+        survey, _, kind = name.rpartition("_")
+        found.setdefault(survey, []).append(kind)
+    return found
+
+
+def shipped(survey: str, kind: Kind) -> Checkpoint:
+    """A shipped model in single precision; its fingerprint is the beginning of the file's checksum.
+
+    Raises:
+        MissingDataError: none of that survey is shipped.
+        CorruptDataError: the file is not what the index says.
+    """
+    index, name = _index(), f"{survey}_{kind}"
+    if name not in index:
+        having = sorted(s for s, kinds in surveys().items() if kind in kinds)
+        raise MissingDataError(
+            f"no {kind} of {survey} is shipped (there are those of {', '.join(having) or 'no survey'})",
+            where=str(FOLDER),
+            remedy="train one (docs/training.md)",
+        )
+    path = FOLDER / f"{name}.pt"
+    data = path.read_bytes() if path.is_file() else b""
+    digest = sha256(data)
+    if digest != index[name]["sha256"]:
+        raise CorruptDataError("is not the file that was shipped", where=str(path), remedy="install the package again")
+    content = checkpoint_content(data, path, name)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()}
+    return Checkpoint(weights, content["card"], content["history"], digest[:12])
+
+
+def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER) -> Path:
+    """Put a finished checkpoint among the shipped ones, in half precision; for the package's maintainers.
+
+    Args:
+        checkpoint: of `shape_posterior` or `stage2_deblender`.
+        survey: whose.
+        kind: which.
+        folder: where.
+    """
+    folder.mkdir(exist_ok=True)
+    weights = {k: v.half() if v.numel() > _EXACT else v for k, v in checkpoint.weights.items()}
+    stream = io.BytesIO()
+    torch.save({"weights": weights, "card": checkpoint.card, "history": checkpoint.history}, stream)
+    data, path = stream.getvalue(), folder / f"{survey}_{kind}.pt"
+    path.write_bytes(data)
+    index = _index(folder) | {path.stem: {"sha256": sha256(data), "bytes": len(data), "card": checkpoint.card}}
+    (folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def _index(folder: Path = FOLDER) -> dict[str, Any]:
+    path = folder / "index.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
