@@ -9,9 +9,10 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -21,6 +22,10 @@ from deblend_assets.errors import DeblendError, SettingsError
 from deblend_assets.settings import Profile, load_profile, storage_root
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
+
+if TYPE_CHECKING:
+    from deblend_assets.science.measuring import Model
+    from deblend_assets.stores.stamps import Stamps
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -80,25 +85,46 @@ def _cells(row: TileRow) -> tuple[str, ...]:
 
 
 def measure(given: argparse.Namespace, profile: Profile) -> None:
-    """Measure stamps with the profile's trained model."""
-    from deblend_assets.assets.measuring.model import leg_of, load_model
+    """Measure stamps, or galaxies of images, with the profile's trained model or the shipped one."""
+    from deblend_assets.assets.measuring.model import available_model, leg_of
     from deblend_assets.assets.measuring.run import measure_stamps
     from deblend_assets.science.measuring import BATCH
-    from deblend_assets.stores.stamps import open_stamps
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
     store = ProjectStore(storage_root(), leg_of(profile, given.recipe))
-    stamps, folder = open_stamps(given.stamps.resolve()), given.out.resolve()
     with _device(given.device) as device:
+        model = available_model(store, given.recipe, device, log)
         done = measure_stamps(
-            stamps,
-            load_model(store, given.recipe, device),
-            folder,
+            _stamps(given, model, log),
+            model,
+            given.out.resolve(),
             images=given.images,
             batch=given.batch or BATCH,
             replace=given.replace,
-            log=lambda line: print(line, file=sys.stderr, flush=True),
+            log=log,
         )
-    print(f"{folder}: {done.stamps:,} stamps, {done.flagged:,} flagged, {done.rate:,.0f} stamps/s on {device}")
+    counts = f"{done.stamps:,} stamps, {done.flagged:,} flagged"
+    print(f"{given.out.resolve()}: {counts}, {done.rate:,.0f} stamps/s on {device}")
+
+
+def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None]) -> Stamps:
+    """Of the arguments: ready-cut, or to be cut."""
+    from deblend_assets.stores.image_stamps import Frame, ImageStamps
+    from deblend_assets.stores.stamps import open_stamps
+
+    if given.stamps is not None and not given.image and given.positions is None:
+        return open_stamps(given.stamps.resolve())
+    if given.stamps is not None or not given.image or given.positions is None:
+        raise SettingsError(
+            "neither stamps alone nor images with positions",
+            where="deblend_assets measure",
+            remedy="name STAMPS, or --image BAND=PATH for each band and --positions TABLE",
+        )
+    frame = model.shapes.frame
+    wanted = Frame(model.bands, model.zero_points, frame.sky_sigma, model.pixel_scale, model.pixels)
+    return ImageStamps(dict(given.image), given.positions.resolve(), wanted, log)
 
 
 @contextlib.contextmanager
@@ -116,10 +142,11 @@ def _device(wanted: str) -> Iterator[str]:
 def export(given: argparse.Namespace, profile: Profile) -> None:
     """Write the profile's trained model as a `torch.export` program."""
     from deblend_assets.assets.measuring.export import export_model
-    from deblend_assets.assets.measuring.model import leg_of, load_model
+    from deblend_assets.assets.measuring.model import available_model, leg_of
 
     store, path = ProjectStore(storage_root(), leg_of(profile, given.recipe)), given.out.resolve()
-    card = export_model(load_model(store, given.recipe, "cpu"), path, given.recipe, replace=given.replace)
+    model = available_model(store, given.recipe, "cpu", lambda line: print(line, file=sys.stderr))
+    card = export_model(model, path, given.recipe, replace=given.replace)
     print(
         f"{path}: model {card['model_version']}, {card['bytes'] / 2**20:.1f} MiB; {path.name}.json says how to use it"
     )
@@ -142,6 +169,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _band_image(text: str) -> tuple[str, Path]:
+    band, separator, path = text.partition("=")
+    if not (band and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=PATH")
+    return band, Path(path).resolve()
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments, as `--help` shows them."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
@@ -161,7 +195,13 @@ def parser() -> argparse.ArgumentParser:
         help="deblend and measure stamps with the trained model",
         description="A catalogue of shapes and fluxes of any number of stamps; see docs/measuring.md.",
     )
-    measuring.add_argument("stamps", type=Path, metavar="STAMPS", help="a Zarr array, or a folder of .npy or .fits")
+    measuring.add_argument(
+        "stamps", type=Path, nargs="?", metavar="STAMPS", help="a Zarr array, or a folder of .npy or .fits"
+    )
+    measuring.add_argument(
+        "--image", type=_band_image, action="append", metavar="BAND=PATH", help="in the place of STAMPS, once a band"
+    )
+    measuring.add_argument("--positions", type=Path, metavar="TABLE", help="with --image: ra and dec, or x and y")
     measuring.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
     measuring.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU"

@@ -138,6 +138,11 @@ class FolderStamps:
 NAME_COLUMNS = {
     "stamp": ("", "position of the stamp in the array, or in the folder's files in the order of their names"),
     "file": ("", "name of the stamp's file"),
+    "id": ("", "of the table of positions"),
+    "ra": ("deg", "right ascension given, J2000"),
+    "dec": ("deg", "declination given, J2000"),
+    "x": ("pixel", "column given, from 0"),
+    "y": ("pixel", "row given, from 0"),
 }
 
 

@@ -11,6 +11,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
 from deblend_assets.science.measuring import BATCH, Model, measure, measured_columns, require_frame
 from deblend_assets.science.shapes.quantities import QUANTITIES
+from deblend_assets.stores.image_stamps import CUT_FROM
 from deblend_assets.stores.measurements import Measurements, measurements_in
 from deblend_assets.stores.project import library_versions
 from deblend_assets.stores.stamps import NAME_COLUMNS, Stamps, blocks
@@ -82,8 +83,10 @@ def measure_stamps(
         if images:
             measurements.create_images(stamps.shape, stamps.block, {**frame_card(model), "description": "target alone"})
         flagged = _measure_all(stamps, model, batch, measurements, progress)
+        cut_from = {name: stamps.attributes[name] for name in CUT_FROM if name in stamps.attributes}
+        versions = library_versions("torch", "numpy")
         measurements.finish(
-            {"stamps": stamps.where, "note": NOTE, **frame_card(model), "versions": library_versions("torch", "numpy")}
+            {"stamps": stamps.where, "note": NOTE, **cut_from, **frame_card(model), "versions": versions}
         )
     return Measured(progress.done, flagged, progress.rate)
 
