@@ -21,6 +21,7 @@ from deblend_assets.assets.shapes.shape_evaluation import shape_evaluation_asset
 from deblend_assets.assets.shapes.shape_posterior import shape_posterior_assets
 from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
 from deblend_assets.assets.simulation.simulated import simulated_assets
+from deblend_assets.assets.training.latent_flow import latent_flow_assets
 from deblend_assets.assets.training.stages import stage_assets
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.settings import Profile
@@ -32,6 +33,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("simulation", simulated_assets),
     ("normalization", normalization_assets),
     ("training", lambda profile: stage_assets(profile, "training")),
+    ("latent", latent_flow_assets),
     ("evaluation", lambda profile: evaluation_assets(profile, "training")),
     ("shapes", shape_posterior_assets),
     ("shapes", shape_evaluation_assets),

@@ -181,6 +181,7 @@ class Recipe(TrainingSettings):
     stage1: StageSettings
     stage2: StageSettings
     stage3: StageSettings
+    flow: StageSettings = StageSettings(epochs=10, learning_rate=1e-3)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -22,6 +22,7 @@ SKY = dg.AssetKey([DES, "simulated_sky"])
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
+LATENT_FLOW = dg.AssetKey(["latent", "latent_flow"])
 SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 

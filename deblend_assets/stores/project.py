@@ -48,6 +48,7 @@ CODE_VERSIONS = {
     "simulated": "3",
     "normalization": "1",
     "training": "4",
+    "latent_flow": "1",
     "evaluation": "3",
     "shapes": "3",
     "fisher_floor": "1",
@@ -62,6 +63,7 @@ CODE_VERSIONS = {
 CATALOG_ASSET = "simulation/galaxy_catalog"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
 SHAPE_STAGES = ("shape_network", "shape_posterior")
+_LENGTHS = ("stage1", "stage2", "stage3", "flow")
 # What makes each from the network, and how long that is trained: a key of `ShapeRecipe`.
 _SHAPE_LENGTHS = {"shape_network": "training", "shape_posterior": "calibration", "redshift_posterior": "redshift"}
 
@@ -199,7 +201,7 @@ class ProjectStore:
 
         # The recipe's other stages' lengths do not matter to this one.
         settings = getattr(self.profile.recipes, recipe).model_dump(mode="json")
-        settings = {k: v for k, v in settings.items() if k not in ("stage1", "stage2", "stage3") or stage.startswith(k)}
+        settings = {k: v for k, v in settings.items() if k not in _LENGTHS or stage.startswith(k)}
         arrays = self.arrays()
         data = arrays.fingerprint_of(arrays.shards("train") + arrays.shards("validation"))
         number = STAGES.index(stage)
@@ -207,6 +209,17 @@ class ProjectStore:
         identity = fingerprint(settings, data, parent, CODE_VERSIONS["training"])
         asset = f"{'des_model' if recipe == 'des' else recipe}/{stage}"
         return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)
+
+    def latent_flow(self) -> CheckpointFolder:
+        """Where the flow of stage 1's latent lies; errors as `CheckpointFolder.sha256`."""
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        recipe, stage1 = self.profile.recipes.training, self.checkpoint("training", STAGES[0]).sha256()
+        batches = {"batch_size": recipe.batch_size, "seed": recipe.seed}
+        identity = fingerprint(recipe.flow, batches, stage1, CODE_VERSIONS["latent_flow"])
+        return CheckpointFolder(
+            self.folder / "checkpoints" / "training" / "latent_flow", identity, "latent/latent_flow"
+        )
 
     def shape_checkpoint(self, stage: str) -> CheckpointFolder:
         """Where the leg's shape network, or the calibrated posterior made of it, lies."""

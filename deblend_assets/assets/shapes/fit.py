@@ -30,7 +30,7 @@ from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.science.training import Objective, TrainingResult, train
-from deblend_assets.settings import ShapeRecipe, StageSettings
+from deblend_assets.settings import ShapeRecipe, StageSettings, TrainingSettings
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.shipped import shipped
@@ -51,7 +51,7 @@ def fitted(
     objective: Objective,
     feeds: tuple[Feed, Feed],
     samples: int,
-    recipe: ShapeRecipe,
+    recipe: TrainingSettings,
     stage: StageSettings,
     folder: CheckpointFolder,
     device: torch.device,
