@@ -57,7 +57,7 @@ class ZarrStamps:
             array = zarr.open_array(path, mode="r")
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             raise MissingDataError(
-                f"is not a Zarr array ({_first_line(error)})",
+                f"is not a Zarr array ({first_line(error)})",
                 where=self.where,
                 remedy="name one array, such as .../arrays.zarr/blended, or a folder of stamps with stamps.json",
             ) from error
@@ -79,7 +79,7 @@ class ZarrStamps:
             return np.asarray(self._array[first:last], dtype=np.float32)
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptDataError(
-                f"stamps {first} to {last - 1} cannot be read ({_first_line(error)})",
+                f"stamps {first} to {last - 1} cannot be read ({first_line(error)})",
                 where=self.where,
                 remedy="make the array again",
             ) from error
@@ -138,9 +138,9 @@ class FolderStamps:
 NAME_COLUMNS = {
     "stamp": ("", "position of the stamp in the array, or in the folder's files in the order of their names"),
     "file": ("", "name of the stamp's file"),
-    "id": ("", "of the table of positions"),
-    "ra": ("deg", "right ascension given, J2000"),
-    "dec": ("deg", "declination given, J2000"),
+    "id": ("", "given in the table of positions; empty where it is missing"),
+    "ra": ("deg", "right ascension given, ICRS"),
+    "dec": ("deg", "declination given, ICRS"),
     "x": ("pixel", "column given, from 0"),
     "y": ("pixel", "row given, from 0"),
 }
@@ -188,9 +188,10 @@ def _read_file(path: Path) -> np.ndarray:
             return np.array(hdus[0].data, dtype=np.float32)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise CorruptDataError(
-            f"is not a stamp ({_first_line(error)})", where=str(path), remedy="write it again, or take it away"
+            f"is not a stamp ({first_line(error)})", where=str(path), remedy="write it again, or take it away"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first; its type's name where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -122,13 +122,24 @@ def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
     if not (-half - 0.5 <= x < nx + half - 0.5 and -half - 0.5 <= y < ny + half - 0.5):
         raise _error(f"it shows nothing near RA {ra:.5f}, Dec {dec:+.5f}: another part of the sky came", image.where)
     scale = _pixel_scale(image, x, y)
-    left, low = (int(np.floor(v - half + 0.5)) for v in (x, y))
+    left, low = first_pixel(x, y, pixels)
     if left < 0 or low < 0 or left + pixels > nx or low + pixels > ny:
         return None
     values = image.values[low : low + pixels, left : left + pixels].astype(np.float64)
     if not np.isfinite(values).all():
         raise _error(f"{int((~np.isfinite(values)).sum())} pixels of the stamp are not finite", image.where)
     return Piece(values, scale, x - left - half, y - low - half)
+
+
+def first_pixel(x: float, y: float, pixels: int) -> tuple[int, int]:
+    """Column and row at which the stamp around the pixel nearest to a place begins; below 0 beyond the edge.
+
+    Args:
+        x, y: the place [pixel, 0-based], finite.
+        pixels: side of the stamp.
+    """
+    half = (pixels - 1) / 2
+    return int(np.floor(x - half + 0.5)), int(np.floor(y - half + 0.5))
 
 
 def _pixel_scale(image: FitsImage, x: float, y: float) -> float:

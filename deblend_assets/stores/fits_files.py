@@ -1,0 +1,117 @@
+"""A user's FITS image, any size, its pixels left on disk until they are asked for.
+
+An archive's answers are read by `science.des.fits_image` instead, which trusts no header and takes small files whole.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
+from deblend_assets.science.des.fits_image import FitsImage
+from deblend_assets.science.des.frames import SAME_SCALE
+from deblend_assets.stores.stamps import first_line
+
+_ZERO_POINTS = ("MAGZERO", "MAGZPT", "ZEROPOINT")
+# Zero points nearer than this are the same [mag]: headers round them.
+_SAME_MAGNITUDE = 1e-3
+
+
+def open_user_image(name: str) -> FitsImage:
+    """The first two-dimensional image of a file, or the one of a named extension.
+
+    Args:
+        name: PATH or PATH[EXT], EXT a number (the primary is 0) or a name.
+
+    Raises:
+        MissingDataError: there is no such file, extension or image, or it has no celestial WCS.
+        CorruptDataError: it cannot be read.
+    """
+    path, extension = _split(name)
+    if not path.is_file():
+        raise MissingDataError("is not a file", where=str(path), remedy="name a FITS image, as BAND=PATH")
+    try:
+        with warnings.catch_warnings():
+            # Of what astropy mends.
+            warnings.simplefilter("ignore", AstropyWarning)
+            # The pixels stay mapped after the file is closed.
+            with fits.open(path, memmap=True) as hdus:
+                hdu = _choose(hdus, extension, name)
+                values, header, wcs = np.asarray(hdu.data), hdu.header, WCS(hdu.header, hdus)
+    except DeblendError:
+        raise
+    # A damaged file makes astropy and wcslib raise all kinds of exceptions.
+    except Exception as error:
+        raise CorruptDataError(
+            f"is not a readable FITS image ({first_line(error)})", where=name, remedy="write it again"
+        ) from error
+    if not wcs.has_celestial:
+        raise MissingDataError("has no celestial coordinates", where=name, remedy="write its WCS into the header")
+    return FitsImage(values, header, wcs.celestial, name)
+
+
+def _split(name: str) -> tuple[Path, str | int | None]:
+    bracketed = re.fullmatch(r"(.+)\[([^\[\]]+)\]", name)
+    if bracketed is None or Path(name).exists():
+        return Path(name), None
+    path, extension = bracketed.groups()
+    return Path(path), int(extension) if extension.isdecimal() else extension
+
+
+def _choose(hdus: fits.HDUList, extension: str | int | None, name: str) -> Any:
+    if extension is None:
+        hdu = next((h for h in hdus if _is_flat(h)), None)
+    else:
+        try:
+            hdu = hdus[extension]
+        except (KeyError, IndexError) as error:
+            names = ", ".join(f"{k} {h.name}".strip() for k, h in enumerate(hdus))
+            raise MissingDataError(f"no extension {extension}", where=name, remedy=f"name one of {names}") from error
+    if hdu is None or not _is_flat(hdu):
+        raise MissingDataError("holds no two-dimensional image", where=name, remedy="name an image, or PATH[EXT]")
+    return hdu
+
+
+def _is_flat(hdu: Any) -> bool:
+    return bool(hdu.is_image and hdu.header["NAXIS"] == 2)
+
+
+def require_scale(image: FitsImage, pixel_scale: float) -> None:
+    """MismatchError unless the pixels are squares of the side [arcsec]."""
+    scales = 3600 * proj_plane_pixel_scales(image.wcs)
+    if not (np.abs(scales / pixel_scale - 1) <= SAME_SCALE).all():
+        raise MismatchError(
+            f'pixels of {scales[0]:.4f}" x {scales[1]:.4f}", the model\'s {pixel_scale:.4f}"',
+            where=image.where,
+            remedy="resample the images, or use the model of their survey (--recipe)",
+        )
+
+
+def zero_point(image: FitsImage) -> float:
+    """AB magnitude of one count, of the image's own header.
+
+    Raises:
+        MissingDataError: no keyword, or no number.
+        MismatchError: two keywords say different things.
+    """
+    given = {keyword: image.header[keyword] for keyword in _ZERO_POINTS if keyword in image.header}
+    told = ", ".join(f"{keyword} is {value!r}" for keyword, value in given.items())
+    numbers = [v for v in given.values() if isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v)]
+    if not given or len(numbers) < len(given):
+        raise MissingDataError(
+            f"has no zero point ({told})" if told else "has no zero point",
+            where=image.where,
+            remedy=f"write the AB magnitude of one count into one of {', '.join(_ZERO_POINTS)}",
+        )
+    if np.ptp(numbers) > _SAME_MAGNITUDE:
+        raise MismatchError(told, where=image.where, remedy="keep the one that is the AB magnitude of one count")
+    return float(numbers[0])

@@ -1,0 +1,121 @@
+"""The table of positions that stamps are cut around: FITS, ECSV, CSV or Parquet; every row stays a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from astropy.wcs import WCS, NoConvergence
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import NDArray
+
+from deblend_assets.errors import CorruptDataError, MissingDataError
+from deblend_assets.stores.stamps import first_line
+
+# The first pair that a table has is used.
+_PAIRS = (("ra", "dec"), ("x", "y"))
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What a table says.
+
+    Attributes:
+        columns: `id`, where there is one, and `ra`, `dec` (ICRS [deg]) or `x`, `y` [pixel, 0-based]; (N,) each.
+            Positions are float64, NaN where the table has no number.
+    """
+
+    columns: dict[str, np.ndarray]
+
+    def pixels(self, wcs: WCS) -> tuple[Floats, Floats]:
+        """Places x, y on an image, (N,) each [pixel, 0-based]; not finite where there is none."""
+        if "ra" in self.columns:
+            return sky_to_pixels(wcs, self.columns["ra"], self.columns["dec"])
+        return self.columns["x"], self.columns["y"]
+
+
+def read_positions(path: Path) -> Positions:
+    """Of a table with the columns ra and dec, or else x and y, and maybe id.
+
+    Raises:
+        MissingDataError: there is no such file, column or row.
+        CorruptDataError: it cannot be read, or ra and dec are in a unit that is no angle.
+    """
+    if not path.is_file():
+        raise MissingDataError("is not a file", where=str(path), remedy="name a table of positions")
+    try:
+        rows, known, table = _read_columns(path, ("id", *(name for pair in _PAIRS for name in pair)))
+    # Each reader has its own errors.
+    except Exception as error:
+        raise CorruptDataError(
+            f"is not a readable table ({first_line(error)})", where=str(path), remedy="give FITS, ECSV, CSV or Parquet"
+        ) from error
+    pair = next((pair for pair in _PAIRS if set(pair) <= set(known)), None)
+    if pair is None or not rows:
+        raise MissingDataError(
+            f"{rows} rows of {', '.join(known)}",
+            where=str(path),
+            remedy="give one row a galaxy, with columns ra and dec [deg], or x and y [pixel, from 0]",
+        )
+    columns = {"id": _identifiers(table["id"])} if "id" in known else {}
+    for name in pair:
+        columns[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return Positions(columns)
+
+
+def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
+    """Places of ICRS positions [deg] on an image, (N,) each [pixel, 0-based], whatever frame its WCS is in.
+
+    NaN where a position is not one on the sky, or the projection or its distortion does not reach that far.
+    """
+    x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+    known = np.isfinite(ra) & (np.abs(dec) <= 90)
+    if not known.any():
+        return x, y
+    celestial = wcs.celestial
+    sky = SkyCoord(ra[known], dec[known], unit="deg", frame="icrs").transform_to(wcs_to_celestial_frame(celestial))
+    longitude, latitude = sky.spherical.lon.deg, sky.spherical.lat.deg
+    try:
+        places = np.stack(celestial.all_world2pix(longitude, latitude, 0), axis=1)
+    except NoConvergence as error:
+        places = np.array(error.best_solution, dtype=np.float64)
+        for astray in (error.divergent, error.slow_conv):
+            if astray is not None:
+                places[astray] = np.nan
+    x[known], y[known] = places.T
+    return x, y
+
+
+def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd.DataFrame]:
+    """Number of rows, names of all columns, and those of `wanted` that are there, ra and dec in degrees.
+
+    The other columns are left alone: catalogues have some, of several numbers a row, that pandas cannot hold.
+    """
+    if path.suffix.lower() == ".parquet":
+        file = pq.ParquetFile(path)
+        known = list(file.schema_arrow.names)
+        there = [name for name in wanted if name in known]
+        # Nullable types: otherwise an identifier becomes a float where another one is missing.
+        return file.metadata.num_rows, known, pd.read_parquet(path, columns=there, dtype_backend="numpy_nullable")
+    whole = Table.read(path)
+    known = list(whole.colnames)
+    table = whole[[name for name in wanted if name in known]]
+    table.convert_bytestring_to_unicode()
+    for name in {"ra", "dec"} & set(table.colnames):
+        if table[name].unit is not None:
+            table[name].convert_unit_to("deg")
+    return len(whole), known, table.to_pandas() if table.colnames else pd.DataFrame()
+
+
+def _identifiers(given: pd.Series) -> np.ndarray:
+    """Numbers where every row has one; else text, so that no digit is lost to a float, empty where there is none."""
+    if pd.api.types.is_numeric_dtype(given) and given.notna().all():
+        return given.to_numpy(getattr(given.dtype, "numpy_dtype", given.dtype))
+    return given.astype("string").fillna("").to_numpy(object)
