@@ -93,6 +93,7 @@ def measure(given: argparse.Namespace, profile: Profile) -> None:
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    _require_one_source(given)
     store = ProjectStore(storage_root(), leg_of(profile, given.recipe))
     with _device(given.device) as device:
         model = available_model(store, given.recipe, device, log)
@@ -109,22 +110,31 @@ def measure(given: argparse.Namespace, profile: Profile) -> None:
     print(f"{given.out.resolve()}: {counts}, {done.rate:,.0f} stamps/s on {device}")
 
 
-def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None]) -> Stamps:
-    """Of the arguments: ready-cut, or to be cut."""
-    from deblend_assets.stores.image_stamps import Frame, ImageStamps
-    from deblend_assets.stores.stamps import open_stamps
-
-    if given.stamps is not None and not given.image and given.positions is None:
-        return open_stamps(given.stamps.resolve())
-    if given.stamps is not None or not given.image or given.positions is None:
+def _require_one_source(given: argparse.Namespace) -> None:
+    """SettingsError unless the arguments name stamps, or else one image a band and positions."""
+    images, where = given.image or [], "deblend_assets measure"
+    if (given.stamps is not None, bool(images), given.positions is not None) not in (
+        (True, False, False),
+        (False, True, True),
+    ):
         raise SettingsError(
             "neither stamps alone nor images with positions",
-            where="deblend_assets measure",
+            where=where,
             remedy="name STAMPS, or --image BAND=PATH for each band and --positions TABLE",
         )
-    frame = model.shapes.frame
-    wanted = Frame(model.bands, model.zero_points, frame.sky_sigma, model.pixel_scale, model.pixels)
-    return ImageStamps(dict(given.image), given.positions.resolve(), wanted, log)
+    twice = sorted({band for n, (band, _) in enumerate(images) if band in dict(images[:n])})
+    if twice:
+        raise SettingsError(f"more than one --image in {', '.join(twice)}", where=where, remedy="name one image a band")
+
+
+def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None]) -> Stamps:
+    """Of the arguments: ready-cut, or to be cut."""
+    from deblend_assets.stores.image_stamps import ImageStamps
+    from deblend_assets.stores.stamps import open_stamps
+
+    if given.stamps is not None:
+        return open_stamps(given.stamps.resolve())
+    return ImageStamps(dict(given.image), given.positions.resolve(), model.shapes.frame, log)
 
 
 @contextlib.contextmanager
@@ -169,11 +179,11 @@ def _positive(text: str) -> int:
     return number
 
 
-def _band_image(text: str) -> tuple[str, Path]:
+def _band_image(text: str) -> tuple[str, str]:
     band, separator, path = text.partition("=")
     if not (band and separator and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=PATH")
-    return band, Path(path).resolve()
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=PATH or BAND=PATH[EXT]")
+    return band, str(Path(path).resolve())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -199,7 +209,11 @@ def parser() -> argparse.ArgumentParser:
         "stamps", type=Path, nargs="?", metavar="STAMPS", help="a Zarr array, or a folder of .npy or .fits"
     )
     measuring.add_argument(
-        "--image", type=_band_image, action="append", metavar="BAND=PATH", help="in the place of STAMPS, once a band"
+        "--image",
+        type=_band_image,
+        action="append",
+        metavar="BAND=PATH[EXT]",
+        help="in the place of STAMPS, once a band; EXT: number or name of an extension",
     )
     measuring.add_argument("--positions", type=Path, metavar="TABLE", help="with --image: ra and dec, or x and y")
     measuring.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")

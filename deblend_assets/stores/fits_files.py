@@ -43,8 +43,8 @@ def open_user_image(name: str) -> FitsImage:
         with warnings.catch_warnings():
             # Of what astropy mends.
             warnings.simplefilter("ignore", AstropyWarning)
-            # The pixels stay mapped after the file is closed.
-            with fits.open(path, memmap=True) as hdus:
+            # Pixels that need no scaling are mapped, and stay so after the file is closed.
+            with fits.open(path) as hdus:
                 hdu = _choose(hdus, extension, name)
                 values, header, wcs = np.asarray(hdu.data), hdu.header, WCS(hdu.header, hdus)
     except DeblendError:
@@ -54,8 +54,11 @@ def open_user_image(name: str) -> FitsImage:
         raise CorruptDataError(
             f"is not a readable FITS image ({first_line(error)})", where=name, remedy="write it again"
         ) from error
-    if not wcs.has_celestial:
-        raise MissingDataError("has no celestial coordinates", where=name, remedy="write its WCS into the header")
+    # Where latitude came first, astropy's celestial part would swap columns and rows.
+    if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
+        raise MissingDataError(
+            "has no celestial coordinates, longitude first", where=name, remedy="write its WCS into the header"
+        )
     return FitsImage(values, header, wcs.celestial, name)
 
 

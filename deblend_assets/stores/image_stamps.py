@@ -135,9 +135,10 @@ def _require_aligned(images: Mapping[str, FitsImage]) -> None:
     for other_band, other in others:
         places = np.stack(sky_to_pixels(other.wcs, sky.ra.deg, sky.dec.deg), axis=1)
         if other.values.shape != first.values.shape or not np.allclose(places, corners, rtol=0, atol=_PLACE_TOLERANCE):
+            apart = np.abs(places - corners).max()
             raise MismatchError(
                 f"does not lie on the image of {band}: pixels {other.values.shape} and {first.values.shape}, "
-                f"corners up to {np.abs(places - corners).max():.2f} pixel apart",
+                + (f"corners up to {apart:.2f} pixel apart" if np.isfinite(apart) else "another part of the sky"),
                 where=f"{other_band}={other.where}",
                 remedy="resample all bands to one grid first",
             )

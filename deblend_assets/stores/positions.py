@@ -79,11 +79,10 @@ def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
     known = np.isfinite(ra) & (np.abs(dec) <= 90)
     if not known.any():
         return x, y
-    celestial = wcs.celestial
-    sky = SkyCoord(ra[known], dec[known], unit="deg", frame="icrs").transform_to(wcs_to_celestial_frame(celestial))
+    sky = SkyCoord(ra[known], dec[known], unit="deg", frame="icrs").transform_to(wcs_to_celestial_frame(wcs))
     longitude, latitude = sky.spherical.lon.deg, sky.spherical.lat.deg
     try:
-        places = np.stack(celestial.all_world2pix(longitude, latitude, 0), axis=1)
+        places = np.stack(wcs.all_world2pix(longitude, latitude, 0), axis=1)
     except NoConvergence as error:
         places = np.array(error.best_solution, dtype=np.float64)
         for astray in (error.divergent, error.slow_conv):
@@ -111,11 +110,14 @@ def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd
     for name in {"ra", "dec"} & set(table.colnames):
         if table[name].unit is not None:
             table[name].convert_unit_to("deg")
+    if "id" in known and np.any(getattr(table["id"], "mask", False)):
+        # astropy's way to pandas leads integers through floats where one is missing.
+        table["id"] = ["" if given is None else str(given) for given in table["id"].tolist()]
     return len(whole), known, table.to_pandas() if table.colnames else pd.DataFrame()
 
 
 def _identifiers(given: pd.Series) -> np.ndarray:
     """Numbers where every row has one; else text, so that no digit is lost to a float, empty where there is none."""
     if pd.api.types.is_numeric_dtype(given) and given.notna().all():
-        return given.to_numpy(getattr(given.dtype, "numpy_dtype", given.dtype))
+        return given.to_numpy(getattr(given.dtype, "numpy_dtype", None))
     return given.astype("string").fillna("").to_numpy(object)
