@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import Lineage, metadata, pictures
+from assets_tests.assets.conftest import STATISTICS, Lineage, metadata, pictures, smoke
+from deblend_assets.assets.training import latent_fit
+from deblend_assets.lineage import build_assets
+from deblend_assets.science.latent_prior import LatentFlow, gaussian_log_prob
+from deblend_assets.science.stopping import TrainingStopped
+from deblend_assets.stores.checkpoints import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 
 FLOW, STAGE1, NETWORK = "latent/latent_flow", "training/stage1_vae", "shapes/shape_network"
+
+
+def flow_gains(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (evaluation,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "flow_gains"]
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    return evaluation
 
 
 def validation(lineage: Lineage, stage: str) -> list[float]:
@@ -22,9 +34,11 @@ def validation(lineage: Lineage, stage: str) -> list[float]:
 def test_both_priors_are_judged_and_a_finished_flow_is_kept(lineage: Callable[..., Lineage]) -> None:
     there = lineage()
     first = metadata(there.succeeds(FLOW))[FLOW]
-    assert {"shapes", "losses"} <= pictures(first).keys()
+    assert {"shapes", "rate_distortion", "losses"} <= pictures(first).keys()
     assert "| N(0, 1) |" in first["priors"]
     assert "| flow |" in first["priors"]
+    assert "None" not in first["priors"]
+    assert first["kl_gain_error"] > 0
     path = there.store.latent_flow().path
     written = path.read_bytes()
     stage3 = there.store.checkpoint("training", "stage3_regressor").fingerprint
@@ -79,8 +93,53 @@ def test_weights_that_do_not_fit_are_one_line(lineage: Callable[..., Lineage]) -
     assert "no deblender of HSC is shipped" in lineage(recipes__training__start="HSC").failure(STAGE1)
 
 
-def test_checks_tell_whether_the_flow_gains(lineage: Callable[..., Lineage]) -> None:
+def test_the_check_tells_whether_the_flow_gains(
+    lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = lineage()
+    there.succeeds(FLOW)
+    for nats in (0.5, -0.5):
+        # The finished flow is kept, and judged by a density whose gain is known.
+        monkeypatch.setattr(LatentFlow, "log_prob", lambda self, z, nats=nats: gaussian_log_prob(z) + nats)
+        evaluation = flow_gains(there.succeeds(FLOW))
+        assert evaluation.passed == (nats > 0)
+        assert evaluation.metadata["kl_gain_nats"].value == pytest.approx(nats, abs=1e-3)
+        assert "nats under N(0, 1)" in (evaluation.description or "")
+
+
+def test_of_a_handful_of_galaxies_nothing_is_said(
+    lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latent_fit, "_JUDGED", 5)
     result = lineage().succeeds(FLOW)
-    (evaluation,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "flow_gains"]
-    assert evaluation.severity == dg.AssetCheckSeverity.WARN
-    assert "nats under N(0, 1)" in (evaluation.description or "")
+    assert not flow_gains(result).passed
+    assert "kl_gain_nats" not in metadata(result)[FLOW]
+
+
+def test_a_flow_that_was_stopped_goes_on(lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch) -> None:
+    there = lineage()
+    folder, save = there.store.latent_flow(), CheckpointFolder.save_last
+
+    def stops(self: CheckpointFolder, state: dict[str, Any]) -> None:
+        save(self, state)
+        if len(state["history"]) == 4:
+            raise TrainingStopped("stopped, its state is kept", where="SIGTERM", remedy="run the same command again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "save_last", stops)
+        there.failure(FLOW)
+    assert not folder.finished
+    assert metadata(there.succeeds(FLOW))[FLOW]["resumed_from_epoch"] == 4
+    resumed = folder.path.read_bytes()
+
+    folder.path.unlink()
+    assert metadata(there.succeeds(FLOW))[FLOW]["resumed_from_epoch"] == 0
+    assert folder.path.read_bytes() == resumed, "as if it had been left alone"
+
+
+def test_ours_alone_has_a_flow() -> None:
+    flows = [asset for asset in build_assets(smoke()) if any("latent_flow" in key.path for key in asset.keys)]
+    (flow,) = flows
+    assert flow.key.to_user_string() == FLOW
+    inputs = {key.to_user_string() for key in flow.dependency_keys}
+    assert inputs == {STAGE1, STATISTICS, "simulated/noisy", "simulated/isolated"}

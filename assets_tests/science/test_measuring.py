@@ -33,7 +33,9 @@ ATTRIBUTES = {"bands": list(BANDS), "unit": "electron", "pixel_scale_arcsec": 0.
 @pytest.fixture(scope="module")
 def model(profile: Profile) -> Model:
     """Networks that have learnt nothing: what learning gives is not tested here."""
-    recipe = profile.recipes.training
+    # The report's network: an untrained one of ours draws nothing at all.
+    changes = {"network": "report", "noise_weight": 0.0}
+    recipe = profile.recipes.training.model_copy(update=changes)
     normalization = Normalization(BANDS, (400.0, 900.0, 1100.0), 2.5)
     network = StampNetwork(new_vae(len(BANDS), PIXELS, recipe), new_regressor(recipe), normalization)
     return Model(network, untrained_shapes(BANDS, PIXELS), (28.0, 28.5, 28.2), 0.2, "r", "0123456789ab")

@@ -17,6 +17,7 @@ from deblend_assets.science.networks import Latent
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.round_bias import (
     decoded_band,
+    kl_gain,
     latent_comparison,
     shape_distribution,
     wasserstein_with_error,
@@ -160,6 +161,32 @@ def test_kl_is_that_of_the_prior() -> None:
     dearer = compare(Gaussians(), latent=latent, noise=noise, log_prob=lambda z: gaussian_log_prob(z) - 2.0)
     assert dearer["kl"]["value"] == pytest.approx(found["kl"]["value"] + 2.0, abs=1e-4)
     assert dearer["round_bias"] == found["round_bias"]
+
+
+def test_the_gain_is_of_the_same_galaxies_and_has_their_error() -> None:
+    generator = torch.Generator().manual_seed(10)
+    # Galaxies of very different KL, around (1, 1, 1): a prior nearer to that gains far less than they differ.
+    latent = Latent(torch.randn(N, 3, generator=generator) + 1.0, 3 * torch.randn(N, 3, generator=generator) - 4.0)
+    noise = torch.randn(8, N, 3, generator=generator)
+
+    def gain(shift: float, rows: slice = slice(None), **more: Any) -> dict[str, Any]:
+        q = Latent(latent.mean[rows], latent.log_variance[rows])
+        prior = {"log_prob": lambda z: gaussian_log_prob(z - shift)} | more
+        return kl_gain(q, noise=noise[:, rows], resamples=200, seed=1, **prior)
+
+    found = gain(0.1)
+    # ln N(z; s, 1) - ln N(z; 0, 1) = Σ (s z - s² / 2), of each galaxy's mean draw.
+    each = (0.1 * latent.sample(noise).mean(dim=0) - 0.1**2 / 2).sum(dim=1)
+    assert found["value"] == pytest.approx(float(each.mean()), abs=1e-4)
+    assert found["error"] == pytest.approx(float(each.std()) / N**0.5, rel=0.2)
+    of_one = compare(Gaussians(), latent=latent, noise=noise)["kl"]["error"]
+    assert found["error"] < found["value"] < of_one, "beside the error of either the gain would not be seen"
+
+    assert gain(-0.1)["value"] < 0
+    assert gain(0.0) == {"value": 0.0, "error": 0.0}
+    unknown = {"value": None, "error": None}
+    assert gain(0.1, slice(0, 9)) == unknown
+    assert gain(0.1, log_prob=lambda z: z[:, 0] * torch.nan) == unknown
 
 
 def test_stamps_without_light_are_counted_and_left_out() -> None:

@@ -22,7 +22,7 @@ from deblend_assets.settings import (
     store_path,
 )
 
-SHIPPED = ("smoke", "demo", "two_cores", "report")
+SHIPPED = ("demo", "gpu", "report", "smoke", "two_cores")
 
 
 def raw_smoke() -> dict[str, Any]:
@@ -57,9 +57,10 @@ def test_the_report_profile_has_the_reports_numbers():
     assert profile.simulation.stamp_pixels == 45
     assert profile.normalization.beta == 2.5
     for recipe in (profile.recipes.training, profile.recipes.baseline):
-        assert (recipe.latent, recipe.batch_size) == (32, 128)
+        assert recipe.batch_size == 128
         assert [stage.epochs for stage in (recipe.stage1, recipe.stage2, recipe.stage3)] == [40, 40, 40]
     baseline = profile.recipes.baseline
+    assert (baseline.latent, baseline.network) == (32, "report")
     assert (baseline.reconstruction, baseline.reduction, baseline.resize) == ("l1", "mean", "bilinear")
     assert (baseline.augment, baseline.minimum_distortion, baseline.schedule) == (False, 0.1, "constant")
 
@@ -101,7 +102,7 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("recipes.training.stage1.learning_rate", 2, "recipes.training.stage1.learning_rate", "or equal to 1"),
         ("recipes.training.stage3.patience", 0, "recipes.training.stage3.patience", "greater than or equal to 1"),
         ("recipes.training.latent", 1, "recipes.training.latent", "greater than or equal to 2"),
-        ("recipes.training.reconstruction", "l3", "recipes.training.reconstruction", "'l2' or 'l1'"),
+        ("recipes.training.reconstruction", "l3", "recipes.training.reconstruction", "'l2', 'l1' or 'noise'"),
         ("recipes.training.schedule", "cosine", "recipes.training.schedule", "'one_cycle' or 'constant'"),
         ("recipes.training.augment", 1, "recipes.training.augment", "boolean"),
         ("recipes.training.stage2", ..., "recipes.training.stage2", "required"),
@@ -205,7 +206,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["smokey", "../smoke", "smoke.tom", "/etc/passwd", "smoke\n"])
 def test_an_unknown_profile_name_lists_those_there_are(name):
-    with pytest.raises(SettingsError, match="demo, report, smoke") as caught:
+    with pytest.raises(SettingsError, match="demo, gpu, report, smoke, two_cores") as caught:
         load_profile(name)
     assert "\n" not in str(caught.value)
 
