@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.amplitudes import amplitudes
 from deblend_assets.science.batches import in_batches
 from deblend_assets.science.des.shape_columns import (
     BAD_SHAPE,
@@ -27,6 +28,7 @@ from deblend_assets.science.des.shape_columns import (
 )
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate
+from deblend_assets.science.networks.residual_vae import ResidualDecoder
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, Posteriors
@@ -59,7 +61,7 @@ class StampNetwork(nn.Module):
         self.eval()
 
     def deblended(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """The target of each stamp.
+        """The target of each stamp; of a residual network with the brightness of each band fitted (`amplitudes`).
 
         Args:
             electrons: (N, band, y, x) float32 [electron]; any value where a band is absent.
@@ -69,7 +71,12 @@ class StampNetwork(nn.Module):
             The target alone, (N, band, y, x) float32 [electron], and its latent mean (N, latent).
         """
         latent = self.deblender.encoder(self.normalization.forward(electrons), present).mean
-        deblended: Tensor = self.normalization.inverse(self.deblender.decoder(latent))
+        decoder = self.deblender.decoder
+        if isinstance(decoder, ResidualDecoder):
+            light, sky_sigma = decoder.light(latent), decoder.units.sky_sigma
+            factors = amplitudes(light, electrons / sky_sigma, present, sky_sigma)
+            return light * factors[..., None, None] * sky_sigma, latent
+        deblended: Tensor = self.normalization.inverse(decoder(latent))
         return deblended, latent
 
 

@@ -49,15 +49,15 @@ CODE_VERSIONS = {
     "normalization": "1",
     "training": "4",
     "latent_flow": "1",
-    "evaluation": "3",
+    "evaluation": "4",
     "shapes": "3",
     "fisher_floor": "1",
     "redshift": "2",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
-    "des_evaluation": "2",
-    "shape_catalog": "2",
+    "des_evaluation": "3",
+    "shape_catalog": "3",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
