@@ -152,8 +152,15 @@ def test_the_model_is_exported_with_its_card(finished, blends, tmp_path, capsys)
         np.testing.assert_allclose(estimates[:, k].detach(), table[name][:4], atol=1e-5)
 
 
-def test_without_a_trained_model_one_line_says_what_to_make(monkeypatch, tmp_path, capsys, blends):
+def test_without_a_trained_model_the_shipped_one_measures(monkeypatch, tmp_path, capsys, blends):
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "empty"))
-    assert main(["measure", str(blends), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    arguments = ["measure", str(blends), "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().err
+    assert "measuring with the weights that the package ships for LSST" in told
+    assert (tmp_path / "out" / "measurements.parquet").exists()
+
+    monkeypatch.setattr("deblend_assets.assets.measuring.model.surveys", dict)
+    assert main([*arguments, "--out", str(tmp_path / "other")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "materialise simulation/galaxy_catalog" in line
