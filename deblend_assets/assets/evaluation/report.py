@@ -21,6 +21,7 @@ from deblend_assets.science.figures.images import dynamic_range, raw_and_normali
 from deblend_assets.science.figures.shapes import ellipses, ellipticity_scatter
 from deblend_assets.science.figures.style import to_png
 from deblend_assets.science.figures.training import loss_curves
+from deblend_assets.science.measuring import deblend
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.report import evaluation_report
 from deblend_assets.settings import SPLITS, StorePath, fingerprint
@@ -135,9 +136,7 @@ def _example_figures(
     crowded = truth.loc[truth["member"] == 1, "scene"].unique()[:_EXAMPLES]
     rows = crowded - shard.start
     blended, isolated = (arrays.read(name, shard)[rows] for name in ("blended", "isolated"))
-    rebuilt = normalization.inverse(
-        judging.reconstruct(judging.stage2, normalization.forward(blended)).astype(np.float64)
-    )
+    rebuilt, _ = deblend(judging.network, blended, np.ones(blended.shape[:2], dtype=bool))
     chosen = estimates.set_index("scene").loc[crowded]
     label, k, scale = arrays.bands[judging.label], judging.label, arrays.attributes["pixel_scale_arcsec"]
     labels = [f"S/N {row.snr:.0f}, blendedness {row.blendedness:.3f}" for row in chosen.itertuples()]
