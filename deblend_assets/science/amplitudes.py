@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deblend_assets.science.photons import photon_variance
+
 # What a network's flux of a band is off by, as a share: on validation blends 0.08 to 0.18, see docs/shapes.md.
 _SCATTER = 0.15
 _LIMITS = (0.3, 3.0)
@@ -26,7 +28,7 @@ def amplitudes(drawn: Tensor, seen: Tensor, present: Tensor, sky_sigma: Tensor) 
         present: (N, band) bool; the factor of an absent band is 1.
         sky_sigma: (band, 1, 1), root of the sky's electrons a pixel.
     """
-    weight = drawn / (1.0 + drawn.clamp(min=0.0) / sky_sigma)
+    weight = drawn / photon_variance(drawn, sky_sigma)
     known = torch.where(present[..., None, None], seen, drawn)
     along, norm = ((weight * light).sum(dim=(2, 3)) for light in (known, drawn))
     prior = 1.0 / _SCATTER**2

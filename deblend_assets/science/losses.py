@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deblend_assets.science.networks import Latent, ShapeEstimate
+from deblend_assets.science.photons import photon_variance
 
 # The likelihood's weight beside the squared error. It moves only the head that tells the errors, so it sets no
 # balance between the two: it makes their changes from epoch to epoch alike in size where the best one is chosen.
@@ -59,8 +60,7 @@ def noise_loss(reconstruction: Tensor, target: Tensor, sky_sigma: Tensor) -> Ten
     Returns:
         A scalar, mean over the batch [nats].
     """
-    variance = 1.0 + target.clamp(min=0.0) / sky_sigma
-    chi2 = ((reconstruction - target).square() / variance).sum(dim=(1, 2, 3))
+    chi2 = ((reconstruction - target).square() / photon_variance(target, sky_sigma)).sum(dim=(1, 2, 3))
     return 0.5 * _DEGREES * torch.log1p(chi2 / _DEGREES).mean()
 
 

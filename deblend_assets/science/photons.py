@@ -18,6 +18,11 @@ from deblend_assets.science.draws import Draws
 from deblend_assets.science.symmetries import transform_images
 
 
+def photon_variance(light: Tensor, sky_sigma: Tensor) -> Tensor:
+    """Variance of a pixel's count, both in units of the sky's noise: 1 for the sky, and the light's own photons."""
+    return 1.0 + light.clamp(min=0.0) / sky_sigma
+
+
 def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
     """Light as it is counted: variance 1 + light / sky_sigma, Gaussian, as thousands of electrons a pixel are.
 
@@ -29,7 +34,7 @@ def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
     Returns:
         (N, band, y, x) in units of the sky's noise.
     """
-    return noise.mul_((1.0 + light.clamp(min=0.0) / sky_sigma).sqrt_()).add_(light)
+    return noise.mul_(photon_variance(light, sky_sigma).sqrt_()).add_(light)
 
 
 @dataclass(frozen=True)
