@@ -84,7 +84,7 @@ def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, l
         return load_model(store, recipe, torch_device)
     except MissingDataError as missing:
         survey = store.profile.simulation.survey
-        if "shapes" not in surveys().get(survey, []) or "deblender" not in surveys()[survey]:
+        if not {"shapes", "deblender"} <= set(surveys().get(survey, ())):
             raise
         model = shipped_model(survey, torch_device)
         log(f"{missing.what}: measuring with the weights that the package ships for {survey} ({model.version})")
