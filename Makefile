@@ -8,9 +8,10 @@ export DEBLEND_PROFILE ?= $(PROFILE)
 unexport DAGSTER_HOME
 RUN := $(VENV)/bin/python -m
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
+REFERRED := group:simulation or group:normalization or shapes/fisher_floor
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des tile baseline test lint bench ui clean-env
+.PHONY: demo lsst des tile baseline referee test lint bench ui clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -20,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 # What tests and benchmarks want beside it: clusters, an S3 server, peers.
-$(VENV)/.test $(VENV)/.bench: $(VENV)/.%: $(VENV)/.installed
+$(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
@@ -52,6 +53,14 @@ baseline: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(MATERIALIZE) --select 'group:baseline'
 	@$(RUN) deblend_assets.assets.evaluation.where baseline
+
+# Ours and the peers on the same blends, m and c of both surveys: what is trained here, or the shipped weights.
+referee: $(VENV)/.peers
+	$(RUN) deblend_assets.automation.recovery
+	range=$$($(RUN) deblend_assets.partitions) && \
+	$(MATERIALIZE) --select '$(REFERRED)' --partition-range $$range
+	$(MATERIALIZE) --select group:referee
+	@$(RUN) deblend_assets.assets.referee.where
 
 test: $(VENV)/.test lint
 	$(VENV)/bin/pytest

@@ -2,7 +2,8 @@
 
 scarlet2 fits each blend with the true positions (all six bands); SEP and HSM detect and measure in one band. Every
 core count in a process of its own, held to so many cores; interleaved rounds. scarlet2 traces and compiles each blend
-anew, as it does for its users, and that counts. Our network has freshly drawn weights, which do not alter its speed.
+anew, as it does for its users, and that counts; `peers.scarlet2.Fitter.fit`, whose program is compiled once, is not
+what they run. Our network has freshly drawn weights, which do not alter its speed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import galsim
 import numpy as np
 import torch
 
-from benchmarks.peers import scarlet2, sep_hsm
 from benchmarks.processes import fresh_processes, in_fresh_process
 from benchmarks.rendering import galaxies_and_settings
 from benchmarks.rows import Row, not_measured, ratio_row
@@ -25,6 +25,8 @@ from deblend_assets.resources.rendering_workers import open_renderer
 from deblend_assets.science.measuring import Model, StampNetwork
 from deblend_assets.science.measuring import measure as measure_with
 from deblend_assets.science.normalization import mean_maximum
+from deblend_assets.science.peers import sep_hsm
+from deblend_assets.science.peers.scarlet2 import Fitter
 from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.shapes.model import ShapePosterior, StampFrame, new_flow, new_shape_network
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
@@ -124,7 +126,7 @@ def seconds(stamps: np.ndarray, positions: list[np.ndarray], sizes: Sizes, cores
     survey, model = load_survey(_SURVEY), untrained(stamps)
     label, noise = model.bands.index(_LABEL), np.sqrt(np.array(survey.sky))
     psfs = [survey.btk_survey.get_filter(band).psf for band in model.bands]
-    psf_images = scarlet2.psf_images(psfs, survey.pixel_scale)
+    fitter = Fitter(noise, psfs, survey.pixel_scale, model.bands, stamps.shape[-2:])
     found = Seconds([], [], [])
 
     def ours() -> None:
@@ -139,7 +141,7 @@ def seconds(stamps: np.ndarray, positions: list[np.ndarray], sizes: Sizes, cores
         def fits(numbers: Iterable[int]) -> Callable[[], None]:
             def run() -> None:
                 for n in numbers:
-                    scarlet2.fit(stamps[n], noise, psf_images, positions[n], list(model.bands))
+                    fitter.plain_fit(stamps[n], positions[n])
 
             return run
 
@@ -164,7 +166,7 @@ def _seen_in_label() -> tuple[float, galsim.GSObject, float]:
 
 def hsm_part(images: np.ndarray) -> None:
     """One process's share."""
-    sep_hsm.measure(images, *_seen_in_label())
+    sep_hsm.shapes(images, *_seen_in_label())
 
 
 def _timed(function: Callable[[], None]) -> float:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers import sep_hsm
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.metrics import Floats, bootstrap, rms, robust_sigma
+from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.shapes.judgement import BLENDED
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import load_profile, storage_root
@@ -76,7 +76,7 @@ def _sep_hsm(store: ProjectStore, table: pd.DataFrame) -> pd.DataFrame:
     found = []
     for shard in arrays.shards("test"):
         images = arrays.read("blended", shard)[:, label]
-        g, e = sep_hsm.measure(images, float(np.sqrt(survey.sky[label])), psf, survey.pixel_scale)
+        g, e = sep_hsm.shapes(images, float(np.sqrt(survey.sky[label])), psf, survey.pixel_scale)
         scenes = pd.Index(range(shard.start, shard.start + shard.scenes), name="scene")
         found.append(pd.DataFrame(np.hstack([g, e]), scenes, ["g1_hsm", "g2_hsm", "e1_hsm", "e2_hsm"]))
     return table.join(pd.concat(found))

@@ -16,6 +16,9 @@ from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
+from deblend_assets.assets.referee.peer_comparison import peer_comparison_assets
+from deblend_assets.assets.referee.referee_report import referee_report_assets
+from deblend_assets.assets.referee.shear_calibration import shear_calibration_assets
 from deblend_assets.assets.shapes.redshift_posterior import redshift_assets
 from deblend_assets.assets.shapes.shape_evaluation import shape_evaluation_assets
 from deblend_assets.assets.shapes.shape_posterior import shape_posterior_assets
@@ -51,6 +54,10 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("des", cutout_assets),
     ("des", shape_assets),
     ("des", tile_evaluation_assets),
+    ("referee", peer_comparison_assets),
+    ("referee", shear_calibration_assets),
+    ("referee", lambda profile: shear_calibration_assets(profile.des_leg)),
+    ("referee", referee_report_assets),
 )
 
 

@@ -199,8 +199,9 @@ class ShapeRecipe(TrainingSettings):
 
     clip_norm: float = Field(default=3.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
     scenes: int = Field(default=10_000, ge=100, description="blends drawn for it")
-    validation_scenes: int = Field(
-        default=2_000, ge=100, description="blends of validation galaxies, for the calibration too"
+    validation_scenes: int = Field(default=2_000, ge=100, description="blends of validation galaxies")
+    calibration_scenes: int = Field(
+        default=2_000, ge=100, description="blends of validation galaxies that the calibration is fitted to"
     )
     widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")
@@ -302,10 +303,22 @@ class TileSettings(_Section):
     reevaluations_per_week: int = Field(default=50, ge=1, description="stale tiles that one schedule's tick renews")
 
 
+class RefereeSettings(_Section):
+    """How much is asked of the estimators by the referee. An error of m goes as 0.15 / sqrt(shear_scenes)."""
+
+    peer_scenes: int = Field(default=2_000, ge=10, description="test blends that the peers measure")
+    shear: float = Field(default=0.02, gt=0, le=0.1, description="applied in turn to either component, shear-type")
+    shear_scenes: int = Field(default=2_000, ge=10, description="test scenes, seen under 4 shears, upright and turned")
+    calibration_scenes: int = Field(default=2_000, ge=10, description="validation scenes that give the response")
+    side_scenes: int = Field(default=500, ge=10, description="of the test scenes, those seen under other conditions")
+    response_scenes: int = Field(default=500, ge=10, description="of the test scenes, those sheared as images too")
+
+
 class DesSettings(_Section):
     """The DES leg: a model trained on DES simulations, an archive, tiles."""
 
     simulation: SimulationSettings
+    referee: RefereeSettings = RefereeSettings()
     archive: ArchiveSettings = ArchiveSettings()
     sky: SkySettings = SkySettings()
     tiles: TileSettings = TileSettings()
@@ -348,6 +361,7 @@ class Profile(_Section):
     recipes: RecipeSettings
     des: DesSettings
     evaluation: EvaluationSettings = EvaluationSettings()
+    referee: RefereeSettings = RefereeSettings()
     run: RunSettings = RunSettings()
     _leg: Literal["main", "des"] = PrivateAttr(default="main")
 
@@ -364,7 +378,7 @@ class Profile(_Section):
     @property
     def des_leg(self) -> Profile:
         """This profile with the DES simulation in the place of the main one: what the DES model is made from."""
-        leg = self.model_copy(update={"simulation": self.des.simulation})
+        leg = self.model_copy(update={"simulation": self.des.simulation, "referee": self.des.referee})
         leg._leg = "des"
         return leg
 

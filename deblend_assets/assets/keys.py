@@ -69,3 +69,11 @@ def shape_keys(profile: Profile) -> dict[str, dg.AssetKey]:
 def statistics_key(profile: Profile) -> dg.AssetKey:
     """Key of the normalisation statistics."""
     return dg.AssetKey(["normalization" if profile.leg == "main" else DES_MODEL, "normalization_statistics"])
+
+
+def referee_keys(profile: Profile) -> dict[str, dg.AssetKey]:
+    """Keys of the referee's assets; only the shear calibration is of both legs."""
+    prefix = "" if profile.leg == "main" else "des_"
+    names = ("peer_comparison", "referee_report") if profile.leg == "main" else ()
+    keys = {name: dg.AssetKey(["referee", name]) for name in names}
+    return keys | {"shear_calibration": dg.AssetKey(["referee", f"{prefix}shear_calibration"])}

@@ -32,6 +32,10 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
             "Catalogue, cutouts, shapes and evaluation of the chosen tiles.",
         ),
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),
+        "referee": (
+            dg.AssetSelection.groups("referee"),
+            "Ours and the peers on the same test blends, shear calibration of both surveys, the page.",
+        ),
         "lineage": (
             dg.AssetSelection.groups("simulation", "normalization", "training", "evaluation"),
             "Everything of the LSST leg from the catalogue to the report, without the baseline.",

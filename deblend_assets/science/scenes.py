@@ -129,11 +129,7 @@ class SceneSampler:
         radius[:, 0] = 0.0
         x, y = radius * np.cos(2 * np.pi * azimuth), radius * np.sin(2 * np.pi * azimuth)
         # A lens moves the neighbours as it shears them (BTK shears profiles only); the dither is the camera's.
-        scale = 1.0 / np.sqrt(1.0 - s.shear_g1**2 - s.shear_g2**2)
-        x, y = (
-            scale * ((1 + s.shear_g1) * x + s.shear_g2 * y),
-            scale * (s.shear_g2 * x + (1 - s.shear_g1) * y),
-        )
+        x, y = lensed(x, y, s.shear_g1, s.shear_g2)
         moved = (2 * dither - 1) * s.dither_pixels * self.pixel_scale
         there = np.arange(s.max_galaxies) <= wanted[:, None]
         scene, member = np.nonzero(there)
@@ -147,6 +143,12 @@ class SceneSampler:
                 "rotation_deg": 360 * turn[there],
             }
         )
+
+
+def lensed(x: NDArray, y: NDArray, g1: float, g2: float) -> tuple[NDArray, NDArray]:
+    """Where a lens of shear-type g, at unit magnification, moves what lies at (x, y) from its centre."""
+    scale = 1.0 / np.sqrt(1.0 - g1**2 - g2**2)
+    return scale * ((1 + g1) * x + g2 * y), scale * (g2 * x + (1 - g1) * y)
 
 
 def _without_replacement(uniform: NDArray, available: NDArray) -> NDArray[np.int64]:

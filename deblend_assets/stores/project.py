@@ -53,11 +53,14 @@ CODE_VERSIONS = {
     "shapes": "3",
     "fisher_floor": "1",
     "redshift": "2",
+    "peer_comparison": "1",
+    "shear_calibration": "1",
+    "referee_report": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
     "des_evaluation": "3",
-    "shape_catalog": "3",
+    "shape_catalog": "4",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
@@ -107,7 +110,8 @@ class ProjectStore:
 
     # -- simulated arrays ---------------------------------------------------------------------------------
 
-    def _simulation_identity(self) -> dict[str, Any]:
+    def simulation_identity(self) -> dict[str, Any]:
+        """All that a scene depends on."""
         return {
             "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
             "settings": self.profile.simulation.model_dump(mode="json"),
@@ -120,7 +124,7 @@ class ProjectStore:
 
     def create_arrays(self, survey: SurveyModel) -> SimulatedArrays:
         """The arrays of the present settings, laid out if they were not."""
-        identity = self._simulation_identity()
+        identity = self.simulation_identity()
         described = {**identity, "attributes": survey.attributes()}
         folder = self._simulation_folder(identity)
         arrays = SimulatedArrays(folder, self.profile.simulation, survey.attributes(), described)
@@ -134,7 +138,7 @@ class ProjectStore:
             MissingDataError: nothing was simulated yet.
             MismatchError: something was, but with another catalogue, other settings or library versions.
         """
-        identity = self._simulation_identity()
+        identity = self.simulation_identity()
         folder = self._simulation_folder(identity)
         try:
             described = read_json(folder / "simulation.json")
@@ -229,8 +233,8 @@ class ProjectStore:
         recipe = self.profile.shape_recipe.model_dump(mode="json")
         recipe = {k: v for k, v in recipe.items() if k not in _SHAPE_LENGTHS.values() or k == _SHAPE_LENGTHS[stage]}
         if stage != SHAPE_STAGES[-1]:
-            del recipe["orientations"]
-        parent = self._simulation_identity() if network else self.shape_checkpoint(SHAPE_STAGES[0]).sha256()
+            del recipe["orientations"], recipe["calibration_scenes"]
+        parent = self.simulation_identity() if network else self.shape_checkpoint(SHAPE_STAGES[0]).sha256()
         version = CODE_VERSIONS["redshift" if stage == "redshift_posterior" else "shapes"]
         identity = fingerprint(recipe, parent, version)
         main = self.profile.leg == "main"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,23 @@ def test_the_flows_density_integrates_to_one(flow: ResidualFlow) -> None:
             density = flow.log_prob(grid, one).exp()
             assert float(density.sum()) * cell == pytest.approx(1.0, abs=1e-2)
             assert not torch.allclose(density, one.log_prob(grid).exp(), atol=1e-2)
+
+
+def test_offsets_are_spread_as_widely_as_galaxies_that_the_flow_has_not_seen(flow: ResidualFlow) -> None:
+    """Truths drawn from the flow's own density, twice as wide: the factors are found, the components' alike."""
+    wide = copy.deepcopy(flow)
+    posterior = _gaussian(4_000, 2, 9)
+    with torch.no_grad():
+        narrow = wide.sample(posterior, 4, torch.Generator().manual_seed(10))[0]
+    wide.fit_spread(posterior.mean + 2.0 * (narrow - posterior.mean), posterior)
+    assert wide.spread.tolist() == pytest.approx([2.0, 2.0], rel=0.05) and wide.spread[0] == wide.spread[1]
+    assert all(p.grad is None or not p.grad.any() for p in wide.parameters())
+
+
+def test_a_spread_density_still_integrates_to_one(flow: ResidualFlow) -> None:
+    spread = copy.deepcopy(flow)
+    spread.spread.copy_(torch.tensor([1.4, 0.8]))
+    test_the_flows_density_integrates_to_one(spread)
 
 
 def test_the_flow_is_symmetric_and_samples_what_it_says(flow: ResidualFlow) -> None:

@@ -16,7 +16,7 @@ from deblend_assets.settings import Profile
 _NOTE = (
     "Shapes of one tile by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: observed "
     "distortion (a^2-b^2)/(a^2+b^2), PSF included. Sky frame: +x east, +y north (treecorr: flip_g2=True). Estimates "
-    "shrink toward round and are NOT calibrated for shear."
+    "shrink toward round: divide sums of g by sums of response_g, never one galaxy by its own."
 )
 
 
@@ -58,7 +58,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
         Stamps are brought to the model's frame by physics (zero points, pixel scale), absent bands are zeros and a
         mask. One row a galaxy: id, position, g and e with uncertainties, fluxes, blendedness, flags, model version;
-        units, UCDs and conventions in the headers. Not calibrated: see the README before any lensing use.
+        units, UCDs and conventions in the headers; the response to shear from the images, for sums over many galaxies.
         """
         from deblend_assets.assets.des.model import training_scenes
         from deblend_assets.assets.des.stamps import model_stamps
@@ -72,6 +72,8 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             units_and_meanings,
         )
         from deblend_assets.science.des.tiles import tile_name
+        from deblend_assets.science.shear.response import ShearOperator
+        from deblend_assets.science.surveys import load_survey
         from deblend_assets.stores.des import DesStore
         from deblend_assets.stores.fits_tables import to_fits
 
@@ -85,7 +87,8 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         with devices.allocate(key.to_user_string(), context.log) as lease:
             trained, learnt = load_model(store, "des", lease.torch_device), training_scenes(des).sample.flux
             progress = Progress(f"shapes of {name}", len(stamps.electrons), "galaxies", context.log.info)
-            measured = measure(trained, learnt, stamps.electrons, stamps.present, stamps.sigma, progress.add)
+            operator = ShearOperator.of(load_survey(leg.simulation.survey), leg.simulation.stamp_pixels)
+            measured = measure(trained, learnt, stamps.electrons, stamps.present, stamps.sigma, operator, progress.add)
         columns = shape_columns(cutouts.bands, trained.label_band)
         known: dict[str, Any] = {
             "tile": name,
@@ -112,6 +115,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                         "mean_g1": float(shapes["g1"].mean()),
                         "mean_g2": float(shapes["g2"].mean()),
                         "median_g_err": float(shapes["g1_err"].median()),
+                        "mean_response": float(shapes[["response_g1", "response_g2"]].mean().mean()),
                         "median_blendedness": float(shapes["blendedness"].median()),
                         **{f"flag_{bit}": float((flags & bit > 0).sum()) for bit in FLAGS},
                     }

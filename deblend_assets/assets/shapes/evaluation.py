@@ -85,6 +85,8 @@ def estimated(
             without = model.measure(electrons[:masked], there).mean
             for name in ("e1", "e2"):
                 columns[f"{name}_masked_{band}"][:masked] = without[:, QUANTITIES.index(name)]
+    stamp = electrons[:, model.frame.bands.index(model.frame.label_band)].sum(axis=(-2, -1), dtype=np.float64)
+    columns["others_light"] = 1.0 - np.exp(columns["ln_flux_posterior"]) / stamp
     return targets.assign(**columns, shape_flags=found.flags)
 
 

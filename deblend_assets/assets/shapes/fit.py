@@ -25,7 +25,7 @@ from deblend_assets.science.shapes.model import (
     new_flow,
     new_shape_network,
 )
-from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.surveys import load_survey
@@ -38,7 +38,7 @@ from deblend_assets.stores.shipped import shipped
 # Of the validation blends, those that the flow is not fitted to: they say when to stop.
 _HELD_SHARE = 0.25
 # Whatever the network took: galaxies are few here, and steps must not be.
-_CALIBRATION_BATCH = 128
+_CALIBRATION_BATCH = 256
 
 
 def frame_of(store: ProjectStore) -> StampFrame:
@@ -145,7 +145,7 @@ def fit_calibration(
     network = new_shape_network(frame, recipe)
     network.load_state_dict(trained.weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    light = light_of(store, workers, {"validation": recipe.validation_scenes}, log)["validation"]
+    light = light_of(store, workers, {"validation": recipe.calibration_scenes}, log)["validation"]
     mean, covariance = posteriors_of_light(network, frame, light, recipe.orientations, recipe.seed)
     truth = population.whiten(light.values)
     stretch = stretch_of(mean, covariance, truth)
@@ -159,6 +159,8 @@ def fit_calibration(
 
     feeds = feed(slice(0, held)), feed(slice(held, None))
     result, _ = fitted(FlowObjective(flow), feeds, held, recipe, recipe.calibration, folder, device, log)
+    mean_held, lower_held, truth_held = (column[held:].to(device) for column in columns)
+    flow.fit_spread(truth_held, GaussianPosterior(mean_held, lower_held))
     card = card_of(store, frame, population) | {
         "network": {"widths": list(recipe.widths), "dense": recipe.dense},
         "orientations": recipe.orientations,

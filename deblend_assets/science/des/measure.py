@@ -17,6 +17,7 @@ from deblend_assets.science.measuring import BATCH, Model, band_names, deblend, 
 from deblend_assets.science.metrics import Floats
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR
+from deblend_assets.science.shear.response import ShearOperator, image_response
 
 
 def measure(
@@ -25,6 +26,7 @@ def measure(
     electrons: np.ndarray,
     present: np.ndarray,
     sigma: np.ndarray,
+    operator: ShearOperator,
     progress: Callable[[int], None],
 ) -> pd.DataFrame:
     """One row a stamp: the columns of `shape_columns` but identity, position and provenance; sky frame.
@@ -34,12 +36,16 @@ def measure(
         training_flux: aperture fluxes of training scenes [electron, label band], for the flag.
         electrons, present: as `deblend` takes them, north up and east left.
         sigma: (N, band), noise of a pixel [electron].
+        operator: shears the stamps, for the response to shear.
         progress: takes the number of stamps done.
     """
     tables = []
     for start in range(0, len(electrons), BATCH):
         rows = slice(start, start + BATCH)
-        tables.append(_measure(model, training_flux, electrons[rows], present[rows], sigma[rows]))
+        table = _measure(model, training_flux, electrons[rows], present[rows], sigma[rows])
+        response = _response(model, electrons[rows], present[rows], sigma[rows], operator, start)
+        # Turning to the sky frame changes the sign of estimate and shear alike.
+        tables.append(table.assign(response_g1=response[:, 0, 0], response_g2=response[:, 1, 1]))
         progress(len(tables[-1]))
     return pd.concat(tables, ignore_index=True)
 
@@ -73,3 +79,14 @@ def _measure(
     unlike = outside_training(aperture_flux(electrons[:, label], model.pixel_scale), training_flux)
     columns["flags"] = flag_bits(present, unlike, columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"])
     return pd.DataFrame(columns)
+
+
+def _response(
+    model: Model, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray, operator: ShearOperator, seed: int
+) -> Floats:
+    """d g_i / d shear_j of every stamp (N, 2, 2), see `shear.response`."""
+    seen = np.where(present[..., None, None], electrons, 0.0).astype(np.float32)
+    variance = np.where(present, sigma, 0.0) ** 2
+    return image_response(
+        lambda stamps: model.shapes.measure(stamps, present).mean[:, :2], seen, variance, operator, seed
+    )

@@ -54,7 +54,7 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
         bands: of the model, in order.
         label_band: the band of the observed ellipticities.
     """
-    g = "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated, sky frame (+x east, +y north)"
+    g = "intrinsic shear-type (a-b)/(a+b), PSF removed, before division by the response, sky frame (+x east, +y north)"
     e = f"observed distortion (a^2-b^2)/(a^2+b^2), band {label_band}, with PSF, sky frame"
     moments = f"distortion of the deblended image, band {label_band}, unweighted moments, with PSF, sky frame"
     columns = {
@@ -76,6 +76,13 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
             columns[f"{name}_free_err"] = CatalogColumn(
                 "", "stat.error;src.ellipticity", f"standard error of {name}_free"
             )
+    for k in (1, 2):
+        columns[f"response_g{k}"] = CatalogColumn(
+            "",
+            "stat.value;src.ellipticity",
+            f"d g{k} / d shear {k} from the sheared image; for sums over many galaxies alone: "
+            f"shear = sum(w g{k}) / sum(w response_g{k})",
+        )
     columns["ln_size"] = CatalogColumn(
         "", "phys.angSize;src", "ln of the circularised half-light radius before PSF [arcsec], posterior mean"
     )

@@ -22,6 +22,7 @@ from deblend_assets.science.shapes.quantities import QUANTITIES
 Kind = Literal["e", "g"]
 KINDS: tuple[Kind, ...] = ("e", "g")
 BLENDED = 0.05
+MEASURED_OTHERS = "measured light of others"
 _LEVELS = (0.68, 0.95)
 _FLOOR_MEASURES = ("rms_over_floor", "robust_over_floor", "floor_rms", "floor_robust", "rms_over_floor_with_population")
 
@@ -51,17 +52,27 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
+        "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
     }
 
 
 def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Which rows belong to which group: all; alone; terciles of S/N, and among those with a neighbour of blendedness
-    and separation; blendedness above 0.05."""
+    and separation; terciles of the light beside the target as it was measured; blendedness above 0.05.
+
+    A posterior promises coverage among galaxies that look alike. What is only known of the truth, such as how blended
+    a galaxy is that looks alone, it need not keep its promise in.
+    """
     blended = np.isfinite(values(table, "separation_arcsec"))
     chosen = {"all": np.ones(len(table), dtype=bool), "without neighbour": ~blended}
-    for name, column in (("S/N", "snr"), ("blendedness", "blendedness"), ("separation", "separation_arcsec")):
-        numbers = np.where(blended | (name == "S/N"), values(table, column), np.nan)
+    for name, column in (
+        ("S/N", "snr"),
+        ("blendedness", "blendedness"),
+        ("separation", "separation_arcsec"),
+        (MEASURED_OTHERS, "others_light"),
+    ):
+        numbers = np.where(blended | (name in ("S/N", MEASURED_OTHERS)), values(table, column), np.nan)
         edges = np.nanquantile(numbers, [1 / 3, 2 / 3]) if np.isfinite(numbers).any() else np.full(2, np.nan)
         third = np.digitize(numbers, edges)
         for k, words in enumerate(("low", "middle", "high")):

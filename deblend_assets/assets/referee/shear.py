@@ -1,0 +1,169 @@
+"""Asking the estimators under known shears: part after part, then the judgement, the figures and the page."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from deblend_assets.assets.referee.estimators import Estimators
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.peers import sep_hsm
+from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.scenes import Shard
+from deblend_assets.science.shear.calibration import require_split
+from deblend_assets.science.shear.conditions import (
+    BLENDED,
+    CALIBRATION,
+    CONDITIONS,
+    TRUTH,
+    Condition,
+    Observed,
+    observe,
+    shear_shards,
+)
+from deblend_assets.science.shear.response import ShearOperator, image_response
+from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.settings import RefereeSettings, fingerprint
+from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore
+from deblend_assets.stores.referee import RefereeReport
+
+NOTE = (
+    "One row a scene, condition and lens: what each method says of the target of one simulated stamp. g1, g2: applied "
+    "constant shear (shear-type); turned: the scene was turned by 90 degrees before it was lensed; true_*: the target "
+    "before lens and turn. Estimates in the pixel frame; NaN: the method failed."
+)
+COLUMNS: dict[str, tuple[str, str]] = {
+    "condition": ("", "see science.shear.conditions"),
+    "scene": ("", "number of the scene within the condition; the same scene under every condition of a split"),
+    "galtileid": ("", "catalogue's name of the target"),
+    "g1": ("", "applied shear, component 1"),
+    "g2": ("", "applied shear, component 2"),
+    "turned": ("", "whether the scene was turned by 90 degrees"),
+    "true_g1": ("", "intrinsic shear-type g1 of the target, before lens and turn"),
+    "true_g2": ("", "intrinsic shear-type g2 of the target, before lens and turn"),
+    "hlr_arcsec": ("arcsec", "half-light radius before PSF"),
+    "redshift": ("", "true redshift"),
+    "snr": ("", "true matched-filter S/N over all bands"),
+    "blendedness": ("", "true blendedness, label band"),
+    "posterior_err": ("", "expected error of a component of g, posterior"),
+    "ln_size": ("", "posterior mean of ln half-light radius [arcsec]"),
+    "ln_flux": ("", "posterior mean of ln flux, label band [electron]"),
+    **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band: shear-type g{k}") for k in (1, 2)},
+    **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
+    **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"free_{k}": ("", f"prior-free intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"image_response_{k}": ("", f"d posterior_{k} / d g{k} from the image alone; mostly noise") for k in (1, 2)},
+}
+
+
+def scenes_of(condition: Condition, settings: RefereeSettings) -> int:
+    """How many scenes a condition is asked for."""
+    if condition is CALIBRATION:
+        return settings.calibration_scenes
+    return settings.shear_scenes if condition is BLENDED else settings.side_scenes
+
+
+def shear_identity(store: ProjectStore, estimators: Estimators) -> str:
+    """Of a table of shear estimates."""
+    return fingerprint(
+        store.simulation_identity(), estimators.version, store.profile.referee, CODE_VERSIONS["shear_calibration"]
+    )
+
+
+def measured_shear(
+    store: ProjectStore,
+    report: RefereeReport,
+    estimators: Estimators,
+    workers: RenderingWorkers,
+    log: Callable[[str], None],
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table of estimates, and the parts that it was put together from.
+
+    Args:
+        store: of the leg.
+        report: keeps the parts.
+        estimators: what is judged.
+        workers: draw the scenes, and run SEP + HSM on them.
+        log: takes progress lines.
+
+    Raises:
+        MismatchError: a galaxy is of a split that must not be judged.
+    """
+    settings, catalog = store.profile.referee, store.read_catalog()
+    survey = load_survey(store.profile.simulation.survey)
+    operator = ShearOperator.of(survey, store.profile.simulation.stamp_pixels)
+    wanted = [(c, shear_shards(c.split, scenes_of(c, settings))) for c in CONDITIONS]
+    images = sum(s.scenes * len(c.lenses(settings.shear)) for c, shards in wanted for s in shards)
+    progress = Progress("shear calibration", images, "stamps", log)
+    splits = catalog.set_index("galtileid")["split"]
+    parts: dict[str, pd.DataFrame] = {}
+    # The scenes are drawn unsheared by the settings: the lens brings the shear.
+    simulation = store.profile.simulation.model_copy(update={"shear_g1": 0.0, "shear_g2": 0.0})
+    with workers.start(catalog, simulation) as pool:
+        for condition, shards in wanted:
+            names = {shard: f"{condition.name}_{shard.index}" for shard in shards}
+            for shard in shards:
+                if report.has_part(names[shard]):
+                    parts[names[shard]] = report.read_part(names[shard])
+                    progress.add(shard.scenes * len(condition.lenses(settings.shear)))
+            pending = [shard for shard in shards if names[shard] not in parts]
+            drawn = pool.render(pending, Progress("", 0, "", _quiet), partial(_drawn, condition, settings.shear))
+            for shard, (observed, classic) in drawn:
+                require_split(observed.truth["galtileid"].to_numpy(), splits, condition.split, report.asset)
+                asked = condition is BLENDED and shard.start < settings.response_scenes
+                table = pd.concat(_rows(observed, classic, estimators, survey, operator if asked else None, progress))
+                table.insert(0, "condition", condition.name)
+                table = table[np.isfinite(table["true_g1"])].reset_index(drop=True)
+                report.write_part(names[shard], table, COLUMNS, NOTE)
+                parts[names[shard]] = table
+    return pd.concat(parts.values(), ignore_index=True), list(parts)
+
+
+def _quiet(_: str) -> None:
+    """Progress is told where the stamps are measured, not where they are drawn."""
+
+
+def _drawn(
+    condition: Condition, step: float, renderer: ShardRenderer, shard: Shard
+) -> tuple[Observed, list[np.ndarray]]:
+    """What a rendering worker makes of a shard: its images, and SEP + REGAUSS on them, (N, 2) for each lens; of the
+    latter nothing where SEP is not installed."""
+    observed = observe(condition, step, renderer, shard)
+    if importlib.util.find_spec("sep") is None:
+        return observed, []
+    survey, label = renderer.survey, renderer.label_band
+    psf, noise = survey.btk_survey.get_filter(survey.bands[label]).psf, float(np.sqrt(survey.sky[label]))
+    return observed, [
+        sep_hsm.regauss(stamps, psf, survey.pixel_scale, sep_hsm.others(stamps, noise))[0]
+        for stamps in (images[:, label] for images in observed.electrons)
+    ]
+
+
+def _rows(
+    observed: Observed,
+    classic: list[np.ndarray],
+    estimators: Estimators,
+    survey: SurveyModel,
+    operator: ShearOperator | None,
+    progress: Progress,
+) -> Iterator[pd.DataFrame]:
+    truth = observed.truth.rename(columns={"g1": "true_g1", "g2": "true_g2"})
+    for number, (lens, electrons) in enumerate(zip(observed.lenses, observed.electrons, strict=True)):
+        columns = estimators.estimates(electrons)
+        if classic:
+            columns |= {f"hsm_{k + 1}": classic[number][:, k] for k in (0, 1)}
+        # One upright and one turned image a scene, of opposite shears.
+        if operator is not None and lens.g1 != 0 and (lens.g1 > 0) != lens.turned:
+            seed = int(observed.truth["scene"].iloc[0]) * 2 + lens.turned
+            sky = np.asarray(survey.sky, dtype=float)
+            response = image_response(estimators.posterior_g, electrons, sky, operator, seed)
+            columns |= {f"image_response_{k + 1}": response[:, k, k] for k in (0, 1)}
+        progress.add(len(electrons))
+        yield truth[["scene", *(t if t not in ("g1", "g2") else f"true_{t}" for t in TRUTH)]].assign(
+            g1=lens.g1, g2=lens.g2, turned=lens.turned, **columns
+        )

@@ -1,0 +1,20 @@
+"""What an astronomer would run instead of ours, behind one interface; optional modules are imported when measuring."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from deblend_assets.science.peers.anacal import ANACAL
+from deblend_assets.science.peers.blends import Blends, Measured, Peer
+from deblend_assets.science.peers.scarlet2 import SCARLET2
+from deblend_assets.science.peers.sep_hsm import HSM, SEP_HSM
+from deblend_assets.science.peers.sersic import SERSIC
+
+PEERS: tuple[Peer, ...] = (HSM, SEP_HSM, ANACAL, SCARLET2, SERSIC)
+
+__all__ = ["PEERS", "Blends", "Measured", "Peer", "available"]
+
+
+def available(peer: Peer) -> bool:
+    """Whether its module is installed; asks without importing it."""
+    return find_spec(peer.module) is not None

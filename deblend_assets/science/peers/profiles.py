@@ -1,0 +1,100 @@
+"""Sérsic galaxies on stamps through many bands' PSFs, with the derivatives that a fit wants.
+
+A profile's transform is GalSim's, tabulated once over ln k and the index n; a galaxy of half-light radius r and shear g
+has T(|S k| r), and its stamps are inverse transforms of T × PSF × pixel on a grid of twice the stamp's side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len
+from scipy.interpolate import CubicSpline
+
+Floats = NDArray[np.float64]
+
+N_MIN, N_MAX = 0.5, 6.0
+_LN_K = np.linspace(np.log(1e-5), np.log(1e4), 1500)
+_NODES = 24
+
+
+@lru_cache(maxsize=1)
+def _transforms() -> CubicSpline:
+    """ln n to the transform of a profile of unit flux and half-light radius, (ln k,)."""
+    ln_n = np.linspace(np.log(N_MIN), np.log(N_MAX), _NODES)
+    k = np.exp(_LN_K)
+    profiles = [galsim.Sersic(n=float(n), half_light_radius=1.0) for n in np.exp(ln_n)]
+    return CubicSpline(ln_n, [[profile.kValue(float(v), 0.0).real for v in k] for profile in profiles])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One galaxy of unit flux in every band.
+
+    Attributes:
+        stamps: (band, y, x).
+        slopes: (4, band, y, x), their derivatives by ln r, η1, η2 and ln n.
+    """
+
+    stamps: Floats
+    slopes: Floats
+
+
+def shear(eta: Floats) -> Floats:
+    """Shear-type g of an unbounded η, (2,) to (2,): g = η / (1 + √(1 + η²)), |g| < 1."""
+    return eta / (1 + np.sqrt(1 + eta @ eta))
+
+
+class SersicDrawer:
+    """Draws on stamps of one size.
+
+    Args:
+        psfs: one a band, without the pixel.
+        scale: [arcsec / pixel].
+        shape: of a stamp, (y, x).
+    """
+
+    def __init__(self, psfs: list[galsim.GSObject], scale: float, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._grid = (next_fast_len(2 * shape[0], real=True), next_fast_len(2 * shape[1], real=True))
+        ky = 2 * np.pi * np.fft.fftfreq(self._grid[0])[:, None]
+        kx = 2 * np.pi * np.fft.rfftfreq(self._grid[1])[None, :]
+        self._ky, self._kx = ky, kx
+        pixel = np.sinc(kx / (2 * np.pi)) * np.sinc(ky / (2 * np.pi))
+        k = np.broadcast_to(kx, pixel.shape) / scale, np.broadcast_to(ky, pixel.shape) / scale
+        self._seen = np.stack([pixel * _transform(psf, *k) for psf in psfs])
+        self._round, self._plus = (kx**2 + ky**2) / scale**2, (kx**2 - ky**2) / scale**2
+        self._cross = 2 * kx * ky / scale**2
+
+    def draw(self, ln_r: float, eta: Floats, ln_n: float, position: Floats) -> Drawn:
+        """A galaxy of circularised half-light radius r [arcsec], index n, at row and column [pixel]."""
+        root = np.sqrt(1 + eta @ eta)
+        g = shear(eta)
+        below = 1 - g @ g
+        q = ((2 - below) * self._round + 2 * g[0] * self._plus + 2 * g[1] * self._cross) / below
+        q[0, 0] = np.inf  # T(0) = 1 whatever the shape; its derivatives are 0
+        ln_k = ln_r + 0.5 * np.log(q)
+        by_g = [
+            g[i] / below + (g[i] * self._round + term) / (below * q) for i, term in enumerate((self._plus, self._cross))
+        ]
+        table, by_n = _transforms()(ln_n), _transforms()(ln_n, 1)
+        slope = np.gradient(table, _LN_K)
+        transform, by_ln_k, by_ln_n = (np.interp(ln_k, _LN_K, values) for values in (table, slope, by_n))
+        transform[0, 0], by_ln_k[0, 0], by_ln_n[0, 0] = 1.0, 0.0, 0.0
+        jacobian = np.eye(2) / (1 + root) - np.outer(eta, eta) / (root * (1 + root) ** 2)
+        by_eta = [sum(by_g[i] * jacobian[i, j] for i in range(2)) * by_ln_k for j in range(2)]
+        planes = np.stack([transform, by_ln_k, *by_eta, by_ln_n])
+        phase = np.exp(-1j * (self._ky * position[0] + self._kx * position[1]))
+        spectra = (planes * phase)[:, None] * self._seen
+        whole = irfft2(spectra, s=self._grid, overwrite_x=True)[..., : self.shape[0], : self.shape[1]]
+        return Drawn(whole[0], whole[1:])
+
+
+def _transform(psf: galsim.GSObject, kx: Floats, ky: Floats) -> Floats:
+    return np.array([psf.kValue(float(x), float(y)) for x, y in zip(kx.ravel(), ky.ravel(), strict=True)]).reshape(
+        kx.shape
+    )

@@ -1,0 +1,214 @@
+"""Everything the referee says of an estimator's answer to shear, from the table of estimates alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.accuracy import MINIMUM_ROWS
+from deblend_assets.science.shear.calibration import (
+    GROUPS,
+    REQUIRED_C,
+    REQUIRED_M,
+    Measure,
+    SceneResponses,
+    additive,
+    jackknife,
+    meets,
+    multiplicative,
+    pooled,
+    scene_responses,
+    selection_response,
+    terciles,
+)
+from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
+
+# Column prefix of each method, and what it is called.
+METHODS = {
+    "hsm": "SEP + REGAUSS, r",
+    "report": "report's regressor (observed e)",
+    "posterior": "shape posterior, mean of g",
+    "free": "shape posterior, prior-free g",
+}
+# Whose response is also known from the images alone.
+WITH_RESPONSE = "posterior"
+Judgement = dict[str, Any]
+
+
+def methods_of(table: pd.DataFrame) -> list[str]:
+    """Those that the table holds estimates of."""
+    return [m for m in METHODS if f"{m}_1" in table and table[f"{m}_1"].notna().any()]
+
+
+def judge_shear(table: pd.DataFrame) -> Judgement:
+    """m, c and what changes them.
+
+    Args:
+        table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns (`conditions.
+            TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`), `turned`,
+            `{method}_1` and `{method}_2` of METHODS, `posterior_err`, `ln_size`; `image_response_1` and `_2` where
+            they were measured.
+
+    Returns:
+        `n` scenes of each condition; of each method `response`, `failures`, `uncalibrated` and `calibrated` m1, m2, c1,
+        c2 (`met`: whether all are below the requirement, errors included), `groups`, `conditions`, `selection`,
+        `shape_noise`; of the posterior `image_response`. Measures are `{"value", "error"}`.
+    """
+    parts = {str(name): part for name, part in table.groupby("condition", sort=False)}
+    found: Judgement = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
+    truth = parts["blended"].groupby("scene").first()
+    for method in methods_of(table):
+        at = {name: scene_responses(part, method) for name, part in parts.items()}
+        response, whole = pooled(at["calibration"]), at["blended"]
+        found["methods"][method] = {
+            "response": response.as_json(),
+            "failures": whole.failures / found["n"]["blended"],
+            "uncalibrated": _biases(whole, None),
+            "calibrated": _biases(whole, response),
+            "groups": _groups(whole, truth, response),
+            "conditions": _changes(parts, at, method, response),
+            "selection": _selection(parts["blended"], method, response),
+            "shape_noise": _shape_noise(parts["blended"], method, response),
+        }
+    if "image_response_1" in table:
+        found["image_response"] = _image_response(parts["blended"], truth, found["methods"])
+    return found
+
+
+def _biases(found: SceneResponses, response: Measure | None) -> Judgement:
+    m, c = multiplicative(found, response), additive(found, response)
+    named = {"m1": m[0], "m2": m[1], "c1": c[0], "c2": c[1]}
+    met = meets(m, REQUIRED_M) and meets(c, REQUIRED_C)
+    return {name: measure.as_json() for name, measure in named.items()} | {"met": met}
+
+
+def _groups(whole: SceneResponses, truth: pd.DataFrame, response: Measure) -> Judgement:
+    groups: Judgement = {}
+    for name, chosen in _thirds(whole, truth):
+        m = pooled(whole.of(chosen))
+        scaled = Measure(m.value / response.value - 1.0, m.error / response.value)
+        groups[name] = {"n": int(chosen.sum()), "m": scaled.as_json()}
+    return groups
+
+
+def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Thirds of the scenes by their true properties; of blendedness, those that are blended at all."""
+    for name, column in GROUPS.items():
+        values = truth[column].reindex(scenes.scene).to_numpy(float)
+        usable = np.where(values > 0, values, np.nan) if name == "blendedness" else values
+        for third, chosen in terciles(usable):
+            if chosen.sum() >= MINIMUM_ROWS:
+                yield f"{name}, {third} third", chosen
+
+
+def _changes(
+    parts: Mapping[str, pd.DataFrame], at: Mapping[str, SceneResponses], method: str, response: Measure
+) -> Judgement:
+    """What a condition changes, scene by scene: differences of the same galaxies, lenses and noise."""
+    changes: Judgement = {}
+    blended = parts["blended"]
+    whole = scene_responses(blended[blended["g2"] == 0], method)
+    for condition in SIDES:
+        if condition.name not in at:
+            continue
+        side = at[condition.name]
+        scenes = np.intersect1d(side.scene, whole.scene)
+        here, there = (s.of(np.isin(s.scene, scenes)) for s in (side, whole))
+        off = np.stack([here.response[:, 0] - there.response[:, 0], here.offset[:, 0] - there.offset[:, 0]], axis=1)
+        mean, error = jackknife(off / response.value, here.block)
+        changes[condition.name] = {
+            "n": len(scenes),
+            "words": condition.words,
+            "m": multiplicative(side, response)[0].as_json(),
+            "change_of_m": Measure(float(mean[0]), float(error[0])).as_json(),
+        }
+        if condition.psf.g1:
+            leak = Measure(float(mean[1]) / PSF_SHEAR, float(error[1]) / PSF_SHEAR)
+            changes[condition.name]["leakage"] = leak.as_json()
+    return changes
+
+
+def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+    """Cuts on what was measured, at its median."""
+    cuts = {"expected error of g below its median": ("posterior_err", -1), "size above its median": ("ln_size", 1)}
+    found: Judgement = {}
+    for words, (column, sign) in cuts.items():
+        values = sign * blended[column].to_numpy(float)
+        fixed, further = selection_response(blended, method, values > np.nanmedian(values))
+        found[words] = {
+            "m": Measure(fixed.value / response.value - 1.0, fixed.error / response.value).as_json(),
+            "selection": Measure(further.value / response.value, further.error / response.value).as_json(),
+        }
+    return found
+
+
+def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+    """Scatter of the calibrated estimate, of the true shapes, and the effective share of the galaxies."""
+    upright = blended[~blended["turned"].to_numpy(bool) & (blended["g1"].to_numpy() > 0)]
+    scatter, true, share = [], [], []
+    for k in (1, 2):
+        values = upright[f"{method}_{k}"].to_numpy(float) / response.value
+        truth = upright[f"true_g{k}"].to_numpy(float)
+        kept = np.isfinite(values)
+        scatter.append(np.var(values[kept]))
+        true.append(np.var(truth[kept]))
+        # A failed galaxy brings no information at all.
+        share.append(kept.mean() * true[-1] / scatter[-1])
+    return {
+        "sigma": float(np.sqrt(np.mean(scatter))),
+        "sigma_true": float(np.sqrt(np.mean(true))),
+        "effective_share": float(np.mean(share)),
+    }
+
+
+def _image_response(blended: pd.DataFrame, truth: pd.DataFrame, methods: Mapping[str, Any]) -> Judgement:
+    """The response from the images beside that from pairs, of the same scenes."""
+    rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
+    values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
+    per_scene = pd.Series(values.mean(axis=1)).groupby(rows["scene"].to_numpy()).mean()
+    paired = scene_responses(blended[blended["scene"].isin(per_scene.index)], WITH_RESPONSE)
+    both = np.stack([per_scene.reindex(paired.scene).to_numpy(float), paired.response.mean(axis=1)], axis=1)
+
+    def compared(chosen: NDArray[np.bool_]) -> Judgement:
+        three = np.concatenate([both[chosen], both[chosen, :1] - both[chosen, 1:]], axis=1)
+        mean, error = jackknife(three, paired.block[chosen])
+        names = ("images", "pairs", "difference")
+        return {n: Measure(float(v), float(e)).as_json() for n, v, e in zip(names, mean, error, strict=True)}
+
+    found = {"n": len(both), **compared(np.ones(len(both), dtype=bool)), "groups": {}}
+    for name, chosen in _thirds(paired, truth):
+        found["groups"][name] = compared(chosen)
+    # What a user who has no simulation would have: the whole sample, divided by its own images' response.
+    whole = scene_responses(blended, WITH_RESPONSE)
+    by = Measure(found["images"]["value"], found["images"]["error"])
+    return found | {"calibrated": _biases(whole, by)}
+
+
+def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
+    """Effective share of galaxies whose shapes were measured at the photons' limit.
+
+    Args:
+        floor: least standard errors of a component, (N,) or (N, 2); NaN or infinite where it says nothing.
+        scatter: of the true component.
+    """
+    return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
+
+
+def headline(judgement: Judgement) -> dict[str, float]:
+    """The numbers that a row of the UI shows."""
+    flat: dict[str, float] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
+    for method, found in judgement["methods"].items():
+        for which in ("uncalibrated", "calibrated"):
+            for name in ("m1", "m2", "c1", "c2"):
+                flat[f"{which}_{name}_{method}"] = found[which][name]["value"]
+                flat[f"{which}_{name}_{method}_error"] = found[which][name]["error"]
+        flat[f"response_{method}"] = found["response"]["value"]
+        flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
+    if "image_response" in judgement:
+        difference = judgement["image_response"]["difference"]
+        flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
+    return {name: value for name, value in flat.items() if np.isfinite(value)}
