@@ -163,13 +163,15 @@ def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_des_leg_of_a_profile_has_the_des_simulation_and_all_else_of_it(name):
+def test_the_des_leg_of_a_profile_has_the_des_simulation_its_referee_and_all_else_of_it(name):
     profile = load_profile(name)
     leg = profile.des_leg
     assert (profile.leg, leg.leg) == ("main", "des")
     assert leg.simulation == profile.des.simulation != profile.simulation
     assert leg.simulation.survey == "DES"
-    assert leg.model_dump(exclude={"simulation"}) == profile.model_dump(exclude={"simulation"})
+    assert leg.referee == profile.des.referee
+    others = {"simulation", "referee"}
+    assert leg.model_dump(exclude=others) == profile.model_dump(exclude=others)
 
 
 def test_several_mistakes_are_counted_not_listed():

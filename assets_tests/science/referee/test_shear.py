@@ -24,7 +24,7 @@ from deblend_assets.science.shear.calibration import (
     selection_response,
 )
 from deblend_assets.science.shear.conditions import BLENDED, SIDES, observe, shear_shards
-from deblend_assets.science.shear.judgement import judge_shear
+from deblend_assets.science.shear.judgement import errors_apart, findings, judge_shear
 from deblend_assets.science.shear.response import ShearOperator, image_response
 from deblend_assets.science.shear.scenes import Lens, Psf, ShearedScenes
 from deblend_assets.settings import Profile
@@ -256,12 +256,19 @@ def _judged() -> pd.DataFrame:
             part["posterior_1"] *= 0.98
         rng = np.random.default_rng(7)
         extra = {c: rng.uniform(1, 2, 400)[part["scene"]] for c in ("snr", "hlr_arcsec", "blendedness", "redshift")}
+        for k in (1, 2):
+            asked = (name == "blended") & (part["scene"] < 200) & (part["g1"] > 0)
+            part[f"image_response_{k}"] = np.where(asked, 0.9 + rng.normal(0, 0.5, len(part)), np.nan)
         parts.append(part.assign(condition=name, posterior_err=0.1, ln_size=0.0, number=number, **extra))
     return pd.concat(parts, ignore_index=True)
 
 
 def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
-    found = judge_shear(_judged())["methods"]["posterior"]
+    judgement = judge_shear(_judged())
+    found, images = judgement["methods"]["posterior"], judgement["image_response"]
+    assert images["n"] == 200 and images["images"]["error"] == pytest.approx(0.5 / np.sqrt(800), rel=0.3)
+    assert errors_apart(judgement) < 4
+    assert abs(images["calibrated"]["m1"]["value"]) < 4 * images["calibrated"]["m1"]["error"]
     assert found["response"]["value"] == pytest.approx(0.9)
     assert found["uncalibrated"]["m1"]["value"] == pytest.approx(-0.1)
     assert found["calibrated"]["m1"]["value"] == pytest.approx(0.0, abs=1e-9)
@@ -271,3 +278,13 @@ def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
     assert found["groups"]["S/N, low third"]["m"]["value"] == pytest.approx(0.0, abs=1e-9)
     # Shapes of 0.2 and noise of 0.05 in each component.
     assert found["shape_noise"]["effective_share"] == pytest.approx(0.2**2 / (0.2**2 + 0.05**2), rel=0.05)
+
+
+def test_what_is_beyond_the_requirement_is_named_and_nan_is_beyond_it() -> None:
+    judgement = judge_shear(_judged())
+    # c of this noise is known to 0.0013: nothing can be said against it, nor that it meets the requirement.
+    assert findings(judgement) == [] and not judgement["methods"]["posterior"]["calibrated"]["met"]
+    judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
+    assert findings(judgement) == ["m2 0.02 ± 0.001, required 0.003"]
+    judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": float("nan"), "error": 1e-3}
+    assert len(findings(judgement)) == 1

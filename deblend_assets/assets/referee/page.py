@@ -53,9 +53,8 @@ def write_referee_page(store: ProjectStore, des: ProjectStore) -> StorePath:
         survey, name = leg.profile.simulation.survey, report_name(leg)
         asset = referee_keys(leg.profile)["shear_calibration"].to_user_string()
         shear[survey] = judged(leg, stored_table(leg, name, asset))
-        drawn |= {f"{survey}_biases": biases(shear[survey]), f"{survey}_groups": groups(shear[survey])}
-        if "image_response" in shear[survey]:
-            drawn[f"{survey}_responses"] = responses(shear[survey])
+        for figure, draw in {"biases": biases, "groups": groups, "responses": responses}.items():
+            drawn[f"{survey}_{figure}"] = draw(shear[survey])
         numbers = numbers_of(leg, name)
         if numbers is None:
             raise MissingDataError(

@@ -14,7 +14,14 @@ from deblend_assets.assets.referee.estimators import available_estimators
 from deblend_assets.assets.referee.shear import COLUMNS, NOTE, measured_shear, shear_identity
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.shear import biases, groups, responses
-from deblend_assets.science.shear.judgement import Judgement, floor_share, headline, judge_shear
+from deblend_assets.science.shear.judgement import (
+    Judgement,
+    errors_apart,
+    findings,
+    floor_share,
+    headline,
+    judge_shear,
+)
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.referee import RefereeReport, numbers_of
@@ -36,7 +43,18 @@ class Outcome:
     numbers: dict[str, float]
     before: dict[str, float]
     plots: dict[str, dg.MetadataValue]
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShearOutcome(Outcome):
+    """Of a shear calibration.
+
+    Attributes:
+        errors_apart: difference of the two routes to the response, in units of its error.
+    """
+
+    errors_apart: float
 
 
 def report_name(store: ProjectStore) -> str:
@@ -46,7 +64,7 @@ def report_name(store: ProjectStore) -> str:
 
 def write_shear_calibration(
     store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
-) -> Outcome:
+) -> ShearOutcome:
     """Judge the estimators' answer to shear, or keep the table of the same estimators and settings.
 
     Args:
@@ -79,11 +97,14 @@ def write_shear_calibration(
     files = {"numbers.json": to_json({"judgement": judgement, "headline": numbers, "provenance": provenance})}
     report.finish(table, written(table), NOTE, files)
     report.drop_parts(parts)
-    figures = {"biases": biases(judgement), "groups": groups(judgement)}
-    if "image_response" in judgement:
-        figures["responses"] = responses(judgement)
-    return Outcome(
-        dg.MetadataValue.path(str(report.folder)), numbers, before, {name: plot(f) for name, f in figures.items()}
+    figures = {"biases": biases(judgement), "groups": groups(judgement), "responses": responses(judgement)}
+    return ShearOutcome(
+        folder=dg.MetadataValue.path(str(report.folder)),
+        numbers=numbers,
+        before=before,
+        plots={name: plot(figure) for name, figure in figures.items()},
+        findings=tuple(findings(judgement)),
+        errors_apart=errors_apart(judgement),
     )
 
 

@@ -26,6 +26,7 @@ from deblend_assets.science.shear.conditions import (
     observe,
     shear_shards,
 )
+from deblend_assets.science.shear.judgement import KNOWN
 from deblend_assets.science.shear.response import ShearOperator, image_response
 from deblend_assets.science.surveys import SurveyModel, load_survey
 from deblend_assets.settings import RefereeSettings, fingerprint
@@ -54,6 +55,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "ln_size": ("", "posterior mean of ln half-light radius [arcsec]"),
     "ln_flux": ("", "posterior mean of ln flux, label band [electron]"),
     **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band: shear-type g{k}") for k in (1, 2)},
+    **{f"{KNOWN}_{k}": ("", f"the same, told the sheared PSF: shear-type g{k}") for k in (1, 2)},
     **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
     **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
     **{f"free_{k}": ("", f"prior-free intrinsic shear-type g{k}") for k in (1, 2)},
@@ -130,33 +132,39 @@ def _quiet(_: str) -> None:
 
 def _drawn(
     condition: Condition, step: float, renderer: ShardRenderer, shard: Shard
-) -> tuple[Observed, list[np.ndarray]]:
-    """What a rendering worker makes of a shard: its images, and SEP + REGAUSS on them, (N, 2) for each lens; of the
-    latter nothing where SEP is not installed."""
+) -> tuple[Observed, list[dict[str, np.ndarray]]]:
+    """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens; no columns
+    where SEP is not installed."""
     observed = observe(condition, step, renderer, shard)
     if importlib.util.find_spec("sep") is None:
-        return observed, []
+        return observed, [{} for _ in observed.lenses]
     survey, label = renderer.survey, renderer.label_band
-    psf, noise = survey.btk_survey.get_filter(survey.bands[label]).psf, float(np.sqrt(survey.sky[label]))
-    return observed, [
-        sep_hsm.regauss(stamps, psf, survey.pixel_scale, sep_hsm.others(stamps, noise))[0]
-        for stamps in (images[:, label] for images in observed.electrons)
-    ]
+    band, noise = survey.bands[label], float(np.sqrt(survey.sky[label]))
+    # As every estimator does, it takes the PSF for the survey's; once more where it is told the sheared one.
+    psfs = {"hsm": survey.btk_survey.get_filter(band).psf}
+    if condition.psf.g1:
+        psfs[KNOWN] = condition.psf.of(survey).btk_survey.get_filter(band).psf
+    columns = []
+    for images in observed.electrons:
+        weights = sep_hsm.others(images[:, label], noise)
+        found = {
+            name: sep_hsm.regauss(images[:, label], psf, survey.pixel_scale, weights)[0] for name, psf in psfs.items()
+        }
+        columns.append({f"{name}_{k + 1}": g[:, k] for name, g in found.items() for k in (0, 1)})
+    return observed, columns
 
 
 def _rows(
     observed: Observed,
-    classic: list[np.ndarray],
+    classic: list[dict[str, np.ndarray]],
     estimators: Estimators,
     survey: SurveyModel,
     operator: ShearOperator | None,
     progress: Progress,
 ) -> Iterator[pd.DataFrame]:
     truth = observed.truth.rename(columns={"g1": "true_g1", "g2": "true_g2"})
-    for number, (lens, electrons) in enumerate(zip(observed.lenses, observed.electrons, strict=True)):
-        columns = estimators.estimates(electrons)
-        if classic:
-            columns |= {f"hsm_{k + 1}": classic[number][:, k] for k in (0, 1)}
+    for lens, electrons, theirs in zip(observed.lenses, observed.electrons, classic, strict=True):
+        columns = estimators.estimates(electrons) | theirs
         # One upright and one turned image a scene, of opposite shears.
         if operator is not None and lens.g1 != 0 and (lens.g1 > 0) != lens.turned:
             seed = int(observed.truth["scene"].iloc[0]) * 2 + lens.turned

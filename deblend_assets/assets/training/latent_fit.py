@@ -22,6 +22,7 @@ from deblend_assets.science.figures.latent import ellipticity_distributions, rat
 from deblend_assets.science.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob
 from deblend_assets.science.networks import VAE, Latent
 from deblend_assets.science.round_bias import decoded_band, kl_gain, latent_comparison, shape_distribution
+from deblend_assets.settings import Recipe
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import STAGES, ProjectStore, library_versions
 
@@ -33,6 +34,11 @@ _JUDGED = 2_000
 _DRAWS = 8
 
 
+def new_latent_flow(recipe: Recipe) -> LatentFlow:
+    """With freshly drawn weights."""
+    return LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
+
+
 def fit_flow(
     store: ProjectStore, device: torch.device, log: Callable[[str], None]
 ) -> tuple[Checkpoint, dict[str, float]]:
@@ -41,7 +47,7 @@ def fit_flow(
     network = load_vae(store, _RECIPE, STAGES[0]).to(device)
     latents = {split: encoded(store, network, split, device)[0] for split in ("train", "validation")}
     torch.manual_seed(recipe.seed + 3)
-    flow = LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
+    flow = new_latent_flow(recipe)
     flow.whiten(latents["train"])
 
     def feed(split: str) -> Feed:
@@ -99,7 +105,7 @@ def materialize_flow(
     checkpoint, metadata = finished(
         context, store.latent_flow(), devices, lambda device: fit_flow(store, device, context.log.info)
     )
-    flow = LatentFlow(store.profile.recipes.training.latent, _TRANSFORMS, _HIDDEN)
+    flow = new_latent_flow(store.profile.recipes.training)
     flow.load_state_dict(checkpoint.weights)
     flow.eval()
     found, gain, figures = judged_priors(store, flow)

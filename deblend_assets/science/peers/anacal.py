@@ -9,20 +9,21 @@ detected or selected here, hence there is no detection weight: every weight is 1
 
 from __future__ import annotations
 
+import zlib
+
 import galsim
 import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.peers.blends import Blends, Measured, Peer
 
-# Width of the shapelets' Gaussian [arcsec], as in the package's own examples at a seeing of 0.6 to 0.8 arcsec.
+# Width of the shapelets' Gaussian [arcsec]: that of examples of the package at a seeing of 0.6 to 0.8 arcsec.
 SIGMA = 0.52
 # Weighting constant C of e = M22 / (M00 + C), in σ of M00. The package's default of 30 is in nJy (zero point 31.4):
 # at LSST's ten-year depth in r this many σ. Blends carry no zero point.
 C_IN_SIGMA = 3.7
 # Side of the stamp in Fourier space [pixel] and the threshold of its largest k: the package's defaults.
 _SIDE, _KMAX_THRESHOLD = 64, 1e-12
-_NOISE_SEED = 20260
 
 
 def fpfs(blends: Blends) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -44,7 +45,9 @@ def fpfs(blends: Blends) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     task = FpfsTask(npix=_SIDE, pixel_scale=scale, sigma_shapelets=SIGMA, psf_array=psf, kmax_thres=_KMAX_THRESHOLD)
     task.prepare_covariance(variance=variance)
     sheet, centres = _sheet(images[valid])
-    noise, _ = _sheet(np.random.default_rng(_NOISE_SEED).normal(0, np.sqrt(variance), images[valid].shape))
+    # Noise of its own for every batch, and the same when it is measured again.
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(images[valid]).tobytes()))
+    noise, _ = _sheet(rng.normal(0, np.sqrt(variance), images[valid].shape))
     found = process_image(
         fpfs_config=FpfsConfig(
             npix=_SIDE, kmax_thres=_KMAX_THRESHOLD, sigma_shapelets1=SIGMA, c0=C_IN_SIGMA * float(task.std_m00)

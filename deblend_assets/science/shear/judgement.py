@@ -34,8 +34,11 @@ METHODS = {
     "posterior": "shape posterior, mean of g",
     "free": "shape posterior, prior-free g",
 }
+# HSM that is told how a PSF was sheared.
+KNOWN = "hsm_known"
 # Whose response is also known from the images alone.
 WITH_RESPONSE = "posterior"
+_CERTAIN = 2.0  # errors
 Judgement = dict[str, Any]
 
 
@@ -50,13 +53,13 @@ def judge_shear(table: pd.DataFrame) -> Judgement:
     Args:
         table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns (`conditions.
             TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`), `turned`,
-            `{method}_1` and `{method}_2` of METHODS, `posterior_err`, `ln_size`; `image_response_1` and `_2` where
-            they were measured.
+            `{method}_1` and `{method}_2` of METHODS, `posterior_err`, `ln_size`; `image_response_1` and `_2`, NaN
+            where they were not measured.
 
     Returns:
         `n` scenes of each condition; of each method `response`, `failures`, `uncalibrated` and `calibrated` m1, m2, c1,
         c2 (`met`: whether all are below the requirement, errors included), `groups`, `conditions`, `selection`,
-        `shape_noise`; of the posterior `image_response`. Measures are `{"value", "error"}`.
+        `shape_noise`; `image_response` of the posterior. Measures are `{"value", "error"}`.
     """
     parts = {str(name): part for name, part in table.groupby("condition", sort=False)}
     found: Judgement = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
@@ -74,8 +77,7 @@ def judge_shear(table: pd.DataFrame) -> Judgement:
             "selection": _selection(parts["blended"], method, response),
             "shape_noise": _shape_noise(parts["blended"], method, response),
         }
-    if "image_response_1" in table:
-        found["image_response"] = _image_response(parts["blended"], truth, found["methods"])
+    found["image_response"] = _image_response(parts["blended"], truth)
     return found
 
 
@@ -115,21 +117,29 @@ def _changes(
     for condition in SIDES:
         if condition.name not in at:
             continue
-        side = at[condition.name]
-        scenes = np.intersect1d(side.scene, whole.scene)
-        here, there = (s.of(np.isin(s.scene, scenes)) for s in (side, whole))
-        off = np.stack([here.response[:, 0] - there.response[:, 0], here.offset[:, 0] - there.offset[:, 0]], axis=1)
-        mean, error = jackknife(off / response.value, here.block)
+        n, m, c = _difference(at[condition.name], whole, response)
         changes[condition.name] = {
-            "n": len(scenes),
+            "n": n,
             "words": condition.words,
-            "m": multiplicative(side, response)[0].as_json(),
-            "change_of_m": Measure(float(mean[0]), float(error[0])).as_json(),
+            "m": multiplicative(at[condition.name], response)[0].as_json(),
+            "change_of_m": m.as_json(),
         }
         if condition.psf.g1:
-            leak = Measure(float(mean[1]) / PSF_SHEAR, float(error[1]) / PSF_SHEAR)
-            changes[condition.name]["leakage"] = leak.as_json()
+            changes[condition.name]["leakage"] = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR).as_json()
+            if method == "hsm" and f"{KNOWN}_1" in parts[condition.name]:
+                _, _, c = _difference(scene_responses(parts[condition.name], KNOWN), whole, response)
+                known = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR)
+                changes[condition.name]["leakage_known"] = known.as_json()
     return changes
+
+
+def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) -> tuple[int, Measure, Measure]:
+    """Scenes that both have, and how m and c of component 1 differ there."""
+    scenes = np.intersect1d(side.scene, whole.scene)
+    here, there = (s.of(np.isin(s.scene, scenes)) for s in (side, whole))
+    off = np.stack([here.response[:, 0] - there.response[:, 0], here.offset[:, 0] - there.offset[:, 0]], axis=1)
+    mean, error = jackknife(off / response.value, here.block)
+    return len(scenes), Measure(float(mean[0]), float(error[0])), Measure(float(mean[1]), float(error[1]))
 
 
 def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
@@ -165,7 +175,7 @@ def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Judge
     }
 
 
-def _image_response(blended: pd.DataFrame, truth: pd.DataFrame, methods: Mapping[str, Any]) -> Judgement:
+def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
     """The response from the images beside that from pairs, of the same scenes."""
     rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
     values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
@@ -198,6 +208,24 @@ def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
     return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
 
 
+def findings(judgement: Judgement, method: str = WITH_RESPONSE) -> list[str]:
+    """Calibrated biases of a method that are beyond the requirement by more than two of their errors."""
+    found = judgement["methods"][method]["calibrated"]
+    beyond = []
+    for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
+        value, error = found[name]["value"], found[name]["error"]
+        # Written so that what is not a number is beyond, too.
+        if not abs(value) - required <= _CERTAIN * error:
+            beyond.append(f"{name} {value:.3g} ± {error:.1g}, required {required:g}")
+    return beyond
+
+
+def errors_apart(judgement: Judgement) -> float:
+    """Difference of the two routes to the response, in units of its error."""
+    difference = judgement["image_response"]["difference"]
+    return float(abs(difference["value"]) / difference["error"])
+
+
 def headline(judgement: Judgement) -> dict[str, float]:
     """The numbers that a row of the UI shows."""
     flat: dict[str, float] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
@@ -208,7 +236,6 @@ def headline(judgement: Judgement) -> dict[str, float]:
                 flat[f"{which}_{name}_{method}_error"] = found[which][name]["error"]
         flat[f"response_{method}"] = found["response"]["value"]
         flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
-    if "image_response" in judgement:
-        difference = judgement["image_response"]["difference"]
-        flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
+    difference = judgement["image_response"]["difference"]
+    flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
