@@ -160,7 +160,8 @@ def fit_calibration(
     feeds = feed(slice(0, held)), feed(slice(held, None))
     result, _ = fitted(FlowObjective(flow), feeds, held, recipe, recipe.calibration, folder, device, log)
     mean_held, lower_held, truth_held = (column[held:].to(device) for column in columns)
-    flow.fit_spread(truth_held, GaussianPosterior(mean_held, lower_held))
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    flow.fit_spread(truth_held, GaussianPosterior(mean_held, lower_held), generator)
     card = card_of(store, frame, population) | {
         "network": {"widths": list(recipe.widths), "dense": recipe.dense},
         "orientations": recipe.orientations,
