@@ -8,7 +8,7 @@ export DEBLEND_PROFILE ?= $(PROFILE)
 unexport DAGSTER_HOME
 RUN := $(VENV)/bin/python -m
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
-REFERRED := group:simulation or group:normalization or shapes/fisher_floor
+REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
 .PHONY: demo lsst des tile baseline referee test lint bench ui clean-env

@@ -280,11 +280,11 @@ def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
     assert found["shape_noise"]["effective_share"] == pytest.approx(0.2**2 / (0.2**2 + 0.05**2), rel=0.05)
 
 
-def test_what_is_beyond_the_requirement_is_named_and_nan_is_beyond_it() -> None:
+def test_what_is_beyond_the_requirement_or_not_known_is_named() -> None:
     judgement = judge_shear(_judged())
     # c of this noise is known to 0.0013: nothing can be said against it, nor that it meets the requirement.
     assert findings(judgement) == [] and not judgement["methods"]["posterior"]["calibrated"]["met"]
     judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
     assert findings(judgement) == ["m2 0.02 ± 0.001, required 0.003"]
-    judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": float("nan"), "error": 1e-3}
-    assert len(findings(judgement)) == 1
+    judgement["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()
+    assert findings(judgement) == ["m2 is not known"]

@@ -1,5 +1,6 @@
 """`shear_calibration`: m and c of our estimates and of what users run today, and the response that needs no truth."""
 
+import math
 from collections.abc import Sequence
 
 import dagster as dg
@@ -82,7 +83,7 @@ def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                     "responses_agree",
                     outcome.errors_apart <= _AGREEMENT,
                     f"the two routes differ by {outcome.errors_apart:.2f} errors",
-                    {"errors_apart": outcome.errors_apart},
+                    {"errors_apart": outcome.errors_apart} if math.isfinite(outcome.errors_apart) else {},
                     warn=True,
                 ),
                 check("no_regression", not grown, "; ".join(grown) or "nothing grew", {"grown": len(grown)}, warn=True),

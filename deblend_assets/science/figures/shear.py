@@ -26,11 +26,11 @@ def biases(judgement: Judgement) -> Figure:
         for place, (method, which) in enumerate(rows):
             found = judgement["methods"][method][which]
             for k, marker in ((1, "o"), (2, "s")):
-                measure = found[f"{quantity}{k}"]
+                value, error = _numbers(found[f"{quantity}{k}"])
                 axis.errorbar(
-                    measure["value"] / scale,
+                    value / scale,
                     -place - 0.18 * (k - 1.5),
-                    xerr=measure["error"] / scale,
+                    xerr=error / scale,
                     fmt=marker,
                     color=_COLOURS[method],
                     mfc=_COLOURS[method] if which == "calibrated" else "white",
@@ -77,10 +77,15 @@ def responses(judgement: Judgement) -> Figure:
     return figure
 
 
-def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float]], colour: str, label: str) -> None:
-    axis.errorbar(
-        at, [v["value"] for v in values], yerr=[v["error"] for v in values], fmt="o", ms=4, color=colour, label=label
-    )
+def _numbers(measure: Mapping[str, float | None]) -> tuple[float, float]:
+    """Value and error; NaN, which is not drawn, for what is not known."""
+    value, error = (np.nan if (v := measure[key]) is None else v for key in ("value", "error"))
+    return value, error
+
+
+def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]], colour: str, label: str) -> None:
+    known = np.array([_numbers(v) for v in values]).reshape(-1, 2)
+    axis.errorbar(at, known[:, 0], yerr=known[:, 1], fmt="o", ms=4, color=colour, label=label)
 
 
 def _named(axis: Axes, names: list[str]) -> None:

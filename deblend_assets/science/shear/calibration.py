@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.accuracy import number
 
 Floats = NDArray[np.float64]
 
@@ -41,8 +42,9 @@ class Measure:
         """|value| in units of its error."""
         return abs(self.value) / self.error if self.error > 0 else np.inf
 
-    def as_json(self) -> dict[str, float]:
-        return {"value": self.value, "error": self.error}
+    def as_json(self) -> dict[str, float | None]:
+        """What is not known (of two galaxies no jack-knife is made) is None, as JSON has no other word for it."""
+        return {"value": number(self.value), "error": number(self.error)}
 
 
 @dataclass(frozen=True)

@@ -194,8 +194,8 @@ def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
         found["groups"][name] = compared(chosen)
     # What a user who has no simulation would have: the whole sample, divided by its own images' response.
     whole = scene_responses(blended, WITH_RESPONSE)
-    by = Measure(found["images"]["value"], found["images"]["error"])
-    return found | {"calibrated": _biases(whole, by)}
+    value, error = jackknife(both[:, 0], paired.block)
+    return found | {"calibrated": _biases(whole, Measure(float(value), float(error)))}
 
 
 def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
@@ -214,21 +214,22 @@ def findings(judgement: Judgement, method: str = WITH_RESPONSE) -> list[str]:
     beyond = []
     for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
         value, error = found[name]["value"], found[name]["error"]
-        # Written so that what is not a number is beyond, too.
-        if not abs(value) - required <= _CERTAIN * error:
+        if value is None or error is None:
+            beyond.append(f"{name} is not known")
+        elif abs(value) - required > _CERTAIN * error:
             beyond.append(f"{name} {value:.3g} ± {error:.1g}, required {required:g}")
     return beyond
 
 
 def errors_apart(judgement: Judgement) -> float:
-    """Difference of the two routes to the response, in units of its error."""
+    """Difference of the two routes to the response, in units of its error; infinite where it is not known."""
     difference = judgement["image_response"]["difference"]
-    return float(abs(difference["value"]) / difference["error"])
+    return abs(difference["value"]) / difference["error"] if difference["error"] else float("inf")
 
 
 def headline(judgement: Judgement) -> dict[str, float]:
     """The numbers that a row of the UI shows."""
-    flat: dict[str, float] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
+    flat: dict[str, float | None] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
     for method, found in judgement["methods"].items():
         for which in ("uncalibrated", "calibrated"):
             for name in ("m1", "m2", "c1", "c2"):
@@ -238,4 +239,4 @@ def headline(judgement: Judgement) -> dict[str, float]:
         flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
     difference = judgement["image_response"]["difference"]
     flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
-    return {name: value for name, value in flat.items() if np.isfinite(value)}
+    return {name: value for name, value in flat.items() if value is not None and np.isfinite(value)}
