@@ -13,7 +13,13 @@ import pytest
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.shapes.calibration import stretch_of
-from deblend_assets.science.shapes.judgement import groups, headline, judge_shapes, nearest_neighbour
+from deblend_assets.science.shapes.judgement import (
+    MEASURED_OTHERS,
+    groups,
+    headline,
+    judge_shapes,
+    nearest_neighbour,
+)
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.shapes.quantities import QUANTITIES
 
@@ -81,6 +87,7 @@ def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
         {
             "snr": rng.uniform(10, 100, n),
             "blendedness": rng.uniform(0, 0.2, n),
+            "others_light": rng.normal(0.2, 0.1, n),
             "separation_arcsec": np.where(rng.random(n) < 0.5, rng.uniform(0.5, 3, n), np.nan),
         }
     )
@@ -127,7 +134,8 @@ def test_groups_are_thirds_of_those_they_are_about() -> None:
     table = table_of(900, 5)
     table.loc[table["separation_arcsec"].isna(), "blendedness"] = 0.0
     chosen = groups(table)
-    assert sum(chosen[f"S/N, {third} third"].sum() for third in ("low", "middle", "high")) == 900
+    for name in ("S/N", MEASURED_OTHERS):
+        assert sum(chosen[f"{name}, {third} third"].sum() for third in ("low", "middle", "high")) == 900
     blended = int(table["separation_arcsec"].notna().sum())
     for name in ("blendedness", "separation"):
         sizes = [int(chosen[f"{name}, {third} third"].sum()) for third in ("low", "middle", "high")]

@@ -72,7 +72,7 @@ def write_peer_comparison(
 
 def worst_of(store: ProjectStore, table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[int, NDArray]]:
     """The ten worst failures of every method, and the label band of their stamps."""
-    rows = {m: worst(table, m) for m in dict.fromkeys(table["method"]) if m != FLOOR}
+    rows = {m: worst(table, m) for m in table["method"].unique() if m != FLOOR}
     scenes = {int(s) for part in rows.values() for s in part["scene"]}
     arrays = store.arrays()
     label, images = arrays.bands.index(store.profile.simulation.label_band), dict[int, NDArray]()

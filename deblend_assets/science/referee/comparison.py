@@ -18,6 +18,8 @@ from deblend_assets.science.metrics import Floats, line, rms, robust_sigma
 
 BLENDED = 0.05
 OURS, FLOOR = "ours", "floor"
+# Order of the rows; what is not named comes before the floor.
+_ORDER = (OURS, "ours, prior-free", "report", "sersic", "scarlet2", "anacal", "sep_hsm", "hsm")
 _MEASURES = ("rms", "robust_sigma", "slope1", "slope2", "bias1", "bias2")
 _COMPARED = 3.0  # errors beyond which a bias, a slope or a difference is no tie any more, over dozens of comparisons
 Judgement = dict[str, Any]
@@ -63,7 +65,8 @@ def judge_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, se
         `milliseconds`, and `beside` ours: difference of the RMS errors on the blends where both worked, and whether it
         is a tie.
     """
-    methods = list(dict.fromkeys(table["method"]))
+    rank = {name: k for k, name in enumerate(_ORDER)} | {FLOOR: len(_ORDER) + 1}
+    methods = sorted(table["method"].unique(), key=lambda name: (rank.get(name, len(_ORDER)), name))
     per_method = {m: table[table["method"] == m].sort_values("scene").reset_index(drop=True) for m in methods}
     found: Judgement = {"n": int(table["scene"].nunique()), "methods": {}}
     for method, rows in per_method.items():
