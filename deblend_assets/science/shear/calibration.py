@@ -126,22 +126,37 @@ def scene_responses(table: pd.DataFrame, method: str) -> SceneResponses:
     return SceneResponses(response, offset, block_of(first), scenes.to_numpy(), int((~whole).sum()))
 
 
-def jackknife(values: Floats, block: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Means over the first axis and their errors, leaving out a block of rows at a time.
+def jackknife_means(values: Floats, block: NDArray[np.int64]) -> Floats:
+    """Mean over the rows, and over all rows but each block's.
 
     Args:
         values: (N, ...).
         block: (N,).
+
+    Returns:
+        (1 + blocks, ...), the whole first.
     """
     used = np.unique(block)
     total, count = values.sum(axis=0), len(values)
     sums = np.stack([values[block == b].sum(axis=0) for b in used])
     counts = np.array([(block == b).sum() for b in used]).reshape(-1, *([1] * (values.ndim - 1)))
     if len(used) < 2:
-        return total / count, np.full(values.shape[1:], np.inf)
-    without = (total - sums) / (count - counts)
+        return np.asarray(total / count)[None]
+    return np.concatenate([np.asarray(total / count)[None], (total - sums) / (count - counts)])
+
+
+def jackknife_error(numbers: Floats) -> tuple[Floats, Floats]:
+    """Value and standard error of what was made of each row of `jackknife_means`; infinite for a single block."""
+    without = numbers[1:]
+    if len(without) < 2:
+        return numbers[0], np.full(numbers.shape[1:], np.inf)
     spread = np.square(without - without.mean(axis=0)).sum(axis=0)
-    return total / count, np.asarray(np.sqrt((len(used) - 1) / len(used) * spread))
+    return numbers[0], np.asarray(np.sqrt((len(without) - 1) / len(without) * spread))
+
+
+def jackknife(values: Floats, block: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Means over the first axis (N, ...) and their errors, leaving out a block of rows (N,) at a time."""
+    return jackknife_error(jackknife_means(values, block))
 
 
 def responses(found: SceneResponses) -> tuple[Measure, Measure]:

@@ -18,6 +18,8 @@ from deblend_assets.science.shear.calibration import (
     SceneResponses,
     additive,
     jackknife,
+    jackknife_error,
+    jackknife_means,
     meets,
     multiplicative,
     pooled,
@@ -192,10 +194,23 @@ def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
     found = {"n": len(both), **compared(np.ones(len(both), dtype=bool)), "groups": {}}
     for name, chosen in _thirds(paired, truth):
         found["groups"][name] = compared(chosen)
-    # What a user who has no simulation would have: the whole sample, divided by its own images' response.
-    whole = scene_responses(blended, WITH_RESPONSE)
-    value, error = jackknife(both[:, 0], paired.block)
-    return found | {"calibrated": _biases(whole, Measure(float(value), float(error)))}
+    return found | {"calibrated": _by_images(paired, both[:, 0])}
+
+
+def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Judgement:
+    """What a user who has no simulation would have: estimates divided by the mean response of their own images.
+
+    Numerator and denominator are of the same galaxies, whose scatter is not an error of the ratio.
+    """
+    columns = np.concatenate([images[:, None], paired.response, paired.offset], axis=1)
+    means = jackknife_means(columns, paired.block)
+    value, error = jackknife_error(means[:, 1:] / means[:, :1])
+    named = {
+        name: Measure(float(v) - (1.0 if name[0] == "m" else 0.0), float(e))
+        for name, v, e in zip(("m1", "m2", "c1", "c2"), value, error, strict=True)
+    }
+    met = meets([named["m1"], named["m2"]], REQUIRED_M) and meets([named["c1"], named["c2"]], REQUIRED_C)
+    return {name: measure.as_json() for name, measure in named.items()} | {"met": met}
 
 
 def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
