@@ -306,9 +306,9 @@ class TileSettings(_Section):
 class RefereeSettings(_Section):
     """How much is asked of the estimators by the referee.
 
-    Calibrated by images, m of the shipped LSST weights is uncertain by 0.09 / sqrt(response_scenes) and c by
-    0.024 / sqrt(shear_scenes); calibrated by other galaxies, m by 0.2 / sqrt(galaxies) of either sample, and a scene
-    more of the same galaxies adds nothing.
+    Calibrated by images, m of the shipped LSST weights is uncertain by 0.22 / sqrt(response_scenes) a component and c
+    by 0.022 / sqrt(shear_scenes); calibrated by other galaxies, m by 0.2 / sqrt(galaxies) of either sample, and a
+    scene more of the same galaxies adds nothing.
     """
 
     peer_scenes: int = Field(default=2_000, ge=10, description="test blends that the peers measure")

@@ -16,7 +16,7 @@ from deblend_assets.assets.referee.peers import NOTE, PRIOR_FREE, columns, measu
 from deblend_assets.assets.referee.run_shear import Outcome
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.peers import by_group, cost, errors, failures
-from deblend_assets.science.referee.comparison import FLOOR, findings, headline, judge_peers, worst
+from deblend_assets.science.referee.comparison import FLOOR, findings, headline, judge_peers, methods_of, worst
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.referee import RefereeReport, numbers_of
@@ -72,7 +72,7 @@ def write_peer_comparison(
 
 def worst_of(store: ProjectStore, table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[int, NDArray]]:
     """The ten worst failures of every method, and the label band of their stamps."""
-    rows = {m: worst(table, m) for m in table["method"].unique() if m != FLOOR}
+    rows = {m: worst(table, m) for m in methods_of(table) if m != FLOOR}
     scenes = {int(s) for part in rows.values() for s in part["scene"]}
     arrays = store.arrays()
     label, images = arrays.bands.index(store.profile.simulation.label_band), dict[int, NDArray]()

@@ -12,6 +12,7 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from deblend_assets.science.conventions import distortion_from_shear
@@ -30,6 +31,7 @@ from deblend_assets.science.referee.comparison import FLOOR, OURS
 
 Judgement = Mapping[str, Any]
 _COLOURS = (ORANGE, VERMILION, PURPLE, SKY, GREEN, YELLOW, BLACK)
+_TICKS = (0.02, 0.05, 0.1, 0.2)
 _LENGTH = 12.0  # of a drawn ellipse's major axis [pixel]
 
 
@@ -63,12 +65,16 @@ def errors(judgement: Judgement) -> Figure:
                 )
             if FLOOR in judgement["methods"]:
                 floor = judgement["methods"][FLOOR]["groups"][group][kind]["rms"]["value"]
-                if floor is not None and (kind == "e" or group == "all"):
+                # That of g is ruled by a few unresolved galaxies, and no line to hold anything against.
+                if floor is not None and kind == "e":
                     axis.axvline(floor, color="0.5", ls="-" if fill else ":", lw=1, label=f"Fisher floor, {group}")
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
         axis.set_yticks([-k for k in range(len(names))], names, fontsize=8)
         words = "distortion e, observed, label band" if kind == "e" else "shear-type g, intrinsic"
         axis.set_xlabel(f"RMS error a component: {words}")
+        axis.set_xlim(0.015, 0.35)
         axis.legend(fontsize=8)
     return figure
 
@@ -119,7 +125,7 @@ def cost(judgement: Judgement) -> Figure:
                         method,
                         (found["milliseconds"], measure["value"]),
                         fontsize=8,
-                        xytext=(4, 4),
+                        xytext=(4, 5 if method == OURS else -10),
                         textcoords="offset points",
                     )
     axis.set(xscale="log", yscale="log", xlabel="one core's time a galaxy [ms]", ylabel="RMS error a component")

@@ -50,6 +50,12 @@ def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return found
 
 
+def methods_of(table: pd.DataFrame) -> list[str]:
+    """The methods of a table, in the order in which they are shown."""
+    rank = {name: k for k, name in enumerate(_ORDER)} | {FLOOR: len(_ORDER) + 1}
+    return sorted(table["method"].unique(), key=lambda name: (rank.get(name, len(_ORDER)), name))
+
+
 def judge_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Judgement:
     """Every number of the comparison.
 
@@ -65,8 +71,7 @@ def judge_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, se
         `milliseconds`, and `beside` ours: difference of the RMS errors on the blends where both worked, and whether it
         is a tie.
     """
-    rank = {name: k for k, name in enumerate(_ORDER)} | {FLOOR: len(_ORDER) + 1}
-    methods = sorted(table["method"].unique(), key=lambda name: (rank.get(name, len(_ORDER)), name))
+    methods = methods_of(table)
     per_method = {m: table[table["method"] == m].sort_values("scene").reset_index(drop=True) for m in methods}
     found: Judgement = {"n": int(table["scene"].nunique()), "methods": {}}
     for method, rows in per_method.items():
