@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from deblend_assets.science.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
-from deblend_assets.science.shear.judgement import METHODS
+from deblend_assets.science.shear.judgement import METHODS, WITH_RESPONSE
 
 _COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
+# m and c that are drawn [1]: of 1 nothing is left of an estimate.
+_WIDEST = 1.5
 Judgement = Mapping[str, Any]
 
 
@@ -22,9 +24,11 @@ def biases(judgement: Judgement) -> Figure:
     figure = new_figure(9.5, 4.6)
     axes = figure.subplots(1, 2, sharey=True)
     rows = [(m, which) for m in judgement["methods"] for which in ("uncalibrated", "calibrated")]
+    rows.insert(rows.index((WITH_RESPONSE, "calibrated")) + 1, (WITH_RESPONSE, "by its own images"))
     for axis, quantity, required, scale in zip(axes, "mc", (REQUIRED_M, REQUIRED_C), (1e-3, 1e-4), strict=True):
         for place, (method, which) in enumerate(rows):
-            found = judgement["methods"][method][which]
+            by_images = which == "by its own images"
+            found = judgement["image_response"]["calibrated"] if by_images else judgement["methods"][method][which]
             for k, marker in ((1, "o"), (2, "s")):
                 value, error = _numbers(found[f"{quantity}{k}"])
                 axis.errorbar(
@@ -33,12 +37,13 @@ def biases(judgement: Judgement) -> Figure:
                     xerr=error / scale,
                     fmt=marker,
                     color=_COLOURS[method],
-                    mfc=_COLOURS[method] if which == "calibrated" else "white",
+                    mfc="white" if which == "uncalibrated" else _COLOURS[method],
                     label=f"{quantity}{k}" if not place else None,
                 )
         axis.axvspan(-required / scale, required / scale, color=SKY, alpha=0.3, label=f"|{quantity}| < {required:g}")
         axis.axvline(0, color=BLACK, lw=0.8)
         axis.set_xscale("symlog", linthresh=10)
+        axis.set_xlim(-_WIDEST / scale, _WIDEST / scale)
         axis.set_xlabel(f"{quantity} [10$^{{{round(np.log10(scale))}}}$]")
         axis.legend(fontsize=8, loc="best")
     axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which in rows], fontsize=8)
@@ -56,6 +61,7 @@ def groups(judgement: Judgement) -> Figure:
         at = np.arange(len(names)) + 0.16 * (number - (len(methods) - 1) / 2)
         _points(axis, at, values, _COLOURS[method], METHODS[method])
     _named(axis, names)
+    axis.axhline(0, color=BLACK, lw=0.8)
     axis.set_ylabel("m, one response for all galaxies")
     axis.set_yscale("symlog", linthresh=0.1)
     return figure
@@ -89,9 +95,8 @@ def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]]
 
 
 def _named(axis: Axes, names: list[str]) -> None:
-    axis.axhline(0, color=BLACK, lw=0.8)
-    axis.set_xticks(range(len(names)), [name.replace(", ", "\n").replace(" third", "") for name in names], fontsize=8)
+    axis.set_xticks(range(len(names)), [name.replace(", ", "\n").replace(" third", "") for name in names], fontsize=7)
     for edge in range(3, len(names), 3):
         axis.axvline(edge - 0.5, color="0.8", lw=0.8)
     axis.set_xlabel("thirds of the test galaxies by their true …")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -252,6 +252,9 @@ def headline(judgement: Judgement) -> dict[str, float]:
                 flat[f"{which}_{name}_{method}_error"] = found[which][name]["error"]
         flat[f"response_{method}"] = found["response"]["value"]
         flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
+    for name in ("m1", "m2", "c1", "c2"):
+        measure = judgement["image_response"]["calibrated"][name]
+        flat |= {f"by_images_{name}": measure["value"], f"by_images_{name}_error": measure["error"]}
     difference = judgement["image_response"]["difference"]
     flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
     return {name: value for name, value in flat.items() if value is not None and np.isfinite(value)}
