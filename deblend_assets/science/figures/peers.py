@@ -86,6 +86,8 @@ def by_group(judgement: Judgement, kind: str) -> Figure:
     figure = new_figure(10.0, 4.6)
     axis = figure.subplots()
     for method in methods:
+        if kind == "g" and method == FLOOR:
+            continue
         groups = judgement["methods"][method]["groups"]
         values = [groups[n][kind]["rms"]["value"] for n in names]
         if not any(v is not None for v in values):
