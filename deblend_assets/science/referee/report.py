@@ -87,7 +87,10 @@ def _cell(measure: Mapping[str, Any] | None, digits: int = 3, scale: float = 1.0
     if measure is None or measure["value"] is None:
         return "–"
     value = f"{measure['value'] * scale:.{digits}g}"
-    return value if measure.get("error") is None else f"{value} ± {measure['error'] * scale:.1g}"
+    if measure.get("error") is None:
+        return value
+    error = measure["error"] * scale
+    return f"{value} ± {error:.0f}" if error >= 1 else f"{value} ± {error:.1g}"
 
 
 def _methods(peers: Judgement) -> Table:
