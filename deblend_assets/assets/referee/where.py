@@ -17,9 +17,9 @@ def main() -> None:
     print(f"\n{peers['scenes']:,} test blends, RMS error of the observed distortion e a component:")
     for method, value in sorted(errors.items(), key=lambda item: item[1]):
         print(f"  {value:.4f}  {method}")
-    found = shear["methods"]["posterior"]["calibrated"]
+    found = shear["image_response"]["calibrated"]
     biases = ", ".join(f"{n} {found[n]['value']:+.5f} ± {found[n]['error']:.5f}" for n in ("m1", "m2", "c1", "c2"))
-    print(f"{METHODS['posterior']}, calibrated, {shear['n']['blended']:,} scenes: {biases}")
+    print(f"{METHODS['posterior']}, by its own images' response, {shear['n']['blended']:,} scenes: {biases}")
     print(f"report:  {store.report_folder('referee') / 'report.html'}\n")
 
 
