@@ -110,8 +110,11 @@ def test_the_page_answers_its_questions_and_needs_no_network(judged: tuple[Linea
 def test_again_it_keeps_every_estimate(judged: tuple[Lineage, Any], tmp_path: Path) -> None:
     again = judged[0].copy(tmp_path / "again")
     before = {p: p.read_bytes() for p in again.root.rglob("reports/*/estimates.parquet")}
+    # Not even written again: killed while it is, an hour's measurements would be lost.
+    written = {p: p.stat().st_mtime_ns for p in again.root.rglob("reports/*/estimates.parquet*") if p.is_file()}
     again.succeeds(*REFEREE)
     assert before == {p: p.read_bytes() for p in before}
+    assert written == {p: p.stat().st_mtime_ns for p in written}
 
 
 def test_a_galaxy_that_was_trained_on_is_refused(

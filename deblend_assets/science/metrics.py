@@ -106,6 +106,14 @@ def robust_sigma(values: Floats) -> Floats:
     return np.asarray(1.4826 * np.median(deviation, axis=-1))
 
 
+def thirds(values: Floats) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Low, middle and high third of the finite values, a mask (N,) each; of no finite value all are empty."""
+    finite = np.isfinite(values)
+    edges = np.quantile(values[finite], [1 / 3, 2 / 3]) if finite.any() else np.full(2, np.nan)
+    third = np.digitize(values, edges)
+    return [(name, (third == k) & finite) for k, name in enumerate(("low", "middle", "high"))]
+
+
 def bootstrap(statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int) -> tuple[Floats, Floats]:
     """A statistic of a table's rows, and its standard error over tables of rows drawn with replacement.
 

@@ -6,17 +6,27 @@ reports/<name>/{estimates.parquet,numbers.json,report.html}
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from deblend_assets.errors import MismatchError
-from deblend_assets.stores.files import is_file, read_json, read_vouched, remove, safe_name, sidecar, write_vouched
+from deblend_assets.settings import StorePath
+from deblend_assets.stores.files import (
+    is_file,
+    read_json,
+    read_record,
+    read_vouched,
+    remove,
+    safe_name,
+    sidecar,
+    write_vouched,
+)
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
 Columns = Mapping[str, tuple[str, str]]
+_TABLE = "estimates.parquet"
 
 
 class RefereeReport:
@@ -37,52 +47,39 @@ class RefereeReport:
     @property
     def stands(self) -> bool:
         """Whether the whole table is there, made from the same things."""
-        path = self.folder / "estimates.parquet"
-        return is_file(sidecar(path)) and read_json(sidecar(path)).get("inputs") == self.identity
+        path = self.folder / _TABLE
+        return is_file(sidecar(path)) and read_record(path, asset=self.asset).get("inputs") == self.identity
 
-    def table(self) -> pd.DataFrame:
-        """The whole table.
+    def kept(self, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+        """Those parts, by their names, that need not be measured any more."""
+        found = {}
+        for name in names:
+            path = self._part(name)
+            if is_file(path) and is_file(sidecar(path)):
+                data, _ = read_vouched(path, asset=self.asset)
+                found[name] = from_parquet(data, where=str(path), asset=self.asset)
+        return found
 
-        Raises:
-            MissingDataError, CorruptDataError: not there; not what was written.
-            MismatchError: made from other things than those of now.
-        """
-        path = self.folder / "estimates.parquet"
-        data, record = read_vouched(path, asset=self.asset)
-        if record.get("inputs") != self.identity:
-            raise MismatchError(
-                "was made with another model or other settings",
-                where=str(path),
-                remedy=f"materialise {self.asset} again",
-            )
-        return from_parquet(data, where=str(path), asset=self.asset)
+    def keep(self, name: str, table: pd.DataFrame, columns: Columns, note: str) -> None:
+        """Store a part; columns and note as `to_parquet` takes them."""
+        write_vouched(self._part(name), to_parquet(table, columns, note), {})
 
-    def has_part(self, part: str) -> bool:
-        path = self._parts / f"{safe_name(part)}.parquet"
-        return is_file(path) and is_file(sidecar(path))
+    def _part(self, name: str) -> StorePath:
+        return self._parts / f"{safe_name(name)}.parquet"
 
-    def write_part(self, part: str, table: pd.DataFrame, columns: Columns, note: str) -> None:
-        write_vouched(self._parts / f"{safe_name(part)}.parquet", to_parquet(table, columns, note), {})
-
-    def read_part(self, part: str) -> pd.DataFrame:
-        path = self._parts / f"{safe_name(part)}.parquet"
-        data, _ = read_vouched(path, asset=self.asset)
-        return from_parquet(data, where=str(path), asset=self.asset)
-
-    def finish(self, table: pd.DataFrame, columns: Columns, note: str, files: Mapping[str, bytes]) -> None:
-        """Write the report whole."""
-        self._store.write_report(
-            self.name,
-            {"estimates.parquet": to_parquet(table, columns, note), **files},
-            {"inputs": self.identity},
-        )
-
-    def drop_parts(self, parts: list[str]) -> None:
-        """Parts of a whole that stands."""
+    def finish(self, table: pd.DataFrame, columns: Columns, note: str, parts: Iterable[str]) -> None:
+        """Write the table whole, and let go of the parts that it was put together from."""
+        self._store.write_report(self.name, {_TABLE: to_parquet(table, columns, note)}, {"inputs": self.identity})
         for part in parts:
-            path = self._parts / f"{safe_name(part)}.parquet"
-            for each in (sidecar(path), path):
+            for each in (sidecar(self._part(part)), self._part(part)):
                 remove(each)
+
+
+def stored_table(store: ProjectStore, name: str, asset: str) -> pd.DataFrame:
+    """The table of estimates of a report as it was last written; errors as `read_vouched`."""
+    path = store.report_folder(name) / _TABLE
+    data, _ = read_vouched(path, asset=asset)
+    return from_parquet(data, where=str(path), asset=asset)
 
 
 def numbers_of(store: ProjectStore, name: str) -> dict[str, Any] | None:

@@ -91,6 +91,22 @@ def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, l
         return model
 
 
+def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[ShapePosterior, str]:
+    """The calibrated shape posterior and its fingerprint: the trained one, or where there is none the shipped one of
+    the same survey; errors as `load_model`."""
+    survey = store.profile.simulation.survey
+    try:
+        return load_shapes(store), store.shape_checkpoint("shape_posterior").fingerprint
+    except MissingDataError as missing:
+        if "shapes" not in surveys().get(survey, ()):
+            raise
+        log(f"{missing.what}: judging the weights that the package ships for {survey}")
+    checkpoint = shipped(survey, "shapes")
+    model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
+    model.frame.require_same(StampFrame.of(load_survey(survey), store.profile.simulation), f"shipped weights, {survey}")
+    return model, f"shipped-{checkpoint.fingerprint}"
+
+
 def load_shapes(store: ProjectStore) -> ShapePosterior:
     """The calibrated shape posterior of the store's leg; errors as `load_model`."""
     checkpoint = store.shape_checkpoint("shape_posterior").read()

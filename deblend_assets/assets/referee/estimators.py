@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.assets.measuring.model import load_shapes
+from deblend_assets.assets.measuring.model import available_shapes
 from deblend_assets.assets.training.models import load_regressor, load_vae
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.measuring import StampNetwork, deblend
-from deblend_assets.science.shapes.model import ShapePosterior, StampFrame
-from deblend_assets.science.surveys import load_survey
-from deblend_assets.stores.project import SHAPE_STAGES, STAGES, ProjectStore
-from deblend_assets.stores.shipped import shipped, surveys
+from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.stores.project import STAGES, ProjectStore
 
 Log = Callable[[str], None]
 
@@ -64,27 +62,9 @@ def available_estimators(store: ProjectStore, torch_device: str, log: Log) -> Es
         CorruptDataError: a checkpoint is not what was written.
     """
     device = torch.device(torch_device)
-    shapes, version = _shapes(store, log)
+    shapes, version = available_shapes(store, log)
     report, theirs = _report(store, log)
     return Estimators(shapes.to(device), None if report is None else report.to(device), f"{version}-{theirs}")
-
-
-def _shapes(store: ProjectStore, log: Log) -> tuple[ShapePosterior, str]:
-    survey = store.profile.simulation.survey
-    checkpoint = store.shape_checkpoint(SHAPE_STAGES[-1]) if store.shape_checkpoint(SHAPE_STAGES[0]).finished else None
-    if checkpoint is not None and checkpoint.finished:
-        return load_shapes(store), checkpoint.fingerprint
-    if "shapes" not in surveys().get(survey, ()):
-        raise MissingDataError(
-            "no shape posterior has been trained, and none is shipped",
-            where=survey,
-            remedy=f"materialise {store.shape_checkpoint(SHAPE_STAGES[0]).asset} and its calibration",
-        )
-    log(f"no shape posterior has been trained: judging the weights that the package ships for {survey}")
-    weights = shipped(survey, "shapes")
-    model = ShapePosterior.from_checkpoint(weights.weights, weights.card)
-    model.frame.require_same(StampFrame.of(load_survey(survey), store.profile.simulation), f"shipped weights, {survey}")
-    return model, f"shipped-{weights.fingerprint}"
 
 
 def _report(store: ProjectStore, log: Log) -> tuple[StampNetwork | None, str]:

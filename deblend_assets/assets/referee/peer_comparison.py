@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, check, clear_errors, code_version, rounded
+from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, clear_errors, code_version
 from deblend_assets.assets.keys import CATALOG, RECIPES, referee_keys, shape_keys, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -53,22 +53,14 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
     ) -> dg.MaterializeResult:
         from deblend_assets.assets.referee.run_peers import write_peer_comparison
-        from deblend_assets.science.referee.regression import worse
 
         with devices.allocate(key.to_user_string(), context.log) as lease:
             outcome = write_peer_comparison(storage.open(profile), lease.torch_device, workers, context.log.info)
-        grown = worse(outcome.before, {n: v for n, v in outcome.numbers.items() if "_ours" in n})
         return dg.MaterializeResult(
-            metadata={**outcome.plots, **rounded(outcome.numbers), **lease.metadata(), "folder": outcome.folder},
+            metadata={**outcome.metadata(), **lease.metadata()},
             check_results=[
-                check(
-                    "unbiased",
-                    not outcome.findings,
-                    "; ".join(outcome.findings) or "nothing beyond three errors",
-                    {"findings": len(outcome.findings)},
-                    warn=True,
-                ),
-                check("no_regression", not grown, "; ".join(grown) or "nothing grew", {"grown": len(grown)}, warn=True),
+                outcome.nothing_found("unbiased", "nothing beyond three errors"),
+                outcome.no_regression("_ours"),
             ],
         )
 

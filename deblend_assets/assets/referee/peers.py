@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 import numpy as np
@@ -150,15 +151,14 @@ def measured_peers(
     with workers.start(store.read_catalog(), store.profile.simulation) as pool:
         for peer in chosen:
             names = {s: f"{peer.module}_{PEERS.index(peer)}_{s.index}" for s in chunks}
-            for shard in chunks:
-                if report.has_part(names[shard]):
-                    parts[names[shard]] = report.read_part(names[shard])
-                    progress.add(shard.scenes)
-            pending = [s for s in chunks if names[s] not in parts]
+            kept = report.kept(names.values())
+            parts |= kept
+            pending = [s for s in chunks if names[s] not in kept]
+            progress.add(sum(s.scenes for s in chunks if s not in pending))
             for shard, table in pool.render(
                 pending, progress, partial(_peer, PEERS.index(peer), arrays, normalization)
             ):
-                report.write_part(names[shard], table, columns(arrays.bands), NOTE)
+                report.keep(names[shard], table, columns(arrays.bands), NOTE)
                 parts[names[shard]] = table
     log("peers: ours, the report's configuration and the floor")
     tables = [*parts.values(), *_ours(store, arrays, estimators, torch_device, targets, log)]
@@ -175,8 +175,19 @@ def _chunks(arrays: SimulatedArrays, targets: pd.DataFrame) -> list[Shard]:
     return chunks
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A stored shard, the same for every task that is sent to a worker: each brings arrays of its own."""
+
+    folder: str
+    shard: Shard
+    arrays: SimulatedArrays = field(compare=False)
+
+
 @lru_cache(maxsize=1)
-def _stored(arrays: SimulatedArrays, shard: Shard) -> tuple[NDArray, NDArray, pd.DataFrame]:
+def _content(stored: _Stored) -> tuple[NDArray, NDArray, pd.DataFrame]:
+    """Blended and isolated stamps, and the truth."""
+    arrays, shard = stored.arrays, stored.shard
     return arrays.read("blended", shard), arrays.read("isolated", shard), arrays.read_truth([shard])
 
 
@@ -185,7 +196,7 @@ def _peer(
 ) -> pd.DataFrame:
     """What a worker makes of a chunk: one peer's estimates, a row a scene."""
     stored = next(s for s in arrays.shards("test") if s.start <= chunk.start < s.start + s.scenes)
-    blended, isolated, truth = _stored(arrays, stored)
+    blended, isolated, truth = _content(_Stored(str(arrays.folder), stored, arrays))
     rows = slice(chunk.start - stored.start, chunk.start - stored.start + chunk.scenes)
     survey, peer = renderer.survey, PEERS[number]
     members = truth.sort_values(["scene", "member"]).groupby("scene")

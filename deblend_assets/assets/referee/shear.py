@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,7 +11,7 @@ import pandas as pd
 from deblend_assets.assets.referee.estimators import Estimators
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.peers import sep_hsm
+from deblend_assets.science.peers import available, sep_hsm
 from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.shear.calibration import require_split
@@ -20,7 +19,6 @@ from deblend_assets.science.shear.conditions import (
     BLENDED,
     CALIBRATION,
     CONDITIONS,
-    TRUTH,
     Condition,
     Observed,
     observe,
@@ -109,11 +107,10 @@ def measured_shear(
     with workers.start(catalog, simulation) as pool:
         for condition, shards in wanted:
             names = {shard: f"{condition.name}_{shard.index}" for shard in shards}
-            for shard in shards:
-                if report.has_part(names[shard]):
-                    parts[names[shard]] = report.read_part(names[shard])
-                    progress.add(shard.scenes * len(condition.lenses(settings.shear)))
-            pending = [shard for shard in shards if names[shard] not in parts]
+            kept = report.kept(names.values())
+            parts |= kept
+            pending = [shard for shard in shards if names[shard] not in kept]
+            progress.add(sum(s.scenes for s in shards if s not in pending) * len(condition.lenses(settings.shear)))
             drawn = pool.render(pending, Progress("", 0, "", _quiet), partial(_drawn, condition, settings.shear))
             for shard, (observed, classic) in drawn:
                 require_split(observed.truth["galtileid"].to_numpy(), splits, condition.split, report.asset)
@@ -121,7 +118,7 @@ def measured_shear(
                 table = pd.concat(_rows(observed, classic, estimators, survey, operator if asked else None, progress))
                 table.insert(0, "condition", condition.name)
                 table = table[np.isfinite(table["true_g1"])].reset_index(drop=True)
-                report.write_part(names[shard], table, COLUMNS, NOTE)
+                report.keep(names[shard], table, COLUMNS, NOTE)
                 parts[names[shard]] = table
     return pd.concat(parts.values(), ignore_index=True), list(parts)
 
@@ -136,7 +133,7 @@ def _drawn(
     """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens; no columns
     where SEP is not installed."""
     observed = observe(condition, step, renderer, shard)
-    if importlib.util.find_spec("sep") is None:
+    if not available(sep_hsm.SEP_HSM):
         return observed, [{} for _ in observed.lenses]
     survey, label = renderer.survey, renderer.label_band
     band, noise = survey.bands[label], float(np.sqrt(survey.sky[label]))
@@ -172,6 +169,4 @@ def _rows(
             response = image_response(estimators.posterior_g, electrons, sky, operator, seed)
             columns |= {f"image_response_{k + 1}": response[:, k, k] for k in (0, 1)}
         progress.add(len(electrons))
-        yield truth[["scene", *(t if t not in ("g1", "g2") else f"true_{t}" for t in TRUTH)]].assign(
-            g1=lens.g1, g2=lens.g2, turned=lens.turned, **columns
-        )
+        yield truth.assign(g1=lens.g1, g2=lens.g2, turned=lens.turned, **columns)

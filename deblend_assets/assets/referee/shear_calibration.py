@@ -12,7 +12,6 @@ from deblend_assets.assets.common import (
     check,
     clear_errors,
     code_version,
-    rounded,
 )
 from deblend_assets.assets.keys import CATALOG, RECIPES, referee_keys, shape_keys
 from deblend_assets.resources.devices import ComputeDevices
@@ -64,29 +63,23 @@ def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
     ) -> dg.MaterializeResult:
         from deblend_assets.assets.referee.run_shear import write_shear_calibration
-        from deblend_assets.science.referee.regression import worse
 
         with devices.allocate(key.to_user_string(), context.log) as lease:
-            outcome = write_shear_calibration(storage.open(profile), lease.torch_device, workers, context.log.info)
-        grown = worse(outcome.before, outcome.numbers)
+            outcome, apart = write_shear_calibration(
+                storage.open(profile), lease.torch_device, workers, context.log.info
+            )
         return dg.MaterializeResult(
-            metadata={**outcome.plots, **rounded(outcome.numbers), **lease.metadata(), "folder": outcome.folder},
+            metadata={**outcome.metadata(), **lease.metadata()},
             check_results=[
-                check(
-                    "calibrated",
-                    not outcome.findings,
-                    "; ".join(outcome.findings) or "nothing beyond the requirement by more than two errors",
-                    {"findings": len(outcome.findings)},
-                    warn=True,
-                ),
+                outcome.nothing_found("calibrated", "nothing beyond the requirement by more than two errors"),
                 check(
                     "responses_agree",
-                    outcome.errors_apart <= _AGREEMENT,
-                    f"the two routes differ by {outcome.errors_apart:.2f} errors",
-                    {"errors_apart": outcome.errors_apart} if math.isfinite(outcome.errors_apart) else {},
+                    apart <= _AGREEMENT,
+                    f"the two routes differ by {apart:.2f} errors",
+                    {"errors_apart": apart} if math.isfinite(apart) else {},
                     warn=True,
                 ),
-                check("no_regression", not grown, "; ".join(grown) or "nothing grew", {"grown": len(grown)}, warn=True),
+                outcome.no_regression(),
             ],
         )
 

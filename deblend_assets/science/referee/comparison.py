@@ -7,22 +7,20 @@ reference it is judged on the blends where both worked, galaxy by galaxy, and a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.accuracy import measured, median_and_scatter, positive, values
-from deblend_assets.science.metrics import Floats, line, rms, robust_sigma
+from deblend_assets.science.accuracy import Judgement, measured, median_and_scatter, positive, values
+from deblend_assets.science.metrics import Floats, line, rms, robust_sigma, thirds
+from deblend_assets.science.shapes.judgement import BLENDED
 
-BLENDED = 0.05
 OURS, FLOOR = "ours", "floor"
 # Order of the rows; what is not named comes before the floor.
 _ORDER = (OURS, "ours, prior-free", "report", "sersic", "scarlet2", "anacal", "sep_hsm", "hsm")
 _MEASURES = ("rms", "robust_sigma", "slope1", "slope2", "bias1", "bias2")
-_COMPARED = 3.0  # errors beyond which a bias, a slope or a difference is no tie any more, over dozens of comparisons
-Judgement = dict[str, Any]
+_COMPARED = 3.0  # errors beyond which a bias or a slope is no chance any more, over dozens of comparisons
 
 
 def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
@@ -40,13 +38,9 @@ def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         ("separation", "separation_arcsec"),
         ("Δmag", "delta_mag"),
     ):
-        numbers = values(rows, column)
-        usable = np.isfinite(numbers) & (neighbour | (name == "S/N"))
-        if not usable.any():
-            continue
-        third = np.digitize(numbers, np.quantile(numbers[usable], [1 / 3, 2 / 3]))
-        for k, words in enumerate(("low", "middle", "high")):
-            found[f"{name}, {words} third"] = (third == k) & usable
+        numbers = np.where(neighbour | (name == "S/N"), values(rows, column), np.nan)
+        if np.isfinite(numbers).any():
+            found |= {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
     return found
 
 

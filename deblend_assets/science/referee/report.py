@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblend_assets.science.peers import PEERS
-from deblend_assets.science.referee.comparison import BLENDED, FLOOR, OURS
+from deblend_assets.science.referee.comparison import FLOOR, OURS
 from deblend_assets.science.report import Picture, Section, Table, render_report
+from deblend_assets.science.shapes.judgement import BLENDED
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
-from deblend_assets.science.shear.judgement import METHODS
+from deblend_assets.science.shear.judgement import METHODS, WITH_RESPONSE
 
 Judgement = Mapping[str, Any]
 _WORDS = {p.name: p.words for p in PEERS} | {
@@ -229,9 +230,9 @@ def _biases(judged: Judgement) -> Table:
         for which in ("uncalibrated", "calibrated"):
             rows.append(_bias_row(METHODS[method], which, found["response"], found[which], found["failures"]))
     found = judged["image_response"]
-    rows.append(
-        _bias_row(METHODS["posterior"], "calibrated by its own images", found["images"], found["calibrated"], 0.0)
-    )
+    failures = judged["methods"][WITH_RESPONSE]["failures"]
+    words = METHODS[WITH_RESPONSE]
+    rows.append(_bias_row(words, "calibrated by its own images", found["images"], found["calibrated"], failures))
     return Table(
         ("method", "", "response", "m1 [10⁻³]", "m2 [10⁻³]", "c1 [10⁻⁴]", "c2 [10⁻⁴]", "failures", "requirement"),
         rows,

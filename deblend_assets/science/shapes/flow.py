@@ -47,21 +47,18 @@ class ResidualFlow(nn.Module):
         )
 
     def _context(self, posterior: GaussianPosterior, signs: Tensor) -> Tensor:
+        """(..., N, 2 K), of signs (..., N, K) or such as spread to them."""
+        means = posterior.mean * signs
         errors = posterior.cholesky.square().sum(dim=2).log() * 0.5
-        return torch.cat([posterior.mean * signs, errors], dim=1)
+        return torch.cat([means, errors.expand_as(means)], dim=-1)
 
     def log_prob(self, values: Tensor, posterior: GaussianPosterior) -> Tensor:
         """ln p of whitened values (N, K), (N,)."""
-        return self._log_prob(values, posterior, self.spread)
-
-    def _log_prob(self, values: Tensor, posterior: GaussianPosterior, spread: Tensor) -> Tensor:
-        offsets = posterior.standardised(values) / spread
+        offsets = posterior.standardised(values) / self.spread
         signs = self._signs[:, None]
-        turned = (offsets * signs).flatten(0, 1)
-        errors = posterior.cholesky.square().sum(dim=2).log() * 0.5
-        context = torch.cat([posterior.mean * signs, errors.expand(len(signs), -1, -1)], dim=2).flatten(0, 1)
-        each = self.flow(context).log_prob(turned).view(len(signs), -1)
-        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + spread.log().sum()
+        context = self._context(posterior, signs).flatten(0, 1)
+        each = self.flow(context).log_prob((offsets * signs).flatten(0, 1)).view(len(signs), -1)
+        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + self.spread.log().sum()
         return each.logsumexp(dim=0) - math.log(len(signs)) - determinant
 
     @torch.no_grad()

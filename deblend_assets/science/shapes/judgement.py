@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
-from deblend_assets.science.metrics import Floats, rms, robust_sigma
+from deblend_assets.science.metrics import Floats, rms, robust_sigma, thirds
 from deblend_assets.science.shapes.quantities import QUANTITIES
 
 Kind = Literal["e", "g"]
@@ -73,10 +73,7 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         (MEASURED_OTHERS, "others_light"),
     ):
         numbers = np.where(blended | (name in ("S/N", MEASURED_OTHERS)), values(table, column), np.nan)
-        edges = np.nanquantile(numbers, [1 / 3, 2 / 3]) if np.isfinite(numbers).any() else np.full(2, np.nan)
-        third = np.digitize(numbers, edges)
-        for k, words in enumerate(("low", "middle", "high")):
-            chosen[f"{name}, {words} third"] = (third == k) & np.isfinite(numbers)
+        chosen |= {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
     return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
 
 

@@ -235,15 +235,6 @@ def selection_response(table: pd.DataFrame, method: str, selected: NDArray[np.bo
     return Measure(float(value[0]), float(error[0])), Measure(float(value[1]), float(error[1]))
 
 
-def terciles(values: Floats) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Low, middle and high third of the finite values."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return []
-    third = np.digitize(values, np.quantile(values[finite], [1 / 3, 2 / 3]))
-    return [(name, (third == k) & finite) for k, name in enumerate(("low", "middle", "high"))]
-
-
 def meets(measures: Sequence[Measure], required: float) -> bool:
     """Whether numbers are known to be small enough: all below the requirement, and so are their errors."""
     return all(abs(m.value) < required and m.error < required for m in measures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,7 @@ def observe(condition: Condition, step: float, renderer: ShardRenderer, shard: S
     """
     truth = renderer.light(shard, 0, shard.scenes).truth
     targets = truth[truth["member"] == 0].reset_index(drop=True)
-    scenes = ShearedScenes(renderer, isolated=condition.isolated, psf=condition.psf, size=condition.size)
+    scenes = _scenes(renderer, condition)
     table = scenes.table(shard, 0, shard.scenes)
     lenses = condition.lenses(step)
     electrons = []
@@ -102,6 +103,12 @@ def observe(condition: Condition, step: float, renderer: ShardRenderer, shard: S
         seeds = (renderer.settings.seed, SPLITS.index(shard.split), shard.index, lens.turned, lens.g2 != 0)
         electrons.append(scenes.exposed(light, scene_noise(seeds, light.shape)))
     return Observed(targets[["scene", *TRUTH]], lenses, electrons)
+
+
+# Drawers hold the catalogue's light and the PSFs' transforms: a process makes them once a condition, not once a shard.
+@lru_cache(maxsize=1)
+def _scenes(renderer: ShardRenderer, condition: Condition) -> ShearedScenes:
+    return ShearedScenes(renderer, isolated=condition.isolated, psf=condition.psf, size=condition.size)
 
 
 def scene_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.accuracy import MINIMUM_ROWS
+from deblend_assets.science.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.metrics import thirds
 from deblend_assets.science.shear.calibration import (
     GROUPS,
     REQUIRED_C,
@@ -25,7 +25,6 @@ from deblend_assets.science.shear.calibration import (
     pooled,
     scene_responses,
     selection_response,
-    terciles,
 )
 from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
 
@@ -41,7 +40,6 @@ KNOWN = "hsm_known"
 # Whose response is also known from the images alone.
 WITH_RESPONSE = "posterior"
 _CERTAIN = 2.0  # errors
-Judgement = dict[str, Any]
 
 
 def methods_of(table: pd.DataFrame) -> list[str]:
@@ -104,7 +102,7 @@ def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, 
     for name, column in GROUPS.items():
         values = truth[column].reindex(scenes.scene).to_numpy(float)
         usable = np.where(values > 0, values, np.nan) if name == "blendedness" else values
-        for third, chosen in terciles(usable):
+        for third, chosen in thirds(usable):
             if chosen.sum() >= MINIMUM_ROWS:
                 yield f"{name}, {third} third", chosen
 
