@@ -33,7 +33,9 @@ class Home:
     def __init__(self, folder: Path, name: str, profile: str, selection: Sequence[str]) -> None:
         self.folder, self.storage, self.selection = folder, folder / "storage", selection
         folder.mkdir(parents=True)
-        (folder / "dagster.yaml").write_text((CHECKOUT / "dagster.yaml").read_text())
+        # The project's paths start in the working folder, which is not always the home of who reads its history.
+        settings = (CHECKOUT / "dagster.yaml").read_text()
+        (folder / "dagster.yaml").write_text(settings.replace("base_dir: ", f"base_dir: {folder}/"))
         self.profile_path = folder / f"{name}.toml"
         self.profile_path.write_text(profile)
         self.runs: list[subprocess.Popen[bytes]] = []

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +12,9 @@ import pandas as pd
 import pytest
 
 from assets_tests.assets.conftest import Lineage, metadata, pictures, smoke
+from assets_tests.assets.homes import Home
 from deblend_assets.science.peers import PEERS, available
+from deblend_assets.settings import PROFILE_FOLDER
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import read_json
 from deblend_assets.stores.project import ProjectStore
@@ -155,20 +152,13 @@ def test_killed_it_goes_on_with_what_was_measured(judged: tuple[Lineage, Any], t
     expected = (folder / "estimates.parquet").read_bytes()
     for path in (folder / "estimates.parquet", folder / "estimates.parquet.json"):
         path.unlink()
-    environment = {**os.environ, "DEBLEND_STORAGE": str(other.root), "DEBLEND_PROFILE": "smoke", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "deblend_assets.definitions"]
-    process = subprocess.Popen(
-        [*command, "--select", SHEAR], env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    home = Home(tmp_path / "home", "smoke", (PROFILE_FOLDER / "smoke.toml").read_text(), ["--select", SHEAR])
+    home.storage = other.root
     try:
-        deadline = time.monotonic() + 240
-        while len(parts := list(folder.glob("parts/*/*.parquet.json"))) < 2:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        home.kill_when(lambda: len(list(folder.glob("parts/*/*.parquet.json"))) >= 2, group=True)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        home.end()
+    parts = list(folder.glob("parts/*/*.parquet.json"))
     assert not (folder / "estimates.parquet").exists()
     stamps = {p: p.stat().st_mtime_ns for p in parts}
     seen: dict[Path, int] = {}

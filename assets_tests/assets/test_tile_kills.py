@@ -138,16 +138,12 @@ def die(home: Home, answers: int = 0) -> None:
 
 
 @pytest.fixture
-def home(
-    first_model: Lineage, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Home]:
+def home(first_model: Lineage, changes: dict[str, Any], tmp_path: Path) -> Iterator[Home]:
     """A Dagster home with the model, and the tile's catalogue; its command makes the cutouts."""
     text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in leaves(raw_smoke(**changes)))
     made = Home(tmp_path / "home", "smoke", text, ["--select", CUTOUTS, "--partition", TILE])
     assert made.profile == smoke(**changes)
     first_model.copy(made.storage, **changes).succeeds(IM3SHAPE, tile=TILE)
-    # Its configuration names folders from the one it is used in.
-    monkeypatch.chdir(made.folder)
     with dg.DagsterInstance.from_config(str(made.folder)) as instance:
         instance.add_dynamic_partitions(str(TILE_PARTITIONS.name), [TILE])
     yield made

@@ -42,9 +42,6 @@ class Site(Home):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "tiles", smoke_text(1), ())
-        settings = folder / "dagster.yaml"
-        # Its paths start in the working folder, which is not the test's.
-        settings.write_text(settings.read_text().replace("base_dir: ", f"base_dir: {folder}/"))
         self.instance = dg.DagsterInstance.from_config(str(folder))
 
     @property

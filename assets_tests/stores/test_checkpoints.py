@@ -227,3 +227,11 @@ def test_a_vouched_file_that_is_no_checkpoint_is_refused(folder, checkpoint, dat
     with pytest.raises(CorruptDataError, match="is not a checkpoint") as caught:
         folder.read()
     one_line(caught.value)
+
+
+def test_a_finished_stage_leaves_nothing_of_a_process_that_was_killed_while_it_saved(folder, checkpoint):
+    folder.save_last(state_of(3))
+    # What `write_atomic` leaves where SIGKILL comes before its rename.
+    (folder.folder / ".state_last.pt.abcdefgh.part").write_bytes(b"half of a state")
+    folder.finish(checkpoint)
+    assert {path.name for path in folder.folder.iterdir()} == {"checkpoint.pt", "checkpoint.pt.json"}

@@ -112,8 +112,9 @@ class CheckpointFolder:
         content = {"weights": checkpoint.weights, "card": card, "history": history}
         info = {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card}
         write_vouched(self.path, _dump(content), info)
-        for name in ("state_last.pt", "state_best.pt"):
-            remove(self.folder / name)
+        # With what a process left that was killed while it saved one.
+        for path in matching(self.folder, "*state_*"):
+            remove(path)
 
     def read(self) -> Checkpoint:
         """The finished stage.

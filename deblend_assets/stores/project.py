@@ -54,13 +54,13 @@ CODE_VERSIONS = {
     "fisher_floor": "1",
     "redshift": "2",
     "peer_comparison": "1",
-    "shear_calibration": "1",
+    "shear_calibration": "2",
     "referee_report": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
     "des_evaluation": "3",
-    "shape_catalog": "4",
+    "shape_catalog": "5",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

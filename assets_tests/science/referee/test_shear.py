@@ -113,7 +113,7 @@ def _product(electrons: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("component", [0, 1])
 def test_the_response_of_images_is_that_of_the_light_though_noise_is_sheared_as_well(component: int) -> None:
     """Noise adds to the mean of a quadratic estimator what no shear changes: the response is that of the light."""
-    psf, scale, pixels, sky, number = galsim.Kolmogorov(fwhm=0.8), 0.2, 25, 400.0, 30_000
+    psf, scale, pixels, sky, number = galsim.Kolmogorov(fwhm=0.8), 0.2, 25, 400.0, 15_000
     galaxy = galsim.Gaussian(half_light_radius=0.4, flux=500.0)
 
     def light(g: float) -> np.ndarray:

@@ -22,8 +22,9 @@ def referee_report_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             referee_keys(profile.des_leg)["shear_calibration"],
         ],
         group_name=keys["referee_report"].path[0],
-        description="Is it better than what I run today, where does it fail, how fast is it, how do I calibrate it: "
-        "tables computed from the stored estimates alone, figures, and the ten worst failures of every method.",
+        description="Section 4.3 as its reader asks: is it better than what I run today, where does it fail, how fast "
+        "is it, how do I calibrate it? Tables computed from the stored estimates alone, figures, and the ten worst "
+        "failures of every method.",
         owners=OWNERS,
         op_tags=cores(1),
         backfill_policy=ONE_RUN,

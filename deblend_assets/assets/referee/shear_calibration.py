@@ -32,10 +32,11 @@ def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         key=key,
         deps=[CATALOG, shape_keys(profile)["shape_posterior"], *report],
         group_name=key.path[0],
-        description="Constant-shear simulations of test galaxies, the same galaxies and noise under each shear, with "
-        "pairs turned by 90°: m, c and response (jack-knife errors) of SEP + REGAUSS, the report's regressor and the "
-        "shape posterior, as they come and calibrated on validation galaxies; the response from images alone; "
-        "selection, PSF leakage and size, another population. Convention: shear-type g, pixel frame.",
+        description="What ellipticities (section 4.3) are for: constant-shear simulations of test galaxies, the same "
+        "galaxies and noise under each shear, with pairs turned by 90°. m, c and response (jack-knife errors) of SEP + "
+        "REGAUSS, the report's regressor and the shape posterior, as they come and calibrated on validation galaxies; "
+        "the response from images alone; selection, PSF leakage and size, another population. Convention: shear-type "
+        "g, pixel frame.",
         owners=OWNERS,
         op_tags=accelerated(profile.run),
         backfill_policy=ONE_RUN,

@@ -109,7 +109,8 @@ def canonical(stamps: Tensor, present: Tensor) -> Tensor:
     weighted = light * weight * weight[:, None]
     along_x, along_y = weighted.sum(dim=1), weighted.sum(dim=2)
     first = along_x @ at, along_y @ at
-    cross = torch.einsum("nyx,y,x->n", weighted, at, at)
+    # Not a three-fold einsum: where opt_einsum is installed, it would fix the number of stamps of an exported model.
+    cross = weighted @ at @ at
     swap = along_x @ at.square() < along_y @ at.square()
     odd = cross < 0
     flip_y = torch.where(odd, first[0] > first[1], first[0] + first[1] < 0)

@@ -12,8 +12,9 @@ variance is at hand: with the estimate f taken at I + sqrt(a) z,
     R = < grad f . (A I - A z / sqrt(a)) >,
 
 A being the linear operator above: the mean of its second term is that of the first one's noise (Gaussian integration
-by parts; a = 1 is the doubled noise of AnaCal, Li et al. 2023). Small `a` leaves the estimate nearly as it was and
-costs precision of R.
+by parts; a = 1 is the doubled noise of AnaCal, Li et al. 2023). Small `a` leaves the estimate nearly as it was. Of
+grad f, what does not depend on z meets z and -z with opposite signs: both are asked, and it drops out (antithetic
+variates), which halves the scatter of R over galaxies.
 """
 
 from __future__ import annotations
@@ -114,10 +115,11 @@ def image_response(
     """
     images = electrons.astype(np.float64)
     sigma = np.sqrt(sky[..., None, None] + np.maximum(images, 0.0))
-    noise = sigma * np.random.default_rng(seed).standard_normal(images.shape)
-    begun = images + np.sqrt(ADDED) * noise
-    response = np.empty((len(images), 2, 2))
-    for j, tangent in enumerate(operator(images - noise / np.sqrt(ADDED))):
-        ahead, behind = (estimate((begun + sign * STEP * tangent).astype(np.float32)) for sign in (1, -1))
-        response[:, :, j] = (ahead - behind) / (2 * STEP)
+    drawn = sigma * np.random.default_rng(seed).standard_normal(images.shape)
+    response = np.zeros((len(images), 2, 2))
+    for noise in (drawn, -drawn):
+        begun = images + np.sqrt(ADDED) * noise
+        for j, tangent in enumerate(operator(images - noise / np.sqrt(ADDED))):
+            ahead, behind = (estimate((begun + sign * STEP * tangent).astype(np.float32)) for sign in (1, -1))
+            response[:, :, j] += (ahead - behind) / (4 * STEP)
     return response
