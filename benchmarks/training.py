@@ -127,7 +127,7 @@ class PlainLoop:
             latent = self.network.encoder(images, present)
             drawn = self.network.decoder(latent.sample(torch.randn_like(latent.mean)))
             difference = reconstruction_loss(drawn, target, recipe.reconstruction, recipe.reduction)
-            loss = vae_losses(difference, latent, recipe.kl_weight)["total"]
+            loss = vae_losses(difference, latent.kl(), recipe.kl_weight)["total"]
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)

@@ -167,6 +167,9 @@ class Recipe(TrainingSettings):
         default="sum", description="over the bands and pixels of a stamp; the mean over the batch is always taken"
     )
     kl_weight: float = Field(default=3e-4, ge=0, description="beta of Eq. 6")
+    prior: Literal["normal", "flow"] = Field(
+        default="normal", description="from which stage 2 counts its KL: N(0, 1), or the flow of latent/latent_flow"
+    )
     resize: Literal["crop", "bilinear"] = Field(default="crop", description="from the decoder's grid to the stamp")
     output_bias: float = Field(default=-4.0, description="initial bias before the sigmoid: dark, as the sky is")
     augment: bool = Field(default=True, description="the eight symmetries of the square, on image and label alike")
@@ -221,6 +224,12 @@ class RecipeSettings(_Section):
     des: Recipe
     shapes: ShapeRecipe = ShapeRecipe()
     des_shapes: ShapeRecipe = ShapeRecipe()
+
+    @model_validator(mode="after")
+    def _ours_alone_has_a_flow(self) -> RecipeSettings:
+        if "flow" in (self.baseline.prior, self.des.prior):
+            raise ValueError("a flow is fitted to the latent of `training` alone: prior must be normal in the others")
+        return self
 
 
 class ArchiveSettings(_Section):

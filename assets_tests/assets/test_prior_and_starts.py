@@ -10,6 +10,7 @@ import pytest
 
 from assets_tests.assets.conftest import STATISTICS, Lineage, metadata, pictures, smoke
 from deblend_assets.assets.training import latent_fit
+from deblend_assets.errors import SettingsError
 from deblend_assets.lineage import build_assets
 from deblend_assets.science.latent_prior import LatentFlow, gaussian_log_prob
 from deblend_assets.science.stopping import TrainingStopped
@@ -17,7 +18,8 @@ from deblend_assets.stores.checkpoints import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 
-FLOW, STAGE1, NETWORK = "latent/latent_flow", "training/stage1_vae", "shapes/shape_network"
+FLOW, NETWORK = "latent/latent_flow", "shapes/shape_network"
+STAGE1, STAGE2 = "training/stage1_vae", "training/stage2_deblender"
 
 
 def flow_gains(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
@@ -52,9 +54,32 @@ def test_both_priors_are_judged_and_a_finished_flow_is_kept(lineage: Callable[..
     assert longer.store.latent_flow().fingerprint != there.store.latent_flow().fingerprint
 
 
+def test_stage_2_counts_its_kl_from_the_flow_where_the_recipe_says_so(lineage: Callable[..., Lineage]) -> None:
+    plain, there = lineage(), lineage(recipes__training__prior="flow")
+    stage1 = there.store.checkpoint("training", "stage1_vae")
+    assert stage1.fingerprint == plain.store.checkpoint("training", "stage1_vae").fingerprint
+    assert "latent/latent_flow has not been trained" in there.failure(STAGE2)
+
+    there.succeeds(FLOW, STAGE2)
+    stage2 = there.store.checkpoint("training", "stage2_deblender")
+    usual = plain.store.checkpoint("training", "stage2_deblender")
+    assert stage2.fingerprint != usual.fingerprint
+    assert stage2.read().card["recipe"]["prior"] == "flow"
+    # The same first encoder before the first step: what differs is from where the KL is counted.
+    kl = [folder.read().history[-1]["validation_kl"] for folder in (stage2, usual)]
+    assert kl[0] != pytest.approx(kl[1], rel=1e-3)
+
+    key = dg.AssetKey(STAGE2.split("/"))
+    for prior, depends in (("flow", True), ("normal", False)):
+        (asset,) = (a for a in build_assets(smoke(recipes__training__prior=prior)) if key in a.keys)
+        assert (dg.AssetKey(FLOW.split("/")) in asset.dependency_keys) == depends
+    with pytest.raises(SettingsError, match="prior must be normal"):
+        smoke(recipes__des__prior="flow")
+
+
 def test_stages_learn_from_drawn_scenes(lineage: Callable[..., Lineage]) -> None:
     there = lineage(recipes__training__drawn_scenes=150, recipes__training__stage1__epochs=4)
-    there.succeeds(STAGE1, "training/stage2_deblender")
+    there.succeeds(STAGE1, STAGE2)
     for stage in ("stage1_vae", "stage2_deblender"):
         card = there.store.checkpoint("training", stage).read().card
         assert 140 <= card["training_scenes"] <= 150, "but for targets of AGN light alone"

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from deblend_assets.errors import TrainingError
+from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.epoch_state import LossSums
 from deblend_assets.science.feeding import Batch, Feed, Portion, Share
+from deblend_assets.science.latent_prior import gaussian_log_prob
 from deblend_assets.science.ranks import Ranks
 from deblend_assets.science.schedule import learning_rate_factor
 from deblend_assets.science.stages import RegressorObjective, VAEObjective, deblender_from, new_regressor, new_vae
@@ -235,6 +237,29 @@ def test_stage_2_leaves_the_decoder_bitwise_alone_and_trains_the_encoder() -> No
     changed = {k for k, v in stage2.state_dict().items() if not torch.equal(v, before[k])}
     assert changed
     assert not any(k.startswith("decoder.") for k in changed)
+
+
+def test_the_kl_is_counted_from_the_prior_that_is_given() -> None:
+    """Where the KL rules, q(z|x) ends at the prior: N(0, 1), or another of known mean and width."""
+    noisy, clean = stamps()
+    small = {"widths": (16, 16, 16), "dense": 32}
+    recipe = RECIPE.model_copy(update={"kl_weight": 1e3, "band_dropout": 0.0, **small})
+    long = StageSettings(epochs=60, learning_rate=1e-2)
+
+    def elsewhere(z: torch.Tensor) -> torch.Tensor:
+        return torch.distributions.Normal(1.5, 0.5).log_prob(z).sum(dim=1)
+
+    for prior, mean, width in ((None, 0.0, 1.0), (gaussian_log_prob, 0.0, 1.0), (elsewhere, 1.5, 0.5)):
+        vae = new_vae(1, 15, recipe)
+        feed = Feed(lambda k: (noisy, clean), 1, 1, 8)
+        train(
+            VAEObjective(vae, recipe, prior=prior), feed, feed, samples=40, recipe=recipe, stage=long, device=CPU,
+            saver=Memory(), log=lambda line: None, name="test",
+        )  # fmt: skip
+        with torch.no_grad():
+            latent = vae.eval().encoder(noisy, all_present(noisy))
+        assert float(latent.mean.mean()) == pytest.approx(mean, abs=0.25)
+        assert float((0.5 * latent.log_variance).exp().mean()) == pytest.approx(width, abs=0.15)
 
 
 def test_feed_gives_every_sample_once_whether_resident_or_streamed() -> None:

@@ -1,6 +1,6 @@
 """The losses of the report with every sum and mean written out.
 
-    L = β D_KL(q(z|x) || N(0, 1)) + L_recon                         (Eq. 6)
+    L = β D_KL(q(z|x) || p(z)) + L_recon                            (Eq. 6)
 
 `D_KL` is in nats, summed over the latent (Eq. 5). `L_recon` is the squared (or absolute) difference to the clean
 isolated galaxy in Eq. 9 space, per stamp either **summed** over bands and pixels (ours: Eq. 3 as printed) or
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deblend_assets.science.networks import Latent, ShapeEstimate
+from deblend_assets.science.networks import ShapeEstimate
 from deblend_assets.science.photons import photon_variance
 
 # The likelihood's weight beside the squared error. It moves only the head that tells the errors, so it sets no
@@ -64,10 +64,11 @@ def noise_loss(reconstruction: Tensor, target: Tensor, sky_sigma: Tensor) -> Ten
     return 0.5 * _DEGREES * torch.log1p(chi2 / _DEGREES).mean()
 
 
-def vae_losses(difference: Tensor, latent: Latent, kl_weight: float) -> dict[str, Tensor]:
-    """Eq. 6: `total`, `reconstruction` (the difference) and `kl` [nats], each a scalar mean over the batch."""
-    kl = latent.kl().mean()
-    return {"total": difference + kl_weight * kl, "reconstruction": difference, "kl": kl}
+def vae_losses(difference: Tensor, kl: Tensor, kl_weight: float) -> dict[str, Tensor]:
+    """Eq. 6 of a mean difference and of each stamp's KL [nats], (N,): `total`, `reconstruction` (the difference) and
+    `kl`, each a scalar mean over the batch."""
+    mean = kl.mean()
+    return {"total": difference + kl_weight * mean, "reconstruction": difference, "kl": mean}
 
 
 def shape_losses(estimate: ShapeEstimate, label: Tensor) -> dict[str, Tensor]:

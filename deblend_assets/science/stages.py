@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
+from deblend_assets.science.latent_prior import LogProb, kl_nats
 from deblend_assets.science.losses import noise_loss, reconstruction_loss, shape_losses, vae_losses
 from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate, report_vae
 from deblend_assets.science.networks.residual_vae import NoiseUnits, ResidualDecoder, residual_vae
@@ -51,11 +52,12 @@ class VAEObjective:
         network: what is trained.
         recipe: loss, augmentation, band dropout.
         drawn: where the batches of a training are light.
+        prior: ln p(z) of the learned prior that the KL is counted from, one draw a stamp; N(0, 1) where there is none.
     """
 
-    def __init__(self, network: VAE, recipe: Recipe, drawn: Drawn | None = None) -> None:
+    def __init__(self, network: VAE, recipe: Recipe, drawn: Drawn | None = None, prior: LogProb | None = None) -> None:
         self.network: nn.Module = network
-        self._vae, self._recipe, self._drawn = network, recipe, drawn
+        self._vae, self._recipe, self._drawn, self._prior = network, recipe, drawn, prior
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """Eq. 6 with one draw of the latent a stamp."""
@@ -69,8 +71,9 @@ class VAEObjective:
                 images, target = transform_images(images, elements), transform_images(target, elements)
             present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
         latent = self._vae.encoder(images, present)
-        z = latent.sample(draws.normal(recipe.latent))
-        return vae_losses(self._difference(z, target), latent, recipe.kl_weight)
+        noise = draws.normal(recipe.latent)
+        kl = latent.kl() if self._prior is None else kl_nats(latent, self._prior, noise[None])
+        return vae_losses(self._difference(latent.sample(noise), target), kl, recipe.kl_weight)
 
     def _difference(self, z: Tensor, target: Tensor) -> Tensor:
         recipe, decoder = self._recipe, self._vae.decoder

@@ -205,11 +205,13 @@ class ProjectStore:
 
         # The recipe's other stages' lengths do not matter to this one.
         settings = getattr(self.profile.recipes, recipe).model_dump(mode="json")
-        settings = {k: v for k, v in settings.items() if k not in _LENGTHS or stage.startswith(k)}
+        settings = {k: v for k, v in settings.items() if k not in (*_LENGTHS, "prior") or stage.startswith(k)}
         arrays = self.arrays()
         data = arrays.fingerprint_of(arrays.shards("train") + arrays.shards("validation"))
         number = STAGES.index(stage)
         parent = self.checkpoint(recipe, STAGES[number - 1]).sha256() if number else self._statistics_sha256()
+        if stage == STAGES[1] and getattr(self.profile.recipes, recipe).prior == "flow":
+            parent += self.latent_flow().sha256()
         identity = fingerprint(settings, data, parent, CODE_VERSIONS["training"])
         asset = f"{'des_model' if recipe == 'des' else recipe}/{stage}"
         return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)

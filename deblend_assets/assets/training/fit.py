@@ -10,7 +10,14 @@ import torch
 
 from deblend_assets.assets.drawing import light_of, recombined, stamps_of
 from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import fresh_network, load_vae, noise_units, normalization_card, recipe_of
+from deblend_assets.assets.training.models import (
+    fresh_network,
+    load_flow,
+    load_vae,
+    noise_units,
+    normalization_card,
+    recipe_of,
+)
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.feeding import Feed
@@ -62,15 +69,17 @@ def fit_stage(
     network = fresh_network(profile, recipe, stage, len(arrays.bands), store, recipe_name)
     if stage in INPUTS:
         assert isinstance(network, VAE)
+        learned = recipe.prior == "flow" and stage == "stage2_deblender"
+        prior = load_flow(store).requires_grad_(False).to(device).log_prob if learned else None
         inputs, held = INPUTS[stage], validation.images(INPUTS[stage], device)
         if recipe.drawn_scenes:
             light = light_of(store, workers, {"train": recipe.drawn_scenes}, log)["train"]
             drawn = Drawn(noise_units(store).to(device), alone=inputs == "noisy", recombine=recombined(store))
-            objective: Objective = VAEObjective(network, recipe, drawn)
+            objective: Objective = VAEObjective(network, recipe, drawn, prior)
             columns, samples = stamps_of(light)[: 1 if drawn.alone else 2], len(light.values)
             feed = Feed(lambda _: columns, 1, 1, recipe.batch_size, device)
         else:
-            objective = VAEObjective(network, recipe)
+            objective = VAEObjective(network, recipe, prior=prior)
             feed, samples = training.images(inputs, device), training.samples
     else:
         assert isinstance(network, Regressor)

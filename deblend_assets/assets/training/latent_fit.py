@@ -13,7 +13,7 @@ from deblend_assets.assets.common import check, plot, rounded, table
 from deblend_assets.assets.shapes.fit import fitted, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import load_vae, normalization_card
+from deblend_assets.assets.training.models import load_flow, load_vae, new_latent_flow, normalization_card
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.band_masks import all_present
@@ -22,21 +22,14 @@ from deblend_assets.science.figures.latent import ellipticity_distributions, rat
 from deblend_assets.science.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob
 from deblend_assets.science.networks import VAE, Latent
 from deblend_assets.science.round_bias import decoded_band, kl_gain, latent_comparison, shape_distribution
-from deblend_assets.settings import Recipe
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import STAGES, ProjectStore, library_versions
 
 _RECIPE = "training"
-_TRANSFORMS, _HIDDEN = 5, 128
 # Validation galaxies that are decoded: the roundness of a thousand is known to 0.005.
 _JUDGED = 2_000
 # Draws of q(z|x) a galaxy behind its KL.
 _DRAWS = 8
-
-
-def new_latent_flow(recipe: Recipe) -> LatentFlow:
-    """With freshly drawn weights."""
-    return LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
 
 
 def fit_flow(
@@ -102,13 +95,10 @@ def materialize_flow(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices
 ) -> dg.MaterializeResult:
     """Fit the flow, or keep the finished one of the same inputs, and judge it."""
-    checkpoint, metadata = finished(
+    _, metadata = finished(
         context, store.latent_flow(), devices, lambda device: fit_flow(store, device, context.log.info)
     )
-    flow = new_latent_flow(store.profile.recipes.training)
-    flow.load_state_dict(checkpoint.weights)
-    flow.eval()
-    found, gain, figures = judged_priors(store, flow)
+    found, gain, figures = judged_priors(store, load_flow(store))
     normal, learned = found["N(0, 1)"], found["flow"]
     # Not known of a handful of galaxies, or where the flow has left the numbers.
     known = {} if gain["value"] is None else {"kl_gain_nats": gain["value"], "kl_gain_error": gain["error"]}

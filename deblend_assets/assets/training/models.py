@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.latent_prior import LatentFlow
 from deblend_assets.science.networks import VAE, Regressor
 from deblend_assets.science.networks.residual_vae import NoiseUnits
 from deblend_assets.science.networks.transfer import for_bands, load_matching
@@ -18,6 +19,9 @@ from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import Profile, Recipe
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import shipped
+
+# Of the latent's flow.
+_TRANSFORMS, _HIDDEN = 5, 128
 
 
 def recipe_of(profile: Profile, name: str) -> Recipe:
@@ -68,6 +72,18 @@ def load_regressor(store: ProjectStore, recipe_name: str) -> Regressor:
     network = new_regressor(recipe_of(store.profile, recipe_name))
     _fill(network, store, recipe_name, "stage3_regressor", store.normalization())
     return network
+
+
+def new_latent_flow(recipe: Recipe) -> LatentFlow:
+    """With freshly drawn weights."""
+    return LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
+
+
+def load_flow(store: ProjectStore) -> LatentFlow:
+    """The finished flow in evaluation mode; errors as `CheckpointFolder.read`."""
+    flow = new_latent_flow(store.profile.recipes.training)
+    flow.load_state_dict(store.latent_flow().read().weights)
+    return flow.eval()
 
 
 def _fill(network: nn.Module, store: ProjectStore, recipe: str, stage: str, normalization: Normalization) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, clear_errors, code_version
-from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
+from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -30,6 +30,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
     """The three stages of one recipe; keys `training/…`, `baseline/…` or `des_model/…`."""
     keys, simulated, statistics = RECIPES[recipe], simulated_keys(profile), statistics_key(profile)
     stage1, stage2, stage3 = (keys.stage(name) for name in STAGES)
+    learned_prior = [LATENT_FLOW] if getattr(profile.recipes, recipe).prior == "flow" else []
 
     def stage(key: dg.AssetKey, deps: Sequence[dg.AssetKey], checks: Sequence[str], words: str) -> dg.AssetsDefinition:
         @dg.asset(
@@ -67,7 +68,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
         ),
         stage(
             stage2,
-            [stage1, statistics, simulated["blended"], simulated["isolated"]],
+            [stage1, *learned_prior, statistics, simulated["blended"], simulated["isolated"]],
             ["learning", "no_collapse", "decoder_frozen"],
             "Training 2 (section 3.2, Fig. 22b): a new encoder, blended → clean isolated target, before the frozen "
             "decoder of stage 1. Loss of Eq. 6.",
