@@ -315,7 +315,7 @@ class TileSettings(_Section):
 class RefereeSettings(_Section):
     """How much is asked of the estimators by the referee.
 
-    Calibrated by images, m of the shipped LSST weights is uncertain by 0.14 / sqrt(response_scenes) a component and c
+    Calibrated by images, m of the shipped LSST weights is uncertain by 0.17 / sqrt(response_scenes) a component and c
     by 0.022 / sqrt(shear_scenes); calibrated by other galaxies, m by 0.2 / sqrt(galaxies) of either sample, and a
     scene more of the same galaxies adds nothing.
     """
