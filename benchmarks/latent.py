@@ -3,10 +3,11 @@
     DEBLEND_PROFILE=demo python -m benchmarks.latent --figure docs/images/latent_sweep.png
 
 Each β begins with the weights that the profile starts from and goes on at that β for so many epochs of the profile's
-stored training galaxies (noisy, isolated); then a flow is fitted to its latent. Beside Eq. 9's squared error, once, the
-photons' likelihood alone. Rate: KL in nats under either prior; distortion: squared error in Eq. 9 space, summed over
-bands and pixels; shape error: RMS of the observed distortion e of the reconstruction, label band, a component; round
-bias: Wasserstein distance of |e| from the true galaxies'; flux: error of the label band's. No test galaxy is used.
+stored training galaxies (noisy, isolated), in batches of 128 and bfloat16; then a flow is fitted to its latent. Beside
+Eq. 9's squared error, once, the photons' likelihood alone. Rate: KL in nats under either prior; distortion: squared
+error in Eq. 9 space, summed over bands and pixels; shape error: RMS of the observed distortion e of the reconstruction,
+label band, a component; round bias: Wasserstein distance of |e| from the true galaxies'; flux: error of the label
+band's. No test galaxy is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 
 from deblend_assets.assets.training.fit import fit_stage
 from deblend_assets.assets.training.latent_fit import fit_flow, judged_priors
-from deblend_assets.assets.training.models import load_flow
+from deblend_assets.assets.training.models import latent_flow_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.latent import rate_distortion
 from deblend_assets.science.figures.style import to_png
@@ -51,7 +52,7 @@ def judged(store: ProjectStore) -> dict[str, Judgement]:
         stage1.finish(fit_stage(store, "training", STAGES[0], device, RenderingWorkers(), lambda line: None)[0])
     if not store.latent_flow().finished:
         store.latent_flow().finish(fit_flow(store, device, lambda line: None)[0])
-    return judged_priors(store, load_flow(store))[0]
+    return judged_priors(store, latent_flow_of(store.latent_flow().read(), store.profile.recipes.training))[0]
 
 
 def main(betas: list[float], epochs: int, figure: Path | None) -> None:

@@ -2,11 +2,11 @@
 
     L = β D_KL(q(z|x) || p(z)) + L_recon                            (Eq. 6)
 
-`D_KL` is in nats, summed over the latent (Eq. 5). `L_recon` is the squared (or absolute) difference to the clean
-isolated galaxy in Eq. 9 space, per stamp either **summed** over bands and pixels (ours: Eq. 3 as printed) or
-their **mean** (the report's published code). Both are then averaged over the batch. At 6 x 45 x 45 the two differ
-by 12,150: with the mean and β = 1e-3, a nat of information costs as much as 12 in the summed difference, and the
-latent keeps about 3.7 nats; with the sum and β = 1e-2 it costs a hundredth.
+`D_KL` is in nats, summed over the latent; p(z) is N(0, 1) (Eq. 5), or a learned prior in stage 2. `L_recon` is the
+squared (or absolute) difference to the clean isolated galaxy in Eq. 9 space, per stamp either **summed** over bands and
+pixels (ours: Eq. 3 as printed) or their **mean** (the report's published code). Both are then averaged over the batch.
+At 6 x 45 x 45 the two differ by 12,150: with the mean and β = 1e-3, a nat of information costs as much as 12 in the
+summed difference, and the latent keeps about 3.7 nats; with the sum and β = 1e-2 it costs a hundredth.
 """
 
 from __future__ import annotations

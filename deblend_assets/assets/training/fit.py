@@ -12,7 +12,7 @@ from deblend_assets.assets.drawing import light_of, recombined, stamps_of
 from deblend_assets.assets.training.data import StageData
 from deblend_assets.assets.training.models import (
     fresh_network,
-    load_flow,
+    latent_flow_of,
     load_vae,
     noise_units,
     normalization_card,
@@ -69,8 +69,9 @@ def fit_stage(
     network = fresh_network(profile, recipe, stage, len(arrays.bands), store, recipe_name)
     if stage in INPUTS:
         assert isinstance(network, VAE)
-        learned = recipe.prior == "flow" and stage == "stage2_deblender"
-        prior = load_flow(store).requires_grad_(False).to(device).log_prob if learned else None
+        prior = None
+        if recipe.prior == "flow" and stage == "stage2_deblender":
+            prior = latent_flow_of(store.latent_flow().read(), recipe).requires_grad_(False).to(device).log_prob
         inputs, held = INPUTS[stage], validation.images(INPUTS[stage], device)
         if recipe.drawn_scenes:
             light = light_of(store, workers, {"train": recipe.drawn_scenes}, log)["train"]

@@ -13,7 +13,7 @@ from deblend_assets.assets.common import check, plot, rounded, table
 from deblend_assets.assets.shapes.fit import fitted, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import load_flow, load_vae, new_latent_flow, normalization_card
+from deblend_assets.assets.training.models import latent_flow_of, load_vae, new_latent_flow, normalization_card
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.band_masks import all_present
@@ -95,10 +95,10 @@ def materialize_flow(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices
 ) -> dg.MaterializeResult:
     """Fit the flow, or keep the finished one of the same inputs, and judge it."""
-    _, metadata = finished(
+    checkpoint, metadata = finished(
         context, store.latent_flow(), devices, lambda device: fit_flow(store, device, context.log.info)
     )
-    found, gain, figures = judged_priors(store, load_flow(store))
+    found, gain, figures = judged_priors(store, latent_flow_of(checkpoint, store.profile.recipes.training))
     normal, learned = found["N(0, 1)"], found["flow"]
     # Not known of a handful of galaxies, or where the flow has left the numbers.
     known = {} if gain["value"] is None else {"kl_gain_nats": gain["value"], "kl_gain_error": gain["error"]}

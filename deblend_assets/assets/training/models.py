@@ -17,6 +17,7 @@ from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.stages import deblender_from, new_regressor, new_vae
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.settings import Profile, Recipe
+from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import shipped
 
@@ -79,10 +80,10 @@ def new_latent_flow(recipe: Recipe) -> LatentFlow:
     return LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
 
 
-def load_flow(store: ProjectStore) -> LatentFlow:
-    """The finished flow in evaluation mode; errors as `CheckpointFolder.read`."""
-    flow = new_latent_flow(store.profile.recipes.training)
-    flow.load_state_dict(store.latent_flow().read().weights)
+def latent_flow_of(checkpoint: Checkpoint, recipe: Recipe) -> LatentFlow:
+    """The flow of a finished checkpoint, in evaluation mode."""
+    flow = new_latent_flow(recipe)
+    flow.load_state_dict(checkpoint.weights)
     return flow.eval()
 
 

@@ -82,10 +82,13 @@ def rate_distortion(sweeps: Mapping[str, Mapping[float, Judgement]]) -> Figure:
     # One label a β, at the first series: the others have the same errors and lie beside it.
     sweep = next(iter(sweeps.values()))
     for axis, quantity in zip(axes, ("reconstruction_error", "shape_error"), strict=True):
-        for beta, found_here in sweep.items():
+        # Above and below in turn: where β no longer matters the points are close.
+        for number, (beta, found_here) in enumerate(sorted(sweep.items())):
             x, y = (_value(found_here[name]["value"]) for name in ("kl", quantity))
             if np.isfinite([x, y]).all():
-                axis.annotate(f"{beta:g}", (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+                axis.annotate(
+                    f"{beta:g}", (x, y), xytext=(6, -13 if number % 2 else 5), textcoords="offset points", fontsize=8
+                )
         axis.set_xlabel("KL divergence of q(z|x) from the prior [nats a galaxy]")
         axis.margins(x=0.15, y=0.1)  # room for the labels
     axes[0].set_yscale("log")
