@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
 from deblend_assets.science.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
@@ -16,6 +17,7 @@ from deblend_assets.science.shear.judgement import METHODS, WITH_RESPONSE
 _COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
 # m and c that are drawn [1]: of 1 nothing is left of an estimate.
 _WIDEST = 1.5
+_TICKS = (-1.0, -0.5, -0.2, -0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
 Judgement = Mapping[str, Any]
 
 
@@ -64,6 +66,9 @@ def groups(judgement: Judgement) -> Figure:
     axis.axhline(0, color=BLACK, lw=0.8)
     axis.set_ylabel("m, one response for all galaxies")
     axis.set_yscale("symlog", linthresh=0.1)
+    # Its own ticks are powers of ten: of m within 0.1 they would tell nothing.
+    axis.yaxis.set_major_locator(FixedLocator(_TICKS))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     return figure
 
 
