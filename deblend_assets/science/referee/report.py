@@ -216,7 +216,7 @@ def _calibration(survey: str, judged: Judgement, pictures: Mapping[str, bytes], 
             f"the same noise under + and −; the calibration stands on {n['calibration']:,} scenes of validation "
             "galaxies. ⟨ĝ⟩ = (1 + m) g + c; shear-type, pixel frame; jack-knife errors over target galaxies.",
             "Use: γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, of your own images "
-            "(`response_g1`, `response_g2` of the shape catalogue) or of simulations like these. Never divide one "
+            "(response_g1, response_g2 of the shape catalogue) or of simulations like these. Never divide one "
             "galaxy by its own R: a single one is noise for the most part.",
         ],
         [_biases(judged), _routes(judged), _changes(judged), _selection(judged), _noise(judged, density)],
