@@ -62,7 +62,7 @@ def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> Non
             log=lambda line: None,
             name="shapes",
         )
-        mean, _ = posteriors_of_light(network, frame, held, orientations=1, seed=recipe.seed)
+        mean = posteriors_of_light(network, None, frame, held, orientations=1, seed=recipe.seed).mean
         off = (mean - population.whiten(held.values)) * population.scale
         best = result.history[result.best_epoch - 1]
         row = {

@@ -29,7 +29,13 @@ from deblend_assets.science.normalization import mean_maximum
 from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.peers.scarlet2 import Fitter
 from deblend_assets.science.scenes import all_shards
-from deblend_assets.science.shapes.model import ShapePosterior, StampFrame, new_flow, new_shape_network
+from deblend_assets.science.shapes.model import (
+    ShapePosterior,
+    StampFrame,
+    new_flow,
+    new_neighbour_head,
+    new_shape_network,
+)
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
 from deblend_assets.science.stages import new_regressor, new_vae
 from deblend_assets.science.surveys import load_survey
@@ -123,7 +129,13 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
     frame = StampFrame.of(survey, simulation)
     population = Population((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
     posterior = ShapePosterior(
-        new_shape_network(frame, shapes), new_flow(shapes), frame, population, shapes.orientations, np.full(6, 0.5)
+        new_shape_network(frame, shapes),
+        new_neighbour_head(frame, shapes),
+        new_flow(shapes),
+        frame,
+        population,
+        shapes.orientations,
+        np.full(6, 0.5),
     )
     return Model(network.to(device), posterior.to(device), survey.zero_point, survey.pixel_scale, _LABEL, "untrained")
 

@@ -12,7 +12,7 @@ import torch
 
 from deblend_assets.assets.evaluation.report import write_evaluation
 from deblend_assets.assets.shapes.evaluation import write_shape_evaluation
-from deblend_assets.assets.shapes.fit import fit_calibration, fit_network
+from deblend_assets.assets.shapes.fit import fit_calibration, fit_neighbours, fit_network
 from deblend_assets.assets.shapes.floor import write_floor
 from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks
@@ -80,6 +80,8 @@ def shapes(store: ProjectStore) -> None:
     workers, device = RenderingWorkers(processes=store.profile.run.workers), torch.device(_DEVICE)
     network, _ = fit_network(store, workers, device, print)
     store.shape_checkpoint("shape_network").finish(network)
+    head, _ = fit_neighbours(store, workers, device, print)
+    store.shape_checkpoint("neighbour_head").finish(head)
     store.shape_checkpoint("shape_posterior").finish(fit_calibration(store, workers, device, print))
     write_floor(store, workers, print)
     write_shape_evaluation(store, _DEVICE, print)

@@ -212,6 +212,7 @@ class ShapeRecipe(TrainingSettings):
         default=8, description="of a stamp that are measured and averaged: fewer are faster and err more"
     )
     training: StageSettings = StageSettings(epochs=6, learning_rate=2e-3)
+    neighbours: StageSettings = StageSettings(epochs=4, learning_rate=2e-3)
     calibration: StageSettings = StageSettings(epochs=20, learning_rate=1e-3, patience=5)
     redshift: StageSettings = StageSettings(epochs=2, learning_rate=1e-3)
 

@@ -28,7 +28,13 @@ SIMULATED = ("simulated/truth", "simulated/isolated", "simulated/noisy", "simula
 STATISTICS = "normalization/normalization_statistics"
 STAGES = ("training/stage1_vae", "training/stage2_deblender", "training/stage3_regressor")
 EVALUATION = "evaluation/simulated_evaluation"
-POSTERIOR = ("shapes/shape_network", "shapes/shape_posterior", "shapes/fisher_floor", "shapes/shape_evaluation")
+POSTERIOR = (
+    "shapes/shape_network",
+    "shapes/neighbour_head",
+    "shapes/shape_posterior",
+    "shapes/fisher_floor",
+    "shapes/shape_evaluation",
+)
 ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION, *POSTERIOR)
 
 DES_SIMULATED = ("des_model/truth", "des_model/isolated", "des_model/noisy", "des_model/blended")

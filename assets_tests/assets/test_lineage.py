@@ -36,6 +36,7 @@ CHECKS = {
     STAGES[2]: {"learning"},
     EVALUATION: {"held_out", "no_failures", "beats_the_blend"},
     "shapes/shape_network": {"learning"},
+    "shapes/neighbour_head": {"neighbours_told"},
     "shapes/shape_posterior": {"errors_believed"},
     "shapes/shape_evaluation": {"coverage"},
 }
@@ -53,6 +54,7 @@ NUMBERS = {
     STAGES[2]: {"best_train_total", "best_validation_total", "stamps_per_second"},
     EVALUATION: {"ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend"},
     "shapes/shape_network": {"best_validation_nll", "stamps_per_second"},
+    "shapes/neighbour_head": {"best_validation_total", "stamps_per_second"},
     "shapes/fisher_floor": {"scenes", "median_sigma_e"},
     "shapes/shape_evaluation": {"rms_e", "rms_over_floor_e", "slope_g1_posterior", "coverage_e1_68%"},
 }
@@ -98,7 +100,7 @@ def test_figures_of_merit_are_numbers_that_the_ui_can_plot(first_run):
 
 def test_plots_are_small_pictures_in_the_metadata(first_run):
     _, result = first_run
-    for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:2], POSTERIOR[3]):
+    for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:3], POSTERIOR[4]):
         plots = pictures(metadata(result)[asset]).values()
         assert plots, asset
         assert all(plot.startswith(b"\x89PNG") for plot in plots)

@@ -53,12 +53,12 @@ for leg in $LEGS; do
     case $leg in
         main)
             normalization=normalization/normalization_statistics
-            training='group:training or key:"shapes/shape_network" or key:"shapes/shape_posterior"'
+            training='group:training or key:"shapes/shape_network" or key:"shapes/neighbour_head" or key:"shapes/shape_posterior"'
             evaluation='group:evaluation or key:"shapes/fisher_floor" or key:"shapes/shape_evaluation"'
             ;;
         des)
             normalization=des_model/normalization_statistics
-            training='key:"des_model/stage*" or key:"des_model/shape_network" or key:"des_model/shape_posterior"'
+            training='key:"des_model/stage*" or key:"des_model/shape_network" or key:"des_model/neighbour_head" or key:"des_model/shape_posterior"'
             evaluation='key:"des_model/*_evaluation" or key:"des_model/fisher_floor"'
             ;;
         *) echo "$0: LEGS holds main and des, not $leg" >&2; exit 2 ;;

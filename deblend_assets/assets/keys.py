@@ -23,7 +23,7 @@ TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
 LATENT_FLOW = dg.AssetKey(["latent", "latent_flow"])
-SHAPE_NAMES = ("shape_network", "shape_posterior", "fisher_floor", "shape_evaluation")
+SHAPE_NAMES = ("shape_network", "neighbour_head", "shape_posterior", "fisher_floor", "shape_evaluation")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.scene_truth import nearest_neighbour
 from deblend_assets.science.scenes import Shard
 from deblend_assets.science.shapes.quantities import quantities
 from deblend_assets.settings import SimulationSettings
@@ -35,12 +36,14 @@ class BlendLight:
         others: the same of all other galaxies of the scene.
         values: (N, 6) float64, the targets' true `quantities`.
         redshift: (N,) float64, the targets' true redshift.
+        nearest: (N,) float64, distance of the nearest other galaxy [arcsec], infinite without one.
     """
 
     target: NDArray[np.float16]
     others: NDArray[np.float16]
     values: NDArray[np.float64]
     redshift: NDArray[np.float64]
+    nearest: NDArray[np.float64]
 
 
 def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[Shard]:
@@ -62,25 +65,28 @@ def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
     Targets of AGN light alone, which have no shape, are left out.
     """
     sigma = np.sqrt(renderer.sky).astype(np.float32)
-    stamps, truth = (list[NDArray[np.float16]](), list[NDArray[np.float16]]()), []
+    stamps, truth = (list[NDArray[np.float16]](), list[NDArray[np.float16]]()), list[pd.DataFrame]()
     for first in range(0, shard.scenes, _AT_ONCE):
         drawn = renderer.light(shard, first, min(first + _AT_ONCE, shard.scenes))
         for kept, light in zip(stamps, (drawn.isolated, drawn.together - drawn.isolated), strict=True):
             kept.append((light / sigma).astype(np.float16))
-        truth.append(drawn.truth[drawn.truth["member"] == 0])
-    targets = pd.concat(truth)
+        truth.append(drawn.truth)
+    galaxies = pd.concat(truth)
+    targets = galaxies[galaxies["member"] == 0]
+    nearest = np.nan_to_num(nearest_neighbour(galaxies, targets["scene"].to_numpy()), nan=np.inf)
     values = quantities(targets, renderer.settings.label_band)
     shaped = np.isfinite(values).all(axis=1)
     target, others = (np.concatenate(parts)[shaped] for parts in stamps)
-    return BlendLight(target, others, values[shaped], targets["redshift"].to_numpy(float)[shaped])
+    redshift = targets["redshift"].to_numpy(float)
+    return BlendLight(target, others, values[shaped], redshift[shaped], nearest[shaped])
 
 
 def joined(parts: list[BlendLight]) -> BlendLight:
     """All shards' blends as one; the parts' light is let go of as it is copied."""
     rows = np.cumsum([0, *(len(part.values) for part in parts)])
-    values, redshift = (np.concatenate([getattr(p, name) for p in parts]) for name in ("values", "redshift"))
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("values", "redshift", "nearest")}
     target, others = (np.empty((rows[-1], *parts[0].target.shape[1:]), dtype=np.float16) for _ in range(2))
     for first, last in itertools.pairwise(rows):
         part = parts.pop(0)
         target[first:last], others[first:last] = part.target, part.others
-    return BlendLight(target, others, values, redshift)
+    return BlendLight(target, others, **columns)

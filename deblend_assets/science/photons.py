@@ -45,12 +45,16 @@ class Shown:
         stamps: (N, band, y, x) float32, channels last, in units of the sky's noise.
         present: (N, band) bool.
         clean: the target's light alone, as `stamps`.
+        light: of all galaxies without photons, as `stamps`.
+        around: (N,) the scene of the batch whose other galaxies lie around each target.
         elements: (N,) the symmetry by which each target was turned.
     """
 
     stamps: Tensor
     present: Tensor
     clean: Tensor
+    light: Tensor
+    around: Tensor
     elements: Tensor
 
 
@@ -69,20 +73,23 @@ def shown(
     """
     elements = draws.symmetries()
     clean = transform_images(target, elements).float()
-    light = clean
+    light, around = clean, torch.arange(len(target), device=target.device)
     if others is not None:
-        around = draws.symmetries() if recombine else elements
+        turned = draws.symmetries() if recombine else elements
         order = draws.normal(1)[:, 0].argsort()
-        light = clean + transform_images(others[order] if recombine else others, around)
+        around = order if recombine else around
+        light = clean + transform_images(others[around] if recombine else others, turned)
     stamps = _exposed(light, sky_sigma, draws)
-    return Shown(stamps, draws.present_bands(stamps.shape[1], dropout), clean, elements)
+    return Shown(stamps, draws.present_bands(stamps.shape[1], dropout), clean, light, around, elements)
 
 
 def as_drawn(target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Draws) -> Shown:
     """The scenes as they were drawn, all bands there."""
     clean = target.float()
-    stamps = _exposed(clean if others is None else clean + others, sky_sigma, draws)
-    return Shown(stamps, all_present(stamps), clean, torch.zeros(len(stamps), dtype=torch.long, device=stamps.device))
+    light = clean if others is None else clean + others
+    stamps = _exposed(light, sky_sigma, draws)
+    here = torch.arange(len(stamps), device=stamps.device)
+    return Shown(stamps, all_present(stamps), clean, light, here, torch.zeros_like(here))
 
 
 def _exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:

@@ -125,6 +125,20 @@ def scene_truth(
     return pd.DataFrame(columns)
 
 
+def nearest_neighbour(truth: pd.DataFrame, scenes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance from the target to the nearest neighbour [arcsec], (N,), NaN without one.
+
+    Args:
+        truth: rows of all galaxies of the scenes.
+        scenes: in what order they are wanted.
+    """
+    x, y, scene = (truth[c].to_numpy() for c in ("x_arcsec", "y_arcsec", "scene"))
+    target = truth["member"].to_numpy() == 0
+    at = pd.DataFrame({"x": x[target], "y": y[target]}, index=scene[target]).loc[scene[~target]].to_numpy()
+    distance = pd.Series(np.hypot(x[~target] - at[:, 0], y[~target] - at[:, 1]), index=scene[~target])
+    return np.asarray(distance.groupby(level=0).min().reindex(scenes).to_numpy(float))
+
+
 def intrinsic_g(source: Mapping[str, NDArray], turn: NDArray, shear: complex) -> NDArray[np.complex128]:
     """Shear-type ellipticity of galaxies before PSF and pixel, by adaptive moments; see `moments.intrinsic_shear`.
 

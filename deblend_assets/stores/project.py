@@ -51,6 +51,9 @@ CODE_VERSIONS = {
     "latent_flow": "1",
     "evaluation": "4",
     "shapes": "3",
+    "neighbour_head": "1",
+    "shape_posterior": "1",
+    "shape_evaluation": "1",
     "fisher_floor": "1",
     "redshift": "2",
     "peer_comparison": "1",
@@ -65,10 +68,16 @@ CODE_VERSIONS = {
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
-SHAPE_STAGES = ("shape_network", "shape_posterior")
+SHAPE_STAGES = ("shape_network", "neighbour_head", "shape_posterior")
 _LENGTHS = ("stage1", "stage2", "stage3", "flow")
-# What makes each from the network, and how long that is trained: a key of `ShapeRecipe`.
-_SHAPE_LENGTHS = {"shape_network": "training", "shape_posterior": "calibration", "redshift_posterior": "redshift"}
+# How long each is trained: a key of `ShapeRecipe`. And which code makes it.
+_SHAPE_LENGTHS = {
+    "shape_network": "training",
+    "neighbour_head": "neighbours",
+    "shape_posterior": "calibration",
+    "redshift_posterior": "redshift",
+}
+_SHAPE_VERSIONS = {"shape_network": "shapes", "redshift_posterior": "redshift"}
 
 
 def library_versions(*names: str) -> dict[str, str]:
@@ -228,16 +237,19 @@ class ProjectStore:
         )
 
     def shape_checkpoint(self, stage: str) -> CheckpointFolder:
-        """Where the leg's shape network, or the calibrated posterior made of it, lies."""
+        """Where the leg's shape network, or what is made of it (`SHAPE_STAGES`, `redshift_posterior`), lies."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         network = stage == SHAPE_STAGES[0]
         recipe = self.profile.shape_recipe.model_dump(mode="json")
         recipe = {k: v for k, v in recipe.items() if k not in _SHAPE_LENGTHS.values() or k == _SHAPE_LENGTHS[stage]}
         if stage != SHAPE_STAGES[-1]:
-            del recipe["orientations"], recipe["calibration_scenes"]
-        parent = self.simulation_identity() if network else self.shape_checkpoint(SHAPE_STAGES[0]).sha256()
-        version = CODE_VERSIONS["redshift" if stage == "redshift_posterior" else "shapes"]
+            del recipe["orientations"]
+        if stage not in SHAPE_STAGES[1:]:
+            del recipe["calibration_scenes"]
+        before = SHAPE_STAGES[1] if stage == SHAPE_STAGES[-1] else SHAPE_STAGES[0]
+        parent = self.simulation_identity() if network else self.shape_checkpoint(before).sha256()
+        version = CODE_VERSIONS[_SHAPE_VERSIONS.get(stage, stage)]
         identity = fingerprint(recipe, parent, version)
         main = self.profile.leg == "main"
         group = "redshift" if stage == "redshift_posterior" else "shapes"

@@ -118,7 +118,7 @@ def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Popul
 
     present = torch.ones((len(stamps), 1), dtype=torch.bool)
     with torch.no_grad():
-        mean, covariance = oriented_posterior(network, torch.from_numpy(stamps).float(), present, 8)
+        mean, covariance, _ = oriented_posterior(network, torch.from_numpy(stamps).float(), present, 8)
     found = SCATTER * mean.double().numpy()
     error = SCATTER * np.sqrt(covariance.double().numpy()[:, [0, 1], [0, 1]])
     # What the network's own shortcomings add to the error that the noise makes in any case.
@@ -146,7 +146,7 @@ def test_a_bright_galaxy_without_noise_is_recovered(network: ShapeNetwork) -> No
     axis = np.linspace(-0.3, 0.3, 5)
     g = np.array(np.meshgrid(axis, axis)).reshape(2, -1)
     with torch.no_grad():
-        mean, covariance = oriented_posterior(
+        mean, covariance, _ = oriented_posterior(
             network, torch.from_numpy(light(*g)).float(), torch.ones((g.shape[1], 1), dtype=torch.bool), 8
         )
     shrink = 1.0 - covariance.double().numpy()[:, [0, 1], [0, 1]]

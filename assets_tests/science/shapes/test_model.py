@@ -12,13 +12,14 @@ import pytest
 
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.scene_truth import nearest_neighbour
 from deblend_assets.science.shapes.calibration import stretch_of
 from deblend_assets.science.shapes.judgement import (
+    MEASURED_CLOSE,
     MEASURED_OTHERS,
     groups,
     headline,
     judge_shapes,
-    nearest_neighbour,
 )
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.shapes.quantities import QUANTITIES
@@ -64,7 +65,7 @@ def test_a_checkpoint_gives_the_same_model(model: ShapePosterior) -> None:
     first, second = (m.measure(stamps, present) for m in (model, again))
     np.testing.assert_array_equal(first.mean, second.mean)
     np.testing.assert_array_equal(first.likelihood_covariance, second.likelihood_covariance)
-    drawn = [m.samples(*m.whitened(stamps, present), 8, 3) for m in (model, again)]
+    drawn = [m.samples(m.whitened(stamps, present), 8, 3) for m in (model, again)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
@@ -88,6 +89,7 @@ def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
             "snr": rng.uniform(10, 100, n),
             "blendedness": rng.uniform(0, 0.2, n),
             "others_light": rng.normal(0.2, 0.1, n),
+            "close_chance": rng.uniform(0, 1, n),
             "separation_arcsec": np.where(rng.random(n) < 0.5, rng.uniform(0.5, 3, n), np.nan),
         }
     )
@@ -134,7 +136,7 @@ def test_groups_are_thirds_of_those_they_are_about() -> None:
     table = table_of(900, 5)
     table.loc[table["separation_arcsec"].isna(), "blendedness"] = 0.0
     chosen = groups(table)
-    for name in ("S/N", MEASURED_OTHERS):
+    for name in ("S/N", MEASURED_OTHERS, MEASURED_CLOSE):
         assert sum(chosen[f"{name}, {third} third"].sum() for third in ("low", "middle", "high")) == 900
     blended = int(table["separation_arcsec"].notna().sum())
     for name in ("blendedness", "separation"):

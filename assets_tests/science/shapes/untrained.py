@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deblend_assets.science.shapes.model import ShapePosterior, StampFrame, new_flow, new_shape_network
+from deblend_assets.science.shapes.model import (
+    ShapePosterior,
+    StampFrame,
+    new_flow,
+    new_neighbour_head,
+    new_shape_network,
+)
 from deblend_assets.science.shapes.quantities import Population
 from deblend_assets.settings import ShapeRecipe
 
@@ -21,4 +27,5 @@ def untrained_shapes(bands: Sequence[str], pixels: int) -> ShapePosterior:
     with torch.no_grad():
         # Biases alone: without them every galaxy would have a mean of nearly 0.
         network.mean.bias.fill_(0.3)
-    return ShapePosterior(network, new_flow(recipe), frame, population, 2, np.full(6, 1.0 / 3))
+    head = new_neighbour_head(frame, recipe)
+    return ShapePosterior(network, head, new_flow(recipe), frame, population, 2, np.full(6, 1.0 / 3))

@@ -24,8 +24,8 @@ from deblend_assets.science.peers import PEERS, Blends, Measured, available
 from deblend_assets.science.referee.comparison import FLOOR, OURS
 from deblend_assets.science.referee.noise import LIMIT, repeated_noise
 from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.scene_truth import nearest_neighbour
 from deblend_assets.science.scenes import Shard
-from deblend_assets.science.shapes.judgement import nearest_neighbour
 from deblend_assets.science.shear.calibration import require_split
 from deblend_assets.settings import fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays

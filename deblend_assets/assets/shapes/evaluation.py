@@ -15,8 +15,10 @@ from deblend_assets.assets.measuring.model import load_shapes
 from deblend_assets.progress import Progress
 from deblend_assets.science.figures.shape_posterior import calibration, coverage, errors_by_group, expected_errors
 from deblend_assets.science.figures.style import to_png
-from deblend_assets.science.shapes.judgement import headline, judge_shapes, nearest_neighbour, table_columns
+from deblend_assets.science.scene_truth import nearest_neighbour
+from deblend_assets.science.shapes.judgement import headline, judge_shapes, table_columns
 from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.shapes.neighbours import CLOSE
 from deblend_assets.science.shapes.quantities import QUANTITIES, quantities
 from deblend_assets.science.shapes.report import shape_report
 from deblend_assets.settings import StorePath, fingerprint
@@ -64,9 +66,9 @@ def estimated(
         masked: of the first so many, what is estimated without each band; NaN for the others.
     """
     truth = quantities(targets, model.frame.label_band)
-    mean, covariance = model.whitened(electrons, np.ones(electrons.shape[:2], dtype=bool))
-    found = model.summaries(mean, covariance)
-    below = (model.samples(mean, covariance, _DRAWS, seed) < truth).mean(axis=0)
+    whitened = model.whitened(electrons, np.ones(electrons.shape[:2], dtype=bool))
+    found = model.summaries(whitened)
+    below = (model.samples(whitened, _DRAWS, seed) < truth).mean(axis=0)
     columns: dict[str, np.ndarray] = {}
     for k, name in enumerate(QUANTITIES):
         free = found.is_free(k)
@@ -87,6 +89,7 @@ def estimated(
                 columns[f"{name}_masked_{band}"][:masked] = without[:, QUANTITIES.index(name)]
     stamp = electrons[:, model.frame.bands.index(model.frame.label_band)].sum(axis=(-2, -1), dtype=np.float64)
     columns["others_light"] = 1.0 - np.exp(columns["ln_flux_posterior"]) / stamp
+    columns["close_chance"] = 1.0 / (1.0 + np.exp(-whitened.neighbours[:, CLOSE]))
     return targets.assign(**columns, shape_flags=found.flags)
 
 
@@ -139,7 +142,9 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
         f"{without} targets of AGN light alone, which have no shape, left out",
         "simulation": arrays.folder.name,
         "shape_posterior checkpoint": checkpoint.fingerprint,
-        "evaluation": fingerprint(checkpoint.fingerprint, store.floor_identity(), settings, CODE_VERSIONS["shapes"]),
+        "evaluation": fingerprint(
+            checkpoint.fingerprint, store.floor_identity(), settings, CODE_VERSIONS["shape_evaluation"]
+        ),
         **library_versions("torch", "zuko", "galsim", "numpy", "dagster"),
     }
     columns = truth_columns(arrays.bands) | table_columns(simulation.label_band, arrays.bands)

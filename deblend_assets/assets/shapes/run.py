@@ -1,4 +1,4 @@
-"""Materialising the shape network and its calibration: resume or reuse, train on a leased device, check, store."""
+"""Materialising the shape network, its head, its calibration: resume or reuse, train on a leased device, store."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import numpy as np
 import torch
 
 from deblend_assets.assets.common import check, plot, rounded, table
-from deblend_assets.assets.shapes.fit import fit_calibration, fit_network
+from deblend_assets.assets.shapes.fit import fit_calibration, fit_neighbours, fit_network
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.training import loss_curves
+from deblend_assets.science.shapes.neighbours import CLOSE
 from deblend_assets.science.shapes.quantities import QUANTITIES
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 
 # A network whose errors are off by more has not learnt what it does not know.
 _LARGEST_STRETCH = 2.0
+# Share of pairs told apart by odds that know nothing.
+_CHANCE = 0.5
 
 
 def materialize_network(
@@ -46,6 +49,32 @@ def materialize_network(
     )
 
 
+def materialize_neighbours(
+    context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
+) -> dg.MaterializeResult:
+    """Train the head on the finished network's map, or report the finished checkpoint of exactly these inputs."""
+    folder = store.shape_checkpoint("neighbour_head")
+    checkpoint, metadata = finished(
+        context, folder, devices, lambda device: fit_neighbours(store, workers, device, context.log.info)
+    )
+    apart = dict(zip(checkpoint.card["questions"], checkpoint.card["auc"], strict=True))
+    close = checkpoint.card["auc"][CLOSE]
+    rows = {name: {"pairs told apart": "-" if auc is None else f"{auc:.3f}"} for name, auc in apart.items()}
+    return dg.MaterializeResult(
+        metadata={"told_apart": table(rows, "validation blends"), **metadata},
+        check_results=[
+            check(
+                "neighbours_told",
+                close is not None and close > _CHANCE,
+                f"{checkpoint.card['questions'][CLOSE]}: "
+                + ("none, or all of them" if close is None else f"{close:.1%} of pairs told apart"),
+                {} if close is None else {"auc": close},
+                warn=True,
+            )
+        ],
+    )
+
+
 def materialize_posterior(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
 ) -> dg.MaterializeResult:
@@ -56,7 +85,12 @@ def materialize_posterior(
     )
     stretch = np.asarray(checkpoint.card["stretch"])
     furthest = float(np.exp(np.abs(np.log(stretch)).max()))
-    rows = {name: {"factor on the expected error": float(s)} for name, s in zip(QUANTITIES, stretch, strict=True)}
+    spread = checkpoint.card["spread"]
+    rows = {
+        name: {"factor on the expected error": float(s)}
+        | {f"spread of the flow, {share} of galaxies": float(spread[share][k]) for share in spread}
+        for k, (name, s) in enumerate(zip(QUANTITIES, stretch, strict=True))
+    }
     return dg.MaterializeResult(
         metadata={"calibration": table(rows, "quantity"), **metadata},
         check_results=[

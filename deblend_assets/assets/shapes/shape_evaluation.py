@@ -62,7 +62,7 @@ def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         op_tags=accelerated(profile.run),
         backfill_policy=ONE_RUN,
         kinds={"pytorch", "html"},
-        code_version=code_version("shapes"),
+        code_version=code_version("shape_evaluation"),
         check_specs=[
             dg.AssetCheckSpec(
                 "coverage",

@@ -1,4 +1,5 @@
-"""`shape_network`, `shape_posterior`: the posterior of a target's shape, size and flux, and its calibration."""
+"""`shape_network`, `neighbour_head`, `shape_posterior`: the posterior of a target's shape, size and flux, what its
+stamp tells of neighbours, and the calibration that knows both."""
 
 from collections.abc import Callable, Sequence
 
@@ -59,7 +60,8 @@ def trained_asset(
 
 def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """Of one leg; keys `shapes/…` or `des_model/…`."""
-    network, posterior = (shape_keys(profile)[name] for name in ("shape_network", "shape_posterior"))
+    names = ("shape_network", "neighbour_head", "shape_posterior")
+    network, head, posterior = (shape_keys(profile)[name] for name in names)
     return [
         trained_asset(
             profile,
@@ -77,17 +79,34 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         ),
         trained_asset(
             profile,
-            posterior,
+            head,
             [network, CATALOG],
+            "What the blends of section 4.1 tell of the galaxies around their targets: a small head on the finished "
+            "network's map, log-odds of how near the nearest one is [arcsec] and how much of the light in the label "
+            "band is not the target's (blendedness, Bosch et al. 2018). Trained on blends of training galaxies.",
+            dg.AssetCheckSpec(
+                "neighbours_told",
+                asset=head,
+                description="On validation blends its odds tell a close neighbour from none or a distant one, in more "
+                "than half of all pairs.",
+            ),
+            "neighbour_head",
+            _neighbours,
+        ),
+        trained_asset(
+            profile,
+            posterior,
+            [network, head, CATALOG],
             "In the place of section 3.2's regressor: the network's posterior averaged over orientations of the stamp, "
-            "its expected errors brought to the actual ones of validation galaxies, and a neural spline flow of what "
-            "is not Gaussian in them.",
+            "its expected errors brought to the actual ones of validation galaxies, a neural spline flow of what "
+            "is not Gaussian in them, given what is told of neighbours, and a spread that keeps the promised coverage "
+            "in thirds of S/N, blendedness and separation.",
             dg.AssetCheckSpec(
                 "errors_believed",
                 asset=posterior,
                 description="No expected error had to be changed by more than a factor of 2.",
             ),
-            "shapes",
+            "shape_posterior",
             _posterior,
         ),
     ]
@@ -99,6 +118,14 @@ def _network(
     from deblend_assets.assets.shapes.run import materialize_network
 
     return materialize_network(context, store, devices, workers)
+
+
+def _neighbours(
+    context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
+) -> dg.MaterializeResult:
+    from deblend_assets.assets.shapes.run import materialize_neighbours
+
+    return materialize_neighbours(context, store, devices, workers)
 
 
 def _posterior(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from deblend_assets.science.band_masks import hide_bands
 
-# Channels of the last scale that the dense layers see: they would hold most of the weights otherwise.
-_SQUEEZED = 64
+# Channels of the map that the dense layers see: they would hold most of the weights otherwise.
+MAP_CHANNELS = 64
 
 
 class ResidualBlock(nn.Module):
@@ -49,19 +49,29 @@ class StampTrunk(nn.Module):
         layers: list[nn.Module] = [ResidualBlock(widths[0]), nn.ReLU()]
         for before, width in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), ResidualBlock(width), nn.ReLU()]
-        layers += [nn.Conv2d(widths[-1], _SQUEEZED, 1), nn.ReLU()]
+        layers += [nn.Conv2d(widths[-1], MAP_CHANNELS, 1), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
-        features = _SQUEEZED * last_side(pixels, widths) ** 2 + bands
+        features = MAP_CHANNELS * last_side(pixels, widths) ** 2 + bands
         self.dense = nn.Sequential(nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, dense), nn.ReLU())
 
-    def forward(self, stamps: Tensor, present: Tensor) -> Tensor:
-        """(N, band, y, x) in units of the sky's noise and mask (N, band) to (N, dense)."""
+    def maps(self, stamps: Tensor, present: Tensor) -> Tensor:
+        """(N, band, y, x) in units of the sky's noise and mask (N, band) to (N, MAP_CHANNELS, side, side): what lies
+        where, before the dense layers."""
         # bfloat16 would round the pixels of a bright core to 3 %, ten times their photon noise.
         with torch.autocast(stamps.device.type, enabled=False):
             begun = self.first(_asinh(hide_bands(stamps, present)))
-        features = self.convolutions(begun).flatten(1)
-        dense: Tensor = self.dense(torch.cat([features, present.to(features.dtype)], dim=1))
+        found: Tensor = self.convolutions(begun)
+        return found
+
+    def features(self, maps: Tensor, present: Tensor) -> Tensor:
+        """Maps and mask to (N, dense)."""
+        flat = maps.flatten(1)
+        dense: Tensor = self.dense(torch.cat([flat, present.to(flat.dtype)], dim=1))
         return dense
+
+    def forward(self, stamps: Tensor, present: Tensor) -> Tensor:
+        """Stamps and mask, as `maps` takes them, to (N, dense)."""
+        return self.features(self.maps(stamps, present), present)
 
 
 def last_side(pixels: int, widths: Sequence[int]) -> int:

@@ -1,10 +1,11 @@
 """The shape of the posterior beyond its Gaussian: a conditional flow of the standardised offsets.
 
 The network's Gaussian standardises the quantities; a neural spline flow (Durkan et al. 2019, by `zuko`) then learns how
-the offsets are distributed, given that Gaussian's mean and errors. It is trained on galaxies that the network was not
-trained on, so that it sees the errors that it is asked about. The density is averaged over the signs that the square's
-symmetries give to the pairs, hence exact under them. What a flow learns by heart makes it too narrow on others: its
-offsets are spread by factors that galaxies decide which it was not fitted to.
+the offsets are distributed, given that Gaussian's mean and errors and what the stamp tells of neighbours. It is trained
+on galaxies that the network was not trained on, so that it sees the errors that it is asked about. The density is
+averaged over the signs that the square's symmetries give to the pairs, hence exact under them. What a flow learns by
+heart makes it too narrow on others: its draws are spread about the Gaussian's mean, by factors that galaxies decide
+which it was not fitted to (`calibration.fit_spread`), and that follow what is told of neighbours.
 """
 
 from __future__ import annotations
@@ -20,80 +21,80 @@ from deblend_assets.science.shapes.network import GaussianPosterior
 
 # (1st, 2nd component) signs of the four cosets: what flips and swaps do to spin-2 pairs.
 _SIGNS = tuple(itertools.product((1.0, -1.0), repeat=2))
-# Draws a galaxy, and first, last and number of the factors that are tried.
-_DRAWS, _FACTORS, _LEVEL = 200, (0.7, 1.5, 161), 0.68
+# Log-odds that are as good as certain.
+_CERTAIN = 4.0
 
 
 class ResidualFlow(nn.Module):
-    """p(quantities | Gaussian posterior).
+    """p(quantities | Gaussian posterior, log-odds about neighbours).
 
     Args:
         quantities: how many.
         pairs: of spin-2 components, the first 2 * pairs of the quantities.
+        neighbours: how many log-odds.
         transforms, hidden: of the flow.
     """
 
     _signs: Tensor
-    spread: Tensor
+    widening: Tensor
 
-    def __init__(self, quantities: int, pairs: int, transforms: int = 3, hidden: int = 64) -> None:
+    def __init__(self, quantities: int, pairs: int, neighbours: int, transforms: int = 3, hidden: int = 64) -> None:
         super().__init__()
+        self.pairs = pairs
         signs = torch.ones(len(_SIGNS), quantities)
         signs[:, : 2 * pairs] = torch.tensor(_SIGNS).repeat(1, pairs)
         self.register_buffer("_signs", signs, persistent=False)
-        self.register_buffer("spread", torch.ones(quantities))
+        self.register_buffer("widening", torch.zeros(1 + 2 * neighbours, quantities))
+        context = 2 * quantities + neighbours
         self.flow = zuko.flows.NSF(
-            quantities, context=2 * quantities, transforms=transforms, hidden_features=(hidden, hidden), passes=2
+            quantities, context=context, transforms=transforms, hidden_features=(hidden, hidden), passes=2
         )
 
-    def _context(self, posterior: GaussianPosterior, signs: Tensor) -> Tensor:
-        """(..., N, 2 K), of signs (..., N, K) or such as spread to them."""
+    def terms(self, neighbours: Tensor) -> Tensor:
+        """What the logarithm of the spread is a sum of, (N, 1 + 2 M): 1, the log-odds (N, M) held to certainty, and
+        their squares."""
+        told = _told(neighbours)
+        return torch.cat([torch.ones_like(told[:, :1]), told, told.square()], dim=1)
+
+    def spread(self, neighbours: Tensor) -> Tensor:
+        """Factors on the draws' distances from the Gaussian's mean, (N, K), of log-odds (N, M)."""
+        if not neighbours.shape[1]:
+            return self.widening[0].exp().expand(len(neighbours), -1)
+        return (self.terms(neighbours) @ self.widening).exp()
+
+    def _context(self, posterior: GaussianPosterior, neighbours: Tensor, signs: Tensor) -> Tensor:
+        """(..., N, 2 K + M), of signs (..., N, K) or such as spread to them."""
         means = posterior.mean * signs
         errors = posterior.cholesky.square().sum(dim=2).log() * 0.5
-        return torch.cat([means, errors.expand_as(means)], dim=-1)
+        told = _told(neighbours)
+        return torch.cat([means, errors.expand_as(means), told.expand(*means.shape[:-1], -1)], dim=-1)
 
-    def log_prob(self, values: Tensor, posterior: GaussianPosterior) -> Tensor:
+    def log_prob(self, values: Tensor, posterior: GaussianPosterior, neighbours: Tensor) -> Tensor:
         """ln p of whitened values (N, K), (N,)."""
-        offsets = posterior.standardised(values) / self.spread
+        spread = self.spread(neighbours)
+        offsets = posterior.standardised(posterior.mean + (values - posterior.mean) / spread)
         signs = self._signs[:, None]
-        context = self._context(posterior, signs).flatten(0, 1)
+        context = self._context(posterior, neighbours, signs).flatten(0, 1)
         each = self.flow(context).log_prob((offsets * signs).flatten(0, 1)).view(len(signs), -1)
-        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + self.spread.log().sum()
+        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + spread.log().sum(dim=1)
         return each.logsumexp(dim=0) - math.log(len(signs)) - determinant
 
-    @torch.no_grad()
-    def fit_spread(self, values: Tensor, posterior: GaussianPosterior, generator: torch.Generator) -> None:
-        """Set the spread with which central 68 % intervals of the offsets hold 68 % of the galaxies; a pair has one.
-
-        Of greatest likelihood it would be what the few galaxies in the tails want.
-
-        Args:
-            values: whitened (N, K), of galaxies that the flow was not fitted to.
-            posterior: theirs.
-            generator: of the draws.
-        """
-        self.spread.fill_(1.0)
-        drawn = self.sample(posterior, _DRAWS, generator)
-        true = posterior.standardised(values)
-        offsets = torch.stack([posterior.standardised(draw) for draw in drawn])
-        factors = torch.linspace(*_FACTORS)
-        held = torch.stack(
-            [(((offsets * f < true).float().mean(dim=0) - 0.5).abs() < _LEVEL / 2).float().mean(dim=0) for f in factors]
-        )
-        paired = int((self._signs != 1).any(dim=0).sum())
-        held[:, :paired] = held[:, :paired].unflatten(1, (-1, 2)).mean(dim=2).repeat_interleave(2, dim=1)
-        self.spread.copy_(factors.to(held.device)[(held - _LEVEL).abs().argmin(dim=0)])
-
-    def sample(self, posterior: GaussianPosterior, count: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, posterior: GaussianPosterior, neighbours: Tensor, count: int, generator: torch.Generator
+    ) -> Tensor:
         """Draws of whitened values, (count, N, K)."""
         n, k = posterior.mean.shape
         base = torch.randn((count, n, k), generator=generator, device=generator.device)
         which = torch.randint(len(self._signs), (n,), generator=generator, device=generator.device)
-        signs = self._signs[which]
+        signs, spread = self._signs[which], self.spread(neighbours)
         # One sign a galaxy and a quarter of the draws each: the mixture's four parts in equal shares.
         drawn = []
         for part, draws in enumerate(base.chunk(len(self._signs))):
             turned = signs * self._signs[part]
-            offsets = self.flow(self._context(posterior, turned)).transform.inv(draws) * turned * self.spread
-            drawn.append(posterior.mean + (posterior.cholesky @ offsets[..., None])[..., 0])
+            offsets = self.flow(self._context(posterior, neighbours, turned)).transform.inv(draws) * turned
+            drawn.append(posterior.mean + spread * (posterior.cholesky @ offsets[..., None])[..., 0])
         return torch.cat(drawn)
+
+
+def _told(neighbours: Tensor) -> Tensor:
+    return torch.tanh(neighbours / _CERTAIN)

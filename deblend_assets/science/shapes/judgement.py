@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
 from deblend_assets.science.metrics import Floats, rms, robust_sigma, thirds
+from deblend_assets.science.shapes.neighbours import CLOSE, QUESTIONS
 from deblend_assets.science.shapes.quantities import QUANTITIES
 
 Kind = Literal["e", "g"]
 KINDS: tuple[Kind, ...] = ("e", "g")
 BLENDED = 0.05
-MEASURED_OTHERS = "measured light of others"
+MEASURED_OTHERS, MEASURED_CLOSE = "measured light of others", "chance of a close neighbour"
 _LEVELS = (0.68, 0.95)
 _FLOOR_MEASURES = ("rms_over_floor", "robust_over_floor", "floor_rms", "floor_robust", "rms_over_floor_with_population")
 
@@ -52,6 +53,7 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
+        "close_chance": ("", f"chance of a {QUESTIONS[CLOSE]}, as the stamp tells"),
         "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
     }
@@ -59,10 +61,11 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
 
 def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Which rows belong to which group: all; alone; terciles of S/N, and among those with a neighbour of blendedness
-    and separation; terciles of the light beside the target as it was measured; blendedness above 0.05.
+    and separation; terciles of what is measured of neighbours: light beside the target, and chance of a close one;
+    blendedness above 0.05.
 
-    A posterior promises coverage among galaxies that look alike. What is only known of the truth, such as how blended
-    a galaxy is that looks alone, it need not keep its promise in.
+    A posterior of greatest likelihood promises coverage among galaxies that look alike. What is only known of the
+    truth, such as how blended a galaxy is that looks alone, it need not keep its promise in: see `calibration`.
     """
     blended = np.isfinite(values(table, "separation_arcsec"))
     chosen = {"all": np.ones(len(table), dtype=bool), "without neighbour": ~blended}
@@ -71,8 +74,10 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         ("blendedness", "blendedness"),
         ("separation", "separation_arcsec"),
         (MEASURED_OTHERS, "others_light"),
+        (MEASURED_CLOSE, "close_chance"),
     ):
-        numbers = np.where(blended | (name in ("S/N", MEASURED_OTHERS)), values(table, column), np.nan)
+        of_all = name in ("S/N", MEASURED_OTHERS, MEASURED_CLOSE)
+        numbers = np.where(blended | of_all, values(table, column), np.nan)
         chosen |= {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
     return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
 
@@ -182,17 +187,3 @@ def headline(judgement: Judgement) -> dict[str, float]:
         flat[f"flagged_{kind}"] = part["likelihood"]["failures"]
     flat |= {f"coverage_{name}": measure["value"] for name, measure in judgement["coverage"].items()}
     return {name: value for name, value in flat.items() if value is not None}
-
-
-def nearest_neighbour(truth: pd.DataFrame, scenes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Distance from the target to the nearest neighbour [arcsec], (N,), NaN without one.
-
-    Args:
-        truth: rows of all galaxies of the scenes.
-        scenes: in what order they are wanted.
-    """
-    x, y, scene = (truth[c].to_numpy() for c in ("x_arcsec", "y_arcsec", "scene"))
-    target = truth["member"].to_numpy() == 0
-    at = pd.DataFrame({"x": x[target], "y": y[target]}, index=scene[target]).loc[scene[~target]].to_numpy()
-    distance = pd.Series(np.hypot(x[~target] - at[:, 0], y[~target] - at[:, 1]), index=scene[~target])
-    return np.asarray(distance.groupby(level=0).min().reindex(scenes).to_numpy(float))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.batches import in_batches
-from deblend_assets.science.networks.trunk import StampTrunk
+from deblend_assets.science.networks.trunk import StampTrunk, last_side
 from deblend_assets.science.shapes.flow import ResidualFlow
+from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
-from deblend_assets.science.shapes.posterior import Posteriors, oriented_posterior, summaries
+from deblend_assets.science.shapes.posterior import Posteriors, Seen, oriented_posterior, summaries
 from deblend_assets.science.shapes.quantities import QUANTITIES, SPINS, Population
 from deblend_assets.science.surveys import SurveyModel
 from deblend_assets.settings import ShapeRecipe, SimulationSettings
@@ -96,17 +97,41 @@ def new_shape_network(frame: StampFrame, recipe: ShapeRecipe) -> ShapeNetwork:
     return ShapeNetwork(trunk, recipe.dense, len(QUANTITIES))
 
 
+def new_neighbour_head(frame: StampFrame, recipe: ShapeRecipe) -> NeighbourHead:
+    """With freshly drawn weights."""
+    torch.manual_seed(recipe.seed + 3)
+    return NeighbourHead(last_side(frame.pixels, recipe.widths))
+
+
 def new_flow(recipe: ShapeRecipe) -> ResidualFlow:
     """With freshly drawn weights."""
     torch.manual_seed(recipe.seed + 1)
-    return ResidualFlow(len(QUANTITIES), SPINS // 2)
+    return _flow()
+
+
+def _flow() -> ResidualFlow:
+    return ResidualFlow(len(QUANTITIES), SPINS // 2, len(QUESTIONS))
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Gaussian posteriors of N galaxies, in the population's units.
+
+    Attributes:
+        mean, covariance: (N, 6) and (N, 6, 6).
+        neighbours: log-odds of `neighbours.QUESTIONS`, (N, question).
+    """
+
+    mean: Floats
+    covariance: Floats
+    neighbours: Floats
 
 
 class ShapePosterior(nn.Module):
     """The calibrated posterior.
 
     Args:
-        network, flow: trained; set to evaluation mode, channels last.
+        network, head, flow: trained; set to evaluation mode, channels last.
         frame: of its stamps.
         population: of the training galaxies.
         orientations: of each stamp that are averaged.
@@ -122,6 +147,7 @@ class ShapePosterior(nn.Module):
     def __init__(
         self,
         network: ShapeNetwork,
+        head: NeighbourHead,
         flow: ResidualFlow,
         frame: StampFrame,
         population: Population,
@@ -129,7 +155,7 @@ class ShapePosterior(nn.Module):
         stretch: Floats,
     ) -> None:
         super().__init__()
-        self.network, self.flow = network, flow
+        self.network, self.head, self.flow = network, head, flow
         self.frame, self.population, self.orientations, self.stretch = frame, population, orientations, stretch
         for name, values in (
             ("_sigma", np.asarray(frame.sky_sigma)[:, None, None]),
@@ -150,7 +176,8 @@ class ShapePosterior(nn.Module):
         network = ShapeNetwork(trunk, dense, len(QUANTITIES))
         model = cls(
             network,
-            ResidualFlow(len(QUANTITIES), SPINS // 2),
+            NeighbourHead(last_side(frame.pixels, card["network"]["widths"])),
+            _flow(),
             frame,
             population,
             card["orientations"],
@@ -166,44 +193,41 @@ class ShapePosterior(nn.Module):
     def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means and standard deviations of the quantities in their own units, two of (N, 6), of stamps as
         `whitened` takes them; what an exported model gives."""
-        mean, covariance = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
+        mean, covariance, _ = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
         return mean * self._scale + self._mean, covariance.diagonal(dim1=1, dim2=2).sqrt() * self._error_scale
 
-    def whitened(
-        self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE
-    ) -> tuple[Floats, Floats]:
-        """Calibrated Gaussian posteriors in the population's units.
+    def whitened(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Whitened:
+        """Calibrated Gaussian posteriors.
 
         Args:
             electrons: (N, band, y, x) [electron]; any value where a band is absent.
             present: (N, band).
             batch: stamps computed at a time.
-
-        Returns:
-            Means (N, 6) and covariances (N, 6, 6).
         """
-        mean, covariance = network_posteriors(self.network, self.frame, electrons, present, self.orientations, batch)
-        return mean, covariance * np.outer(self.stretch, self.stretch)
+        found = network_posteriors(self.network, self.head, self.frame, electrons, present, self.orientations, batch)
+        return replace(found, covariance=found.covariance * np.outer(self.stretch, self.stretch))
 
     def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
         """What is said of each stamp's target; arguments as `whitened`."""
-        return self.summaries(*self.whitened(electrons, present, batch))
+        return self.summaries(self.whitened(electrons, present, batch))
 
-    def summaries(self, mean: Floats, covariance: Floats) -> Posteriors:
+    def summaries(self, found: Whitened) -> Posteriors:
         """What is said of galaxies whose posteriors are those of `whitened`."""
-        return summaries(mean, covariance, self.population)
+        return summaries(found.mean, found.covariance, self.population)
 
     @torch.inference_mode()
-    def samples(self, mean: Floats, covariance: Floats, count: int, seed: int) -> NDArray[np.float32]:
+    def samples(self, found: Whitened, count: int, seed: int) -> NDArray[np.float32]:
         """Draws of the whole posterior, in the quantities' own units: (count, N, 6).
 
         Args:
-            mean, covariance: of `whitened`.
+            found: of `whitened`.
             count: draws a galaxy, a multiple of 4.
             seed: of the draws.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
-        drawn = self.flow.sample(gaussian(mean, covariance, self.device), count, generator)
+        neighbours = torch.from_numpy(found.neighbours).float().to(self.device)
+        posterior = gaussian(found.mean, found.covariance, self.device)
+        drawn = self.flow.sample(posterior, neighbours, count, generator)
         values: NDArray[np.float32] = (drawn * self._scale + self._mean).cpu().numpy()
         return values
 
@@ -216,21 +240,22 @@ def gaussian(mean: Floats, covariance: Floats, device: torch.device) -> Gaussian
 
 def network_posteriors(
     network: ShapeNetwork,
+    head: NeighbourHead | None,
     frame: StampFrame,
     electrons: NDArray[np.float32],
     present: NDArray[np.bool_],
     orientations: int,
     batch: int = _AT_ONCE,
-) -> tuple[Floats, Floats]:
-    """What a network says of stamps in electrons; see `whitened` and `oriented_posterior`."""
+) -> Whitened:
+    """What a network says of stamps in electrons, not yet calibrated; see `whitened` and `oriented_posterior`."""
     device = next(network.parameters()).device
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)[:, None, None]
 
     @torch.inference_mode()
-    def compute(rows: slice) -> tuple[Tensor, Tensor]:
+    def compute(rows: slice) -> Seen:
         stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device) / sigma
-        mean, covariance = oriented_posterior(network, stamps, torch.from_numpy(present[rows]).to(device), orientations)
-        return mean.cpu(), covariance.cpu()
+        there = torch.from_numpy(present[rows]).to(device)
+        return Seen(*(part.cpu() for part in oriented_posterior(network, stamps, there, orientations, head)))
 
-    means, covariances = zip(*in_batches(compute, len(electrons), batch, device), strict=True)
-    return torch.cat(means).double().numpy(), torch.cat(covariances).double().numpy()
+    parts = zip(*in_batches(compute, len(electrons), batch, device), strict=True)
+    return Whitened(*(torch.cat(part).double().numpy() for part in parts))

@@ -58,7 +58,11 @@ class ShapeNetwork(nn.Module):
 
     def forward(self, stamps: Tensor, present: Tensor) -> GaussianPosterior:
         """(N, band, y, x) in units of the sky's noise and mask (N, band) to a posterior in float32."""
-        hidden = self.trunk(stamps, present).float()
+        return self.posterior(self.trunk.maps(stamps, present), present)
+
+    def posterior(self, maps: Tensor, present: Tensor) -> GaussianPosterior:
+        """The trunk's maps and mask to a posterior in float32."""
+        hidden = self.trunk.features(maps, present).float()
         # Three digits are not enough for a bright galaxy's shape.
         with torch.autocast(hidden.device.type, enabled=False):
             mean, spread = self.mean(hidden), self.spread(hidden)

@@ -9,6 +9,7 @@ Where the pixels add next to nothing the step back would multiply noise without 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblend_assets.science.band_masks import hide_bands
+from deblend_assets.science.shapes.neighbours import NeighbourHead
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.quantities import Population, turn
 from deblend_assets.science.symmetries import ORDER, transform_images
@@ -118,9 +120,22 @@ def canonical(stamps: Tensor, present: Tensor) -> Tensor:
     return flip_x.long() + 2 * flip_y.long() + 4 * swap.long()
 
 
+class Seen(NamedTuple):
+    """What a network says of N stamps.
+
+    Attributes:
+        mean, covariance: whitened, (N, 6) and (N, 6, 6).
+        neighbours: log-odds about neighbours (`neighbours.QUESTIONS`), (N, question); (N, 0) where none were asked for.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    neighbours: Tensor
+
+
 def oriented_posterior(
-    network: ShapeNetwork, stamps: Tensor, present: Tensor, orientations: int
-) -> tuple[Tensor, Tensor]:
+    network: ShapeNetwork, stamps: Tensor, present: Tensor, orientations: int, head: NeighbourHead | None = None
+) -> Seen:
     """What the network says of a stamp's images in some orientations, turned back and averaged.
 
     No direction is preferred, whatever their number: all eight are the whole group, and fewer are counted from the
@@ -131,21 +146,22 @@ def oriented_posterior(
         stamps: (N, band, y, x) in units of the sky's noise, on its device.
         present: (N, band) bool.
         orientations: 1 to 8.
-
-    Returns:
-        Whitened means and mean covariances, (N, 6) and (N, 6, 6).
+        head: whom to ask about neighbours, in evaluation mode.
     """
     begun = canonical(stamps, present) if orientations < ORDER else None
     upright = stamps if begun is None else transform_images(stamps, begun)
-    means, covariances = [], []
+    means, covariances, odds = [], [], []
     for number in range(orientations):
         elements = torch.full((stamps.shape[0],), number, device=stamps.device)
         turned = transform_images(upright, elements) if number else upright
-        posterior = network(turned.contiguous(memory_format=torch.channels_last), present)
+        maps = network.trunk.maps(turned.contiguous(memory_format=torch.channels_last), present)
+        posterior = network.posterior(maps, present)
         signs = turn(torch.ones_like(posterior.mean), elements)
         if begun is not None:
             signs = turn(signs, begun)
         lower = posterior.cholesky * signs[:, :, None]
         means.append(posterior.mean * signs)
         covariances.append(lower @ lower.mT)
-    return torch.stack(means).mean(dim=0), torch.stack(covariances).mean(dim=0)
+        # Where neighbours lie turns with the stamp, whether there are any does not.
+        odds.append(maps.new_zeros((maps.shape[0], 0)) if head is None else head(maps))
+    return Seen(*(torch.stack(parts).mean(dim=0) for parts in (means, covariances, odds)))

@@ -1,0 +1,138 @@
+"""What is told of neighbours: the true answers, which galaxies decide on the spread, and a head that learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deblend_assets.assets.shapes.fit import blend_measures, held_galaxies
+from deblend_assets.science.draws import Draws
+from deblend_assets.science.feeding import Feed, Portion
+from deblend_assets.science.light import draw_light, light_shards
+from deblend_assets.science.networks.trunk import StampTrunk, last_side
+from deblend_assets.science.photons import shown
+from deblend_assets.science.rendering import ShardRenderer
+from deblend_assets.science.shapes.model import StampFrame
+from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers
+from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.training import train
+from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
+
+PIXELS, BAND = 21, 1
+
+
+class _Forgetting:
+    """A saver that keeps the best weights, and nothing beyond the process."""
+
+    best: dict | None = None
+
+    def load_last(self) -> None:
+        return None
+
+    def load_best(self) -> dict | None:
+        return self.best
+
+    def save_last(self, state: dict) -> None:
+        pass
+
+    def save_best(self, state: dict) -> None:
+        self.best = {"network": {k: v.clone() for k, v in state["network"].items()}}
+
+
+def test_answers_are_those_of_the_truth(renderer: ShardRenderer, profile: Profile) -> None:
+    """Blendedness and S/N as the truth table has them, from float16 light; distances exactly."""
+    frame = StampFrame.of(renderer.survey, profile.simulation)
+    shard = light_shards(profile.simulation, "validation", 120)[0]
+    drawn, truth = draw_light(renderer, shard), renderer.light(shard, 0, 120).truth
+    targets = truth[(truth["member"] == 0) & truth["g1"].notna()]
+    everyone = np.ones(len(targets), dtype=bool)
+    snr, blendedness, nearest = blend_measures(drawn, frame, everyone)
+    np.testing.assert_allclose(snr, targets["snr"], rtol=2e-3)
+    np.testing.assert_allclose(blendedness, targets["blendedness"], atol=2e-4)
+    assert targets["blendedness"].max() > 0.01
+    for scene, distance in zip(targets["scene"], nearest, strict=True):
+        members = truth[truth["scene"] == scene]
+        target, others = members[members["member"] == 0].iloc[0], members[members["member"] > 0]
+        apart = np.hypot(others["x_arcsec"] - target["x_arcsec"], others["y_arcsec"] - target["y_arcsec"])
+        assert distance == pytest.approx(min(apart, default=np.inf))
+    own, others_light = (torch.from_numpy(part[:, 2]).float() for part in (drawn.target, drawn.others))
+    found = answers(own, own + others_light, torch.from_numpy(nearest)).numpy()
+    np.testing.assert_array_equal(found[:, QUESTIONS.index('nearest galaxy within 2"')], nearest < 2.0)
+    sure = np.abs(targets["blendedness"] - 0.01) > 1e-3
+    is_blended = (targets["blendedness"] > 0.01)[sure]
+    np.testing.assert_array_equal(found[sure, QUESTIONS.index("blendedness > 0.01")], is_blended)
+
+
+def test_all_blends_of_a_galaxy_are_held_out_together() -> None:
+    rng = np.random.default_rng(1)
+    galaxy = rng.integers(0, 200, 3_000)
+    values = rng.normal(size=(3_000, 6))
+    values[:, 4:] = rng.normal(size=(200, 2))[galaxy]
+    held = held_galaxies(values, 2)
+    assert held.mean() == pytest.approx(0.3, abs=0.05)
+    assert not set(galaxy[held]) & set(galaxy[~held])
+
+
+def test_what_lies_around_a_shown_target_is_named() -> None:
+    """Each scene's others are one pixel of their own brightness: the light shown is theirs whom `around` names."""
+    count = 12
+    target = torch.zeros((count, 2, 7, 7), dtype=torch.float16)
+    others = (1.0 + torch.arange(count).view(-1, 1, 1, 1)).expand_as(target).half()
+    draws = Draws(torch.Generator().manual_seed(3), Portion.whole(target))
+    seen = shown(target, others, torch.ones(2, 1, 1), draws, dropout=0.0, recombine=True)
+    assert sorted(seen.around.tolist()) == list(range(count)) != seen.around.tolist()
+    torch.testing.assert_close(seen.light, others[seen.around].float())
+
+
+def _scenes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A round target in the middle, and beside half of them another one at 0.8" to 3" (0.2" a pixel)."""
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.arange(PIXELS) - (PIXELS - 1) / 2
+    near = 0.8 + 2.2 * torch.rand(n, generator=generator)
+    near[torch.rand(n, generator=generator) < 0.5] = float("inf")
+    angle = 2 * torch.pi * torch.rand(n, generator=generator)
+    offset = torch.nan_to_num(near / 0.2, posinf=1e3)
+    dx, dy = (offset * f(angle) for f in (torch.cos, torch.sin))
+    square = (at - dx[:, None, None]) ** 2 + (at[:, None] - dy[:, None, None]) ** 2
+    others = 20 * torch.exp(-0.5 * square / 2.0**2)
+    target = (40 * torch.exp(-0.5 * (at**2 + at[:, None] ** 2) / 2.0**2)).expand(n, -1, -1)
+    target, others = (light[:, None].expand(-1, 2, -1, -1).half() for light in (target, others))
+    return target, others, near[:, None]
+
+
+def test_a_head_learns_what_an_untrained_map_shows() -> None:
+    torch.manual_seed(5)
+    network = ShapeNetwork(StampTrunk(2, PIXELS, (16, 24), 16), 16, 6).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    recipe = ShapeRecipe(batch_size=50, band_dropout=0.0)
+    head = NeighbourHead(last_side(PIXELS, (16, 24)))
+    # So deep a sky that the light adds no noise.
+    objective = NeighbourObjective(head, network, recipe, torch.full((2,), 1e9), BAND, recombine=True)
+
+    def feed(n: int, seed: int) -> Feed:
+        scenes = _scenes(n, seed)
+        return Feed(lambda _: scenes, 1, 1, recipe.batch_size)
+
+    train(
+        objective,
+        feed(2_000, 6),
+        feed(400, 7),
+        samples=2_000,
+        recipe=recipe,
+        stage=StageSettings(epochs=4, learning_rate=3e-3),
+        device=torch.device("cpu"),
+        saver=_Forgetting(),  # type: ignore[arg-type]
+        log=lambda _: None,
+        name="neighbours",
+    )
+    target, others, nearest = _scenes(400, 8)
+    light = target.float() + others
+    with torch.no_grad():
+        stamps = light + torch.randn(light.shape, generator=torch.Generator().manual_seed(9))
+        odds = head(network.trunk.maps(stamps, torch.ones((400, 2), dtype=torch.bool)))
+    true = answers(target[:, BAND].float(), light[:, BAND], nearest[:, 0]) > 0.5
+    for k in (QUESTIONS.index('nearest galaxy within 1.5"'), QUESTIONS.index("blendedness > 0.01")):
+        assert ((odds[:, k] > 0) == true[:, k]).float().mean() > 0.9
+        assert 0.1 < true[:, k].float().mean() < 0.9
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
