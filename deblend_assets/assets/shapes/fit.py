@@ -232,7 +232,7 @@ def fit_calibration(
     groups = coverage_groups(*blend_measures(light, frame, held), found.neighbours[held, CLOSE])
     generator = torch.Generator(device).manual_seed(recipe.seed)
     fit_spread(flow, true, GaussianPosterior(mean, lower), odds, groups, generator)
-    spread = flow.spread(odds).double().cpu().numpy()
+    spread = flow.spread(odds)[0].double().cpu().numpy()
     card = card_of(store, frame, population) | {
         "network": {"widths": list(recipe.widths), "dense": recipe.dense},
         "questions": told.card["questions"],

@@ -13,8 +13,6 @@ suspect a neighbour than its look alone asks for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.metrics import thirds
-from deblend_assets.science.shapes.flow import ResidualFlow
+from deblend_assets.science.shapes.flow import TAIL, ResidualFlow, spread_of
 from deblend_assets.science.shapes.network import GaussianPosterior
 from deblend_assets.science.shapes.quantities import SPINS, turn
 
@@ -86,20 +84,20 @@ def coverage_groups(snr: Floats, blendedness: Floats, nearest: Floats, seen: Flo
     parts = [np.ones((1, len(snr)), dtype=bool)]
     for numbers in (snr, np.where(beside, blendedness, np.nan), np.where(beside, nearest, np.nan), seen):
         parts.append(np.stack([mask for _, mask in thirds(numbers)]))
-    weights = np.concatenate([[_WHOLE], np.ones(9), np.full(3, _SEEN)])
+    weights = np.concatenate([np.ones(10), np.full(3, _SEEN)])
     groups = np.concatenate(parts)
     there = groups.any(axis=1)
     return groups[there], weights[there]
 
 
-# Weights of the galaxies together, and of thirds by what is seen (which are kept by likelihood already), against those
-# of thirds by truth; chosen on validation galaxies, as is the scale on which a coefficient is held back.
-_WHOLE, _SEEN, _RIDGE = 3.0, 0.3, 0.01
+# Weight of thirds by what is seen, which are kept by likelihood already, against those by truth; chosen on validation
+# galaxies.
+_SEEN = 0.3
 _LEVELS = (0.68, 0.95)
-# A point at 95 % is as hard to win as two at 68 %.
-_LEVEL_WEIGHTS = (1.0, 2.5)
-# Draws a galaxy, galaxies drawn for at a time; steps and rate; the width in ln(spread) over which "held" is smoothed.
-_DRAWS, _AT_ONCE, _STEPS, _RATE, _SOFT = 400, 1_000, 600, 0.01, 0.03
+# Scatter of the coefficients before any galaxy is seen: few galaxies have one factor for all.
+_PRIOR = 0.5
+# Draws a galaxy, galaxies drawn for at a time; steps and rate; width in rank over which "held" is smoothed.
+_DRAWS, _AT_ONCE, _STEPS, _RATE, _SOFT = 400, 1_000, 600, 0.01, 0.006
 
 
 def fit_spread(
@@ -110,8 +108,8 @@ def fit_spread(
     groups: tuple[NDArray, Floats],
     generator: torch.Generator,
 ) -> None:
-    """Set the flow's spread to what brings coverage at 68 and 95 % nearest to 68 and 95 % in all groups at once, in
-    least squares; a pair has one.
+    """Set the flow's spread to what brings coverage at 68 and 95 % nearest to 68 and 95 % in all groups at once: least
+    squares in units of what chance makes of each group, with a Gaussian prior on the coefficients. A pair has one.
 
     Args:
         flow: fitted.
@@ -121,23 +119,25 @@ def fit_spread(
         generator: of the draws.
     """
     flow.widening.zero_()
-    low, high = _intervals(flow, posterior, neighbours, generator)
+    drawn = _sorted_draws(flow, posterior, neighbours, generator)
     off = values - posterior.mean
     terms = flow.terms(neighbours)
     masks = torch.as_tensor(groups[0], dtype=terms.dtype, device=terms.device)
-    shares = masks / masks.sum(dim=1, keepdim=True)
+    members = masks.sum(dim=1, keepdim=True)
+    levels = terms.new_tensor(_LEVELS)[:, None, None]
     weights = torch.as_tensor(groups[1], dtype=terms.dtype, device=terms.device)[:, None]
-    levels, emphasis = (terms.new_tensor(v)[:, None, None] for v in (_LEVELS, _LEVEL_WEIGHTS))
+    weights = weights * members / (levels * (1 - levels))
     wanted = torch.zeros_like(flow.widening, requires_grad=True)
     optimizer = torch.optim.Adam([wanted], lr=_RATE)
     with torch.enable_grad():
         for _ in range(_STEPS):
-            spread = (terms @ _paired(wanted, flow.pairs)).exp()
-            # Distance to the nearer end of the interval, in units of the interval: 0 where the truth is at an end.
-            inside = torch.minimum(spread * high - off, off - spread * low) / (spread * (high - low))
-            held = torch.sigmoid(2 * inside / _SOFT)
-            missed = torch.einsum("gn,lnk->lgk", shares, held) - levels
-            loss = (emphasis * weights * missed.square()).sum() + _RIDGE * wanted[1:].square().mean()
+            near, far = spread_of(terms, _paired(wanted, flow.pairs))
+            rank = (1 - TAIL) * _ranks(drawn, off / near) + TAIL * _ranks(drawn, off / far)
+            held = torch.sigmoid((levels / 2 - (rank - 0.5).abs()) / _SOFT)
+            missed = torch.einsum("gn,lnk->lgk", masks / members, held) - levels
+            # All but the factor that all galaxies share.
+            coefficients = wanted.square().sum() - wanted[0, 0].square().sum()
+            loss = (weights * missed.square()).sum() + coefficients / _PRIOR**2
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -145,24 +145,28 @@ def fit_spread(
 
 
 def _paired(coefficients: Tensor, pairs: int) -> Tensor:
-    """Columns of a pair alike."""
-    columns: Sequence[Tensor] = [
-        c.mean(dim=1, keepdim=True).expand(-1, 2) for c in coefficients[:, : 2 * pairs].split(2, 1)
-    ]
-    return torch.cat([*columns, coefficients[:, 2 * pairs :]], dim=1)
+    """Columns of a pair alike, the last axis of any shape."""
+    columns = [c.mean(dim=-1, keepdim=True).expand_as(c) for c in coefficients[..., : 2 * pairs].split(2, -1)]
+    return torch.cat([*columns, coefficients[..., 2 * pairs :]], dim=-1)
 
 
 @torch.no_grad()
-def _intervals(
+def _sorted_draws(
     flow: ResidualFlow, posterior: GaussianPosterior, neighbours: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Lower and upper ends of the central intervals about the posterior's mean, two of (level, N, K)."""
-    ends = torch.tensor([[0.5 - level / 2, 0.5 + level / 2] for level in _LEVELS], device=neighbours.device)
+) -> Tensor:
+    """Draws about the posterior's mean in rising order, (N, K, draw)."""
     found = []
     for first in range(0, len(neighbours), _AT_ONCE):
         rows = slice(first, first + _AT_ONCE)
         part = GaussianPosterior(posterior.mean[rows], posterior.cholesky[rows])
         drawn = flow.sample(part, neighbours[rows], _DRAWS, generator) - part.mean
-        found.append(torch.quantile(drawn, ends.flatten(), dim=0).unflatten(0, (-1, 2)))
-    low, high = torch.cat(found, dim=2).unbind(dim=1)
-    return low, high
+        found.append(drawn.permute(1, 2, 0).sort(dim=2).values)
+    return torch.cat(found)
+
+
+def _ranks(drawn: Tensor, values: Tensor) -> Tensor:
+    """Share of sorted draws (N, K, draw) below values (N, K), straight lines between them."""
+    above = torch.searchsorted(drawn, values.detach()[..., None].contiguous()).clamp(1, drawn.shape[2] - 1)
+    low, high = drawn.gather(2, above - 1)[..., 0], drawn.gather(2, above)[..., 0]
+    between = ((values - low) / (high - low).clamp(min=1e-12)).clamp(-0.5, 1.5)
+    return (above[..., 0] - 0.5 + between) / drawn.shape[2]

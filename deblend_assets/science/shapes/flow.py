@@ -4,8 +4,9 @@ The network's Gaussian standardises the quantities; a neural spline flow (Durkan
 the offsets are distributed, given that Gaussian's mean and errors and what the stamp tells of neighbours. It is trained
 on galaxies that the network was not trained on, so that it sees the errors that it is asked about. The density is
 averaged over the signs that the square's symmetries give to the pairs, hence exact under them. What a flow learns by
-heart makes it too narrow on others: its draws are spread about the Gaussian's mean, by factors that galaxies decide
-which it was not fitted to (`calibration.fit_spread`), and that follow what is told of neighbours.
+heart makes it too narrow on others: its draws are spread about the Gaussian's mean, a tenth of them further than the
+rest, by factors that galaxies decide which it was not fitted to (`calibration.fit_spread`), and that follow what is
+told of neighbours.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from deblend_assets.science.shapes.network import GaussianPosterior
 
 # (1st, 2nd component) signs of the four cosets: what flips and swaps do to spin-2 pairs.
 _SIGNS = tuple(itertools.product((1.0, -1.0), repeat=2))
+# Share of the draws that are spread further: where the truth is when something was not seen.
+TAIL = 0.1
 # Log-odds that are as good as certain.
 _CERTAIN = 4.0
 
@@ -44,7 +47,7 @@ class ResidualFlow(nn.Module):
         signs = torch.ones(len(_SIGNS), quantities)
         signs[:, : 2 * pairs] = torch.tensor(_SIGNS).repeat(1, pairs)
         self.register_buffer("_signs", signs, persistent=False)
-        self.register_buffer("widening", torch.zeros(1 + 2 * neighbours, quantities))
+        self.register_buffer("widening", torch.zeros(2, 1 + 2 * neighbours, quantities))
         context = 2 * quantities + neighbours
         self.flow = zuko.flows.NSF(
             quantities, context=context, transforms=transforms, hidden_features=(hidden, hidden), passes=2
@@ -54,13 +57,12 @@ class ResidualFlow(nn.Module):
         """What the logarithm of the spread is a sum of, (N, 1 + 2 M): 1, the log-odds (N, M) held to certainty, and
         their squares."""
         told = _told(neighbours)
-        return torch.cat([torch.ones_like(told[:, :1]), told, told.square()], dim=1)
+        return torch.cat([told.new_ones((len(told), 1)), told, told.square()], dim=1)
 
     def spread(self, neighbours: Tensor) -> Tensor:
-        """Factors on the draws' distances from the Gaussian's mean, (N, K), of log-odds (N, M)."""
-        if not neighbours.shape[1]:
-            return self.widening[0].exp().expand(len(neighbours), -1)
-        return (self.terms(neighbours) @ self.widening).exp()
+        """Factors on the draws' distances from the Gaussian's mean, of log-odds (N, M): (2, N, K), those of most draws
+        and those of the `TAIL`."""
+        return spread_of(self.terms(neighbours), self.widening)
 
     def _context(self, posterior: GaussianPosterior, neighbours: Tensor, signs: Tensor) -> Tensor:
         """(..., N, 2 K + M), of signs (..., N, K) or such as spread to them."""
@@ -71,13 +73,15 @@ class ResidualFlow(nn.Module):
 
     def log_prob(self, values: Tensor, posterior: GaussianPosterior, neighbours: Tensor) -> Tensor:
         """ln p of whitened values (N, K), (N,)."""
-        spread = self.spread(neighbours)
-        offsets = posterior.standardised(posterior.mean + (values - posterior.mean) / spread)
         signs = self._signs[:, None]
-        context = self._context(posterior, neighbours, signs).flatten(0, 1)
-        each = self.flow(context).log_prob((offsets * signs).flatten(0, 1)).view(len(signs), -1)
-        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + spread.log().sum(dim=1)
-        return each.logsumexp(dim=0) - math.log(len(signs)) - determinant
+        density = self.flow(self._context(posterior, neighbours, signs).flatten(0, 1))
+        parts = []
+        for share, spread in zip((1 - TAIL, TAIL), self.spread(neighbours), strict=True):
+            offsets = posterior.standardised(posterior.mean + (values - posterior.mean) / spread)
+            each = density.log_prob((offsets * signs).flatten(0, 1)).view(len(signs), -1)
+            parts.append(each.logsumexp(dim=0) - spread.log().sum(dim=1) + math.log(share))
+        determinant = posterior.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+        return torch.stack(parts).logsumexp(dim=0) - math.log(len(signs)) - determinant
 
     def sample(
         self, posterior: GaussianPosterior, neighbours: Tensor, count: int, generator: torch.Generator
@@ -86,14 +90,23 @@ class ResidualFlow(nn.Module):
         n, k = posterior.mean.shape
         base = torch.randn((count, n, k), generator=generator, device=generator.device)
         which = torch.randint(len(self._signs), (n,), generator=generator, device=generator.device)
-        signs, spread = self._signs[which], self.spread(neighbours)
+        signs, (near, far) = self._signs[which], self.spread(neighbours)
+        in_tail = torch.rand((count, n, 1), generator=generator, device=generator.device) < TAIL
+        spread = torch.where(in_tail, far, near)
         # One sign a galaxy and a quarter of the draws each: the mixture's four parts in equal shares.
         drawn = []
-        for part, draws in enumerate(base.chunk(len(self._signs))):
+        parts = zip(base.chunk(len(self._signs)), spread.chunk(len(self._signs)), strict=True)
+        for part, (draws, factor) in enumerate(parts):
             turned = signs * self._signs[part]
             offsets = self.flow(self._context(posterior, neighbours, turned)).transform.inv(draws) * turned
-            drawn.append(posterior.mean + spread * (posterior.cholesky @ offsets[..., None])[..., 0])
+            drawn.append(posterior.mean + factor * (posterior.cholesky @ offsets[..., None])[..., 0])
         return torch.cat(drawn)
+
+
+def spread_of(terms: Tensor, widening: Tensor) -> Tensor:
+    """Factors (2, N, K) of terms (N, T) and coefficients (2, T, K); those of the tail are counted from the others."""
+    near, further = terms @ widening
+    return torch.stack([near, near + further]).exp()
 
 
 def _told(neighbours: Tensor) -> Tensor:
