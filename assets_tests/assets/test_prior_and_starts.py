@@ -18,7 +18,7 @@ from deblend_assets.stores.checkpoints import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 
-FLOW, NETWORK = "latent/latent_flow", "shapes/shape_network"
+FLOW, NETWORK, HEAD = "latent/latent_flow", "shapes/shape_network", "shapes/neighbour_head"
 STAGE1, STAGE2 = "training/stage1_vae", "training/stage2_deblender"
 
 
@@ -104,11 +104,14 @@ def test_a_training_begins_where_the_shipped_weights_end(lineage: Callable[..., 
         recipes__shapes__widths=[64, 128, 192],
         recipes__shapes__dense=256,
         recipes__shapes__training=step,
+        recipes__shapes__neighbours=step,
     )
-    there.succeeds(STAGE1, NETWORK)
+    there.succeeds(STAGE1, NETWORK, HEAD)
     assert validation(there, "stage1_vae")[0] < 10.0, "an untrained network's is above 100"
     trained = there.store.shape_checkpoint("shape_network").read().history[0]
     assert trained["validation_nll"] < -8.0
+    told = there.store.shape_checkpoint("neighbour_head").read()
+    assert told.history[0]["validation_total"] < 0.5, "even odds for all are 0.69"
 
 
 def test_weights_that_do_not_fit_are_one_line(lineage: Callable[..., Lineage]) -> None:

@@ -138,7 +138,7 @@ def begin_with(network: ShapeNetwork, recipe: ShapeRecipe, frame: StampFrame, po
     """
     theirs = shipped(recipe.start, "shapes")
     where, before = f"shipped weights of {recipe.start}", Population(**theirs.card["population"])
-    weights = {k.removeprefix("network."): v for k, v in theirs.weights.items() if k.startswith("network.")}
+    weights = _part(theirs, "network")
     weights = for_bands(weights, theirs.card["frame"]["bands"], frame.bands, where)
     weights = in_units(
         weights,
@@ -146,6 +146,11 @@ def begin_with(network: ShapeNetwork, recipe: ShapeRecipe, frame: StampFrame, po
         (np.asarray(population.mean), population.scale),
     )
     load_matching(network, weights, where)
+
+
+def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+    """The weights of one network of several."""
+    return {k.removeprefix(f"{name}."): v for k, v in checkpoint.weights.items() if k.startswith(f"{name}.")}
 
 
 def trained_network(store: ProjectStore, device: torch.device) -> tuple[ShapeNetwork, Checkpoint]:
@@ -167,6 +172,9 @@ def fit_neighbours(
     scenes = {"train": recipe.calibration_scenes, "validation": recipe.validation_scenes}
     light = light_of(store, workers, scenes, log)
     head = new_neighbour_head(frame, recipe)
+    if recipe.start != "fresh":
+        where = f"shipped weights of {recipe.start}"
+        load_matching(head, _part(shipped(recipe.start, "shapes"), "head"), where)
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
 
     def feed(split: str) -> Feed:
