@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 
 from deblend_assets.assets.evaluation.report import write_evaluation
+from deblend_assets.assets.shapes.calibrate import fit_calibration, fit_neighbours
 from deblend_assets.assets.shapes.evaluation import write_shape_evaluation
-from deblend_assets.assets.shapes.fit import fit_calibration, fit_neighbours, fit_network
+from deblend_assets.assets.shapes.fit import fit_network
 from deblend_assets.assets.shapes.floor import write_floor
 from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks

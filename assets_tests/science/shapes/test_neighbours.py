@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deblend_assets.assets.shapes.fit import blend_measures, held_galaxies
+from deblend_assets.assets.shapes.calibrate import blend_measures, held_galaxies
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
 from deblend_assets.science.light import draw_light, light_shards

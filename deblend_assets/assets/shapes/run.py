@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from deblend_assets.assets.common import check, plot, rounded, table
-from deblend_assets.assets.shapes.fit import fit_calibration, fit_neighbours, fit_network
+from deblend_assets.assets.shapes.calibrate import fit_calibration, fit_neighbours
+from deblend_assets.assets.shapes.fit import fit_network
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.figures.training import loss_curves
