@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from assets_tests.science.savers import Memory
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
 from deblend_assets.science.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob, kl_nats
@@ -25,24 +26,6 @@ def _one_thread_and_seed() -> None:
     """Networks this small are quicker so, and many times quicker on a busy machine."""
     torch.set_num_threads(1)
     torch.manual_seed(18)
-
-
-class Memory:
-    """A saver that keeps the weights of the best epoch."""
-
-    def __init__(self) -> None:
-        self.best: dict[str, Any] | None = None
-
-    def load_last(self) -> dict[str, Any] | None:
-        return None
-
-    def load_best(self) -> dict[str, Any] | None:
-        return self.best
-
-    def save_last(self, state: dict[str, Any]) -> None: ...
-
-    def save_best(self, state: dict[str, Any]) -> None:
-        self.best = {"network": {name: value.clone() for name, value in state["network"].items()}}
 
 
 def banana(count: int, seed: int) -> Latent:

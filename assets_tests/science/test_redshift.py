@@ -4,14 +4,13 @@ is judged, and the colours it has to beat.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest, norm
 from torch import Tensor
 
+from assets_tests.science.savers import Memory
 from deblend_assets.science.band_masks import all_present
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
@@ -120,24 +119,6 @@ def test_units_travel_with_the_weights() -> None:
     )
 
 
-class _Memory:
-    """A saver that forgets with the process."""
-
-    best: dict[str, Any] | None = None
-
-    def load_last(self) -> dict[str, Any] | None:
-        return None
-
-    def load_best(self) -> dict[str, Any] | None:
-        return self.best
-
-    def save_last(self, state: dict[str, Any]) -> None:
-        pass
-
-    def save_best(self, state: dict[str, Any]) -> None:
-        self.best = {"network": {k: v.clone() for k, v in state["network"].items()}}
-
-
 def colored(galaxies: int, seed: int) -> tuple[Tensor, Tensor, np.ndarray]:
     """Round blobs whose colours are redshift's: light (float16), ln(1 + z) (N, 1), and the error that noise allows.
 
@@ -166,7 +147,7 @@ def test_training_reaches_the_error_that_the_noise_allows() -> None:
     train(
         objective, feed(600, 3), feed(200, 4), samples=600, recipe=recipe,
         stage=StageSettings(epochs=60, learning_rate=4e-3), device=torch.device("cpu"),
-        saver=_Memory(), log=lambda _: None, name="redshift",
+        saver=Memory(), log=lambda _: None, name="redshift",
     )  # fmt: skip
     light, values, floor = colored(2000, 5)
     draws = Draws(torch.Generator().manual_seed(6), Portion.whole(light))

@@ -8,7 +8,7 @@ the stored ones of the same split, so that none is seen twice under two names.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ class BlendLight:
         values: (N, 6) float64, the targets' true `quantities`.
         redshift: (N,) float64, the targets' true redshift.
         nearest: (N,) float64, distance of the nearest other galaxy [arcsec], infinite without one.
+        snr, blendedness: (N,) float64, of the targets, see `scene_truth.TRUTH_COLUMNS`.
     """
 
     target: NDArray[np.float16]
@@ -44,6 +45,8 @@ class BlendLight:
     values: NDArray[np.float64]
     redshift: NDArray[np.float64]
     nearest: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    blendedness: NDArray[np.float64]
 
 
 def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[Shard]:
@@ -77,14 +80,15 @@ def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
     values = quantities(targets, renderer.settings.label_band)
     shaped = np.isfinite(values).all(axis=1)
     target, others = (np.concatenate(parts)[shaped] for parts in stamps)
-    redshift = targets["redshift"].to_numpy(float)
-    return BlendLight(target, others, values[shaped], redshift[shaped], nearest[shaped])
+    columns = {name: targets[name].to_numpy(float)[shaped] for name in ("redshift", "snr", "blendedness")}
+    return BlendLight(target, others, values[shaped], nearest=nearest[shaped], **columns)
 
 
 def joined(parts: list[BlendLight]) -> BlendLight:
     """All shards' blends as one; the parts' light is let go of as it is copied."""
     rows = np.cumsum([0, *(len(part.values) for part in parts)])
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("values", "redshift", "nearest")}
+    names = [field.name for field in fields(BlendLight) if field.name not in ("target", "others")]
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
     target, others = (np.empty((rows[-1], *parts[0].target.shape[1:]), dtype=np.float16) for _ in range(2))
     for first, last in itertools.pairwise(rows):
         part = parts.pop(0)

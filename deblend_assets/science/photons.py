@@ -92,6 +92,27 @@ def as_drawn(target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Dr
     return Shown(stamps, all_present(stamps), clean, light, here, torch.zeros_like(here))
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """How an objective is shown its blends: put together anew in training, as they were drawn in validation.
+
+    Attributes:
+        sky_sigma: root of the sky's electrons a pixel, (band,).
+        dropout, recombine: in training, see `shown`.
+    """
+
+    sky_sigma: Tensor
+    dropout: float
+    recombine: bool
+
+    def of(self, target: Tensor, others: Tensor, draws: Draws, *, training: bool) -> Shown:
+        """A batch; arguments as `shown`."""
+        sky_sigma = self.sky_sigma[:, None, None]
+        if training:
+            return shown(target, others, sky_sigma, draws, dropout=self.dropout, recombine=self.recombine)
+        return as_drawn(target, others, sky_sigma, draws)
+
+
 def _exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:
     stamps = photons(light, sky_sigma, draws.normal(light[0].numel()).view_as(light))
     return stamps.contiguous(memory_format=torch.channels_last)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
+from assets_tests.science.savers import Memory
 from deblend_assets.science.conventions import distortion_from_shear
 from deblend_assets.science.feeding import Feed
 from deblend_assets.science.networks.trunk import StampTrunk
@@ -39,25 +38,6 @@ def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     g = SCATTER * np.random.default_rng(seed).standard_normal((2 * n, 2))
     g = g[np.hypot(*g.T) < 0.8][:n]
     return g, light(*g.T)
-
-
-class _Memory:
-    """A saver that forgets with the process."""
-
-    last: dict[str, Any] | None = None
-    best: dict[str, Any] | None = None
-
-    def load_last(self) -> dict[str, Any] | None:
-        return self.last
-
-    def load_best(self) -> dict[str, Any] | None:
-        return self.best
-
-    def save_last(self, state: dict[str, Any]) -> None:
-        self.last = None
-
-    def save_best(self, state: dict[str, Any]) -> None:
-        self.best = {"network": {k: v.clone() for k, v in state["network"].items()}}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +74,7 @@ def network(population: Population) -> ShapeNetwork:
         recipe=recipe,
         stage=recipe.training,
         device=torch.device("cpu"),
-        saver=_Memory(),
+        saver=Memory(),
         log=lambda _: None,
         name="exact",
     )

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from deblend_assets.assets.shapes.calibrate import blend_measures, held_galaxies
+from assets_tests.science.savers import Memory
+from deblend_assets.assets.shapes.calibrate import held_galaxies
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Feed, Portion
 from deblend_assets.science.light import draw_light, light_shards
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
 from deblend_assets.science.photons import shown
 from deblend_assets.science.rendering import ShardRenderer
-from deblend_assets.science.shapes.model import StampFrame
-from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers
+from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers, blendedness
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.training import train
 from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
@@ -22,43 +22,23 @@ from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
 PIXELS, BAND = 21, 1
 
 
-class _Forgetting:
-    """A saver that keeps the best weights, and nothing beyond the process."""
-
-    best: dict | None = None
-
-    def load_last(self) -> None:
-        return None
-
-    def load_best(self) -> dict | None:
-        return self.best
-
-    def save_last(self, state: dict) -> None:
-        pass
-
-    def save_best(self, state: dict) -> None:
-        self.best = {"network": {k: v.clone() for k, v in state["network"].items()}}
-
-
 def test_answers_are_those_of_the_truth(renderer: ShardRenderer, profile: Profile) -> None:
-    """Blendedness and S/N as the truth table has them, from float16 light; distances exactly."""
-    frame = StampFrame.of(renderer.survey, profile.simulation)
+    """Blendedness from float16 light as the truth table has it; S/N, blendedness and distances kept as they are."""
     shard = light_shards(profile.simulation, "validation", 120)[0]
     drawn, truth = draw_light(renderer, shard), renderer.light(shard, 0, 120).truth
     targets = truth[(truth["member"] == 0) & truth["g1"].notna()]
-    everyone = np.ones(len(targets), dtype=bool)
-    snr, blendedness, nearest = blend_measures(drawn, frame, everyone)
-    np.testing.assert_allclose(snr, targets["snr"], rtol=2e-3)
-    np.testing.assert_allclose(blendedness, targets["blendedness"], atol=2e-4)
+    own, others_light = (torch.from_numpy(part[:, 2]).float() for part in (drawn.target, drawn.others))
+    np.testing.assert_array_equal(drawn.snr, targets["snr"])
+    np.testing.assert_array_equal(drawn.blendedness, targets["blendedness"])
+    np.testing.assert_allclose(blendedness(own, own + others_light), targets["blendedness"], atol=2e-4)
     assert targets["blendedness"].max() > 0.01
-    for scene, distance in zip(targets["scene"], nearest, strict=True):
+    for scene, distance in zip(targets["scene"], drawn.nearest, strict=True):
         members = truth[truth["scene"] == scene]
         target, others = members[members["member"] == 0].iloc[0], members[members["member"] > 0]
         apart = np.hypot(others["x_arcsec"] - target["x_arcsec"], others["y_arcsec"] - target["y_arcsec"])
         assert distance == pytest.approx(min(apart, default=np.inf))
-    own, others_light = (torch.from_numpy(part[:, 2]).float() for part in (drawn.target, drawn.others))
-    found = answers(own, own + others_light, torch.from_numpy(nearest)).numpy()
-    np.testing.assert_array_equal(found[:, QUESTIONS.index('nearest galaxy within 2"')], nearest < 2.0)
+    found = answers(own, own + others_light, torch.from_numpy(drawn.nearest)).numpy()
+    np.testing.assert_array_equal(found[:, QUESTIONS.index('nearest galaxy within 2"')], drawn.nearest < 2.0)
     sure = np.abs(targets["blendedness"] - 0.01) > 1e-3
     is_blended = (targets["blendedness"] > 0.01)[sure]
     np.testing.assert_array_equal(found[sure, QUESTIONS.index("blendedness > 0.01")], is_blended)
@@ -122,7 +102,7 @@ def test_a_head_learns_what_an_untrained_map_shows() -> None:
         recipe=recipe,
         stage=StageSettings(epochs=4, learning_rate=3e-3),
         device=torch.device("cpu"),
-        saver=_Forgetting(),  # type: ignore[arg-type]
+        saver=Memory(),
         log=lambda _: None,
         name="neighbours",
     )

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from deblend_assets.assets.drawing import light_of, recombined, stamps_of
+from deblend_assets.assets.drawing import light_of, recombined
 from deblend_assets.assets.shapes.fit import (
+    blend_feeds,
     card_of,
     fitted,
     frame_of,
@@ -23,7 +24,6 @@ from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.feeding import Feed
 from deblend_assets.science.light import BlendLight
 from deblend_assets.science.networks.transfer import load_matching
-from deblend_assets.science.photons import photon_variance
 from deblend_assets.science.shapes.calibration import FlowObjective, coverage_groups, fit_spread, stretch_of
 from deblend_assets.science.shapes.model import StampFrame, gaussian, new_flow, new_neighbour_head
 from deblend_assets.science.shapes.neighbours import (
@@ -32,7 +32,6 @@ from deblend_assets.science.shapes.neighbours import (
     NeighbourHead,
     NeighbourObjective,
     answers,
-    blendedness,
 )
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
@@ -42,8 +41,6 @@ from deblend_assets.stores.shipped import shipped
 
 # Of the validation galaxies, those that the flow is not fitted to: they say when to stop, and how far to spread.
 _HELD_SHARE = 0.3
-# Stamps exposed at a time.
-_AT_ONCE = 1_000
 # Whatever the network took: galaxies are few here, and steps must not be.
 _CALIBRATION_BATCH = 256
 
@@ -63,13 +60,9 @@ def fit_neighbours(
         load_matching(head, part_of(shipped(recipe.start, "shapes"), "head"), where)
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
 
-    def feed(split: str) -> Feed:
-        nearest = torch.from_numpy(light[split].nearest).float()[:, None]
-        return Feed(lambda _: (*stamps_of(light[split]), nearest), 1, 1, recipe.batch_size, device)
-
     band = frame.bands.index(frame.label_band)
     objective = NeighbourObjective(head, network, recipe, sigma, band, recombine=recombined(store))
-    feeds, samples = (feed("train"), feed("validation")), len(light["train"].nearest)
+    feeds, samples = blend_feeds(light, lambda part: part.nearest[:, None], recipe, device), len(light["train"].nearest)
     result, figures = fitted(objective, feeds, samples, recipe, recipe.neighbours, folder, device, log)
     card = card_of(store, frame, Population.of(light["train"].values)) | {
         "questions": list(QUESTIONS),
@@ -123,7 +116,8 @@ def fit_calibration(
     feeds, samples = (feed(~held), feed(held)), int((~held).sum())
     result, _ = fitted(FlowObjective(flow), feeds, samples, recipe, recipe.calibration, folder, device, log)
     mean, lower, odds, true = (column[held].to(device) for column in columns)
-    groups = coverage_groups(*blend_measures(light, frame, held), found.neighbours[held, CLOSE])
+    truths = (light.snr[held], light.blendedness[held], light.nearest[held])
+    groups = coverage_groups(*truths, found.neighbours[held, CLOSE])
     generator = torch.Generator(device).manual_seed(recipe.seed)
     fit_spread(flow, true, GaussianPosterior(mean, lower), odds, groups, generator)
     spread = flow.spread(odds)[0].double().cpu().numpy()
@@ -157,18 +151,3 @@ def held_galaxies(values: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
     _, galaxy = np.unique(values[:, turned_never], axis=0, return_inverse=True)
     chance = np.random.default_rng(seed).random(galaxy.max() + 1)
     return np.asarray(chance < np.quantile(chance, _HELD_SHARE))[galaxy.ravel()]
-
-
-def blend_measures(
-    light: BlendLight, frame: StampFrame, rows: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """S/N (all bands, as in `scene_truth`), blendedness in the label band and distance of the nearest neighbour
-    [arcsec] of some blends' targets, three of (N,)."""
-    sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32)[:, None, None]
-    band = frame.bands.index(frame.label_band)
-    snr, blended = [], []
-    for at in np.array_split(np.flatnonzero(rows), max(1, int(rows.sum()) // _AT_ONCE)):
-        own, others = (torch.from_numpy(part[at]).float() for part in (light.target, light.others))
-        snr.append((own.square() / photon_variance(own, sigma)).sum(dim=(1, 2, 3)).sqrt())
-        blended.append(blendedness(own[:, band], (own + others)[:, band]))
-    return torch.cat(snr).double().numpy(), torch.cat(blended).double().numpy(), light.nearest[rows]

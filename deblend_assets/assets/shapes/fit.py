@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deblend_assets.assets.drawing import light_of, recombined, stamps_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -22,9 +23,7 @@ from deblend_assets.science.shapes.model import (
     network_posteriors,
     new_shape_network,
 )
-from deblend_assets.science.shapes.neighbours import (
-    NeighbourHead,
-)
+from deblend_assets.science.shapes.neighbours import NeighbourHead
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.quantities import QUANTITIES, Population
@@ -83,6 +82,21 @@ def fitted(
     return result, figures
 
 
+def blend_feeds(
+    light: Mapping[str, BlendLight],
+    truth: Callable[[BlendLight], NDArray[np.float64]],
+    recipe: ShapeRecipe,
+    device: torch.device,
+) -> tuple[Feed, Feed]:
+    """Batches of training and validation: light of targets and others, and what is true of the targets (N, column)."""
+
+    def feed(part: BlendLight) -> Feed:
+        columns = (*stamps_of(part), torch.from_numpy(truth(part)).float())
+        return Feed(lambda _: columns, 1, 1, recipe.batch_size, device)
+
+    return feed(light["train"]), feed(light["validation"])
+
+
 def fit_network(
     store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
 ) -> tuple[Checkpoint, dict[str, float]]:
@@ -100,15 +114,12 @@ def fit_network(
         begin_with(network, recipe, frame, population)
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
 
-    def feed(split: str) -> Feed:
-        values = torch.from_numpy(population.whiten(light[split].values)).float()
-        return Feed(lambda _: (*stamps_of(light[split]), values), 1, 1, recipe.batch_size, device)
-
     objective = ShapeObjective(network, recipe, sigma, recombine=recombined(store))
-    feeds, samples = (feed("train"), feed("validation")), len(light["train"].values)
+    feeds = blend_feeds(light, lambda part: population.whiten(part.values), recipe, device)
+    samples = len(light["train"].values)
     result, figures = fitted(objective, feeds, samples, recipe, recipe.training, folder, device, log)
     card = card_of(store, frame, population) | {
-        "training_scenes": len(light["train"].values),
+        "training_scenes": samples,
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),
     }

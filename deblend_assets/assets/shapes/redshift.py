@@ -12,15 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from deblend_assets.assets.common import check, table
-from deblend_assets.assets.drawing import light_of, recombined, stamps_of
-from deblend_assets.assets.shapes.fit import card_of, fitted, frame_of, weights_of
+from deblend_assets.assets.drawing import light_of, recombined
+from deblend_assets.assets.shapes.fit import blend_feeds, card_of, fitted, frame_of, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.batches import in_batches
-from deblend_assets.science.feeding import Feed
 from deblend_assets.science.shapes.color_redshifts import ColorRedshifts
 from deblend_assets.science.shapes.model import StampFrame, new_shape_network
 from deblend_assets.science.shapes.posterior import canonical
@@ -59,16 +58,13 @@ def fit_redshift(
     torch.manual_seed(recipe.seed + 2)
     network = RedshiftNetwork(shapes.trunk, recipe.dense, RedshiftScale.of(light["train"].redshift))
 
-    def feed(split: str) -> Feed:
-        values = torch.from_numpy(np.log1p(light[split].redshift)).float()[:, None]
-        return Feed(lambda _: (*stamps_of(light[split]), values), 1, 1, recipe.batch_size, device)
-
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
     objective = RedshiftObjective(network, recipe, sigma, recombine=recombined(store))
-    feeds, samples = (feed("train"), feed("validation")), len(light["train"].redshift)
+    feeds = blend_feeds(light, lambda part: np.log1p(part.redshift)[:, None], recipe, device)
+    samples = len(light["train"].redshift)
     result, figures = fitted(objective, feeds, samples, recipe, recipe.redshift, folder, device, log)
     card = card_of(store, frame, Population.of(light["train"].values)) | {
-        "training_scenes": len(light["train"].redshift),
+        "training_scenes": samples,
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),
     }

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
-from deblend_assets.science.metrics import thirds
 from deblend_assets.science.shapes.flow import TAIL, ResidualFlow, spread_of
+from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
 from deblend_assets.science.shapes.network import GaussianPosterior
 from deblend_assets.science.shapes.quantities import SPINS, turn
 
@@ -80,12 +80,9 @@ def coverage_groups(snr: Floats, blendedness: Floats, nearest: Floats, seen: Flo
         (G, N) bool: all; thirds of S/N; among those with a neighbour, thirds of blendedness and separation; thirds of
         `seen`. And (G,).
     """
-    beside = np.isfinite(nearest)
-    parts = [np.ones((1, len(snr)), dtype=bool)]
-    for numbers in (snr, np.where(beside, blendedness, np.nan), np.where(beside, nearest, np.nan), seen):
-        parts.append(np.stack([mask for _, mask in thirds(numbers)]))
-    weights = np.concatenate([np.ones(10), np.full(3, _SEEN)])
-    groups = np.concatenate(parts)
+    truth, look = thirds_by_truth(snr, blendedness, nearest), named_thirds("seen", seen)
+    groups = np.stack([np.ones(len(snr), dtype=bool), *truth.values(), *look.values()])
+    weights = np.concatenate([np.ones(1 + len(truth)), np.full(len(look), _SEEN)])
     there = groups.any(axis=1)
     return groups[there], weights[there]
 

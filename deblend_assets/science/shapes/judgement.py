@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
-from deblend_assets.science.metrics import Floats, rms, robust_sigma, thirds
+from deblend_assets.science.metrics import Floats, rms, robust_sigma
+from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
 from deblend_assets.science.shapes.neighbours import CLOSE, QUESTIONS
 from deblend_assets.science.shapes.quantities import QUANTITIES
 
@@ -69,16 +70,9 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """
     blended = np.isfinite(values(table, "separation_arcsec"))
     chosen = {"all": np.ones(len(table), dtype=bool), "without neighbour": ~blended}
-    for name, column in (
-        ("S/N", "snr"),
-        ("blendedness", "blendedness"),
-        ("separation", "separation_arcsec"),
-        (MEASURED_OTHERS, "others_light"),
-        (MEASURED_CLOSE, "close_chance"),
-    ):
-        of_all = name in ("S/N", MEASURED_OTHERS, MEASURED_CLOSE)
-        numbers = np.where(blended | of_all, values(table, column), np.nan)
-        chosen |= {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
+    chosen |= thirds_by_truth(*(values(table, name) for name in ("snr", "blendedness", "separation_arcsec")))
+    for name, column in ((MEASURED_OTHERS, "others_light"), (MEASURED_CLOSE, "close_chance")):
+        chosen |= named_thirds(name, values(table, column))
     return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
 
 

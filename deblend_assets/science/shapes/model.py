@@ -119,7 +119,7 @@ class Whitened:
 
     Attributes:
         mean, covariance: (N, 6) and (N, 6, 6).
-        neighbours: log-odds of `neighbours.QUESTIONS`, (N, question).
+        neighbours: log-odds of `neighbours.QUESTIONS`, (N, question); (N, 0) where none were asked for.
     """
 
     mean: Floats
@@ -204,12 +204,18 @@ class ShapePosterior(nn.Module):
             present: (N, band).
             batch: stamps computed at a time.
         """
-        found = network_posteriors(self.network, self.head, self.frame, electrons, present, self.orientations, batch)
+        return self._calibrated(self.head, electrons, present, batch)
+
+    def _calibrated(
+        self, head: NeighbourHead | None, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int
+    ) -> Whitened:
+        found = network_posteriors(self.network, head, self.frame, electrons, present, self.orientations, batch)
         return replace(found, covariance=found.covariance * np.outer(self.stretch, self.stretch))
 
     def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
-        """What is said of each stamp's target; arguments as `whitened`."""
-        return self.summaries(self.whitened(electrons, present, batch))
+        """What is said of each stamp's target; arguments as `whitened`. Nobody is asked about neighbours: only draws
+        depend on them."""
+        return self.summaries(self._calibrated(None, electrons, present, batch))
 
     def summaries(self, found: Whitened) -> Posteriors:
         """What is said of galaxies whose posteriors are those of `whitened`."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.networks.trunk import MAP_CHANNELS
-from deblend_assets.science.photons import as_drawn, shown
+from deblend_assets.science.photons import Exposure
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.settings import ShapeRecipe
 
@@ -24,7 +24,7 @@ QUESTIONS = tuple(f'nearest galaxy within {r:g}"' for r in _WITHIN) + tuple(
     f"blendedness > {b:g}" for b in _BLENDEDNESS
 )
 # Number of the question whose odds say how crowded a stamp looks.
-CLOSE = 1
+CLOSE = _WITHIN.index(1.5)
 # Channels that are kept of the map, and units of the dense layers.
 _CHANNELS, _DENSE = 16, 64
 
@@ -101,17 +101,13 @@ class NeighbourObjective:
         recombine: bool,
     ) -> None:
         self.network: nn.Module = head
-        self._trunk, self._recipe, self._recombine = network.trunk, recipe, recombine
-        self._sky_sigma, self._band = sky_sigma[:, None, None], label_band
+        self._trunk, self._band = network.trunk, label_band
+        self._exposure = Exposure(sky_sigma, recipe.band_dropout, recombine)
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`total`: cross-entropy [nats a question]."""
         target, others, nearest = batch
-        if training:
-            dropout, recombine = self._recipe.band_dropout, self._recombine
-            seen = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
-        else:
-            seen = as_drawn(target, others, self._sky_sigma, draws)
+        seen = self._exposure.of(target, others, draws, training=training)
         with torch.no_grad():
             maps = self._trunk.maps(seen.stamps, seen.present)
         true = answers(seen.clean[:, self._band], seen.light[:, self._band], nearest[seen.around, 0])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
-from deblend_assets.science.photons import as_drawn, shown
+from deblend_assets.science.photons import Exposure
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.quantities import turn
 from deblend_assets.settings import ShapeRecipe
@@ -30,18 +30,13 @@ class ShapeObjective:
 
     def __init__(self, network: ShapeNetwork, recipe: ShapeRecipe, sky_sigma: Tensor, *, recombine: bool) -> None:
         self.network: nn.Module = network
-        self._shapes, self._recipe, self._recombine = network, recipe, recombine
-        self._sky_sigma = sky_sigma[:, None, None]
+        self._shapes, self._exposure = network, Exposure(sky_sigma, recipe.band_dropout, recombine)
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`nll` [nats], `squares` (mean over the quantities), and their sum `total`."""
         target, others, values = batch
-        if training:
-            dropout, recombine = self._recipe.band_dropout, self._recombine
-            seen = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
-            values = turn(values, seen.elements)
-        else:
-            seen = as_drawn(target, others, self._sky_sigma, draws)
+        seen = self._exposure.of(target, others, draws, training=training)
+        values = turn(values, seen.elements)
         posterior: GaussianPosterior = self._shapes(seen.stamps, seen.present)
         nll = -posterior.log_prob(values).mean()
         variance = posterior.cholesky.detach().square().sum(dim=2).mean(dim=0)

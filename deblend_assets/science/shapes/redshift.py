@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from deblend_assets.science.draws import Draws
 from deblend_assets.science.feeding import Batch
 from deblend_assets.science.networks.trunk import StampTrunk
-from deblend_assets.science.photons import as_drawn, shown
+from deblend_assets.science.photons import Exposure
 from deblend_assets.settings import ShapeRecipe
 
 _HIDDEN = 128
@@ -166,16 +166,11 @@ class RedshiftObjective:
 
     def __init__(self, network: RedshiftNetwork, recipe: ShapeRecipe, sky_sigma: Tensor, *, recombine: bool) -> None:
         self.network: nn.Module = network
-        self._recipe, self._recombine = recipe, recombine
-        self._sky_sigma = sky_sigma[:, None, None]
+        self._exposure = Exposure(sky_sigma, recipe.band_dropout, recombine)
 
     def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
         """`total`: mean -ln p of the true ln(1 + z), per unit of ln(1 + z) [nats]."""
         target, others, values = batch
-        if training:
-            dropout, recombine = self._recipe.band_dropout, self._recombine
-            seen = shown(target, others, self._sky_sigma, draws, dropout=dropout, recombine=recombine)
-        else:
-            seen = as_drawn(target, others, self._sky_sigma, draws)
+        seen = self._exposure.of(target, others, draws, training=training)
         posterior: RedshiftPosterior = self.network(seen.stamps, seen.present)
         return {"total": -posterior.log_prob(values).mean()}

@@ -1,0 +1,28 @@
+"""The groups in which a posterior is to keep its promises: fitted to them (`calibration`), and judged by them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.science.metrics import Floats, thirds
+
+
+def thirds_by_truth(snr: Floats, blendedness: Floats, separation: Floats) -> dict[str, NDArray[np.bool_]]:
+    """Thirds of S/N, and among targets with a neighbour those of blendedness and separation; a mask (N,) each.
+
+    Args:
+        snr, blendedness: of each target, (N,).
+        separation: distance of its nearest neighbour, (N,) [arcsec]; not finite without one.
+    """
+    beside = np.isfinite(separation)
+    return (
+        named_thirds("S/N", snr)
+        | named_thirds("blendedness", np.where(beside, blendedness, np.nan))
+        | named_thirds("separation", separation)
+    )
+
+
+def named_thirds(name: str, numbers: Floats) -> dict[str, NDArray[np.bool_]]:
+    """Low, middle and high third of the finite numbers (N,), a mask (N,) each."""
+    return {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
