@@ -89,7 +89,8 @@ def errors_by_group(judgement: Judgement) -> Figure:
         judgement: of `judge_shapes`.
     """
     names = list(judgement["groups"])
-    figure = new_figure(10.0, 4.8)
+    # Two lines of text a group.
+    figure = new_figure(10.0, 0.9 + 0.32 * len(names))
     at = np.arange(len(names))
     for axis, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):
         for measure, words, colour, marker, shift in (
