@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ BLOCK = 200_000
 def python(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A process of its own that runs `code`; it prints `ready` when it is."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    with ready_process(command) as process:
+    with ready_process(command, stdin=subprocess.PIPE) as process:
         yield process
 
 
@@ -85,6 +86,68 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_content_or_the_new(tmp_pat
         assert int(content[:8]) >= old
         old = int(content[:8])
     assert old > 0, "the writers wrote"
+
+
+@contextlib.contextmanager
+def writer_before_its_rename(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has written all of `path`'s part and waits; a line on its input lets it go on."""
+    code = """
+        import os, sys
+        from pathlib import Path
+        from deblend_assets.stores import files
+        rename = os.replace
+        def wait(*names):
+            print("ready", flush=True)
+            sys.stdin.readline()
+            rename(*names)
+        os.replace = wait
+        files.write_atomic(Path(sys.argv[1]), b"of the writer that waits")
+    """
+    with python(code, path) as process:
+        yield process
+
+
+def test_the_next_write_takes_away_what_a_killed_one_left(tmp_path):
+    path = tmp_path / "file"
+    with writer_before_its_rename(path) as writer:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(PATIENCE_SECONDS)
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".file.") and left.endswith(".part")
+    kept = [".file.json.abcdefgh.part", ".filed.abcdefgh.part", "file.part"]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"another file's")
+    write_atomic(path, b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted(["file", *kept])
+
+
+def test_a_write_leaves_the_part_of_one_that_lives(tmp_path):
+    path = tmp_path / "file"
+    with writer_before_its_rename(path) as writer:
+        write_atomic(path, b"of the quicker one")
+        assert len(os.listdir(tmp_path)) == 2
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        assert writer.wait(PATIENCE_SECONDS) == 0
+    assert path.read_bytes() == b"of the writer that waits"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_part_swept_by_one_who_does_not_see_its_lock_is_written_again(tmp_path, monkeypatch):
+    made = []
+    real = tempfile.mkstemp
+
+    def swept_once(**options: str) -> tuple[int, str]:
+        made.append(real(**options))
+        if len(made) == 1:
+            os.unlink(made[0][1])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", swept_once)
+    write_atomic(tmp_path / "file", b"new")
+    assert len(made) == 2
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_a_vouched_writer_killed_at_any_moment_leaves_a_file_that_reads_or_none(tmp_path):

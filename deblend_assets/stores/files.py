@@ -33,6 +33,7 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # Requests under way at a time where each waits for a store's answer.
 _AT_ONCE = 16
+_PART = ".part"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}")
 
 
@@ -83,18 +84,45 @@ def write_atomic(path: StorePath, data: bytes) -> None:
         return
     make_folder(path.parent)
     with storage_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
+        _sweep_parts(path)
+        while not _replaced(path, data):
+            pass
+
+
+def _replaced(path: Path, data: bytes) -> bool:
+    """Write a part and put it in the place of `path`; False where it was swept first, and is to be written again.
+
+    It is locked until it has its name, by which sweepers leave it. One may come before the lock, or from a machine
+    that does not see it. Where a file system has no locks, nobody can take one and nobody sweeps.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            with contextlib.suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o644)
             os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+    except FileNotFoundError:
+        return False
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    return True
+
+
+def _sweep_parts(path: Path) -> None:
+    """Delete what writers of `path` left behind that were killed: parts that nobody holds."""
+    start = f".{path.name}."
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(start) and entry.name.endswith(_PART)]
+    for part in (path.with_name(name) for name in names if "." not in name[len(start) : -len(_PART)]):
+        with contextlib.suppress(OSError), part.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
 
 
 def read_bytes(path: StorePath) -> bytes:
