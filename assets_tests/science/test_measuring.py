@@ -22,6 +22,7 @@ from deblend_assets.science.measuring import (
 )
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.normalization import Normalization
+from deblend_assets.science.shapes.neighbours import QUESTIONS
 from deblend_assets.science.stages import new_regressor, new_vae
 from deblend_assets.settings import Profile
 
@@ -102,6 +103,10 @@ def test_the_table_holds_what_its_columns_say(model, stamps):
     np.testing.assert_allclose(table["e1_moments"], image_moments(own[:, 1]).e1)
     squares, overlap = (own[:, 1] ** 2).sum((1, 2)), (own[:, 1] * stamps[:, 1]).sum((1, 2))
     np.testing.assert_allclose(table["blendedness"], 1 - squares / overlap, atol=1e-4)
+    odds = model.shapes.whitened(stamps, np.ones(stamps.shape[:2], dtype=bool)).neighbours
+    for name, question in (("close_chance", 'nearest galaxy within 1.5"'), ("blended_chance", "blendedness > 0.01")):
+        log_odds = np.log(table[name] / (1 - table[name]))
+        np.testing.assert_allclose(log_odds, odds[:, QUESTIONS.index(question)], rtol=1e-6)
     assert (table["flags"] == 0).all()
     assert set(table["bands_present"]) == {"gri"}
 

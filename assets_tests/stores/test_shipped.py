@@ -12,7 +12,7 @@ import torch
 
 from deblend_assets.assets.measuring.model import shipped_model
 from deblend_assets.errors import CorruptDataError, MissingDataError
-from deblend_assets.science.measuring import Model, deblend
+from deblend_assets.science.measuring import Model, deblend, measure
 from deblend_assets.science.surveys import load_survey
 from deblend_assets.stores import shipped as module
 from deblend_assets.stores.checkpoints import Checkpoint
@@ -101,6 +101,21 @@ def test_size_and_light_of_a_bright_galaxy_are_recovered(model: Model) -> None:
     assert np.exp(found[5]) == pytest.approx(float(light[label].sum()), rel=0.05)
     images, _ = deblend(model.network, stamps, present)
     assert images[:, label].sum(axis=(1, 2)).mean() == pytest.approx(float(light[label].sum()), rel=0.05)
+
+
+def test_a_faint_galaxy_close_by_is_told(model: Model) -> None:
+    """Alone, and with a galaxy of an eighth of its light 1.2" away, which blends into one: means of eight exposures."""
+    (light,) = bright_galaxies(model, [(0.0, 0.0)])
+    near = light + 0.125 * np.roll(light, round(1.2 / model.pixel_scale), axis=2)
+    sky, rng = np.asarray(model.shapes.frame.sky_sigma)[:, None, None], np.random.default_rng(1)
+    odds = []
+    for scene in (light, near):
+        stamps = scene + np.sqrt(sky**2 + scene.clip(0)) * rng.normal(size=(8, *scene.shape))
+        table, _ = measure(model, stamps.astype(np.float32))
+        chance = table[["close_chance", "blended_chance"]].mean()
+        odds.append(chance / (1 - chance))
+    assert (odds[0] < 0.25).all()
+    assert (odds[1] > 4 * odds[0]).all()
 
 
 def test_a_stamp_turned_by_90_degrees_has_the_opposite_shape(model: Model) -> None:

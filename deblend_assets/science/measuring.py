@@ -31,7 +31,8 @@ from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, S
 from deblend_assets.science.networks.residual_vae import ResidualDecoder
 from deblend_assets.science.normalization import Normalization
 from deblend_assets.science.shapes.model import ShapePosterior
-from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, Posteriors
+from deblend_assets.science.shapes.neighbours import chance_columns, chances
+from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
 from deblend_assets.science.shapes.quantities import QUANTITIES
 from deblend_assets.science.stages import named_estimates
 
@@ -177,6 +178,7 @@ def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[s
             "",
             f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended stamp; 0 alone, may be < 0",
         ),
+        **{name: ("", meaning) for name, meaning in chance_columns(label_band).items()},
         "bands_present": ("", "bands with an image, in order"),
         "flags": ("", f"bits, 0 is good: {bits}"),
         "shape_flags": ("", "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in SHAPE_FLAGS.items())),
@@ -202,7 +204,7 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     label = model.bands.index(model.label_band)
     seen = present & ~broken[:, None]
     images, _ = deblend(model.network, electrons, seen, batch)
-    found = named_shapes(model.shapes.measure(electrons, seen, batch))
+    found = named_shapes(model.shapes, electrons, seen, batch)
     images[broken] = np.nan
     moments = image_moments(images[:, label])
     columns: dict[str, np.ndarray] = {}
@@ -222,8 +224,12 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     return pd.DataFrame(columns)[list(measured_columns(model.bands, model.label_band))], images
 
 
-def named_shapes(found: Posteriors) -> dict[str, np.ndarray]:
-    """Shape columns of `measured_columns`, (N,) each, of posteriors in the same frame."""
+def named_shapes(
+    shapes: ShapePosterior, electrons: np.ndarray, present: np.ndarray, batch: int = BATCH
+) -> dict[str, np.ndarray]:
+    """The columns of `measured_columns` that a shape posterior gives, (N,) each; arguments as of `whitened`."""
+    seen = shapes.whitened(electrons, present, batch)
+    found = shapes.summaries(seen)
     columns: dict[str, np.ndarray] = {}
     for k, name in enumerate(QUANTITIES):
         columns[name] = found.mean[:, k]
@@ -232,7 +238,7 @@ def named_shapes(found: Posteriors) -> dict[str, np.ndarray]:
             free = found.is_free(k)
             columns[f"{name}_free"] = np.where(free, found.likelihood[:, k], np.nan)
             columns[f"{name}_free_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
-    return columns | {"shape_flags": found.flags}
+    return columns | {"shape_flags": found.flags} | chances(seen.neighbours)
 
 
 def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ CODE_VERSIONS = {
     "shapes": "3",
     "neighbour_head": "1",
     "shape_posterior": "1",
-    "shape_evaluation": "1",
+    "shape_evaluation": "2",
     "fisher_floor": "1",
     "redshift": "2",
     "peer_comparison": "1",
@@ -63,7 +63,7 @@ CODE_VERSIONS = {
     "im3shape_catalog": "1",
     "des_cutouts": "1",
     "des_evaluation": "3",
-    "shape_catalog": "5",
+    "shape_catalog": "6",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

@@ -90,9 +90,11 @@ def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
             "blendedness": rng.uniform(0, 0.2, n),
             "others_light": rng.normal(0.2, 0.1, n),
             "close_chance": rng.uniform(0, 1, n),
-            "separation_arcsec": np.where(rng.random(n) < 0.5, rng.uniform(0.5, 3, n), np.nan),
         }
     )
+    close, far = rng.uniform(0.5, 1.5, n), np.where(rng.random(n) < 0.5, rng.uniform(1.5, 3, n), np.nan)
+    table["separation_arcsec"] = np.where(rng.random(n) < table["close_chance"], close, far)
+    table["blended_chance"] = (table["blendedness"] > 0.01).astype(float)
     sigma = 1.0 / table["snr"].to_numpy()
     for name in QUANTITIES:
         truth = 0.2 * rng.standard_normal(n)
@@ -118,6 +120,21 @@ def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
             assert numbers[f"slope_{kind}{k}_posterior"] < 0.98
             assert numbers[f"coverage_{kind}{k}_68%"] == pytest.approx(0.68, abs=0.015)
             assert numbers[f"coverage_{kind}{k}_95%"] == pytest.approx(0.95, abs=0.01)
+
+
+def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
+    """Chances from 0 to 1, drawn: a skill of 1 - (1/6)/(1/4); sure and right: 1; the same for all, or turned round."""
+    table = table_of(20_000, 3)
+    found = judge_shapes(table, resamples=50, seed=4)["neighbours"]
+    assert found["blended_chance"]["skill"]["value"] == 1.0
+    close = found["close_chance"]
+    assert close["expected"]["value"] == pytest.approx(table["close_chance"].mean())
+    assert abs(close["share"]["value"] - close["expected"]["value"]) < 4 * close["share"]["error"]
+    assert close["skill"]["value"] == pytest.approx(1 / 3, abs=4 * close["skill"]["error"])
+    assert close["skill"]["error"] < 0.01
+    for chance, skill in ((close["share"]["value"], 0.0), (1 - table["close_chance"], -1.0)):
+        wrong = judge_shapes(table.assign(close_chance=chance), resamples=50, seed=4)["neighbours"]["close_chance"]
+        assert wrong["skill"]["value"] == pytest.approx(skill, abs=0.04)
 
 
 def test_faults_are_seen() -> None:

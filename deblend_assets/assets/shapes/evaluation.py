@@ -13,12 +13,18 @@ import torch
 from deblend_assets.assets.common import plot
 from deblend_assets.assets.measuring.model import load_shapes
 from deblend_assets.progress import Progress
-from deblend_assets.science.figures.shape_posterior import calibration, coverage, errors_by_group, expected_errors
+from deblend_assets.science.figures.shape_posterior import (
+    calibration,
+    coverage,
+    errors_by_group,
+    expected_errors,
+    neighbours,
+)
 from deblend_assets.science.figures.style import to_png
 from deblend_assets.science.scene_truth import nearest_neighbour
 from deblend_assets.science.shapes.judgement import headline, judge_shapes, table_columns
 from deblend_assets.science.shapes.model import ShapePosterior
-from deblend_assets.science.shapes.neighbours import CLOSE
+from deblend_assets.science.shapes.neighbours import chances
 from deblend_assets.science.shapes.quantities import QUANTITIES, quantities
 from deblend_assets.science.shapes.report import shape_report
 from deblend_assets.settings import StorePath, fingerprint
@@ -89,8 +95,7 @@ def estimated(
                 columns[f"{name}_masked_{band}"][:masked] = without[:, QUANTITIES.index(name)]
     stamp = electrons[:, model.frame.bands.index(model.frame.label_band)].sum(axis=(-2, -1), dtype=np.float64)
     columns["others_light"] = 1.0 - np.exp(columns["ln_flux_posterior"]) / stamp
-    columns["close_chance"] = 1.0 / (1.0 + np.exp(-whitened.neighbours[:, CLOSE]))
-    return targets.assign(**columns, shape_flags=found.flags)
+    return targets.assign(**columns, **chances(whitened.neighbours), shape_flags=found.flags)
 
 
 def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable[[str], None]) -> ShapeEvaluation:
@@ -127,6 +132,7 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
         "errors_by_group": errors_by_group(judgement),
         "expected_errors": expected_errors(table),
         "coverage": coverage(table, judgement),
+        "neighbours": neighbours(table),
     }
     simulation = profile.simulation
     provenance = {

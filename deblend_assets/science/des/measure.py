@@ -17,6 +17,7 @@ from deblend_assets.science.measuring import BATCH, Model, band_names, deblend, 
 from deblend_assets.science.metrics import Floats
 from deblend_assets.science.moments import image_moments
 from deblend_assets.science.networks import DISTORTION, SHEAR
+from deblend_assets.science.shapes.neighbours import CHANCES
 from deblend_assets.science.shear.response import ShearOperator, image_response
 
 
@@ -54,7 +55,7 @@ def _measure(
     model: Model, training_flux: Floats, electrons: np.ndarray, present: np.ndarray, sigma: np.ndarray
 ) -> pd.DataFrame:
     own, _ = deblend(model.network, electrons, present)
-    found = named_shapes(model.shapes.measure(electrons, present))
+    found = named_shapes(model.shapes, electrons, present)
     label = model.bands.index(model.label_band)
     moments = image_moments(own[:, label])
     columns: dict[str, np.ndarray] = {}
@@ -63,7 +64,7 @@ def _measure(
             columns[first], columns[second] = pixel_to_sky(found[first], found[second])
             # An error has no sign to turn.
             columns[f"{first}_err"], columns[f"{second}_err"] = found[f"{first}_err"], found[f"{second}_err"]
-    columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags")}
+    columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags", *CHANCES)}
     columns["e1_moments"], columns["e2_moments"] = pixel_to_sky(moments.e1, moments.e2)
     for k, (band, zero_point) in enumerate(zip(model.bands, model.zero_points, strict=True)):
         # What a network makes up for a band that nobody saw is no measurement.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
-from deblend_assets.science.shapes.judgement import KINDS, Kind
+from deblend_assets.science.shapes.judgement import KINDS, Kind, told_of_neighbours
+from deblend_assets.science.shapes.neighbours import BLENDED_ABOVE, CLOSE_ARCSEC
 
 _KIND_WORDS: dict[Kind, str] = {
     "e": "distortion e, observed, label band",
@@ -129,6 +130,31 @@ def coverage(table: pd.DataFrame, judgement: Judgement) -> Figure:
     at = np.arange(len(names))
     for axis, level in zip(grid[:, 3], (68, 95), strict=True):
         _coverage_panel(axis, judgement, names, at, level)
+    return figure
+
+
+def neighbours(table: pd.DataFrame) -> Figure:
+    """Share of galaxies with a neighbour against the chance that they were given.
+
+    Args:
+        table: see `judgement.judge_shapes`.
+    """
+    figure = new_figure(9.0, 4.4)
+    words = {
+        "close_chance": f'another galaxy within {CLOSE_ARCSEC:g}"',
+        "blended_chance": f"blendedness > {BLENDED_ABOVE:g}, label band",
+    }
+    for axis, (name, true) in zip(figure.subplots(1, 2), told_of_neighbours(table).items(), strict=True):
+        chance = table[name].to_numpy(float)
+        parts = [part for part in np.array_split(np.argsort(chance), _BINS) if len(part)]
+        at, share = (np.array([v[part].mean() for part in parts]) for v in (chance, true))
+        # Of one more galaxy with and one more without: none in a bin is not certainty.
+        spread = [np.sqrt((true[p].sum() + 1) * ((~true[p]).sum() + 1) / (len(p) + 2) ** 3) for p in parts]
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = chance")
+        axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, bins of equal number")
+        axis.set(xlabel=f"chance: {words[name]}", ylabel="share of galaxies that it is true of")
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.legend(fontsize=8)
     return figure
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.accuracy import Judgement, measured, positive, pulls, shapes, values
 from deblend_assets.science.metrics import Floats, rms, robust_sigma
 from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
-from deblend_assets.science.shapes.neighbours import CLOSE, QUESTIONS
+from deblend_assets.science.shapes.neighbours import BLENDED_ABOVE, CLOSE_ARCSEC, chance_columns
 from deblend_assets.science.shapes.quantities import QUANTITIES
 
 Kind = Literal["e", "g"]
@@ -54,7 +54,7 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
-        "close_chance": ("", f"chance of a {QUESTIONS[CLOSE]}, as the stamp tells"),
+        **{name: ("", meaning) for name, meaning in chance_columns(label_band).items()},
         "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
     }
@@ -76,6 +76,14 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
 
 
+def told_of_neighbours(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """By column of a chance (`neighbours.chances`): whether it is so."""
+    return {
+        "close_chance": values(table, "separation_arcsec") < CLOSE_ARCSEC,
+        "blended_chance": values(table, "blendedness") > BLENDED_ABOVE,
+    }
+
+
 def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
     """Every number of the evaluation.
 
@@ -86,8 +94,10 @@ def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement
     Returns:
         `n`; for "e" and "g": `posterior` and `likelihood` (`accuracy.shapes`), `pulls`, and `scatter_ratio`: scatter of
         the prior-free summary over that of the truth, its own expected noise removed; `coverage`: of central intervals
-        at 68 and 95 %, a quantity each; `groups`: of each, `n`, `coverage` and for "e" and "g" the RMS, its expected
-        value and, where there are floors, the ratios to them. Every measure is `{"value", "error"}`.
+        at 68 and 95 %, a quantity each; `neighbours`: of each chance its mean (`expected`), the `share` of galaxies
+        that it is true of and its `skill` (Brier: 1 when sure and right, 0 when nothing is told apart); `groups`: of
+        each, `n`, `coverage` and for "e" and "g" the RMS, its expected value and, where there are floors, the ratios to
+        them. Every measure is `{"value", "error"}`.
     """
     found: Judgement = {"n": len(table)}
     for kind in KINDS:
@@ -96,6 +106,9 @@ def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement
             found[kind][estimator] = shapes(table, kind, estimator, resamples=resamples, seed=seed)
         found[kind]["pulls"] = pulls(table, kind, "posterior", resamples=resamples, seed=seed)
     found["coverage"] = _coverage(table, resamples, seed)
+    found["neighbours"] = {
+        name: _chance(values(table, name), true, resamples, seed) for name, true in told_of_neighbours(table).items()
+    }
     found["groups"] = {}
     for name, rows in groups(table).items():
         part = table[rows]
@@ -130,6 +143,16 @@ def _coverage(table: pd.DataFrame, resamples: int, seed: int) -> Judgement:
 
     names = [f"{name}_{level:.0%}" for name in QUANTITIES for level in _LEVELS]
     return measured(within, names, columns, resamples, seed)
+
+
+def _chance(chance: Floats, true: NDArray[np.bool_], resamples: int, seed: int) -> Judgement:
+    def read(rows: Mapping[str, Floats]) -> Floats:
+        share, expected = rows["true"].mean(axis=-1), rows["chance"].mean(axis=-1)
+        brier = np.square(rows["chance"] - rows["true"]).mean(axis=-1)
+        return np.stack([expected, share, 1.0 - brier / positive(share * (1.0 - share))])
+
+    columns = {"chance": chance, "true": true.astype(float)}
+    return measured(read, ("expected", "share", "skill"), columns, resamples, seed)
 
 
 def _beside_floor(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Judgement:
@@ -180,4 +203,5 @@ def headline(judgement: Judgement) -> dict[str, float]:
         flat[f"scatter_ratio_{kind}"] = part["scatter_ratio"]["value"]
         flat[f"flagged_{kind}"] = part["likelihood"]["failures"]
     flat |= {f"coverage_{name}": measure["value"] for name, measure in judgement["coverage"].items()}
+    flat |= {f"{name}_skill": found["skill"]["value"] for name, found in judgement["neighbours"].items()}
     return {name: value for name, value in flat.items() if value is not None}

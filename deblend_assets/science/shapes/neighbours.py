@@ -7,7 +7,10 @@ own reads that map, and the calibration may then expect more of a galaxy that st
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from deblend_assets.science.draws import Draws
@@ -23,8 +26,18 @@ _BLENDEDNESS = (0.001, 0.003, 0.01, 0.03, 0.1)
 QUESTIONS = tuple(f'nearest galaxy within {r:g}"' for r in _WITHIN) + tuple(
     f"blendedness > {b:g}" for b in _BLENDEDNESS
 )
+# What catalogues say of a stamp: whether a galaxy is near, and whether light of others matters.
+CLOSE_ARCSEC, BLENDED_ABOVE = 1.5, 0.01
 # Number of the question whose odds say how crowded a stamp looks.
-CLOSE = _WITHIN.index(1.5)
+CLOSE = _WITHIN.index(CLOSE_ARCSEC)
+# By column: its question's number, and its meaning in ASCII, as FITS headers must be.
+CHANCES = {
+    "close_chance": (CLOSE, f"chance that another galaxy lies within {CLOSE_ARCSEC:g} arcsec"),
+    "blended_chance": (
+        len(_WITHIN) + _BLENDEDNESS.index(BLENDED_ABOVE),
+        f"chance that the true blendedness is above {BLENDED_ABOVE:g}, band {{band}}",
+    ),
+}
 # Channels that are kept of the map, and units of the dense layers.
 _CHANNELS, _DENSE = 16, 64
 
@@ -56,6 +69,17 @@ class NeighbourHead(nn.Module):
         with torch.autocast(maps.device.type, enabled=False):
             odds: Tensor = self.layers(maps.float())
         return odds
+
+
+def chance_columns(label_band: str) -> dict[str, str]:
+    """Meaning of the columns of `chances`, in order; `label_band` is the band of the blendedness."""
+    told = "as the stamp tells, where the sky is as crowded as the training scenes"
+    return {name: f"{meaning.format(band=label_band)}, {told}" for name, (_, meaning) in CHANCES.items()}
+
+
+def chances(odds: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Chances that catalogues give, (N,) each, of the log-odds of the `QUESTIONS` (N, question)."""
+    return {name: np.asarray(expit(odds[:, number])) for name, (number, _) in CHANCES.items()}
 
 
 def blendedness(own: Tensor, light: Tensor) -> Tensor:

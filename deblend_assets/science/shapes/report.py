@@ -21,6 +21,7 @@ _CAPTIONS = {
     "Fisher floor of the same galaxies, by S/N.",
     "errors_by_group": "Error over the floor by S/N, blendedness and separation, bootstrap errors. Without prior an "
     "estimate cannot come below 1; a posterior mean can where the photons say little.",
+    "neighbours": "How often a chance holds, against what it says: bins of equal number of galaxies, binomial errors.",
     "coverage": "Rank of the truth in the posterior (flat when calibrated), and how often central intervals hold it; "
     "grey: within 3 points.",
 }
@@ -60,6 +61,15 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
                 [figures["errors_by_group"], figures["expected_errors"]],
             ),
             Section("Are its errors to be believed?", [], [_coverage(judgement)], [figures["coverage"]]),
+            Section(
+                "What does it see of neighbours?",
+                [
+                    "From the same look at the stamp: the chance that another galaxy is close, and that its light "
+                    "matters. Scenes are as crowded as in training; where the sky is not, chances are off with it."
+                ],
+                [_neighbours(judgement)],
+                [figures["neighbours"]],
+            ),
         ],
         provenance,
     )
@@ -127,3 +137,15 @@ def _coverage(judgement: Judgement) -> Table:
         rows.append([group, *("–" if m["value"] is None else f"{100 * m['value']:.1f}" for m in measures)])
     columns = ["galaxies", *(f"{name}, {level} %" for level in (68, 95) for name in names)]
     return Table(columns, rows, "Truth within the posterior's central interval [%]")
+
+
+def _neighbours(judgement: Judgement) -> Table:
+    rows = [
+        [name, _cell(found["expected"]), _cell(found["share"]), _cell(found["skill"])]
+        for name, found in judgement["neighbours"].items()
+    ]
+    return Table(
+        ("chance", "mean", "share of galaxies that it is true of", "Brier skill"),
+        rows,
+        note="Skill: 1 when sure and right, 0 when every galaxy is given the share.",
+    )
