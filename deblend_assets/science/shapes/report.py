@@ -78,7 +78,9 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
 def _cell(measure: Mapping[str, float | None] | None, digits: int = 3) -> str:
     if measure is None or measure["value"] is None:
         return "–"
-    return f"{measure['value']:.{digits}g} ± {measure['error']:.1g}"
+    # Of a few galaxies, a resample may have none to measure by.
+    error = "–" if measure["error"] is None else f"{measure['error']:.1g}"
+    return f"{measure['value']:.{digits}g} ± {error}"
 
 
 def _summary(judgement: Judgement) -> Table:
