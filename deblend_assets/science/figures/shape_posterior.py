@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.accuracy import Judgement
 from deblend_assets.science.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
 from deblend_assets.science.shapes.judgement import KINDS, Kind, told_of_neighbours
-from deblend_assets.science.shapes.neighbours import BLENDED_ABOVE, CLOSE_ARCSEC
+from deblend_assets.science.shapes.neighbours import CHANCES, QUESTIONS
 
 _KIND_WORDS: dict[Kind, str] = {
     "e": "distortion e, observed, label band",
@@ -140,19 +140,15 @@ def neighbours(table: pd.DataFrame) -> Figure:
         table: see `judgement.judge_shapes`.
     """
     figure = new_figure(9.0, 4.4)
-    words = {
-        "close_chance": f'another galaxy within {CLOSE_ARCSEC:g}"',
-        "blended_chance": f"blendedness > {BLENDED_ABOVE:g}, label band",
-    }
     for axis, (name, true) in zip(figure.subplots(1, 2), told_of_neighbours(table).items(), strict=True):
         chance = table[name].to_numpy(float)
-        parts = [part for part in np.array_split(np.argsort(chance), _BINS) if len(part)]
+        parts = _bins(chance)
         at, share = (np.array([v[part].mean() for part in parts]) for v in (chance, true))
         # Of one more galaxy with and one more without: none in a bin is not certainty.
-        spread = [np.sqrt((true[p].sum() + 1) * ((~true[p]).sum() + 1) / (len(p) + 2) ** 3) for p in parts]
+        spread = [np.sqrt((true[p].sum() + 1) * ((~true)[p].sum() + 1) / (p.sum() + 2) ** 3) for p in parts]
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = chance")
         axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, bins of equal number")
-        axis.set(xlabel=f"chance: {words[name]}", ylabel="share of galaxies that it is true of")
+        axis.set(xlabel=f"chance: {QUESTIONS[CHANCES[name]]}", ylabel="share of galaxies that it is true of")
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.legend(fontsize=8)
     return figure
@@ -185,22 +181,21 @@ def _pooled(table: pd.DataFrame, kind: Kind, suffix: str) -> NDArray[np.float64]
     return np.concatenate([table[f"{kind}{k}{suffix}"].to_numpy(float) for k in (1, 2)])
 
 
-def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+def _bins(x: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
+    """Which values lie in each bin of equal number, the lowest first; of few values, those that have any."""
+    edges = np.quantile(x, np.linspace(0, 1, _BINS + 1))
+    which = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, _BINS - 1)
+    return [which == k for k in np.unique(which)]
 
 
 def _binned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Bins of equal number in x: median of x; median, 16 and 84 % of y."""
-    which = np.clip(np.searchsorted(_edges(x), x, side="right") - 1, 0, _BINS - 1)
-    rows = [
-        np.concatenate([[np.median(x[which == k])], np.percentile(y[which == k], [50, 16, 84])]) for k in set(which)
-    ]
+    rows = [np.concatenate([[np.median(x[part])], np.percentile(y[part], [50, 16, 84])]) for part in _bins(x)]
     return tuple(np.array(sorted(rows, key=lambda row: float(row[0]))).T)
 
 
 def _rms_in_bins(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bins of equal number in x: RMS of x and of y."""
-    which = np.clip(np.searchsorted(_edges(x), x, side="right") - 1, 0, _BINS - 1)
-    rows = [[np.sqrt(np.nanmean(np.square(v[which == k]))) for v in (x, y)] for k in sorted(set(which))]
+    rows = [[np.sqrt(np.nanmean(np.square(v[part]))) for v in (x, y)] for part in _bins(x)]
     at, size = np.array(rows).T
     return at, size

@@ -213,8 +213,8 @@ class ShapePosterior(nn.Module):
         return replace(found, covariance=found.covariance * np.outer(self.stretch, self.stretch))
 
     def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
-        """What is said of each stamp's target; arguments as `whitened`. Nobody is asked about neighbours: only draws
-        depend on them."""
+        """What is said of each stamp's target; arguments as `whitened`. Nobody is asked about neighbours: none of it
+        depends on them."""
         return self.summaries(self._calibrated(None, electrons, present, batch))
 
     def summaries(self, found: Whitened) -> Posteriors:

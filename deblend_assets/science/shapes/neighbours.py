@@ -30,14 +30,8 @@ QUESTIONS = tuple(f'nearest galaxy within {r:g}"' for r in _WITHIN) + tuple(
 CLOSE_ARCSEC, BLENDED_ABOVE = 1.5, 0.01
 # Number of the question whose odds say how crowded a stamp looks.
 CLOSE = _WITHIN.index(CLOSE_ARCSEC)
-# By column: its question's number, and its meaning in ASCII, as FITS headers must be.
-CHANCES = {
-    "close_chance": (CLOSE, f"chance that another galaxy lies within {CLOSE_ARCSEC:g} arcsec"),
-    "blended_chance": (
-        len(_WITHIN) + _BLENDEDNESS.index(BLENDED_ABOVE),
-        f"chance that the true blendedness is above {BLENDED_ABOVE:g}, band {{band}}",
-    ),
-}
+# Its question's number, by column.
+CHANCES = {"close_chance": CLOSE, "blended_chance": len(_WITHIN) + _BLENDEDNESS.index(BLENDED_ABOVE)}
 # Channels that are kept of the map, and units of the dense layers.
 _CHANNELS, _DENSE = 16, 64
 
@@ -72,14 +66,17 @@ class NeighbourHead(nn.Module):
 
 
 def chance_columns(label_band: str) -> dict[str, str]:
-    """Meaning of the columns of `chances`, in order; `label_band` is the band of the blendedness."""
+    """Meaning of the columns of `chances`, in order and in ASCII, as FITS headers must be."""
     told = "as the stamp tells, where the sky is as crowded as the training scenes"
-    return {name: f"{meaning.format(band=label_band)}, {told}" for name, (_, meaning) in CHANCES.items()}
+    return {
+        "close_chance": f"chance that another galaxy lies within {CLOSE_ARCSEC:g} arcsec, {told}",
+        "blended_chance": f"chance that the true blendedness is above {BLENDED_ABOVE:g}, band {label_band}, {told}",
+    }
 
 
 def chances(odds: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Chances that catalogues give, (N,) each, of the log-odds of the `QUESTIONS` (N, question)."""
-    return {name: np.asarray(expit(odds[:, number])) for name, (number, _) in CHANCES.items()}
+    return {name: np.asarray(expit(odds[:, number])) for name, number in CHANCES.items()}
 
 
 def blendedness(own: Tensor, light: Tensor) -> Tensor:

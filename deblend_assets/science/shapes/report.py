@@ -21,7 +21,8 @@ _CAPTIONS = {
     "Fisher floor of the same galaxies, by S/N.",
     "errors_by_group": "Error over the floor by S/N, blendedness and separation, bootstrap errors. Without prior an "
     "estimate cannot come below 1; a posterior mean can where the photons say little.",
-    "neighbours": "How often a chance holds, against what it says: bins of equal number of galaxies, binomial errors.",
+    "neighbours": "How often a chance holds, against what it says: bins of equal number of galaxies, binomial errors; "
+    "blendedness in the label band.",
     "coverage": "Rank of the truth in the posterior (flat when calibrated), and how often central intervals hold it; "
     "grey: within 3 points.",
 }
