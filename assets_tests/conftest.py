@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deblend_assets.science.catalog import assign_split
-from deblend_assets.science.population import generate_population
+from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.settings import Profile, load_profile
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from deblend_assets.science.des.simulated_sky import TileSky, assemble_tile, sky_simulation, tile_shard
-from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
-from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulated_survey.sky import TileSky, assemble_tile, sky_simulation, tile_shard
+from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.settings import DesSettings, Profile
 from deblend_assets.stores.sky import SimulatedSky
 

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.rows import Row, limit_row
 from benchmarks.training import BANDS, PIXELS, stepper
-from deblend_assets.science.feeding import Feed
+from deblend_assets.science.training.feeding import Feed
 
 
 def main(batches: int, batch: int) -> dict[str, Any]:

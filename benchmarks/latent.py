@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from deblend_assets.assets.training.fit import fit_stage
 from deblend_assets.assets.training.latent_fit import fit_flow, judged_priors
-from deblend_assets.assets.training.models import latent_flow_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.figures.latent import rate_distortion
-from deblend_assets.science.figures.style import to_png
+from deblend_assets.science.reports.figures.latent import rate_distortion
+from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.settings import Profile, StageSettings, load_profile, storage_root
+from deblend_assets.steps.training.fit import fit_stage
+from deblend_assets.steps.training.models import latent_flow_of
 from deblend_assets.stores.project import STAGES, ProjectStore
 
 BETAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.training import Forgetting
-from deblend_assets.assets.drawing import light_of, recombined, stamps_of
-from deblend_assets.assets.shapes.fit import frame_of, posteriors_of_light
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.feeding import Feed
-from deblend_assets.science.metrics import rms, robust_sigma
 from deblend_assets.science.shapes.model import new_shape_network
 from deblend_assets.science.shapes.objective import ShapeObjective
-from deblend_assets.science.shapes.quantities import QUANTITIES, Population
-from deblend_assets.science.training import train
+from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments
+from deblend_assets.science.statistics.metrics import rms, robust_sigma
+from deblend_assets.science.training.feeding import Feed
+from deblend_assets.science.training.loop import train
 from deblend_assets.settings import StageSettings, load_profile, storage_root
+from deblend_assets.steps.light import light_of, recombined, stamps_of
+from deblend_assets.steps.shapes.fit import frame_of, posteriors_of_light
 from deblend_assets.stores.project import ProjectStore
 
 
@@ -36,7 +36,7 @@ def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> Non
     light = light_of(
         store, RenderingWorkers(), {"train": max(sizes), "validation": recipe.validation_scenes}, lambda line: None
     )
-    population, held = Population.of(light["train"].values), light["validation"]
+    population, held = PriorMoments.of(light["train"].values), light["validation"]
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
 
     def feed(split: str, count: int) -> Feed:

@@ -23,12 +23,12 @@ from benchmarks.processes import fresh_processes, in_fresh_process
 from benchmarks.rendering import galaxies_and_settings
 from benchmarks.rows import Row, not_measured, ratio_row
 from deblend_assets.resources.rendering_workers import open_renderer
-from deblend_assets.science.measuring import Model, StampNetwork
-from deblend_assets.science.measuring import measure as measure_with
-from deblend_assets.science.normalization import mean_maximum
+from deblend_assets.science.deblender.network import Deblender
+from deblend_assets.science.deblender.stages import new_regressor, new_vae
+from deblend_assets.science.measuring.measure import Model
+from deblend_assets.science.measuring.measure import measure as measure_with
 from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.peers.scarlet2 import Fitter
-from deblend_assets.science.scenes import all_shards
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
     StampFrame,
@@ -36,9 +36,10 @@ from deblend_assets.science.shapes.model import (
     new_neighbour_head,
     new_shape_network,
 )
-from deblend_assets.science.shapes.quantities import QUANTITIES, Population
-from deblend_assets.science.stages import new_regressor, new_vae
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.stamps.normalization import mean_maximum
+from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments
 from deblend_assets.settings import load_profile
 
 _SURVEY, _LABEL = "LSST", "r"
@@ -124,10 +125,10 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
     """The demo's networks, freshly drawn."""
     recipe, survey = load_profile("demo").recipes.training, load_survey(_SURVEY)
     normalization = mean_maximum([stamps], survey.bands).normalization(2.5)
-    network = StampNetwork(new_vae(len(survey.bands), stamps.shape[-1], recipe), new_regressor(recipe), normalization)
+    network = Deblender(new_vae(len(survey.bands), stamps.shape[-1], recipe), new_regressor(recipe), normalization)
     shapes, simulation = load_profile("demo").recipes.shapes, load_profile("demo").simulation
     frame = StampFrame.of(survey, simulation)
-    population = Population((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
+    population = PriorMoments((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
     posterior = ShapePosterior(
         new_shape_network(frame, shapes),
         new_neighbour_head(frame, shapes),

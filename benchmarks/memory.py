@@ -19,9 +19,9 @@ import psutil
 from benchmarks import plain
 from benchmarks.processes import in_fresh_process
 from benchmarks.rows import Row, limit_row, not_measured
-from deblend_assets.assets.measuring.model import load_model
-from deblend_assets.assets.measuring.run import measure_stamps
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
+from deblend_assets.steps.measuring.model import load_model
+from deblend_assets.steps.measuring.run import measure_stamps
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.stamps import open_stamps
 

@@ -11,22 +11,22 @@ from __future__ import annotations
 import torch
 
 from deblend_assets.assets.evaluation.report import write_evaluation
-from deblend_assets.assets.shapes.calibrate import fit_calibration, fit_neighbours
 from deblend_assets.assets.shapes.evaluation import write_shape_evaluation
-from deblend_assets.assets.shapes.fit import fit_network
-from deblend_assets.assets.shapes.floor import write_floor
 from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks
-from deblend_assets.assets.training.fit import fit_stage
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.catalog import CATSIM_COLUMNS, assign_split
-from deblend_assets.science.normalization import mean_maximum
-from deblend_assets.science.population import generate_population
-from deblend_assets.science.population_checks import check_population
-from deblend_assets.science.scenes import all_shards
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, assign_split
+from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.science.simulation.population_checks import check_population
+from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.stamps.normalization import mean_maximum
 from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_neighbours
+from deblend_assets.steps.shapes.fit import fit_network
+from deblend_assets.steps.shapes.floor import write_floor
+from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.stores.project import STAGES, ProjectStore
 
 _DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -25,11 +25,11 @@ from btk.sampling_functions import SamplingFunction
 from benchmarks.rows import Row, ratio_row
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
-from deblend_assets.science.catalog import assign_split
-from deblend_assets.science.population import generate_population
-from deblend_assets.science.rendering import ShardRenderer, draw_table
-from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.scenes import Shard, all_shards
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.settings import SimulationSettings, load_profile
 from deblend_assets.stores.arrays import SimulatedArrays
 

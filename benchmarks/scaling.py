@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.rendering import galaxies_and_settings, seconds_to_draw
 from benchmarks.rows import Row, ratio_row
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.scenes import all_shards
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.stores.arrays import SimulatedArrays
 
 

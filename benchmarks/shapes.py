@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.errors import MissingDataError
-from deblend_assets.science.metrics import Floats, bootstrap, rms, robust_sigma
+from deblend_assets.science.evaluation.shapes import BLENDED
 from deblend_assets.science.peers import sep_hsm
-from deblend_assets.science.shapes.judgement import BLENDED
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.statistics.metrics import Floats, bootstrap, rms, robust_sigma
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.stores.project import STAGES, ProjectStore
 

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from deblend_assets.assets.des.stamps import model_stamps
-from deblend_assets.assets.measuring.model import load_model
-from deblend_assets.science.accuracy import shapes
+from deblend_assets.science.deblender.network import deblend
 from deblend_assets.science.des.orientation import sky_to_pixel
-from deblend_assets.science.measuring import deblend
 from deblend_assets.science.peers.sep_hsm import regauss
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.statistics.accuracy import shapes
 from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.steps.des.stamps import model_stamps
+from deblend_assets.steps.measuring.model import load_model
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 

@@ -27,15 +27,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.rows import Row, not_measured, ratio_row
-from deblend_assets.science.draws import Draws
-from deblend_assets.science.feeding import Feed, Portion
-from deblend_assets.science.losses import reconstruction_loss, vae_losses
+from deblend_assets.science.deblender.losses import reconstruction_loss, vae_losses
+from deblend_assets.science.deblender.stages import (
+    RegressorObjective,
+    VAEObjective,
+    deblender_from,
+    new_regressor,
+    new_vae,
+)
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.networks.prelu import PReLU
-from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.stages import RegressorObjective, VAEObjective, deblender_from, new_regressor, new_vae
-from deblend_assets.science.symmetries import ORDER
-from deblend_assets.science.training import Objective, train
+from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.science.stamps.symmetries import ORDER
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Feed, Portion
+from deblend_assets.science.training.loop import Objective, train
 from deblend_assets.settings import Recipe, StageSettings, load_profile
 
 WHAT, PEER = "training stamps/s, stage 1", "plain loop: DataLoader over memory-mapped samples, float32"

@@ -24,7 +24,7 @@ from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 
 if TYPE_CHECKING:
-    from deblend_assets.science.measuring import Model
+    from deblend_assets.science.measuring.measure import Model
     from deblend_assets.stores.stamps import Stamps
 
 
@@ -86,9 +86,9 @@ def _cells(row: TileRow) -> tuple[str, ...]:
 
 def measure(given: argparse.Namespace, profile: Profile) -> None:
     """Measure stamps, or galaxies of images, with the profile's trained model or the shipped one."""
-    from deblend_assets.assets.measuring.model import available_model, leg_of
-    from deblend_assets.assets.measuring.run import measure_stamps
-    from deblend_assets.science.measuring import BATCH
+    from deblend_assets.science.deblender.network import BATCH
+    from deblend_assets.steps.measuring.model import available_model, leg_of
+    from deblend_assets.steps.measuring.run import measure_stamps
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -151,8 +151,8 @@ def _device(wanted: str) -> Iterator[str]:
 
 def export(given: argparse.Namespace, profile: Profile) -> None:
     """Write the profile's trained model as a `torch.export` program."""
-    from deblend_assets.assets.measuring.export import export_model
-    from deblend_assets.assets.measuring.model import available_model, leg_of
+    from deblend_assets.steps.measuring.export import export_model
+    from deblend_assets.steps.measuring.model import available_model, leg_of
 
     store, path = ProjectStore(storage_root(), leg_of(profile, given.recipe)), given.out.resolve()
     model = available_model(store, given.recipe, "cpu", lambda line: print(line, file=sys.stderr))

@@ -7,7 +7,7 @@ import sys
 import dagster as dg
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.settings import Profile, load_profile
 
 # Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.

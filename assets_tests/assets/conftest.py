@@ -18,7 +18,7 @@ from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
-from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore

@@ -16,8 +16,8 @@ from astropy.table import Table
 from assets_tests.assets.conftest import CATALOG, EVALUATION, SIMULATED, STAGES, STATISTICS, Lineage, smoke
 from assets_tests.stores.test_arrays import file_of, flip
 from assets_tests.stores.test_files import HOLDER, python
-from deblend_assets.science.population import generate_population
-from deblend_assets.science.rendering import RenderedScenes
+from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.science.simulation.rendering import RenderedScenes
 from deblend_assets.stores.files import sidecar
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from assets_tests.assets.conftest import (
     pictures,
 )
 from assets_tests.assets.homes import results
-from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.stores.project import STAGES as STAGE_NAMES
 
 pytestmark = pytest.mark.slow

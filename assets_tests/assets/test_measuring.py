@@ -16,7 +16,7 @@ import zarr
 
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
 from deblend_assets.cli import main
-from deblend_assets.science.shapes.quantities import QUANTITIES
+from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.tables import column_units
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,7 @@ def test_without_a_trained_model_the_shipped_one_measures(monkeypatch, tmp_path,
     assert "measuring with the weights that the package ships for LSST" in told
     assert (tmp_path / "out" / "measurements.parquet").exists()
 
-    monkeypatch.setattr("deblend_assets.assets.measuring.model.surveys", dict)
+    monkeypatch.setattr("deblend_assets.steps.measuring.model.surveys", dict)
     assert main([*arguments, "--out", str(tmp_path / "other")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "materialise simulation/galaxy_catalog" in line

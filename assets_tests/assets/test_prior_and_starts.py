@@ -12,8 +12,8 @@ from assets_tests.assets.conftest import STATISTICS, Lineage, metadata, pictures
 from deblend_assets.assets.training import latent_fit
 from deblend_assets.errors import SettingsError
 from deblend_assets.lineage import build_assets
-from deblend_assets.science.latent_prior import LatentFlow, gaussian_log_prob
-from deblend_assets.science.stopping import TrainingStopped
+from deblend_assets.science.deblender.latent_prior import LatentFlow, gaussian_log_prob
+from deblend_assets.science.training.stopping import TrainingStopped
 from deblend_assets.stores.checkpoints import CheckpointFolder
 
 pytestmark = pytest.mark.slow

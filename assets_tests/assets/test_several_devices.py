@@ -15,9 +15,9 @@ import torch
 
 from assets_tests.assets.homes import CHECKOUT, assert_all_gone
 from assets_tests.stores.test_project import opened, store, survey, tiny  # noqa: F401 - fixtures
-from deblend_assets.assets.training.fit import fit_stage
-from deblend_assets.assets.training.several import fit_on_several
 from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.steps.training.fit import fit_stage
+from deblend_assets.steps.training.several import fit_on_several
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 

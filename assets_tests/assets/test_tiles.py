@@ -36,7 +36,7 @@ from assets_tests.assets.conftest import (
 )
 from assets_tests.assets.homes import results
 from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
-from deblend_assets.science.des.shape_columns import MISSING_BAND, shape_columns
+from deblend_assets.science.measuring.columns import MISSING_BAND, shape_columns
 from deblend_assets.stores.files import read_json
 from deblend_assets.stores.tables import column_units
 from deblend_assets.stores.tiles import Cutouts, TileStore

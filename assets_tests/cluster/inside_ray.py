@@ -16,7 +16,7 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources import ray_workers
 from deblend_assets.resources.ray_workers import RayWorkers
 from deblend_assets.resources.rendering_workers import open_renderer, whole_scenes
-from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import Profile
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from assets_tests.assets.homes import CHECKOUT, Home, results
 from assets_tests.cluster.slurm_node import SlurmNode, slurm_node, wait_until
-from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER
 
 pytestmark = pytest.mark.slow

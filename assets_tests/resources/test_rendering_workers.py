@@ -13,9 +13,9 @@ import pytest
 from deblend_assets.errors import DeviceError
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, whole_scenes
-from deblend_assets.science.rendering import ShardRenderer
-from deblend_assets.science.scenes import all_shards
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.settings import Profile
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deblend_assets.science.rendering import ShardRenderer
-from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.settings import Profile
 
 BANDS = ("u", "g", "r", "i", "z", "y")

@@ -26,9 +26,9 @@ import zarr
 
 from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, StorageError
-from deblend_assets.science.rendering import RenderedScenes
-from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.rendering import RenderedScenes
+from deblend_assets.science.simulation.scenes import Shard, all_shards
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.settings import SimulationSettings
 from deblend_assets.stores import arrays as module
 from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays, truth_columns

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 
-from deblend_assets.science.des.shape_columns import (
+from deblend_assets.science.measuring.columns import (
     BAD_SHAPE,
     MISSING_BAND,
     NEGATIVE_FLUX,

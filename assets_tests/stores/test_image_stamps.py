@@ -226,8 +226,8 @@ def test_galaxies_of_images_are_measured_with_the_shipped_weights(
     """
     import galsim
 
-    from deblend_assets.assets.measuring.model import shipped_model
-    from deblend_assets.science.surveys import load_survey
+    from deblend_assets.science.simulation.surveys import load_survey
+    from deblend_assets.steps.measuring.model import shipped_model
 
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "nothing"))
     monkeypatch.setenv("DEBLEND_PROFILE", "smoke")

@@ -25,8 +25,8 @@ from assets_tests.stores.test_arrays import FILES, scenes_of, settings_of, write
 from deblend_assets.automation.tile_registry import add_tiles, retire_tiles, retired_tiles
 from deblend_assets.automation.tile_sensor import read_list
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, SettingsError, StorageError
-from deblend_assets.science.scenes import Shard, all_shards
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.simulation.scenes import Shard, all_shards
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.settings import StorePath, store_path
 from deblend_assets.stores import tiles as tiles_module
 from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays

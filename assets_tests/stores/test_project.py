@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from assets_tests.stores.test_arrays import write
-from deblend_assets.assets.training.models import normalization_card, require_same_normalization
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, StorageError
-from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
+from deblend_assets.steps.training.models import normalization_card, require_same_normalization
 from deblend_assets.stores import project as module
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import STAGES, ProjectStore

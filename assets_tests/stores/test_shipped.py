@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from deblend_assets.assets.measuring.model import shipped_model
 from deblend_assets.errors import CorruptDataError, MissingDataError
-from deblend_assets.science.measuring import Model, deblend, measure
-from deblend_assets.science.surveys import load_survey
+from deblend_assets.science.deblender.network import deblend
+from deblend_assets.science.measuring.measure import Model, measure
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores import shipped as module
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.shipped import FOLDER, ship, shipped, surveys

@@ -21,7 +21,7 @@ from astropy.wcs import WCS
 
 from assets_tests.skies import draw_sky, small_sky
 from deblend_assets.errors import ArchiveError, CorruptDataError, MissingDataError
-from deblend_assets.science.moments import image_moments
+from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.settings import Profile
 from deblend_assets.stores.sky import SimulatedSky
 from deblend_assets.vo.server.adql import QueryError, SkyDatabase

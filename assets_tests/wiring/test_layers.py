@@ -22,12 +22,25 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("stores",),
     ("vo",),
     ("resources", "partitions"),
+    ("steps",),
     ("automation", "assets"),
     ("lineage",),
     ("definitions",),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
+# The rooms of `science/`, bottom up. Within a tier no room imports another, but for the arrows that are listed.
+ROOMS: tuple[tuple[str, ...], ...] = (
+    ("stamps", "statistics"),
+    ("simulation", "networks"),
+    ("training", "peers"),
+    ("deblender", "shapes", "redshift", "shear", "des"),
+    ("measuring", "simulated_survey"),
+    ("evaluation",),
+    ("reports",),
+)
+ROOM_TIER = {room: tier for tier, row in enumerate(ROOMS) for room in row}
+WITHIN_A_TIER: set[tuple[str, str]] = set()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -96,6 +109,60 @@ def test_an_upward_arrow_would_be_seen(tmp_path, monkeypatch):
     ]
 
 
+def room_of(module: str) -> str | None:
+    """The room of a module of `science/`."""
+    pieces = module.split(".")
+    return pieces[2] if pieces[:2] == [NAME, "science"] and len(pieces) > 2 else None
+
+
+def room_violations(path: Path, room: str) -> list[str]:
+    wrong = []
+    for line, imported in imports_of(path):
+        target = room_of(imported)
+        if target is None or target == room or (room, target) in WITHIN_A_TIER:
+            continue
+        if ROOM_TIER[target] >= ROOM_TIER[room]:
+            wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports {imported}")
+    return wrong
+
+
+SCIENCE = [path for path in MODULES if room_of(module_name(path))]
+
+
+def test_every_room_of_science_has_its_tier_and_nothing_lies_loose():
+    assert {room_of(module_name(path)) for path in SCIENCE} == ROOM_TIER.keys()
+    loose = [p.name for p in (PACKAGE / "science").glob("*.py") if p.name != "__init__.py"]
+    assert loose == [], "a module of science/ lies in a room"
+
+
+@pytest.mark.parametrize("path", SCIENCE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_arrow_between_rooms_runs_upward(path):
+    room = room_of(module_name(path))
+    assert room is not None
+    assert room_violations(path, room) == []
+
+
+def test_an_upward_arrow_between_rooms_would_be_seen(monkeypatch):
+    code = "from deblend_assets.science.reports.page import Table\nfrom deblend_assets.science.networks import VAE\n"
+    code += "from deblend_assets.science.stamps.moments import image_moments\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: code)
+    path = PACKAGE / "science" / "simulation" / "imagined.py"
+    assert [text.split(" imports ")[1] for text in room_violations(path, "simulation")] == [
+        "deblend_assets.science.reports.page",
+        "deblend_assets.science.networks",
+    ]
+
+
+def test_arrows_between_rooms_are_few():
+    arrows = {
+        (room_of(module_name(path)), room_of(imported))
+        for path in SCIENCE
+        for _, imported in imports_of(path)
+        if room_of(imported) not in (None, room_of(module_name(path)))
+    }
+    assert len(arrows) <= 52
+
+
 FORBIDDEN = {
     "errors": {"dagster", "zarr", "numpy", "torch", "pydantic"},
     "progress": {"dagster", "zarr", "numpy", "torch"},
@@ -103,6 +170,7 @@ FORBIDDEN = {
     "science": {"dagster", "zarr"},
     "stores": {"dagster"},
     "vo": {"dagster"},
+    "steps": {"dagster"},
 }
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.scenes import all_shards
+from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import load_profile
 
 

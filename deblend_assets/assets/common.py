@@ -13,7 +13,7 @@ import dagster as dg
 from matplotlib.figure import Figure
 
 from deblend_assets.errors import DeblendError
-from deblend_assets.science.figures.style import to_png
+from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.settings import RunSettings
 from deblend_assets.stores.project import CODE_VERSIONS
 

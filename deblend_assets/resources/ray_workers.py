@@ -28,7 +28,7 @@ from deblend_assets.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
-    from deblend_assets.science.scenes import Shard
+    from deblend_assets.science.simulation.scenes import Shard
 
 # Workers die with their nodes, on clusters that lend idle machines often; a shard that kills every worker is a fault.
 _RETRIES = 5

@@ -27,8 +27,8 @@ from deblend_assets.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
-    from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
-    from deblend_assets.science.scenes import Shard
+    from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
+    from deblend_assets.science.simulation.scenes import Shard
 
 # Shards given out beside those being drawn, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
@@ -144,8 +144,8 @@ def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardR
     Raises:
         SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
     """
-    from deblend_assets.science.rendering import ShardRenderer
-    from deblend_assets.science.surveys import load_survey
+    from deblend_assets.science.simulation.rendering import ShardRenderer
+    from deblend_assets.science.simulation.surveys import load_survey
 
     return ShardRenderer(catalog, settings, load_survey(settings.survey))
 

@@ -24,9 +24,9 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
-from deblend_assets.science.rendering import RenderedScenes, ShardRenderer
-from deblend_assets.science.scene_truth import TRUTH_COLUMNS
-from deblend_assets.science.scenes import Shard, all_shards
+from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
+from deblend_assets.science.simulation.scene_truth import TRUTH_COLUMNS
+from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
     each,

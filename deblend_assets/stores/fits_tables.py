@@ -12,7 +12,7 @@ import pandas as pd
 from astropy.io import fits
 from astropy.table import Column, Table
 
-from deblend_assets.science.des.shape_columns import CatalogColumn
+from deblend_assets.science.measuring.columns import CatalogColumn
 
 HeaderValue = str | int | float | bool
 

@@ -17,8 +17,8 @@ from astropy.wcs.utils import pixel_to_skycoord
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.des.fits_image import FitsImage, first_pixel
 from deblend_assets.science.des.frames import electrons_per_count
-from deblend_assets.science.metrics import robust_sigma
 from deblend_assets.science.shapes.model import StampFrame
+from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.stores.fits_files import open_user_image, require_scale, zero_point
 from deblend_assets.stores.positions import read_positions, sky_to_pixels
 

@@ -38,8 +38,8 @@ from deblend_assets.stores.folders import matching
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module with the definitions
-    from deblend_assets.science.normalization import Normalization
-    from deblend_assets.science.surveys import SurveyModel
+    from deblend_assets.science.simulation.surveys import SurveyModel
+    from deblend_assets.science.stamps.normalization import Normalization
     from deblend_assets.stores.checkpoints import CheckpointFolder
 
 # Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
@@ -194,7 +194,7 @@ class ProjectStore:
             MissingDataError, CorruptDataError: not there; not what was written.
             MismatchError: measured on another simulation.
         """
-        from deblend_assets.science.normalization import Normalization
+        from deblend_assets.science.stamps.normalization import Normalization
 
         _, record = read_vouched(self.statistics_path, asset=self.statistics_asset)
         if record.get("inputs") != self._statistics_inputs(self.arrays()):

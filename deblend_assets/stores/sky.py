@@ -22,8 +22,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from deblend_assets.errors import CorruptDataError, MissingDataError
-from deblend_assets.science.des.simulated_columns import table_columns
-from deblend_assets.science.des.simulated_sky import Product, TileSky
+from deblend_assets.science.simulated_survey.columns import table_columns
+from deblend_assets.science.simulated_survey.sky import Product, TileSky
 from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
     read_bytes,

@@ -20,7 +20,7 @@ from deblend_assets.stores.response_cache import ResponseCache
 from deblend_assets.vo.answers import read_images, read_rows
 from deblend_assets.vo.contents import GZIP_MAGIC, MEBIBYTE, Refusal, expand, origin_of, shown, words_of
 from deblend_assets.vo.jobs import finished_job
-from deblend_assets.vo.retries import Passing, Retries
+from deblend_assets.vo.retries import Retries, TransientError
 from deblend_assets.vo.session import GuardedSession
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class ArchiveClient:
             except Refusal:
                 raise
             except ArchiveError as error:
-                raise Passing(error) from error
+                raise TransientError(error) from error
 
         return self._retries.run(once)
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that may pass: what to raise where it does not, and the wait that the server asked for [s]."""
 
     def __init__(self, error: ArchiveError, *, retry_after: float | None = None) -> None:
@@ -46,7 +46,7 @@ class Retries:
         """The action's result, tried until it does not fail in passing.
 
         Args:
-            action: raises `Passing` where another try may succeed; anything else it raises ends the tries.
+            action: raises `TransientError` where another try may succeed; anything else it raises ends the tries.
             attempts: tries in all; by default the settings'.
 
         Raises:
@@ -56,7 +56,7 @@ class Retries:
         for attempt in range(1, last):
             try:
                 return action()
-            except Passing as failure:
+            except TransientError as failure:
                 wait = self.wait_s(attempt, failure.retry_after)
                 self._log(
                     f"{failure.error.where}: {failure.error.what}; try {attempt + 1} of {last} after {wait:.1f} s"
@@ -64,7 +64,7 @@ class Retries:
                 time.sleep(wait)
         try:
             return action()
-        except Passing as failure:
+        except TransientError as failure:
             error = failure.error
             tried = f" (tried {last} times)" if last > 1 else ""
             raise ArchiveError(f"{error.what}{tried}", where=error.where, remedy=error.remedy) from failure

@@ -26,7 +26,7 @@ from urllib3.response import HTTPResponse
 from deblend_assets.errors import ArchiveError
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.contents import MEBIBYTE, Refusal, expand, is_html, shortened, shown, too_large, words_of
-from deblend_assets.vo.retries import Passing, Retries, parse_retry_after
+from deblend_assets.vo.retries import Retries, TransientError, parse_retry_after
 
 PASSING_STATUS = (429, 500, 502, 503, 504)
 MAX_REDIRECTS = 5
@@ -109,7 +109,7 @@ class GuardedAdapter(HTTPAdapter):
                     where=where,
                     remedy="raise timeout_s of the profile's archive section, or try again when the archive is faster",
                 )
-                raise Passing(error)
+                raise TransientError(error)
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding in ("", "identity"):
             return bytes(body)
@@ -121,7 +121,7 @@ class GuardedAdapter(HTTPAdapter):
         except Refusal:
             raise
         except ArchiveError as error:
-            raise Passing(error) from error
+            raise TransientError(error) from error
 
 
 class GuardedSession(requests.Session):
@@ -200,18 +200,20 @@ def _judge(response: requests.Response, body: bytes) -> None:
         what = f"the archive answered {status} {shortened(response.reason or '')}{f': {said}' if said else ''}"
         if status in PASSING_STATUS:
             after = parse_retry_after(response.headers.get("Retry-After"))
-            raise Passing(ArchiveError(what, where=where, remedy=_LATER), retry_after=after)
+            raise TransientError(ArchiveError(what, where=where, remedy=_LATER), retry_after=after)
         remedy = _REMEDIES.get(status, "mend what the archive's answer names")
         raise Refusal(what, where=where, remedy=remedy)
     fetched = response.request.method in ("GET", "POST") and 200 <= status < 300
     if fetched and is_html(body):
         # Maintenance pages and proxies' error pages come with status 200 and go as other outages do.
-        raise Passing(ArchiveError(f"a web page came instead of data: {words_of(body)!r}", where=where, remedy=_LATER))
+        raise TransientError(
+            ArchiveError(f"a web page came instead of data: {words_of(body)!r}", where=where, remedy=_LATER)
+        )
 
 
 @contextlib.contextmanager
 def _passing_faults(url: str, timeout_s: float) -> Iterator[None]:
-    """Turn the transport's faults into `Passing`, and a certificate that is not accepted into an ArchiveError."""
+    """Turn the transport's faults into `TransientError`, and a refused certificate into an `ArchiveError`."""
     try:
         yield
     except (requests.ConnectionError, requests.Timeout, TransportError) as error:
@@ -226,7 +228,7 @@ def _passing_faults(url: str, timeout_s: float) -> Iterator[None]:
             what = "the answer was cut short"
         else:
             what = f"the connection failed ({shortened(getattr(cause, 'strerror', None) or type(cause).__name__)})"
-        raise Passing(ArchiveError(what, where=shown(url), remedy=_LATER)) from error
+        raise TransientError(ArchiveError(what, where=shown(url), remedy=_LATER)) from error
 
 
 def _root_of(error: BaseException) -> BaseException:

@@ -9,7 +9,7 @@ import pytest
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.cutouts import BandStamp
 from deblend_assets.science.des.frames import electrons_per_count, resample, to_model_frame
-from deblend_assets.science.moments import image_moments
+from deblend_assets.science.stamps.moments import image_moments
 
 
 def galaxy(scale: float, pixels: int, sigma: float = 0.6) -> np.ndarray:

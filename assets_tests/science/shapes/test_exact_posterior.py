@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from assets_tests.science.savers import Memory
-from deblend_assets.science.conventions import distortion_from_shear
-from deblend_assets.science.feeding import Feed
 from deblend_assets.science.networks.trunk import StampTrunk
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.shapes.posterior import oriented_posterior, summaries
-from deblend_assets.science.shapes.quantities import Population
-from deblend_assets.science.training import train
+from deblend_assets.science.stamps.conventions import distortion_from_shear
+from deblend_assets.science.stamps.quantities import PriorMoments
+from deblend_assets.science.training.feeding import Feed
+from deblend_assets.science.training.loop import train
 from deblend_assets.settings import ShapeRecipe, StageSettings
 
 PIXELS, SIGMA, SCATTER = 15, 2.0, 0.2
@@ -41,12 +41,12 @@ def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population((0.0, 0.0), ((SCATTER**2, 0.0), (0.0, SCATTER**2)))
+def population() -> PriorMoments:
+    return PriorMoments((0.0, 0.0), ((SCATTER**2, 0.0), (0.0, SCATTER**2)))
 
 
 @pytest.fixture(scope="module")
-def network(population: Population) -> ShapeNetwork:
+def network(population: PriorMoments) -> ShapeNetwork:
     recipe = ShapeRecipe(
         scenes=8000,
         widths=(16, 32),
@@ -81,7 +81,7 @@ def network(population: Population) -> ShapeNetwork:
     return network
 
 
-def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Population) -> None:
+def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: PriorMoments) -> None:
     """Means and errors against likelihood times prior, summed over a grid of (g1, g2)."""
     g, bright = drawn(1500, 4)
     stamps = bright + np.random.default_rng(5).standard_normal(bright.shape)
@@ -110,14 +110,14 @@ def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Popul
     assert np.polyfit(g.ravel(), free.ravel(), 1)[0] == pytest.approx(1.0, abs=0.03)
 
 
-def summaries_of_pair(mean: np.ndarray, covariance: np.ndarray, population: Population) -> np.ndarray:
+def summaries_of_pair(mean: np.ndarray, covariance: np.ndarray, population: PriorMoments) -> np.ndarray:
     """The prior-free summary of a pair, through that of all six quantities."""
     six = np.zeros((len(mean), 6))
     six[:, :2] = mean
     whole = np.tile(0.1 * np.eye(6), (len(mean), 1, 1))
     whole[:, :2, :2] = covariance
     variance = np.diag([SCATTER**2] * 2 + [1.0] * 4)
-    found = summaries(six, whole, Population((0.0,) * 6, tuple(tuple(row) for row in variance)))
+    found = summaries(six, whole, PriorMoments((0.0,) * 6, tuple(tuple(row) for row in variance)))
     return found.likelihood[:, :2]
 
 

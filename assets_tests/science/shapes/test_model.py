@@ -12,17 +12,17 @@ import pytest
 
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.scene_truth import nearest_neighbour
-from deblend_assets.science.shapes.calibration import stretch_of
-from deblend_assets.science.shapes.judgement import (
+from deblend_assets.science.evaluation.shapes import (
     MEASURED_CLOSE,
     MEASURED_OTHERS,
     groups,
     headline,
     judge_shapes,
 )
+from deblend_assets.science.shapes.calibration import stretch_of
 from deblend_assets.science.shapes.model import ShapePosterior
-from deblend_assets.science.shapes.quantities import QUANTITIES
+from deblend_assets.science.simulation.scene_truth import nearest_neighbour
+from deblend_assets.science.stamps.quantities import QUANTITIES
 
 BANDS, PIXELS = ("g", "r", "i"), 21
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from assets_tests.science.savers import Memory
-from deblend_assets.assets.shapes.calibrate import held_galaxies
-from deblend_assets.science.draws import Draws
-from deblend_assets.science.feeding import Feed, Portion
-from deblend_assets.science.light import draw_light, light_shards
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
-from deblend_assets.science.photons import shown
-from deblend_assets.science.rendering import ShardRenderer
 from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers, blendedness
 from deblend_assets.science.shapes.network import ShapeNetwork
-from deblend_assets.science.training import train
+from deblend_assets.science.simulation.light import draw_light, light_shards
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Feed, Portion
+from deblend_assets.science.training.loop import train
+from deblend_assets.science.training.photons import augment
 from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
+from deblend_assets.steps.shapes.calibrate import held_galaxies
 
 PIXELS, BAND = 21, 1
 
@@ -60,7 +60,7 @@ def test_what_lies_around_a_shown_target_is_named() -> None:
     target = torch.zeros((count, 2, 7, 7), dtype=torch.float16)
     others = (1.0 + torch.arange(count).view(-1, 1, 1, 1)).expand_as(target).half()
     draws = Draws(torch.Generator().manual_seed(3), Portion.whole(target))
-    seen = shown(target, others, torch.ones(2, 1, 1), draws, dropout=0.0, recombine=True)
+    seen = augment(target, others, torch.ones(2, 1, 1), draws, dropout=0.0, recombine=True)
     assert sorted(seen.around.tolist()) == list(range(count)) != seen.around.tolist()
     torch.testing.assert_close(seen.light, others[seen.around].float())
 

@@ -14,8 +14,8 @@ from deblend_assets.science.shapes.flow import ResidualFlow
 from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS, oriented_posterior, summaries
-from deblend_assets.science.shapes.quantities import Population, turn
-from deblend_assets.science.symmetries import ORDER, transform_images
+from deblend_assets.science.stamps.quantities import PriorMoments, turn
+from deblend_assets.science.stamps.symmetries import ORDER, transform_images
 
 BANDS, PIXELS = 3, 21
 
@@ -96,11 +96,11 @@ def test_the_fast_asinh_is_asinh() -> None:
     torch.testing.assert_close(_asinh(x), torch.asinh(x), rtol=1e-6, atol=1e-6)
 
 
-def _conjugate(noise: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Population]:
+def _conjugate(noise: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, PriorMoments]:
     """Truth from a Gaussian population, and its exact posteriors for measurements of known errors, whitened."""
     rng = np.random.default_rng(seed)
     n = len(noise)
-    population = Population((0.0,) * 4 + (1.0, 2.0), tuple(tuple(row) for row in np.diag([0.04] * 4 + [0.5, 1.0])))
+    population = PriorMoments((0.0,) * 4 + (1.0, 2.0), tuple(tuple(row) for row in np.diag([0.04] * 4 + [0.5, 1.0])))
     truth = rng.normal(size=(n, 6)) * population.scale + population.mean
     measured = population.whiten(truth) + noise[:, None] * rng.normal(size=(n, 6))
     variance = 1.0 / (1.0 + noise**-2.0)
@@ -137,7 +137,7 @@ def test_pixels_that_say_little_are_flagged_and_held_back() -> None:
 
 def test_a_pairs_aligned_errors_are_freed_along_their_own_axes() -> None:
     """Posterior of a pair known along one diagonal alone: only that direction is stretched."""
-    population = Population((0.0,) * 6, tuple(tuple(row) for row in np.eye(6)))
+    population = PriorMoments((0.0,) * 6, tuple(tuple(row) for row in np.eye(6)))
     axis = np.array([1.0, 1.0]) / np.sqrt(2)
     covariance = np.eye(6) * 0.2
     covariance[:2, :2] = 0.01 * np.eye(2) + 0.49 * np.outer(axis, axis)

@@ -14,7 +14,7 @@ from deblend_assets.science.shapes.model import (
     new_neighbour_head,
     new_shape_network,
 )
-from deblend_assets.science.shapes.quantities import Population
+from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.settings import ShapeRecipe
 
 
@@ -22,7 +22,7 @@ def untrained_shapes(bands: Sequence[str], pixels: int) -> ShapePosterior:
     """Of stamps of some bands: sky of 30 electrons' noise, expected errors a third of the population's scatter."""
     frame = StampFrame(tuple(bands), (30.0,) * len(bands), (28.0,) * len(bands), 0.2, pixels, bands[1])
     recipe = ShapeRecipe(widths=(8, 12), dense=16)
-    population = Population((0.0,) * 4 + (-1.0, 9.0), tuple(tuple(row) for row in np.diag([0.05] * 4 + [0.4, 1.5])))
+    population = PriorMoments((0.0,) * 4 + (-1.0, 9.0), tuple(tuple(row) for row in np.diag([0.05] * 4 + [0.4, 1.5])))
     network = new_shape_network(frame, recipe)
     with torch.no_grad():
         # Biases alone: without them every galaxy would have a mean of nearly 0.

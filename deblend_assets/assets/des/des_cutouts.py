@@ -64,12 +64,12 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         """
         import numpy as np
 
-        from deblend_assets.assets.des.cutting import Cutter, galaxy_columns
         from deblend_assets.science.des.cutouts import pixel_sigma
         from deblend_assets.science.des.frames import stamp_side
         from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
         from deblend_assets.science.des.tiles import tile_name
-        from deblend_assets.science.figures.des_tile import ellipses
+        from deblend_assets.science.reports.figures.des_tile import ellipses
+        from deblend_assets.steps.des.cutting import Cutter, galaxy_columns
         from deblend_assets.stores.des import DesStore
         from deblend_assets.stores.tiles import SHARD_GALAXIES
 

@@ -55,10 +55,10 @@ def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             tile_query,
             truth_query,
         )
-        from deblend_assets.science.des.simulated_columns import TRUTH_TABLE, table_columns
         from deblend_assets.science.des.tiles import tile_name
-        from deblend_assets.science.figures.des_catalog import attrition as attrition_chart
-        from deblend_assets.science.figures.des_catalog import catalog_distributions
+        from deblend_assets.science.reports.figures.des_catalog import attrition as attrition_chart
+        from deblend_assets.science.reports.figures.des_catalog import catalog_distributions
+        from deblend_assets.science.simulated_survey.columns import TRUTH_TABLE, table_columns
         from deblend_assets.stores.des import DesStore
 
         name, asked = tile_name(context.partition_key), settings.archive

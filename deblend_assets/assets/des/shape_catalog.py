@@ -60,20 +60,20 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         mask. One row a galaxy: id, position, g and e with uncertainties, fluxes, blendedness, flags, model version;
         units, UCDs and conventions in the headers; the response to shear from the images, for sums over many galaxies.
         """
-        from deblend_assets.assets.des.model import training_scenes
-        from deblend_assets.assets.des.stamps import model_stamps
-        from deblend_assets.assets.measuring.model import load_model
-        from deblend_assets.science.des.measure import measure
-        from deblend_assets.science.des.shape_columns import (
+        from deblend_assets.science.des.tiles import tile_name
+        from deblend_assets.science.measuring.columns import (
             BAD_SHAPE,
             FLAGS,
             NEGATIVE_FLUX,
             shape_columns,
             units_and_meanings,
         )
-        from deblend_assets.science.des.tiles import tile_name
+        from deblend_assets.science.measuring.tile import measure
         from deblend_assets.science.shear.response import ShearOperator
-        from deblend_assets.science.surveys import load_survey
+        from deblend_assets.science.simulation.surveys import load_survey
+        from deblend_assets.steps.des.model import training_scenes
+        from deblend_assets.steps.des.stamps import model_stamps
+        from deblend_assets.steps.measuring.model import load_model
         from deblend_assets.stores.des import DesStore
         from deblend_assets.stores.fits_tables import to_fits
 

@@ -41,8 +41,8 @@ def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         the faults that real ones have) and the truth itself. A VO service on loopback (TAP, SIA 1, FITS) serves it to
         the DES leg as an archive would. Everything made from it is marked as simulated.
         """
-        from deblend_assets.science.des.simulated_sky import TileSky, assemble_tile, sky_simulation, tile_shard
-        from deblend_assets.science.surveys import load_survey
+        from deblend_assets.science.simulated_survey.sky import TileSky, assemble_tile, sky_simulation, tile_shard
+        from deblend_assets.science.simulation.surveys import load_survey
         from deblend_assets.stores.des import DesStore
 
         store = storage.open(profile.des_leg)

@@ -11,19 +11,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.assets.common import plot
-from deblend_assets.assets.des.model import Learnt, training_scenes
-from deblend_assets.assets.des.stamps import ModelStamps, model_stamps
 from deblend_assets.errors import MissingDataError
-from deblend_assets.science.accuracy import Judgement
-from deblend_assets.science.des.against_truth import position_offsets
-from deblend_assets.science.des.evaluation import flat_numbers, judge_tile
 from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
-from deblend_assets.science.des.report import tile_report
-from deblend_assets.science.des.shape_columns import ID
-from deblend_assets.science.des.simulated_sky import ZERO_POINT
-from deblend_assets.science.figures import des_catalog, des_shapes, des_tile
-from deblend_assets.science.figures.style import to_png
+from deblend_assets.science.evaluation.against_truth import position_offsets
+from deblend_assets.science.evaluation.tile import flat_numbers, judge_tile
+from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.reports.figures import des_catalog, des_shapes, des_tile
+from deblend_assets.science.reports.figures.style import to_png
+from deblend_assets.science.reports.tile import tile_report
+from deblend_assets.science.simulated_survey.sky import ZERO_POINT
+from deblend_assets.science.statistics.accuracy import Judgement
 from deblend_assets.settings import StorePath
+from deblend_assets.steps.des.model import TrainingReference, training_scenes
+from deblend_assets.steps.des.stamps import ModelStamps, model_stamps
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import library_versions
@@ -144,7 +144,7 @@ def _figures(
     attrition: pd.DataFrame,
     cutouts: Cutouts,
     stamps: ModelStamps,
-    learnt: Learnt,
+    learnt: TrainingReference,
     sample: Sample,
     likeness: Likeness,
     judgement: Judgement,

@@ -12,19 +12,19 @@ import torch
 from matplotlib.figure import Figure
 
 from deblend_assets.assets.common import plot
-from deblend_assets.assets.evaluation.estimates import Judge, estimate_columns
-from deblend_assets.assets.training.models import load_regressor, load_vae
-from deblend_assets.science.evaluation import flat_numbers, judge
-from deblend_assets.science.figures.accuracy import binned_accuracy, flux_error
-from deblend_assets.science.figures.distributions import ellipticity_distributions, similarity
-from deblend_assets.science.figures.images import dynamic_range, raw_and_normalized, reconstructions
-from deblend_assets.science.figures.shapes import ellipses, ellipticity_scatter
-from deblend_assets.science.figures.style import to_png
-from deblend_assets.science.figures.training import loss_curves
-from deblend_assets.science.measuring import deblend
-from deblend_assets.science.normalization import Normalization
-from deblend_assets.science.report import evaluation_report
+from deblend_assets.science.deblender.network import deblend
+from deblend_assets.science.evaluation.deblender import flat_numbers, judge
+from deblend_assets.science.reports.deblender import evaluation_report
+from deblend_assets.science.reports.figures.accuracy import binned_accuracy, flux_error
+from deblend_assets.science.reports.figures.distributions import ellipticity_distributions, similarity
+from deblend_assets.science.reports.figures.images import dynamic_range, raw_and_normalized, reconstructions
+from deblend_assets.science.reports.figures.shapes import ellipses, ellipticity_scatter
+from deblend_assets.science.reports.figures.style import to_png
+from deblend_assets.science.reports.figures.training import loss_curves
+from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import SPLITS, StorePath, fingerprint
+from deblend_assets.steps.evaluation.estimates import Judge, estimate_columns
+from deblend_assets.steps.training.models import load_regressor, load_vae
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import CODE_VERSIONS, STAGES, ProjectStore, library_versions

@@ -39,8 +39,8 @@ def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         Streaming: one pass over the training shards, one shard in memory. Validation and test stamps take no part.
         Every checkpoint carries these statistics, and refuses others.
         """
-        from deblend_assets.science.figures.images import dynamic_range, raw_and_normalized
-        from deblend_assets.science.normalization import mean_maximum
+        from deblend_assets.science.reports.figures.images import dynamic_range, raw_and_normalized
+        from deblend_assets.science.stamps.normalization import mean_maximum
 
         store = storage.open(profile)
         arrays = store.arrays()

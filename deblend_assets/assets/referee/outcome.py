@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.assets.common import check, plot, rounded
-from deblend_assets.science.accuracy import Judgement
-from deblend_assets.science.referee.regression import worse
+from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.regression import worse
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.referee import Columns, RefereeReport, numbers_of, stored_table

@@ -52,7 +52,7 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def peer_comparison(
         context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
     ) -> dg.MaterializeResult:
-        from deblend_assets.assets.referee.run_peers import write_peer_comparison
+        from deblend_assets.steps.referee.run_peers import write_peer_comparison
 
         with devices.allocate(key.to_user_string(), context.log) as lease:
             outcome = write_peer_comparison(storage.open(profile), lease.torch_device, workers, context.log.info)

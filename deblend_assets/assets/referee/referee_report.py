@@ -33,7 +33,7 @@ def referee_report_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     )
     @clear_errors
     def referee_report(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
-        from deblend_assets.assets.referee.page import write_referee_page
+        from deblend_assets.steps.referee.page import write_referee_page
 
         path = write_referee_page(storage.open(profile), storage.open(profile.des_leg))
         return dg.MaterializeResult(metadata={"report": dg.MetadataValue.path(str(path))})

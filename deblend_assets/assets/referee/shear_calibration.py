@@ -63,7 +63,7 @@ def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def shear_calibration(
         context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
     ) -> dg.MaterializeResult:
-        from deblend_assets.assets.referee.run_shear import write_shear_calibration
+        from deblend_assets.steps.referee.run_shear import write_shear_calibration
 
         with devices.allocate(key.to_user_string(), context.log) as lease:
             outcome, apart = write_shear_calibration(

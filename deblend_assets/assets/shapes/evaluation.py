@@ -11,23 +11,23 @@ import pandas as pd
 import torch
 
 from deblend_assets.assets.common import plot
-from deblend_assets.assets.measuring.model import load_shapes
 from deblend_assets.progress import Progress
-from deblend_assets.science.figures.shape_posterior import (
+from deblend_assets.science.evaluation.shapes import headline, judge_shapes, table_columns
+from deblend_assets.science.reports.figures.shape_posterior import (
     calibration,
     coverage,
     errors_by_group,
     expected_errors,
     neighbours,
 )
-from deblend_assets.science.figures.style import to_png
-from deblend_assets.science.scene_truth import nearest_neighbour
-from deblend_assets.science.shapes.judgement import headline, judge_shapes, table_columns
+from deblend_assets.science.reports.figures.style import to_png
+from deblend_assets.science.reports.shapes import shape_report
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.shapes.neighbours import chances
-from deblend_assets.science.shapes.quantities import QUANTITIES, quantities
-from deblend_assets.science.shapes.report import shape_report
+from deblend_assets.science.simulation.scene_truth import nearest_neighbour
+from deblend_assets.science.stamps.quantities import QUANTITIES, quantities
 from deblend_assets.settings import StorePath, fingerprint
+from deblend_assets.steps.measuring.model import load_shapes
 from deblend_assets.stores.arrays import truth_columns
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore, library_versions

@@ -12,22 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 from deblend_assets.assets.common import check, table
-from deblend_assets.assets.drawing import light_of, recombined
-from deblend_assets.assets.shapes.fit import blend_feeds, card_of, fitted, frame_of, weights_of
 from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.accuracy import Judgement
-from deblend_assets.science.batches import in_batches
-from deblend_assets.science.shapes.color_redshifts import ColorRedshifts
+from deblend_assets.science.evaluation.redshift import judge_redshifts
+from deblend_assets.science.redshift.color_redshifts import ColorRedshifts
+from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
 from deblend_assets.science.shapes.model import StampFrame, new_shape_network
 from deblend_assets.science.shapes.posterior import canonical
-from deblend_assets.science.shapes.quantities import Population
-from deblend_assets.science.shapes.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
-from deblend_assets.science.shapes.redshift_judgement import judge_redshifts
-from deblend_assets.science.symmetries import transform_images
+from deblend_assets.science.stamps.batches import in_batches
+from deblend_assets.science.stamps.quantities import PriorMoments
+from deblend_assets.science.stamps.symmetries import transform_images
+from deblend_assets.science.statistics.accuracy import Judgement
 from deblend_assets.settings import ShapeRecipe, fingerprint
+from deblend_assets.steps.light import light_of, recombined
+from deblend_assets.steps.shapes.fit import blend_feeds, card_of, fitted, frame_of, weights_of
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.files import to_json
@@ -63,7 +63,7 @@ def fit_redshift(
     feeds = blend_feeds(light, lambda part: np.log1p(part.redshift)[:, None], recipe, device)
     samples = len(light["train"].redshift)
     result, figures = fitted(objective, feeds, samples, recipe, recipe.redshift, folder, device, log)
-    card = card_of(store, frame, Population.of(light["train"].values)) | {
+    card = card_of(store, frame, PriorMoments.of(light["train"].values)) | {
         "training_scenes": samples,
         "best_epoch": result.best_epoch,
         "parameters_trained": sum(p.numel() for p in network.parameters()),

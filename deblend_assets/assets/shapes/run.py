@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from deblend_assets.assets.common import check, plot, rounded, table
-from deblend_assets.assets.shapes.calibrate import fit_calibration, fit_neighbours
-from deblend_assets.assets.shapes.fit import fit_network
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.figures.training import loss_curves
+from deblend_assets.science.reports.figures.training import loss_curves
 from deblend_assets.science.shapes.neighbours import CLOSE
-from deblend_assets.science.shapes.quantities import QUANTITIES
+from deblend_assets.science.stamps.quantities import QUANTITIES
+from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_neighbours
+from deblend_assets.steps.shapes.fit import fit_network
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 

@@ -45,7 +45,7 @@ def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def fisher_floor(
         context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
     ) -> dg.MaterializeResult:
-        from deblend_assets.assets.shapes.floor import write_floor
+        from deblend_assets.steps.shapes.floor import write_floor
 
         return dg.MaterializeResult(metadata=write_floor(storage.open(profile), workers, context.log.info))
 

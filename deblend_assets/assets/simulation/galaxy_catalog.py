@@ -48,10 +48,10 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         redshifts, sizes, axis ratios, bulge fractions and colours follow published relations. Each galaxy is
         assigned to train, validation or test by a hash of its id, before any scene is drawn.
         """
-        from deblend_assets.science.catalog import CATSIM_COLUMNS, assign_split, read_catsim
-        from deblend_assets.science.figures.population import catalog_overview
-        from deblend_assets.science.population import generate_population
-        from deblend_assets.science.population_checks import check_population
+        from deblend_assets.science.reports.figures.population import catalog_overview
+        from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, assign_split, read_catsim
+        from deblend_assets.science.simulation.population import generate_population
+        from deblend_assets.science.simulation.population_checks import check_population
 
         settings = profile.catalog
         if settings.path:

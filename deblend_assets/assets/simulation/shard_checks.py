@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from deblend_assets.assets.common import check
 from deblend_assets.assets.keys import simulated_keys
-from deblend_assets.science.catalog import assign_split
-from deblend_assets.science.rendering import ShardRenderer, draw_table
-from deblend_assets.science.scenes import Shard
-from deblend_assets.science.surveys import SurveyModel
+from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.scenes import Shard
+from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.settings import Profile
 from deblend_assets.stores.arrays import SimulatedArrays
 

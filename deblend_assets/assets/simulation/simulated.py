@@ -76,8 +76,8 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
     ) -> Iterator[dg.MaterializeResult]:
         from deblend_assets.assets.simulation.shard_checks import ShardChecks
-        from deblend_assets.science.figures.scenes import scenes
-        from deblend_assets.science.surveys import load_survey
+        from deblend_assets.science.reports.figures.scenes import scenes
+        from deblend_assets.science.simulation.surveys import load_survey
 
         store = storage.open(profile)
         catalog = store.read_catalog()

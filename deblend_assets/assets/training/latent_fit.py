@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from deblend_assets.assets.common import check, plot, rounded, table
-from deblend_assets.assets.shapes.fit import fitted, weights_of
 from deblend_assets.assets.shapes.run import finished
-from deblend_assets.assets.training.data import StageData
-from deblend_assets.assets.training.models import latent_flow_of, load_vae, new_latent_flow, normalization_card
 from deblend_assets.resources.devices import ComputeDevices
-from deblend_assets.science.accuracy import Judgement
-from deblend_assets.science.band_masks import all_present
-from deblend_assets.science.feeding import Feed
-from deblend_assets.science.figures.latent import ellipticity_distributions, rate_distortion
-from deblend_assets.science.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob
+from deblend_assets.science.deblender.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob
+from deblend_assets.science.evaluation.round_bias import decoded_band, kl_gain, latent_comparison, shape_distribution
 from deblend_assets.science.networks import VAE, Latent
-from deblend_assets.science.round_bias import decoded_band, kl_gain, latent_comparison, shape_distribution
+from deblend_assets.science.reports.figures.latent import ellipticity_distributions, rate_distortion
+from deblend_assets.science.stamps.band_masks import all_present
+from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.training.feeding import Feed
+from deblend_assets.steps.shapes.fit import fitted, weights_of
+from deblend_assets.steps.training.data import StageData
+from deblend_assets.steps.training.models import latent_flow_of, load_vae, new_latent_flow, normalization_card
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import STAGES, ProjectStore, library_versions
 

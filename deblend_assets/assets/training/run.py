@@ -8,11 +8,11 @@ import dagster as dg
 import torch
 
 from deblend_assets.assets.common import check, plot, rounded
-from deblend_assets.assets.training.fit import INPUTS, fit_stage
-from deblend_assets.assets.training.several import fit_on_several
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.figures.training import loss_curves
+from deblend_assets.science.reports.figures.training import loss_curves
+from deblend_assets.steps.training.fit import INPUTS, fit_stage
+from deblend_assets.steps.training.several import fit_on_several
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore
 

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.fits_image import cut, open_image
-from deblend_assets.science.metrics import robust_sigma
+from deblend_assets.science.statistics.metrics import robust_sigma
 
 NO_LABEL_IMAGE = "no image in the label band"
 OVER_THE_EDGE = "stamp over the image's edge"

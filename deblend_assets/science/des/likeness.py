@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from deblend_assets.science.accuracy import MINIMUM_ROWS
-from deblend_assets.science.metrics import Floats
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS
+from deblend_assets.science.statistics.metrics import Floats
 
 # A quarter more or less of noise is a quarter of a magnitude more or less of depth.
 NOISE_LIMIT = 0.25

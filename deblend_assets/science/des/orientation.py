@@ -13,8 +13,8 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.conventions import Array, shear_from_distortion
-from deblend_assets.science.metrics import Floats, bootstrap, line
+from deblend_assets.science.stamps.conventions import Array, shear_from_distortion
+from deblend_assets.science.statistics.metrics import Floats, bootstrap, line
 
 _SIGNIFICANT = 3.0
 _MINIMUM = 10

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.errors import ArchiveError, SettingsError
-from deblend_assets.science.catalog import Column
 from deblend_assets.science.des.tiles import TileArea, tile_name
+from deblend_assets.science.simulation.catalog import Column
 from deblend_assets.settings import ArchiveSettings
 
 # The columns that are read of im3shape's table (Jarvis et al. 2016, 1507.05603, and the notes to the SVA1 release).

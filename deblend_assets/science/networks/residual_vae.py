@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deblend_assets.science.networks.trunk import ResidualBlock, StampTrunk, last_side
 from deblend_assets.science.networks.vae import VAE, Latent
-from deblend_assets.science.normalization import compressed, expanded
+from deblend_assets.science.stamps.normalization import compressed, expanded
 
 # Channels of the decoder's first map, before it is widened; the mirror of what the trunk's dense layers see.
 _SQUEEZED = 64

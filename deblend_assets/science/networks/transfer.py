@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.metrics import Floats
+from deblend_assets.science.statistics.metrics import Floats
 
 # Layers by the ends of their names: what they take bands in, and what they give them out.
 _STAMPS, _MASK = "first.weight", "dense.0.weight"

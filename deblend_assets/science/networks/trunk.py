@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deblend_assets.science.band_masks import hide_bands
+from deblend_assets.science.stamps.band_masks import hide_bands
 
 # Channels of the map that the dense layers see: they would hold most of the weights otherwise.
 MAP_CHANNELS = 64

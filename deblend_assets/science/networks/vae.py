@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deblend_assets.science.band_masks import hide_bands
 from deblend_assets.science.networks.prelu import PReLU
+from deblend_assets.science.stamps.band_masks import hide_bands
 
 _FILTERS = (32, 64, 128, 256)
 

@@ -11,8 +11,8 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.conventions import shear_from_distortion
 from deblend_assets.science.peers.blends import Blends, Measured, Peer
+from deblend_assets.science.stamps.conventions import shear_from_distortion
 
 # Source Extractor's usual threshold, in units of the pixel noise.
 THRESHOLD = 1.5

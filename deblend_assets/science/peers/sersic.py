@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from deblend_assets.science.moments import image_moments
 from deblend_assets.science.peers.blends import Blends, Measured, Peer
 from deblend_assets.science.peers.profiles import N_MAX, N_MIN, Drawn, SersicDrawer, shear
+from deblend_assets.science.stamps.moments import image_moments
 
 # Below it in the label band the target counts as not found: flux over its formal error.
 LEAST_SNR = 5.0

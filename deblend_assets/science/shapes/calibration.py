@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deblend_assets.science.draws import Draws
-from deblend_assets.science.feeding import Batch
 from deblend_assets.science.shapes.flow import TAIL, ResidualFlow, spread_of
 from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
 from deblend_assets.science.shapes.network import GaussianPosterior
-from deblend_assets.science.shapes.quantities import SPINS, turn
+from deblend_assets.science.stamps.quantities import SPINS, turn
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Batch
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.metrics import Floats, thirds
+from deblend_assets.science.statistics.metrics import Floats, thirds
 
 
 def thirds_by_truth(snr: Floats, blendedness: Floats, separation: Floats) -> dict[str, NDArray[np.bool_]]:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.batches import in_batches
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
 from deblend_assets.science.shapes.flow import ResidualFlow
 from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.posterior import Posteriors, Seen, oriented_posterior, summaries
-from deblend_assets.science.shapes.quantities import QUANTITIES, SPINS, Population
-from deblend_assets.science.surveys import SurveyModel
+from deblend_assets.science.simulation.surveys import SurveyModel
+from deblend_assets.science.stamps.batches import in_batches
+from deblend_assets.science.stamps.quantities import QUANTITIES, SPINS, PriorMoments
 from deblend_assets.settings import ShapeRecipe, SimulationSettings
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ class ShapePosterior(nn.Module):
         head: NeighbourHead,
         flow: ResidualFlow,
         frame: StampFrame,
-        population: Population,
+        population: PriorMoments,
         orientations: int,
         stretch: Floats,
     ) -> None:
@@ -170,7 +170,7 @@ class ShapePosterior(nn.Module):
     @classmethod
     def from_checkpoint(cls, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> ShapePosterior:
         """From weights and card of `shape_posterior`, with nothing of the profile that made them."""
-        frame, population = StampFrame.from_card(card["frame"]), Population(**card["population"])
+        frame, population = StampFrame.from_card(card["frame"]), PriorMoments(**card["population"])
         dense = card["network"]["dense"]
         trunk = StampTrunk(len(frame.bands), frame.pixels, card["network"]["widths"], dense)
         network = ShapeNetwork(trunk, dense, len(QUANTITIES))

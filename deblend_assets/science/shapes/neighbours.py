@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 
-from deblend_assets.science.draws import Draws
-from deblend_assets.science.feeding import Batch
 from deblend_assets.science.networks.trunk import MAP_CHANNELS
-from deblend_assets.science.photons import Exposure
 from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Batch
+from deblend_assets.science.training.photons import Exposure
 from deblend_assets.settings import ShapeRecipe
 
 # [arcsec] and, as `scene_truth` has it, in the label band.
@@ -108,7 +108,7 @@ class NeighbourObjective:
         recipe: band dropout.
         sky_sigma: root of the sky's electrons a pixel, one a band.
         label_band: number of the band in which blendedness is counted.
-        recombine: see `photons.shown`.
+        recombine: see `photons.augment`.
     """
 
     def __init__(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from deblend_assets.science.draws import Draws
-from deblend_assets.science.feeding import Batch
-from deblend_assets.science.photons import Exposure
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
-from deblend_assets.science.shapes.quantities import turn
+from deblend_assets.science.stamps.quantities import turn
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Batch
+from deblend_assets.science.training.photons import Exposure
 from deblend_assets.settings import ShapeRecipe
 
 
@@ -19,13 +19,13 @@ class ShapeObjective:
     in units of the mean expected variance, weighs all galaxies alike, as the RMS does by which it is judged.
 
     Batches: light of the targets and of the other galaxies, two of (N, band, y, x) float16 in units of the sky's noise;
-    whitened quantities (N, 6). Scenes and photons are made of them anew each time (`photons.shown`).
+    whitened quantities (N, 6). Scenes and photons are made of them anew each time (`photons.augment`).
 
     Args:
         network: what is trained.
         recipe: band dropout.
         sky_sigma: root of the sky's electrons a pixel, one a band.
-        recombine: see `photons.shown`.
+        recombine: see `photons.augment`.
     """
 
     def __init__(self, network: ShapeNetwork, recipe: ShapeRecipe, sky_sigma: Tensor, *, recombine: bool) -> None:

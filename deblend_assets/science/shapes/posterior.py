@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deblend_assets.science.band_masks import hide_bands
 from deblend_assets.science.shapes.neighbours import NeighbourHead
 from deblend_assets.science.shapes.network import ShapeNetwork
-from deblend_assets.science.shapes.quantities import Population, turn
-from deblend_assets.science.symmetries import ORDER, transform_images
+from deblend_assets.science.stamps.band_masks import hide_bands
+from deblend_assets.science.stamps.quantities import PriorMoments, turn
+from deblend_assets.science.stamps.symmetries import ORDER, transform_images
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Posteriors:
         return (self.flags & bits) == 0
 
 
-def summaries(mean: Floats, covariance: Floats, population: Population) -> Posteriors:
+def summaries(mean: Floats, covariance: Floats, population: PriorMoments) -> Posteriors:
     """What is kept of whitened posteriors.
 
     Args:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.accuracy import number
+from deblend_assets.science.statistics.accuracy import number
 
 Floats = NDArray[np.float64]
 

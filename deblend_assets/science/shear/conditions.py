@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.science.rendering import ShardRenderer
-from deblend_assets.science.scenes import Shard
 from deblend_assets.science.shear.scenes import Lens, Psf, ShearedScenes
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.settings import SPLITS
 
 SHARD_SCENES = 250

@@ -26,7 +26,7 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.surveys import SurveyModel
+from deblend_assets.science.simulation.surveys import SurveyModel
 
 Floats = NDArray[np.float64]
 # Estimates of stamps (N, band, y, x) [electron]: (N, 2), components that answer to g1 and g2.

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.science.drawing import Drawer, new_drawer
-from deblend_assets.science.photons import photons
-from deblend_assets.science.rendering import ShardRenderer, draw_table
-from deblend_assets.science.scenes import Shard, lensed
-from deblend_assets.science.surveys import SurveyModel
+from deblend_assets.science.simulation.drawing import Drawer, new_drawer
+from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.scenes import Shard, lensed
+from deblend_assets.science.simulation.surveys import SurveyModel
+from deblend_assets.science.training.photons import photons
 
 # CatSim's columns of half-light semi-axes [arcsec].
 _RADII = ("a_d", "b_d", "a_b", "b_b")

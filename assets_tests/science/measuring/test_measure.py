@@ -1,0 +1,155 @@
+"""What is applied wherever a trained model measures: against its parts, batch for batch, and with what is missing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from assets_tests.science.shapes.untrained import untrained_shapes
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.deblender.network import Deblender, deblend
+from deblend_assets.science.deblender.stages import new_regressor, new_vae
+from deblend_assets.science.measuring.columns import MISSING_BAND
+from deblend_assets.science.measuring.measure import NOT_FINITE, Model, measure, measured_columns, require_frame
+from deblend_assets.science.shapes.neighbours import QUESTIONS
+from deblend_assets.science.stamps.moments import image_moments
+from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.settings import Profile
+
+BANDS = ("g", "r", "i")
+PIXELS = 21
+ATTRIBUTES = {"bands": list(BANDS), "unit": "electron", "pixel_scale_arcsec": 0.2}
+
+
+@pytest.fixture(scope="module")
+def model(profile: Profile) -> Model:
+    """Networks that have learnt nothing: what learning gives is not tested here."""
+    # The report's network: an untrained one of ours draws nothing at all.
+    changes = {"network": "report", "noise_weight": 0.0}
+    recipe = profile.recipes.training.model_copy(update=changes)
+    normalization = Normalization(BANDS, (400.0, 900.0, 1100.0), 2.5)
+    network = Deblender(new_vae(len(BANDS), PIXELS, recipe), new_regressor(recipe), normalization)
+    return Model(network, untrained_shapes(BANDS, PIXELS), (28.0, 28.5, 28.2), 0.2, "r", "0123456789ab")
+
+
+@pytest.fixture
+def stamps() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:PIXELS, :PIXELS] - PIXELS // 2
+    widths = rng.uniform(1.5, 4.0, size=(12, len(BANDS), 1, 1))
+    light = 2000 * np.exp(-0.5 * (x**2 + y**2) / widths**2)
+    return (light + rng.normal(0, 30, light.shape)).astype(np.float32)
+
+
+def test_deblend_is_eq_9_the_networks_and_eq_9_back(model, stamps):
+    network = model.network
+    present = np.ones(stamps.shape[:2], dtype=bool)
+    own, found = deblend(network, stamps, present)
+    with torch.no_grad():
+        inputs = torch.from_numpy(network.normalization.forward(stamps.astype(np.float64)).astype(np.float32))
+        latent = network.deblender.encoder(inputs, torch.from_numpy(present)).mean
+        images = network.deblender.decoder(latent).numpy().astype(np.float64)
+        estimate = network.regressor(latent)
+    np.testing.assert_allclose(own, network.normalization.inverse(images), rtol=1e-5)
+    assert own.dtype == np.float32
+    for k, name in enumerate(("e1", "e2", "g1", "g2")):
+        np.testing.assert_allclose(found[name], estimate.mean[:, k], atol=1e-6)
+        np.testing.assert_allclose(found[f"{name}_err"], estimate.log_sigma.exp()[:, k], rtol=1e-5)
+
+
+def test_batches_change_nothing(model, stamps):
+    present = np.ones(stamps.shape[:2], dtype=bool)
+    (whole, found), (parts, again) = (deblend(model.network, stamps, present, batch) for batch in (100, 5))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    for name, values in found.items():
+        np.testing.assert_allclose(again[name], values, atol=1e-6)
+
+
+def test_threads_change_rounding_alone_and_are_left_as_they_were(model, stamps):
+    before, present = torch.get_num_threads(), np.ones(stamps.shape[:2], dtype=bool)
+    try:
+        torch.set_num_threads(1)
+        one, found = deblend(model.network, stamps, present, 2)
+        torch.set_num_threads(3)
+        three, again = deblend(model.network, stamps, present, 2)
+        begun = []
+        thread = threading.Thread(target=lambda: begun.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert torch.get_num_threads() == begun[0] == 3
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(three, one, rtol=1e-5)
+    for name, values in found.items():
+        np.testing.assert_allclose(again[name], values, atol=1e-6)
+
+
+def test_the_table_holds_what_its_columns_say(model, stamps):
+    table, own = measure(model, stamps)
+    columns = measured_columns(BANDS, "r")
+    assert list(table) == list(columns)
+    assert {name: unit for name, (unit, _) in columns.items() if unit} == {f"flux_{b}": "electron" for b in BANDS}
+    np.testing.assert_allclose(table["flux_i"], own[:, 2].astype(np.float64).sum(axis=(1, 2)))
+    np.testing.assert_allclose(table["e1_moments"], image_moments(own[:, 1]).e1)
+    squares, overlap = (own[:, 1] ** 2).sum((1, 2)), (own[:, 1] * stamps[:, 1]).sum((1, 2))
+    np.testing.assert_allclose(table["blendedness"], 1 - squares / overlap, atol=1e-4)
+    odds = model.shapes.whitened(stamps, np.ones(stamps.shape[:2], dtype=bool)).neighbours
+    for name, question in (("close_chance", 'nearest galaxy within 1.5"'), ("blended_chance", "blendedness > 0.01")):
+        log_odds = np.log(table[name] / (1 - table[name]))
+        np.testing.assert_allclose(log_odds, odds[:, QUESTIONS.index(question)], rtol=1e-6)
+    assert (table["flags"] == 0).all()
+    assert set(table["bands_present"]) == {"gri"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model, stamps, value):
+    clean, images = measure(model, stamps)
+    stamps[3, 1, 4, 5] = value
+    stamps[7, :] = np.nan
+    table, own = measure(model, stamps)
+    broken = np.isin(np.arange(len(stamps)), (3, 7))
+    assert (table["flags"].to_numpy() & NOT_FINITE > 0).tolist() == broken.tolist()
+    assert (table["shape_flags"] == np.where(broken, 0, clean["shape_flags"])).all()
+    numbers = table.drop(columns=["flags", "shape_flags", "bands_present"])
+    assert numbers[broken].isna().all(axis=None)
+    np.testing.assert_allclose(numbers[~broken], clean[~broken][numbers.columns].astype(float), rtol=1e-5, atol=1e-6)
+    assert np.isnan(own[broken]).all()
+    np.testing.assert_allclose(own[~broken], images[~broken], rtol=1e-5)
+
+
+def test_a_band_of_nan_is_absent_and_the_networks_are_told(model, stamps):
+    stamps[2:4, 0] = np.nan
+    table, _ = measure(model, stamps)
+    assert table["flags"].tolist() == [MISSING_BAND if k in (2, 3) else 0 for k in range(len(stamps))]
+    assert table["bands_present"][2] == "ri"
+    assert table["flux_g"].isna().tolist() == [k in (2, 3) for k in range(len(stamps))]
+    present = np.ones((1, len(BANDS)), dtype=bool)
+    present[0, 0] = False
+    told = model.shapes.measure(np.nan_to_num(stamps[2:3]), present)
+    np.testing.assert_allclose(table["e1"][2], told.mean[0, 2], atol=1e-6)
+    np.testing.assert_allclose(table["e1_err"][2], np.sqrt(told.covariance[0, 2, 2]), atol=1e-6)
+
+
+def test_the_frame_s_own_attributes_pass(model):
+    require_frame(model, ATTRIBUTES, "here")
+    require_frame(model, {**ATTRIBUTES, "zero_point_ab_mag_of_one_electron": [28.0, 28.5, 28.2]}, "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bands", ["g", "i", "r"]),
+        ("unit", "adu"),
+        ("unit", None),
+        ("pixel_scale_arcsec", 0.263),
+        ("pixel_scale_arcsec", "0.2 arcsec"),
+        ("zero_point_ab_mag_of_one_electron", [28.0, 28.5]),
+        ("zero_point_ab_mag_of_one_electron", [28.0, 28.5, 28.3]),
+    ],
+)
+def test_another_frame_is_refused_by_name(model, name, value):
+    with pytest.raises(MismatchError, match=rf"attribute {name} is .* \[here\]: "):
+        require_frame(model, {**ATTRIBUTES, name: value}, "here")

@@ -1,0 +1,121 @@
+"""A tile's tables as the DES leg makes them, with every slope and noise known, and test blends to go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deblend_assets.science.evaluation.tile import judge_tile
+from deblend_assets.science.measuring.columns import flag_bits, nanojansky
+from deblend_assets.science.stamps.conventions import distortion_from_shear
+
+BANDS = ("g", "r", "i", "z", "Y")
+SCATTER = 0.2  # of a component of the true g
+
+
+@dataclass
+class TileTables:
+    """The four tables that `judge_tile` reads."""
+
+    shapes: pd.DataFrame
+    reference: pd.DataFrame
+    truth: pd.DataFrame
+    cutout_flux: pd.DataFrame
+
+    def judge(self, known: bool = True, test_blends: pd.DataFrame | None = None) -> dict[str, Any]:
+        """The judgement, with or without the truth."""
+        extra: dict[str, Any] = {"truth": self.truth, "cutout_flux": self.cutout_flux} if known else {}
+        return judge_tile(
+            self.shapes,
+            self.reference,
+            bands=BANDS,
+            label_band="r",
+            snr_min=20.0,
+            resamples=60,
+            seed=4,
+            test_blends=test_blends,
+            **extra,
+        )
+
+
+def tile_tables(
+    galaxies: int = 2000,
+    *,
+    slope: float = 0.8,
+    noise: float = 0.05,
+    reference_noise: float = 0.1,
+    seed: int = 7,
+    simulated: bool = True,
+) -> TileTables:
+    """Our g = slope · true g + noise, im3shape's = true g + reference noise; one galaxy in fifty lacks the Y image."""
+    rng = np.random.default_rng(seed)
+    ids = 3_000_000_000 + rng.permutation(galaxies)
+    g = np.clip(rng.normal(0, SCATTER, (2, galaxies)), -0.6, 0.6)
+    e = 0.4 * np.stack(distortion_from_shear(*g))
+    ra, dec = (359.95 + rng.uniform(0, 0.1, galaxies)) % 360.0, 60.0 + rng.uniform(0, 0.1, galaxies)
+    snr = 20.0 + 10 ** rng.normal(1.5, 0.4, galaxies)
+    counts = {band: 10 ** rng.normal(3 + 0.2 * k, 0.4, galaxies) for k, band in enumerate(BANDS)}
+    present = np.ones((galaxies, len(BANDS)), dtype=bool)
+    present[::50, -1] = False
+    found_g, found_e = (slope * true + rng.normal(0, noise, true.shape) for true in (g, e))
+    shapes = pd.DataFrame({"coadd_objects_id": ids, "tile": "DES0000+6000", "ra": ra, "dec": dec})
+    shapes["dec"] += rng.normal(0, 0.02, galaxies) / 3600
+    for k in (0, 1):
+        shapes[f"g{k + 1}"], shapes[f"g{k + 1}_err"] = found_g[k], noise
+        shapes[f"e{k + 1}"], shapes[f"e{k + 1}_err"] = found_e[k], noise
+        shapes[f"e{k + 1}_moments"] = 0.7 * e[k] + rng.normal(0, 0.1, galaxies)
+    for band in BANDS:
+        shapes[f"flux_{band}"] = nanojansky(0.98 * counts[band] * rng.normal(1, 0.05, galaxies), 30.0)
+        shapes[f"flux_err_{band}"] = 0.05 * shapes[f"flux_{band}"]
+    shapes["blendedness"] = np.where(rng.random(galaxies) < 0.4, 0.0, 10 ** rng.normal(-1.8, 0.7, galaxies))
+    shapes["snr_r"] = snr
+    shapes["bands_present"] = ["".join(np.array(BANDS)[row]) for row in present]
+    nobody = np.zeros(galaxies, dtype=bool)
+    shapes["flags"] = flag_bits(present, nobody, *found_g, shapes["flux_r"].to_numpy())
+    shapes["model_version"], shapes["simulated"] = "abc123", simulated
+    reference = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec})
+    for k in (0, 1):
+        reference[f"e_{k + 1}"] = g[k] + rng.normal(0, reference_noise, galaxies)
+    reference["e_sigma"] = reference_noise
+    reference["w"] = 1 / (0.22**2 + reference_noise**2)
+    reference["nbc_m"], reference["nbc_c1"], reference["nbc_c2"] = -0.05, 1e-3, -1e-3
+    reference["snr_w"], reference["radius"] = snr, rng.gamma(4, 0.15, galaxies)
+    truth = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec, "member": 0})
+    truth["neighbours"] = rng.integers(0, 3, galaxies)
+    truth["g1"], truth["g2"], truth["e1"], truth["e2"] = *g, *e
+    cutout_flux = pd.DataFrame({"coadd_objects_id": ids})
+    for band in BANDS:
+        truth[f"flux_{band}"], truth[f"stamp_flux_{band}"] = counts[band], 0.9 * counts[band]
+        cutout_flux[f"cutout_flux_{band}"] = 0.9 * counts[band] + rng.normal(0, 20, galaxies)
+    crowded = truth["neighbours"] > 0
+    cutout_flux.loc[crowded, "cutout_flux_r"] *= 1.5
+    cutout_flux.loc[~present[:, -1], "cutout_flux_Y"] = np.nan
+    # Rows that the catalogue does not hold, as neighbours in the truth and rejected galaxies in im3shape's table.
+    return TileTables(
+        shapes,
+        reference,
+        pd.concat([truth, truth.assign(coadd_objects_id=truth["coadd_objects_id"] + 10**9, member=1, e1=np.nan)]),
+        cutout_flux,
+    )
+
+
+def make_test_blends(scenes: int = 3000, *, slope: float = 0.8, noise: float = 0.05, seed: int = 8) -> pd.DataFrame:
+    """Estimates of the same model on test blends, half of them below the tile's S/N cut, where it knows nothing."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"snr_r": np.where(np.arange(scenes) % 2, 50.0, 10.0)})
+    g = np.clip(rng.normal(0, SCATTER, (2, scenes)), -0.6, 0.6)
+    e = 0.4 * np.stack(distortion_from_shear(*g))
+    for kind, true in (("g", g), ("e", e)):
+        for k in (0, 1):
+            table[f"{kind}{k + 1}"] = true[k]
+            estimate = slope * true[k] + rng.normal(0, noise, scenes)
+            table[f"{kind}{k + 1}_posterior"] = np.where(table["snr_r"] > 20, estimate, 0.0)
+    for k in (1, 2):
+        for band in BANDS:
+            # A band costs nothing but i, which costs as much as all the noise there is.
+            extra = rng.normal(0, noise, scenes) if band == "i" else 0.0
+            table[f"e{k}_masked_{band}"] = table[f"e{k}_posterior"] + extra
+    return table

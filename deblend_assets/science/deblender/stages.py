@@ -1,0 +1,201 @@
+"""The three stages of section 3.2: what each one trains, on what, towards what.
+
+1. `noisy → isolated`: encoder and decoder learn what isolated galaxies look like.
+2. `blended → isolated`: an encoder learns to deblend; the decoder of stage 1 is frozen.
+3. `latent mean → (e1, e2, g1, g2)`: the regressor learns the observed distortion and the intrinsic shear-type g (the
+   report's: the distortion alone), and how large its errors are; the encoder of stage 2 is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deblend_assets.science.deblender.latent_prior import LogProb, kl_nats
+from deblend_assets.science.deblender.losses import noise_loss, reconstruction_loss, shape_losses, vae_losses
+from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, ShapeEstimate, report_vae
+from deblend_assets.science.networks.residual_vae import NoiseUnits, ResidualDecoder, residual_vae
+from deblend_assets.science.stamps.band_masks import all_present
+from deblend_assets.science.stamps.symmetries import ORDER, transform_ellipticity, transform_images
+from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.feeding import Batch
+from deblend_assets.science.training.photons import augment
+from deblend_assets.settings import Recipe
+
+
+@dataclass(frozen=True)
+class OnTheFlyBlends:
+    """What is to be known of batches that are light rather than exposed stamps, see `science.light`.
+
+    Attributes:
+        units: of the light, on the device.
+        alone: whether the network sees the targets without their neighbours.
+        recombine: see `photons.augment`.
+    """
+
+    units: NoiseUnits
+    alone: bool
+    recombine: bool
+
+
+class VAEObjective:
+    """Stages 1 and 2: reconstruct the isolated galaxy.
+
+    Batches: (input, target), (N, band, y, x) in Eq. 9 space; in a training on drawn scenes, light of the targets and,
+    unless they are alone, of the other galaxies, of which stamps are made anew each time (`photons.augment`).
+
+    Args:
+        network: what is trained.
+        recipe: loss, augmentation, band dropout.
+        drawn: where the batches of a training are light.
+        prior: ln p(z) of the learned prior that the KL is counted from, one draw a stamp; N(0, 1) where there is none.
+    """
+
+    def __init__(
+        self, network: VAE, recipe: Recipe, drawn: OnTheFlyBlends | None = None, prior: LogProb | None = None
+    ) -> None:
+        self.network: nn.Module = network
+        self._vae, self._recipe, self._drawn, self._prior = network, recipe, drawn, prior
+
+    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+        """Eq. 6 with one draw of the latent a stamp."""
+        recipe = self._recipe
+        if training and self._drawn is not None:
+            images, present, target = self._exposed(self._drawn, batch, draws)
+        else:
+            images, target = batch
+            if training and recipe.augment:
+                elements = draws.symmetries()
+                images, target = transform_images(images, elements), transform_images(target, elements)
+            present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
+        latent = self._vae.encoder(images, present)
+        noise = draws.normal(recipe.latent)
+        kl = latent.kl() if self._prior is None else kl_nats(latent, self._prior, noise[None])
+        return vae_losses(self._difference(latent.sample(noise), target), kl, recipe.kl_weight)
+
+    def _difference(self, z: Tensor, target: Tensor) -> Tensor:
+        recipe, decoder = self._recipe, self._vae.decoder
+        if not (recipe.noise_weight or recipe.reconstruction == "noise"):
+            return reconstruction_loss(decoder(z), target, recipe.reconstruction, recipe.reduction)
+        assert isinstance(decoder, ResidualDecoder)
+        light = decoder.light(z)
+        by_noise = noise_loss(light, decoder.units.light(target), decoder.units.sky_sigma)
+        if recipe.reconstruction == "noise":
+            return by_noise
+        images = decoder.units.images(light)
+        return recipe.noise_weight * by_noise + reconstruction_loss(
+            images, target, recipe.reconstruction, recipe.reduction
+        )
+
+    def _exposed(self, drawn: OnTheFlyBlends, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        others = None if drawn.alone else batch[1]
+        dropout, recombine = self._recipe.band_dropout, drawn.recombine
+        seen = augment(batch[0], others, drawn.units.sky_sigma, draws, dropout=dropout, recombine=recombine)
+        return drawn.units.images(seen.stamps), seen.present, drawn.units.images(seen.clean)
+
+
+class RegressorObjective:
+    """Stage 3: mean squared error on the ellipticities, and the likelihood of the errors it leaves.
+
+    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, which the
+    frozen encoder yields once for all epochs, and labels (N, component) of the first of them.
+    """
+
+    def __init__(self, network: Regressor, recipe: Recipe) -> None:
+        self.network: nn.Module = network
+        self._regressor, self._recipe = network, recipe
+
+    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+        """`losses.shape_losses` of a batch."""
+        latent, label = batch
+        if not (training and self._recipe.augment):
+            return shape_losses(self._regressor(latent[:, 0]), label)
+        elements = draws.symmetries()
+        # Stamp and symmetry in one row number: a plain gather of rows, which indexing by two lists is not.
+        first = torch.arange(0, ORDER * len(label), ORDER, device=label.device)
+        means = latent.flatten(0, 1).index_select(0, first + elements)
+        return shape_losses(self._regressor(means), transform_ellipticity(label, elements))
+
+
+def new_vae(bands: int, pixels: int, recipe: Recipe, units: NoiseUnits | None = None) -> VAE:
+    """Stage 1's network with freshly drawn weights.
+
+    Args:
+        bands, pixels: of the stamps.
+        recipe: which network.
+        units: of the residual network's inside; none: they are to be loaded with its weights.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.network == "report":
+        return report_vae(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+    units = units or NoiseUnits([1.0] * bands, [1.0] * bands)
+    return residual_vae(units, pixels, recipe.widths, recipe.dense, recipe.latent)
+
+
+def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
+    """Stage 2's network: an encoder of its own before stage 1's decoder, whose weights are frozen.
+
+    The report's encoder begins anew, ours where stage 1's ended.
+    """
+    torch.manual_seed(recipe.seed + 1)
+    if recipe.network == "report":
+        network = report_vae(bands, pixels, recipe.latent, recipe.resize, recipe.output_bias)
+        network.decoder.load_state_dict(stage1.decoder.state_dict())
+    else:
+        network = new_vae(bands, pixels, recipe)
+        network.load_state_dict(stage1.state_dict())
+    network.decoder.requires_grad_(False)
+    return network
+
+
+def new_regressor(recipe: Recipe) -> Regressor:
+    """Stage 3's network with freshly drawn weights."""
+    torch.manual_seed(recipe.seed + 2)
+    return Regressor(recipe.latent, recipe.dropout, shape_components(recipe))
+
+
+def shape_components(recipe: Recipe) -> tuple[str, ...]:
+    """What a recipe's stage 3 estimates."""
+    return DISTORTION + SHEAR if recipe.shear_label else DISTORTION
+
+
+def named_estimates(estimates: Sequence[ShapeEstimate], components: Sequence[str]) -> dict[str, np.ndarray]:
+    """Batches of estimates as columns, (N,) float64: `{component}` and `{component}_err`, its expected error."""
+    mean = torch.cat([estimate.mean for estimate in estimates]).cpu().double().numpy()
+    error = torch.cat([estimate.log_sigma.exp() for estimate in estimates]).cpu().double().numpy()
+    return {
+        **{name: mean[:, k] for k, name in enumerate(components)},
+        **{f"{name}_err": error[:, k] for k, name in enumerate(components)},
+    }
+
+
+@torch.no_grad()
+def latent_means(network: VAE, images: Tensor, present: Tensor) -> Tensor:
+    """Latent means of stamps under the eight symmetries of the square.
+
+    Args:
+        network: with the encoder to use, in evaluation mode.
+        images: (N, band, y, x) in Eq. 9 space, on the network's device.
+        present: (N, 8, band) bool: the bands that are there, for each symmetry.
+
+    Returns:
+        (N, 8, latent); the first is that of the stamp as it is.
+    """
+    means = []
+    for element in range(ORDER):
+        turned = transform_images(images, torch.full((len(images),), element, device=images.device))
+        means.append(network.encoder(turned, present[:, element]).mean)
+    return torch.stack(means, dim=1)
+
+
+def reconstruction_spread(reconstructions: Tensor, targets: Tensor) -> float:
+    """How much reconstructions differ from one another, relative to their targets; near 0: collapse.
+
+    The root of the ratio of variances over the batch, summed over bands and pixels. A network that gives the same
+    mean galaxy for every input has 0; one that reproduces its targets has 1.
+    """
+    return float((reconstructions.var(dim=0).sum() / targets.var(dim=0).sum()).sqrt())

@@ -1,0 +1,258 @@
+"""Everything the referee says of an estimator's answer to shear, from the table of estimates alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.shear.calibration import (
+    GROUPS,
+    REQUIRED_C,
+    REQUIRED_M,
+    Measure,
+    SceneResponses,
+    additive,
+    jackknife,
+    jackknife_error,
+    jackknife_means,
+    meets,
+    multiplicative,
+    pooled,
+    scene_responses,
+    selection_response,
+)
+from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.statistics.metrics import thirds
+
+# Column prefix of each method, and what it is called.
+METHODS = {
+    "hsm": "SEP + REGAUSS, r",
+    "report": "report's regressor (observed e)",
+    "posterior": "shape posterior, mean of g",
+    "free": "shape posterior, prior-free g",
+}
+# HSM that is told how a PSF was sheared.
+KNOWN = "hsm_known"
+# Whose response is also known from the images alone.
+WITH_RESPONSE = "posterior"
+_CERTAIN = 2.0  # errors
+
+
+def methods_of(table: pd.DataFrame) -> list[str]:
+    """Those that the table holds estimates of."""
+    return [m for m in METHODS if f"{m}_1" in table and table[f"{m}_1"].notna().any()]
+
+
+def judge_shear(table: pd.DataFrame) -> Judgement:
+    """m, c and what changes them.
+
+    Args:
+        table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns (`conditions.
+            TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`), `turned`,
+            `{method}_1` and `{method}_2` of METHODS, `posterior_err`, `ln_size`; `image_response_1` and `_2`, NaN
+            where they were not measured.
+
+    Returns:
+        `n` scenes of each condition; of each method `response`, `failures`, `uncalibrated` and `calibrated` m1, m2, c1,
+        c2 (`met`: whether all are below the requirement, errors included), `groups`, `conditions`, `selection`,
+        `shape_noise`; `image_response` of the posterior. Measures are `{"value", "error"}`.
+    """
+    parts = {str(name): part for name, part in table.groupby("condition", sort=False)}
+    found: Judgement = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
+    truth = parts["blended"].groupby("scene").first()
+    for method in methods_of(table):
+        at = {name: scene_responses(part, method) for name, part in parts.items()}
+        response, whole = pooled(at["calibration"]), at["blended"]
+        found["methods"][method] = {
+            "response": response.as_json(),
+            "failures": whole.failures / found["n"]["blended"],
+            "uncalibrated": _biases(whole, None),
+            "calibrated": _biases(whole, response),
+            "groups": _groups(whole, truth, response),
+            "conditions": _changes(parts, at, method, response),
+            "selection": _selection(parts["blended"], method, response),
+            "shape_noise": _shape_noise(parts["blended"], method, response),
+        }
+    found["image_response"] = _image_response(parts["blended"], truth)
+    return found
+
+
+def _biases(found: SceneResponses, response: Measure | None) -> Judgement:
+    m, c = multiplicative(found, response), additive(found, response)
+    named = {"m1": m[0], "m2": m[1], "c1": c[0], "c2": c[1]}
+    met = meets(m, REQUIRED_M) and meets(c, REQUIRED_C)
+    return {name: measure.as_json() for name, measure in named.items()} | {"met": met}
+
+
+def _groups(whole: SceneResponses, truth: pd.DataFrame, response: Measure) -> Judgement:
+    groups: Judgement = {}
+    for name, chosen in _thirds(whole, truth):
+        m = pooled(whole.of(chosen))
+        scaled = Measure(m.value / response.value - 1.0, m.error / response.value)
+        groups[name] = {"n": int(chosen.sum()), "m": scaled.as_json()}
+    return groups
+
+
+def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Thirds of the scenes by their true properties; of blendedness, those that are blended at all."""
+    for name, column in GROUPS.items():
+        values = truth[column].reindex(scenes.scene).to_numpy(float)
+        usable = np.where(values > 0, values, np.nan) if name == "blendedness" else values
+        for third, chosen in thirds(usable):
+            if chosen.sum() >= MINIMUM_ROWS:
+                yield f"{name}, {third} third", chosen
+
+
+def _changes(
+    parts: Mapping[str, pd.DataFrame], at: Mapping[str, SceneResponses], method: str, response: Measure
+) -> Judgement:
+    """What a condition changes, scene by scene: differences of the same galaxies, lenses and noise."""
+    changes: Judgement = {}
+    blended = parts["blended"]
+    whole = scene_responses(blended[blended["g2"] == 0], method)
+    for condition in SIDES:
+        if condition.name not in at:
+            continue
+        n, m, c = _difference(at[condition.name], whole, response)
+        changes[condition.name] = {
+            "n": n,
+            "words": condition.words,
+            "m": multiplicative(at[condition.name], response)[0].as_json(),
+            "change_of_m": m.as_json(),
+        }
+        if condition.psf.g1:
+            changes[condition.name]["leakage"] = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR).as_json()
+            if method == "hsm" and f"{KNOWN}_1" in parts[condition.name]:
+                _, _, c = _difference(scene_responses(parts[condition.name], KNOWN), whole, response)
+                known = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR)
+                changes[condition.name]["leakage_known"] = known.as_json()
+    return changes
+
+
+def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) -> tuple[int, Measure, Measure]:
+    """Scenes that both have, and how m and c of component 1 differ there."""
+    scenes = np.intersect1d(side.scene, whole.scene)
+    here, there = (s.of(np.isin(s.scene, scenes)) for s in (side, whole))
+    off = np.stack([here.response[:, 0] - there.response[:, 0], here.offset[:, 0] - there.offset[:, 0]], axis=1)
+    mean, error = jackknife(off / response.value, here.block)
+    return len(scenes), Measure(float(mean[0]), float(error[0])), Measure(float(mean[1]), float(error[1]))
+
+
+def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+    """Cuts on what was measured, at its median."""
+    cuts = {"expected error of g below its median": ("posterior_err", -1), "size above its median": ("ln_size", 1)}
+    found: Judgement = {}
+    for words, (column, sign) in cuts.items():
+        values = sign * blended[column].to_numpy(float)
+        fixed, further = selection_response(blended, method, values > np.nanmedian(values))
+        found[words] = {
+            "m": Measure(fixed.value / response.value - 1.0, fixed.error / response.value).as_json(),
+            "selection": Measure(further.value / response.value, further.error / response.value).as_json(),
+        }
+    return found
+
+
+def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+    """Scatter of the calibrated estimate, of the true shapes, and the effective share of the galaxies."""
+    upright = blended[~blended["turned"].to_numpy(bool) & (blended["g1"].to_numpy() > 0)]
+    scatter, true, share = [], [], []
+    for k in (1, 2):
+        values = upright[f"{method}_{k}"].to_numpy(float) / response.value
+        truth = upright[f"true_g{k}"].to_numpy(float)
+        kept = np.isfinite(values)
+        scatter.append(np.var(values[kept]))
+        true.append(np.var(truth[kept]))
+        # A failed galaxy brings no information at all.
+        share.append(kept.mean() * true[-1] / scatter[-1])
+    return {
+        "sigma": float(np.sqrt(np.mean(scatter))),
+        "sigma_true": float(np.sqrt(np.mean(true))),
+        "effective_share": float(np.mean(share)),
+    }
+
+
+def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
+    """The response from the images beside that from pairs, of the same scenes."""
+    rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
+    values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
+    per_scene = pd.Series(values.mean(axis=1)).groupby(rows["scene"].to_numpy()).mean()
+    paired = scene_responses(blended[blended["scene"].isin(per_scene.index)], WITH_RESPONSE)
+    both = np.stack([per_scene.reindex(paired.scene).to_numpy(float), paired.response.mean(axis=1)], axis=1)
+
+    def compared(chosen: NDArray[np.bool_]) -> Judgement:
+        three = np.concatenate([both[chosen], both[chosen, :1] - both[chosen, 1:]], axis=1)
+        mean, error = jackknife(three, paired.block[chosen])
+        names = ("images", "pairs", "difference")
+        return {n: Measure(float(v), float(e)).as_json() for n, v, e in zip(names, mean, error, strict=True)}
+
+    found = {"n": len(both), **compared(np.ones(len(both), dtype=bool)), "groups": {}}
+    for name, chosen in _thirds(paired, truth):
+        found["groups"][name] = compared(chosen)
+    return found | {"calibrated": _by_images(paired, both[:, 0])}
+
+
+def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Judgement:
+    """What a user who has no simulation would have: estimates divided by the mean response of their own images.
+
+    Numerator and denominator are of the same galaxies, whose scatter is not an error of the ratio.
+    """
+    columns = np.concatenate([images[:, None], paired.response, paired.offset], axis=1)
+    means = jackknife_means(columns, paired.block)
+    value, error = jackknife_error(means[:, 1:] / means[:, :1])
+    named = {
+        name: Measure(float(v) - (1.0 if name[0] == "m" else 0.0), float(e))
+        for name, v, e in zip(("m1", "m2", "c1", "c2"), value, error, strict=True)
+    }
+    met = meets([named["m1"], named["m2"]], REQUIRED_M) and meets([named["c1"], named["c2"]], REQUIRED_C)
+    return {name: measure.as_json() for name, measure in named.items()} | {"met": met}
+
+
+def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
+    """Effective share of galaxies whose shapes were measured at the photons' limit.
+
+    Args:
+        floor: least standard errors of a component, (N,) or (N, 2); NaN or infinite where it says nothing.
+        scatter: of the true component.
+    """
+    return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
+
+
+def findings(judgement: Judgement, method: str = WITH_RESPONSE) -> list[str]:
+    """Calibrated biases of a method that are beyond the requirement by more than two of their errors."""
+    found = judgement["methods"][method]["calibrated"]
+    beyond = []
+    for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
+        value, error = found[name]["value"], found[name]["error"]
+        if value is None or error is None:
+            beyond.append(f"{name} is not known")
+        elif abs(value) - required > _CERTAIN * error:
+            beyond.append(f"{name} {value:.3g} ± {error:.1g}, required {required:g}")
+    return beyond
+
+
+def errors_apart(judgement: Judgement) -> float:
+    """Difference of the two routes to the response, in units of its error; infinite where it is not known."""
+    difference = judgement["image_response"]["difference"]
+    return abs(difference["value"]) / difference["error"] if difference["error"] else float("inf")
+
+
+def headline(judgement: Judgement) -> dict[str, float]:
+    """The numbers that a row of the UI shows."""
+    flat: dict[str, float | None] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
+    for method, found in judgement["methods"].items():
+        for which in ("uncalibrated", "calibrated"):
+            for name in ("m1", "m2", "c1", "c2"):
+                flat[f"{which}_{name}_{method}"] = found[which][name]["value"]
+                flat[f"{which}_{name}_{method}_error"] = found[which][name]["error"]
+        flat[f"response_{method}"] = found["response"]["value"]
+        flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
+    for name in ("m1", "m2", "c1", "c2"):
+        measure = judgement["image_response"]["calibrated"][name]
+        flat |= {f"by_images_{name}": measure["value"], f"by_images_{name}_error": measure["error"]}
+    difference = judgement["image_response"]["difference"]
+    flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
+    return {name: value for name, value in flat.items() if value is not None and np.isfinite(value)}

@@ -1,0 +1,1 @@
+"""From stamps to catalogue rows: the measurement, its columns, the exported program."""

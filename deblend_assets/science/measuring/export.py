@@ -1,0 +1,58 @@
+"""A trained model as a `torch.export` program: one file that torch alone can run, electrons in, electrons out."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import torch
+from torch import Tensor, nn
+
+from deblend_assets.science.deblender.network import Deblender
+from deblend_assets.science.measuring.measure import Model
+from deblend_assets.science.shapes.model import ShapePosterior
+
+# The example that fixes ranks and types; two stamps, since a dimension of one would be taken for a constant.
+_EXAMPLE = 2
+INPUTS = {
+    "electrons": "(N, band, y, x) float32 [electron of the whole exposure]; any value where a band is absent",
+    "present": "(N, band) bool, whether a band is there",
+}
+OUTPUTS = {
+    "deblended": "(N, band, y, x) float32 [electron], the target alone",
+    "estimates": "(N, 6) float32, posterior means: g1, g2 intrinsic shear-type (a-b)/(a+b); e1, e2 observed distortion "
+    "(a^2-b^2)/(a^2+b^2) in the label band; ln half-light radius before PSF [arcsec]; ln flux in the label band "
+    "[electron]; pixel frame, x with the column, y with the row; not calibrated for shear",
+    "errors": "(N, 6) float32, posterior standard deviations",
+}
+USE = "program = torch.export.load(path).module(); deblended, estimates, errors = program(electrons, present)"
+
+
+class _Program(nn.Module):
+    """What is exported: the deblender's stamps and the posterior's numbers."""
+
+    def __init__(self, deblender: Deblender, shapes: ShapePosterior) -> None:
+        super().__init__()
+        self.deblender, self.shapes = deblender, shapes
+
+    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        deblended, _ = self.deblender.deblended(electrons, present)
+        return deblended, *self.shapes(electrons, present)
+
+
+def export(model: Model) -> bytes:
+    """The program, for the CPU and any number of stamps (`INPUTS`, `OUTPUTS`); Eq. 9 and its inverse are in it."""
+    # The file's format knows plain layouts only.
+    network = _Program(copy.deepcopy(model.network), copy.deepcopy(model.shapes)).cpu()
+    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    example = (
+        torch.zeros(_EXAMPLE, len(model.bands), model.pixels, model.pixels),
+        torch.ones(_EXAMPLE, len(model.bands), dtype=torch.bool),
+    )
+    # Once for real: else what `symmetries` keeps from its first call would be a stand-in of the tracing.
+    network(*example)
+    stamps = torch.export.Dim("stamps", min=1)
+    program = torch.export.export(network, example, dynamic_shapes=({0: stamps}, {0: stamps}))
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    return stream.getvalue()

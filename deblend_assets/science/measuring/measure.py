@@ -1,0 +1,215 @@
+"""From stamps in electrons to deblended stamps, shapes and fluxes: what is applied wherever a trained model measures.
+
+The tiles, `deblend_assets measure` and the exported model deblend with `Deblender`, which the held-out evaluation
+judges, and take shapes from `ShapePosterior`, which an evaluation of its own judges. The frame is the pixel frame:
+x with the column, y with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.deblender.network import BATCH, Deblender, deblend
+from deblend_assets.science.measuring.columns import (
+    BAD_SHAPE,
+    FLAGS,
+    MISSING_BAND,
+    NEGATIVE_FLUX,
+    estimated_blendedness,
+    flag_bits,
+)
+from deblend_assets.science.networks import DISTORTION, SHEAR
+from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.shapes.neighbours import chance_columns, chances
+from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
+from deblend_assets.science.stamps.moments import image_moments
+from deblend_assets.science.stamps.quantities import QUANTITIES
+
+# A bit of the column `flags` beside those of `shape_columns`.
+NOT_FINITE = 16
+MEASURED_FLAGS = {
+    **{bit: FLAGS[bit] for bit in (MISSING_BAND, BAD_SHAPE, NEGATIVE_FLUX)},
+    NOT_FINITE: "a pixel of a band that is there is not a number, or no band is there: nothing is measured",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model and the frame it works in.
+
+    Attributes:
+        network: deblends, on the device it computes on.
+        shapes: measures, on the same device.
+        zero_points: AB magnitude of one electron, one a band.
+        pixel_scale: [arcsec / pixel].
+        label_band: band of the observed distortion.
+        version: fingerprint of both, and so of everything before them.
+    """
+
+    network: Deblender
+    shapes: ShapePosterior
+    zero_points: Sequence[float]
+    pixel_scale: float
+    label_band: str
+    version: str
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.network.normalization.bands
+
+    @property
+    def pixels(self) -> int:
+        """Side of a stamp."""
+        return int(self.network.deblender.decoder.pixels)  # type: ignore[arg-type]
+
+
+def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of every column of `measure`, in order.
+
+    Args:
+        bands: of the model, in order.
+        label_band: the band of the observed ellipticities.
+    """
+    frame = "pixel frame: x with the column, y with the row"
+    columns: dict[str, tuple[str, str]] = {}
+    for names, words in (
+        (SHEAR, "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated"),
+        (DISTORTION, f"observed distortion (a^2-b^2)/(a^2+b^2), band {label_band}, with PSF"),
+    ):
+        for k, name in enumerate(names, start=1):
+            columns[name] = ("", f"component {k}: {words}, {frame}; posterior mean, drawn to round")
+            columns[f"{name}_err"] = ("", f"posterior standard deviation of {name}")
+        for name in names:
+            columns[f"{name}_free"] = (
+                "",
+                f"{name} without the population's pull to round; NaN where shape_flags say so",
+            )
+            columns[f"{name}_free_err"] = ("", f"standard error of {name}_free")
+    columns["ln_size"] = ("", "ln of the circularised half-light radius before PSF [arcsec], posterior mean")
+    columns["ln_size_err"] = ("", "posterior standard deviation of ln_size")
+    columns["ln_flux"] = ("", f"ln of the total flux, band {label_band} [electron], posterior mean")
+    columns["ln_flux_err"] = ("", "posterior standard deviation of ln_flux")
+    for k, name in enumerate(DISTORTION, start=1):
+        columns[f"{name}_moments"] = (
+            "",
+            f"component {k}: distortion of the deblended stamp, band {label_band}, unweighted moments, {frame}",
+        )
+    for band in bands:
+        columns[f"flux_{band}"] = ("electron", f"sum of the deblended stamp, band {band}; NaN where it is absent")
+    bits = "; ".join(f"{bit} {words}" for bit, words in MEASURED_FLAGS.items())
+    return columns | {
+        "blendedness": (
+            "",
+            f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended stamp; 0 alone, may be < 0",
+        ),
+        **{name: ("", meaning) for name, meaning in chance_columns(label_band).items()},
+        "bands_present": ("", "bands with an image, in order"),
+        "flags": ("", f"bits, 0 is good: {bits}"),
+        "shape_flags": ("", "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in SHAPE_FLAGS.items())),
+    }
+
+
+def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd.DataFrame, np.ndarray]:
+    """One row a stamp, and the deblended stamps.
+
+    A band whose every pixel is NaN is absent. A stamp with any other pixel that is not a number, or without a band,
+    is flagged and measured as NaN.
+
+    Args:
+        model: in whose frame the stamps are.
+        electrons: (N, band, y, x) float32 [electron].
+        batch: stamps computed at a time.
+
+    Returns:
+        The columns of `measured_columns`; (N, band, y, x) float32 [electron], NaN where nothing is measured.
+    """
+    present = ~np.isnan(electrons).all(axis=(-2, -1))
+    broken = (~np.isfinite(electrons).all(axis=(-2, -1)) & present).any(axis=1) | ~present.any(axis=1)
+    label = model.bands.index(model.label_band)
+    seen = present & ~broken[:, None]
+    images, _ = deblend(model.network, electrons, seen, batch)
+    found = named_shapes(model.shapes, electrons, seen, batch)
+    images[broken] = np.nan
+    moments = image_moments(images[:, label])
+    columns: dict[str, np.ndarray] = {}
+    for name, numbers in found.items():
+        columns[name] = np.where(broken, 0, numbers) if name == "shape_flags" else np.where(broken, np.nan, numbers)
+    columns["e1_moments"], columns["e2_moments"] = moments.e1, moments.e2
+    for k, band in enumerate(model.bands):
+        # What a network makes up for a band that nobody saw is no measurement.
+        flux = images[:, k].sum(axis=(-2, -1), dtype=np.float64)
+        columns[f"flux_{band}"] = np.where(present[:, k], flux, np.nan)
+    columns["blendedness"] = estimated_blendedness(images[:, label], electrons[:, label])
+    columns["bands_present"] = band_names(model.bands, present)
+    flags = flag_bits(
+        present, np.zeros(len(present), bool), columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"]
+    )
+    columns["flags"] = flags | np.where(broken, NOT_FINITE, 0).astype(flags.dtype)
+    return pd.DataFrame(columns)[list(measured_columns(model.bands, model.label_band))], images
+
+
+def named_shapes(
+    shapes: ShapePosterior, electrons: np.ndarray, present: np.ndarray, batch: int = BATCH
+) -> dict[str, np.ndarray]:
+    """The columns of `measured_columns` that a shape posterior gives, (N,) each; arguments as of `whitened`."""
+    seen = shapes.whitened(electrons, present, batch)
+    found = shapes.summaries(seen)
+    columns: dict[str, np.ndarray] = {}
+    for k, name in enumerate(QUANTITIES):
+        columns[name] = found.mean[:, k]
+        columns[f"{name}_err"] = np.sqrt(found.covariance[:, k, k])
+        if name in (*SHEAR, *DISTORTION):
+            free = found.is_free(k)
+            columns[f"{name}_free"] = np.where(free, found.likelihood[:, k], np.nan)
+            columns[f"{name}_free_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
+    return columns | {"shape_flags": found.flags} | chances(seen.neighbours)
+
+
+def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:
+    """The column `bands_present`, (N,) text, of a mask (N, band)."""
+    kinds, which = np.unique(present, axis=0, return_inverse=True)
+    words = ["".join(b for b, there in zip(bands, row, strict=True) if there) for row in kinds]
+    return np.array(words, dtype=object)[which.ravel()]
+
+
+def require_frame(model: Model, attributes: dict[str, object], where: str) -> None:
+    """Refuse stamps whose attributes are not those of the model's frame.
+
+    Args:
+        model: whose bands, pixel scale and, where the stamps name them, zero points are asked.
+        attributes: `bands`, `unit` and `pixel_scale_arcsec`; `zero_point_ab_mag_of_one_electron` if known.
+        where: the stamps, for the message.
+
+    Raises:
+        MismatchError: one is missing or another; the line names it with both values.
+    """
+    wanted: dict[str, object] = {
+        "bands": list(model.bands),
+        "unit": "electron",
+        "pixel_scale_arcsec": model.pixel_scale,
+    }
+    if "zero_point_ab_mag_of_one_electron" in attributes:
+        wanted["zero_point_ab_mag_of_one_electron"] = list(model.zero_points)
+    for name, value in wanted.items():
+        given = attributes.get(name)
+        if not _same(given, value):
+            raise MismatchError(
+                f"attribute {name} is {given!r}, the model's {value!r}",
+                where=where,
+                remedy="bring the stamps to the model's frame (docs/measuring.md), or measure them with another model",
+            )
+
+
+def _same(given: object, wanted: object) -> bool:
+    if given is None or isinstance(wanted, str) or isinstance(given, str):
+        return given == wanted
+    try:
+        # A header keeps fewer digits than a survey's description.
+        return bool(np.allclose(np.asarray(given, float), np.asarray(wanted, float), rtol=1e-4, atol=0))
+    except (TypeError, ValueError):
+        return bool(given == wanted)

@@ -1,0 +1,1 @@
+"""Redshift posteriors from the same network features, and their peer on colours."""

@@ -1,0 +1,231 @@
+"""The page of the deblender's evaluation on held-out simulated blends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deblend_assets.science.evaluation.deblender import (
+    COMPONENTS,
+    ESTIMATORS,
+    IMAGES,
+    PUBLISHED,
+    WITHHELD,
+    flat_numbers,
+)
+from deblend_assets.science.reports import deblender_text as text
+from deblend_assets.science.reports.page import Section, Table, format_measure, placed, render_report
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement, bin_label
+from deblend_assets.science.statistics.metrics import SSIM_WINDOW
+
+
+def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
+    """The report of the evaluation as HTML.
+
+    Args:
+        judgement: of `evaluation.judge`.
+        figures: PNG bytes by name; those of `report_text.FIGURES` have their captions and places, any other goes
+            to the end under its own name.
+        provenance: profile, recipe, fingerprints, versions.
+    """
+    tables = {
+        text.SIMILARITY: _similarity_tables(judgement),
+        text.SHAPES: _shape_tables(judgement),
+        text.BINS: _bin_tables(judgement),
+        text.MISSING: [_withheld_table(judgement)],
+        text.FLUX: [_flux_table(judgement)],
+    }
+    pictures = placed(figures, text.FIGURES, text.OTHER)
+    sections = [Section("How to read this", text.READING)]
+    for title in text.SECTIONS:
+        if title in tables or title in pictures:
+            sections.append(Section(title, (), tables.get(title, ()), pictures.get(title, ())))
+    sections.append(Section("Limits", text.LIMITS))
+    title = "Deblending and shapes on held-out simulated blends"
+    return render_report(title, _headline(judgement), sections, provenance)
+
+
+def _headline(judgement: Judgement) -> Table:
+    numbers, errors = flat_numbers(judgement), _errors(judgement)
+    rows = []
+    for name, meaning in text.HEADLINE.items():
+        published = PUBLISHED.get(name)
+        theirs = (_short(published.value), published.source) if published else ("–", "not given")
+        rows.append((meaning, format_measure({"value": numbers.get(name), "error": errors.get(name)}), *theirs))
+    failures = {name: judgement["estimators"][name]["failures"] for name in ESTIMATORS}
+    note = (
+        f"Population: {judgement['scenes']:,} held-out scenes of {judgement['targets']:,} different targets, held "
+        f"out by galaxy. Shapes: distortion e observed in band {judgement['label_band']}; "
+        f"N = {judgement['estimators']['regressor']['n']:,} labelled scenes, failures: regressor "
+        f"{failures['regressor']:,}, moments of the reconstruction {failures['reconstruction']:,}. "
+        "Similarities: against the isolated noiseless target in Eq. 9 space, bands "
+        f"{', '.join(judgement['bands'])}; SSIM averaged over the bands, data range 1, uniform window of "
+        f"{SSIM_WINDOW} × {SSIM_WINDOW} pixels; cosine over all bands at once. ±: standard error, "
+        f"{judgement['bootstrap']['resamples']} bootstrap resamples of the scenes. The report: 200,000 LSST scenes of "
+        "CatSim galaxies, target i ≤ 24.3, 90 % for training, its own validation scenes."
+    )
+    return Table(
+        ("quantity", "ours", "the report", "source of the report's value"), rows, "Ours and the report's", note
+    )
+
+
+def _errors(judgement: Judgement) -> dict[str, float | None]:
+    """Errors under the names of `flat_numbers`, for the headline."""
+    errors = {"label_scatter": judgement["label_scatter"]["both"]["error"]}
+    for kind, found in judgement["similarity"].items():
+        errors |= {f"{kind}_{name}": values["mean"]["error"] for name, values in found["images"].items()}
+    for name, found in judgement["estimators"].items():
+        errors |= {f"{name}_{measure}": measured["error"] for measure, measured in found["both"].items()}
+        errors |= {f"{name}_slope_{component}": found[component]["slope"]["error"] for component in COMPONENTS}
+    if "shear" in judgement:
+        errors["shear_rms"] = judgement["shear"]["both"]["rms"]["error"]
+        errors |= {f"shear_slope_{c}": judgement["shear"][c]["slope"]["error"] for c in ("g1", "g2")}
+    return errors
+
+
+def _short(value: float) -> str:
+    """As the source prints it: two decimals, or three digits."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3g}"
+
+
+def _similarity_tables(judgement: Judgement) -> list[Table]:
+    meanings = dict(
+        zip(
+            IMAGES,
+            ("the blend itself", "stage 1 on noisy isolated", "t1: stage 1 on blends", "t2: stage 2 on blends"),
+            strict=True,
+        )
+    )
+    rows = []
+    for kind, name in (("ssim", "SSIM"), ("cosine", "cosine")):
+        for image, found in judgement["similarity"][kind]["images"].items():
+            spread = (_plain(found["percentiles"][p]) for p in ("5", "16", "50", "84", "95"))
+            rows.append((f"{name}, {meanings[image]}", format_measure(found["mean"]), *spread, f"{found['n']:,}"))
+    by_band = [
+        (
+            band,
+            *(
+                format_measure(judgement["similarity"][kind]["stage2_by_band"][band]["mean"])
+                for kind in ("ssim", "cosine")
+            ),
+        )
+        for band in judgement["bands"]
+    ]
+    return [
+        Table(
+            ("similarity to the truth", "mean", "5 %", "16 %", "median", "84 %", "95 %", "N"),
+            rows,
+            "All bands, Eq. 9 space",
+        ),
+        Table(("band", "SSIM", "cosine"), by_band, "Stage 2 on blends by band (means)"),
+    ]
+
+
+_MEASURES = {
+    "slope": "slope",
+    "intercept": "intercept",
+    "bias": "mean Δe",
+    "rms": "RMS Δe",
+    "robust_sigma": "robust σ(Δe)",
+    "scatter_ratio": "scatter ratio",
+    "rms_over_scatter": "RMS / label scatter",
+}
+_ESTIMATOR_NAMES = {"regressor": "regressor", "reconstruction": "moments of the reconstruction"}
+
+
+def _shape_tables(judgement: Judgement) -> list[Table]:
+    note = (
+        "Δe = estimate − truth. Robust σ: 1.4826 times the median absolute deviation. Scatter ratio: standard "
+        "deviation of the estimates over that of the truth; below 1: drawn toward round."
+    )
+    tables = []
+    for name in ESTIMATORS:
+        found = judgement["estimators"][name]
+        rows = [
+            (meaning, *(format_measure(found[component][measure]) for component in COMPONENTS))
+            for measure, meaning in _MEASURES.items()
+        ]
+        caption = f"{_ESTIMATOR_NAMES[name].capitalize()}: N = {found['n']:,}, failures {found['failures']:,}"
+        tables.append(Table(("measure", "e1", "e2", "|e|"), rows, caption, note if name == ESTIMATORS[-1] else ""))
+    if "shear" in judgement:
+        found = judgement["shear"]
+        rows = [
+            (
+                meaning.replace("Δe", "Δg"),
+                *(format_measure(found[component][measure]) for component in ("g1", "g2", "g")),
+            )
+            for measure, meaning in _MEASURES.items()
+        ]
+        caption = f"Regressor, intrinsic shear-type g: N = {found['n']:,}, failures {found['failures']:,}"
+        tables.append(Table(("measure", "g1", "g2", "|g|"), rows, caption))
+    return [*tables, _error_table(judgement)]
+
+
+def _error_table(judgement: Judgement) -> Table:
+    names = {"e": "observed distortion e", "g": "intrinsic shear-type g"}
+    rows = [
+        (names[kind], *(format_measure(found[measure]) for measure in ("expected", "pull", "within")))
+        for kind, found in judgement["errors"].items()
+    ]
+    note = (
+        "The regressor tells with each estimate how large an error it expects. Pull: RMS of (estimate − truth) over "
+        "the expected error, 1 where these are right; within: share of the differences below one expected error, 0.683 "
+        "for Gaussian errors."
+    )
+    return Table(("estimate", "expected error, RMS", "pull", "within 1 σ"), rows, "Expected errors per component", note)
+
+
+def _withheld_table(judgement: Judgement) -> Table:
+    rows = [("none", *[format_measure(judgement["estimators"]["regressor"]["both"]["rms"])] * len(WITHHELD))]
+    for band in judgement["bands"]:
+        found = (judgement["withheld"][way][band]["both"]["rms"] for way in WITHHELD)
+        rows.append((band, *(format_measure(measure) for measure in found)))
+    note = (
+        "RMS of the regressor's error of e per component where one band is withheld from the networks. With the mask "
+        "they know that it is absent; zeros alone, the report's way with DES's u, say that the galaxy is dark there."
+    )
+    return Table(("band withheld", "zeros and the mask", "zeros alone"), rows, "A band that is missing", note)
+
+
+def _bin_tables(judgement: Judgement) -> list[Table]:
+    tables = []
+    for quantity, meaning in (("snr", "S/N (target alone, all bands; terciles)"), ("blendedness", "blendedness")):
+        rows = []
+        for name in ESTIMATORS:
+            for found in judgement["estimators"][name]["bins"][quantity]:
+                measures = (
+                    found["both"]["rms"],
+                    found["both"]["rms_over_scatter"],
+                    found["e1"]["slope"],
+                    found["e2"]["slope"],
+                )
+                rows.append(
+                    (
+                        f"{_ESTIMATOR_NAMES[name]}, {bin_label(found)}",
+                        f"{found['n']:,}",
+                        f"{found['failures']:,}",
+                        *(format_measure(measure) for measure in measures),
+                    )
+                )
+        columns = ("estimator, bin", "N", "failures", "RMS Δe", "RMS / label scatter", "slope e1", "slope e2")
+        tables.append(Table(columns, rows, f"By {meaning}"))
+    band = judgement["label_band"]
+    note = (
+        f"Blendedness in band {band}: 1 − Σ own² / Σ own·all (Bosch et al. 2018). A dash: fewer than "
+        f"{MINIMUM_ROWS} scenes. The label scatter is that of the bin's own scenes."
+    )
+    tables[-1] = Table(tables[-1].columns, tables[-1].rows, tables[-1].caption, note)
+    return tables
+
+
+def _flux_table(judgement: Judgement) -> Table:
+    rows = []
+    for band in judgement["bands"]:
+        found = judgement["flux_error"][band]
+        medians = (format_measure(found[m], 100.0) for m in ("median", "robust_sigma"))
+        rows.append((band, *medians, f"{found['n']:,}", f"{found['failures']:,}"))
+    note = "Sums over the stamp [electron] after the inverse of Eq. 9. Failures: targets without flux in the band."
+    return Table(("band", "median error [%]", "robust σ [%]", "N", "failures"), rows, note=note)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

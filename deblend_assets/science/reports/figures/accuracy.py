@@ -1,0 +1,105 @@
+"""Figures of the judgement's numbers: accuracy in bins, and fluxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from deblend_assets.science.reports.figures.style import (
+    BLUE,
+    ESTIMATOR_COLOURS,
+    ESTIMATOR_LABELS,
+    VERMILION,
+    new_figure,
+)
+from deblend_assets.science.statistics.accuracy import Judgement, bin_label
+
+_QUANTITIES = {"snr": "S/N of the target alone, all bands", "blendedness": "blendedness in the label band"}
+
+
+def binned_accuracy(judgement: Judgement) -> Figure:
+    """RMS error and slope of both estimators against S/N and blendedness, with bootstrap errors.
+
+    Args:
+        judgement: of `evaluation.judge`.
+    """
+    figure = new_figure(10.5, 7.0)
+    axes = figure.subplots(2, 2, sharex="col", sharey="row")
+    for column, (quantity, meaning) in enumerate(_QUANTITIES.items()):
+        for step, (estimator, colour) in enumerate(ESTIMATOR_COLOURS.items()):
+            bins = judgement["estimators"][estimator]["bins"][quantity]
+            at = np.arange(len(bins)) + 0.16 * (step - 0.5)
+            name = ESTIMATOR_LABELS[estimator]
+            marker = "o" if step == 0 else "s"
+            _points(axes[0, column], at, [b["both"]["rms"] for b in bins], colour, marker, name)
+            for component, shift, fill in (("e1", -0.03, colour), ("e2", 0.03, "white")):
+                _points(
+                    axes[1, column],
+                    at + shift,
+                    [b[component]["slope"] for b in bins],
+                    colour,
+                    marker,
+                    f"{name}, {component}",
+                    fill,
+                )
+        first = judgement["estimators"]["regressor"]["bins"][quantity]
+        axes[1, column].set_xticks(range(len(first)), [f"{bin_label(b)}\nN = {b['n']:,}" for b in first])
+        axes[1, column].set_xlabel(meaning)
+        axes[1, column].axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+    scatter = judgement["label_scatter"]["both"]["value"]
+    for axis in axes[0]:
+        if scatter is not None:
+            axis.axhline(scatter, color="0.5", linewidth=0.8, linestyle=":", label="label scatter: no information")
+        axis.set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("RMS Δe per component")
+    axes[1, 0].set_ylabel("slope of estimate on truth")
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8, ncols=2)
+    figure.suptitle("Accuracy of the observed distortion e", fontsize=11)
+    return figure
+
+
+def flux_error(judgement: Judgement) -> Figure:
+    """Median and robust scatter of the reconstructed flux's relative error in each band.
+
+    Args:
+        judgement: of `evaluation.judge`.
+    """
+    figure = new_figure(7.5, 3.8)
+    axis = figure.subplots()
+    at = np.arange(len(judgement["bands"]))
+    found = [judgement["flux_error"][band] for band in judgement["bands"]]
+    medians = np.array([_value(f["median"]["value"]) for f in found])
+    scatters = np.array([_value(f["robust_sigma"]["value"]) for f in found])
+    axis.bar(
+        at,
+        200 * scatters,
+        bottom=100 * (medians - scatters),
+        width=0.5,
+        color=BLUE,
+        alpha=0.25,
+        label="± robust σ (1.4826 MAD)",
+    )
+    errors = [100 * _value(f["median"]["error"]) for f in found]
+    axis.errorbar(at, 100 * medians, errors, fmt="o", color=VERMILION, capsize=3, label="median, bootstrap error")
+    axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.use_sticky_edges = False
+    axis.set_xticks(at, judgement["bands"])
+    axis.set(xlabel="band", ylabel="reconstructed / true flux − 1 [%]")
+    axis.set_title("Flux over the stamp, reconstruction of the blend against the isolated truth", fontsize=10)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _points(
+    axis: Any, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str, fill: str | None = None
+) -> None:
+    values = [_value(m["value"]) for m in measures]
+    errors = [_value(m["error"]) for m in measures]
+    axis.errorbar(at, values, errors, fmt=marker, color=colour, markerfacecolor=fill or colour, capsize=3, label=label)
+
+
+def _value(number: float | None) -> float:
+    return float("nan") if number is None else number

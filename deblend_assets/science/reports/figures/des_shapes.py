@@ -1,0 +1,187 @@
+"""Figures of a tile's shapes against im3shape's, against the truth and against the test blends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, COMPONENTS
+from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
+from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.reports.figures.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure
+from deblend_assets.science.reports.tile_text import tile_label
+from deblend_assets.science.statistics.accuracy import Judgement, bin_label, values
+from deblend_assets.science.statistics.metrics import Floats
+
+_SHOWN_POINTS = 3_000
+_ROWS = (("shear", "g", "like with like"), ("distortion", "e", "the report's comparison"))
+
+
+def shapes_against_im3shape(
+    shapes: pd.DataFrame, reference: pd.DataFrame, judgement: Judgement, *, tile: str, simulated: bool
+) -> Figure:
+    """Ours against im3shape's with both lines (the report's Fig. 17): g like with like, and e as the report did.
+
+    At most 3,000 galaxies are dotted, evenly spaced in the table.
+
+    Args:
+        shapes: the shape catalogue.
+        reference: im3shape after the cuts.
+        judgement: of `evaluation.judge_tile` on both.
+        tile, simulated: which it is.
+    """
+    rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
+    figure = new_figure(11.0, 7.9)
+    axes = figure.subplots(2, 3)
+    theirs = (values(rows, "e_1"), values(rows, "e_2"))
+    for row, (name, letter, words) in zip(axes, _ROWS, strict=True):
+        ours = tuple(values(rows, column) for column in COMPARISONS[name])
+        reach = _reach(*theirs, *(ours if name == "shear" else ()))
+        for k, (axis, component) in enumerate(zip(row, COMPONENTS, strict=True)):
+            x, y = (np.hypot(*pair) if k == 2 else pair[k] for pair in (theirs, ours))
+            low, high = (0.0, 1.2 * reach) if k == 2 else (-reach, reach)
+            _points_and_lines(axis, x, y, judgement["im3shape"][name][component], low, high)
+            sign = (f"{letter}{k + 1}", f"e_{k + 1}") if k < 2 else (f"|{letter}|", "|e|")
+            kind = "intrinsic, shear-type" if letter == "g" else "observed distortion"
+            axis.set(xlabel=f"im3shape {sign[1]} (shear-type)", ylabel=f"our {sign[0]} ({kind})")
+            axis.set_title(f"{words}: {sign[0]} on {sign[1]}", fontsize=9)
+    found = judgement["im3shape"]["shear"]
+    figure.suptitle(
+        f"Shapes against im3shape, sky frame, N = {found['n'] - found['failures']:,}: {tile_label(tile, simulated)}",
+        fontsize=11,
+    )
+    return figure
+
+
+def _points_and_lines(axis: Axes, x: Floats, y: Floats, found: Judgement, low: float, high: float) -> None:
+    worked = np.isfinite(x) & np.isfinite(y)
+    every = max(1, -(-int(worked.sum()) // _SHOWN_POINTS))
+    size, alpha = (7, 0.6) if worked.sum() < 500 else (4, 0.3)
+    axis.plot(
+        x[worked][::every], y[worked][::every], ".", color="0.45", markersize=size, alpha=alpha, markeredgewidth=0
+    )
+    axis.plot([low, high], [low, high], color=BLACK, linewidth=1.0, linestyle=":", label="ours = im3shape's")
+    ends = np.array([low, high])
+    for prefix, name, colour, style in (
+        ("", "least squares", BLUE, "-"),
+        ("eiv_", "errors in variables", VERMILION, "--"),
+    ):
+        slope, intercept = found[f"{prefix}slope"], found[f"{prefix}intercept"]["value"]
+        if slope["value"] is not None:
+            error = f" ± {slope['error']:.2f}" if slope["error"] is not None else ""
+            label = f"{name}: slope {slope['value']:.2f}{error}"
+            axis.plot(
+                ends, slope["value"] * ends + intercept, color=colour, linestyle=style, linewidth=1.8, label=label
+            )
+    # Room above the points for the legend.
+    axis.set(xlim=(low, high), ylim=(low, high + 0.3 * (high - low)))
+    axis.legend(fontsize=7.5, loc="upper left")
+
+
+def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: str, simulated: bool) -> Figure:
+    """Distributions of both components, ours and im3shape's (the report's Fig. 18).
+
+    Args:
+        shapes, reference: as for `shapes_against_im3shape`.
+        tile, simulated: which it is.
+    """
+    rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
+    figure = new_figure(10.5, 4.2)
+    for k, axis in enumerate(figure.subplots(1, 2, sharey=True), start=1):
+        looks: list[tuple[str, str, dict[str, Any]]] = [
+            (f"e_{k}", f"im3shape e_{k} (shear-type)", {"color": BLACK, "histtype": "stepfilled", "alpha": 0.2}),
+            (f"g{k}", f"our g{k} (shear-type)", {"color": BLUE, "histtype": "step", "linewidth": 1.8}),
+            (
+                f"e{k}",
+                f"our e{k} (observed distortion)",
+                {"color": ORANGE, "histtype": "step", "linewidth": 1.6, "linestyle": "--"},
+            ),
+        ]
+        reach = _reach(values(rows, f"e_{k}"), values(rows, f"g{k}"))
+        edges = np.linspace(-reach, reach, 42)
+        for column, label, look in looks:
+            found = values(rows, column)
+            found = found[np.isfinite(found)]
+            share = np.histogram(found, edges)[0] / max(len(found), 1) / (edges[1] - edges[0])
+            spread = f"σ = {found.std():.3f}" if len(found) else "none"
+            axis.hist(edges[:-1], edges.tolist(), weights=share, label=f"{label}: {spread}", **look)
+        axis.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+        axis.set(xlabel=f"component {k}, sky frame", xlim=(-reach, reach))
+        axis.legend(fontsize=8, loc="upper left")
+    figure.axes[0].set_ylabel("probability density")
+    figure.axes[0].set_ylim(top=1.35 * figure.axes[0].get_ylim()[1])  # room for the legend
+    figure.suptitle(f"Drawn toward round? N = {len(rows):,}: {tile_label(tile, simulated)}", fontsize=11)
+    return figure
+
+
+def binned_slopes(judgement: Judgement, *, tile: str, simulated: bool) -> Figure:
+    """Slopes of our g on im3shape's in the bins of the judgement."""
+    figure = new_figure(10.5, 4.2)
+    meanings = {"snr_w": "im3shape's snr_w (terciles)", "blendedness": "blendedness of the deblended image"}
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (quantity, meaning) in zip(axes, meanings.items(), strict=True):
+        bins = judgement["bins"][quantity]
+        at = np.arange(len(bins))
+        for measure, name, colour, marker, shift in (
+            ("slope", "least squares", BLUE, "o", -0.12),
+            ("eiv_slope", "errors in variables", VERMILION, "s", 0.12),
+        ):
+            for k, fill in ((1, colour), (2, "white")):
+                found = [b[f"component{k}"][measure] for b in bins]
+                _errorbars(axis, at + shift + 0.1 * (k - 1.5), found, colour, marker, f"{name}, g{k}", fill)
+        axis.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+        axis.set_xticks(at, [f"{bin_label(b)}\nN = {b['n']:,}" if len(bins) > 1 else "none" for b in bins])
+        axis.set_xlabel(meaning)
+    axes[0].set_ylabel("slope of our g on im3shape's")
+    axes[0].legend(fontsize=8, ncols=2)
+    figure.suptitle(f"Slopes by S/N and blendedness: {tile_label(tile, simulated)}", fontsize=11)
+    return figure
+
+
+def truth_slopes(judgement: Judgement, *, tile: str) -> Figure:
+    """Slopes of estimate on truth on a simulated tile and on test blends, and their difference.
+
+    Args:
+        judgement: of `evaluation.judge_tile` with a truth and test blends.
+        tile: which it is.
+    """
+    found = judgement["truth"]["test_blends"]
+    figure = new_figure(9.4, 4.2)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    at = np.arange(len(TRUTH_KINDS))
+    for key, count, label, colour, marker, shift in (
+        ("tile", "n_tile", "tile", BLUE, "o", -0.1),
+        ("test_blends", "n_test_blends", "test blends", GREEN, "s", 0.1),
+    ):
+        measures = [found[name][key] for name in TRUTH_KINDS]
+        _errorbars(left, at + shift, measures, colour, marker, f"{label}, N = {found[count]:,}", colour)
+    left.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+    left.set(ylabel="slope of estimate on truth")
+    differences = [found[name]["difference"] for name in TRUTH_KINDS]
+    _errorbars(right, at, differences, BLACK, "D", "difference", BLACK)
+    right.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
+    right.set(ylabel="tile − test blends")
+    for axis in (left, right):
+        axis.set_xticks(at, TRUTH_KINDS)
+        axis.set_xlim(-0.5, len(at) - 0.5)
+        axis.set_xlabel("g: intrinsic, e: observed")
+    left.legend(fontsize=8)
+    figure.suptitle(f"The chain's test, S/N > {judgement['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
+    return figure
+
+
+def _errorbars(
+    axis: Axes, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str, fill: str
+) -> None:
+    found, errors = ([np.nan if m[key] is None else m[key] for m in measures] for key in ("value", "error"))
+    axis.errorbar(at, found, errors, fmt=marker, color=colour, markerfacecolor=fill, capsize=3, label=label)
+
+
+def _reach(*columns: Floats) -> float:
+    together = np.abs(np.concatenate(columns))
+    together = together[np.isfinite(together)]
+    return 1.1 * float(np.quantile(together, 0.995)) if len(together) and together.any() else 1.0

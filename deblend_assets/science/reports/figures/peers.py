@@ -1,0 +1,196 @@
+"""Pictures of the comparison: errors of all methods, by blendedness, their cost, and each one's worst failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from deblend_assets.science.evaluation.comparison import FLOOR, OURS
+from deblend_assets.science.reports.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    new_figure,
+)
+from deblend_assets.science.stamps.conventions import distortion_from_shear
+
+Judgement = Mapping[str, Any]
+_COLOURS = (ORANGE, VERMILION, PURPLE, SKY, GREEN, YELLOW, BLACK)
+_TICKS = (0.02, 0.05, 0.1, 0.2)
+_LENGTH = 12.0  # of a drawn ellipse's major axis [pixel]
+
+
+def _colour(method: str, methods: Sequence[str]) -> str:
+    if method == OURS:
+        return BLUE
+    others = [m for m in methods if m not in (OURS, FLOOR)]
+    return BLACK if method == FLOOR else _COLOURS[others.index(method) % len(_COLOURS)]
+
+
+def errors(judgement: Judgement) -> Figure:
+    """RMS errors of e and g of every method, all blends and the strongly blended, with the floor as a line."""
+    figure = new_figure(10.0, 4.6)
+    methods = [m for m in judgement["methods"] if m != FLOOR]
+    for axis, kind in zip(figure.subplots(1, 2), "eg", strict=True):
+        names = [m for m in methods if judgement["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
+        for group, marker, fill in (("all", "o", True), ("blendedness > 0.05", "s", False)):
+            for place, method in enumerate(names):
+                found = judgement["methods"][method]["groups"][group][kind]
+                if found["rms"]["value"] is None:
+                    continue
+                colour = _colour(method, methods)
+                axis.errorbar(
+                    found["rms"]["value"],
+                    -place,
+                    xerr=found["rms"]["error"],
+                    fmt=marker,
+                    color=colour,
+                    mfc=colour if fill else "white",
+                    label=group if not place else None,
+                )
+            if FLOOR in judgement["methods"]:
+                floor = judgement["methods"][FLOOR]["groups"][group][kind]["rms"]["value"]
+                # That of g is ruled by a few unresolved galaxies, and no line to hold anything against.
+                if floor is not None and kind == "e":
+                    axis.axvline(floor, color="0.5", ls="-" if fill else ":", lw=1, label=f"Fisher floor, {group}")
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axis.set_yticks([-k for k in range(len(names))], names, fontsize=8)
+        words = "distortion e, observed, label band" if kind == "e" else "shear-type g, intrinsic"
+        axis.set_xlabel(f"RMS error a component: {words}")
+        axis.set_xlim(0.015, 0.35)
+        axis.legend(fontsize=8)
+    return figure
+
+
+def by_group(judgement: Judgement, kind: str) -> Figure:
+    """RMS error by thirds of S/N, blendedness, separation and difference in magnitude."""
+    methods = list(judgement["methods"])
+    names = [n for n in judgement["methods"][methods[0]]["groups"] if "third" in n]
+    figure = new_figure(10.0, 4.6)
+    axis = figure.subplots()
+    for method in methods:
+        if kind == "g" and method == FLOOR:
+            continue
+        groups = judgement["methods"][method]["groups"]
+        values = [groups[n][kind]["rms"]["value"] for n in names]
+        if not any(v is not None for v in values):
+            continue
+        axis.plot(
+            range(len(names)),
+            [np.nan if v is None else v for v in values],
+            "x" if method == FLOOR else "o-",
+            ms=4,
+            lw=0.8,
+            color=_colour(method, methods),
+            label="Fisher floor" if method == FLOOR else method,
+        )
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(names)), [n.replace(", ", "\n").replace(" third", "") for n in names], fontsize=8)
+    words = "distortion e, observed" if kind == "e" else "shear-type g, intrinsic"
+    axis.set_ylabel(f"RMS error of {words}, a component")
+    axis.set_xlabel("thirds of the test blends")
+    axis.legend(fontsize=8, ncols=2)
+    return figure
+
+
+def cost(judgement: Judgement) -> Figure:
+    """Error of e against the time that a galaxy takes on one core."""
+    figure = new_figure(6.5, 4.2)
+    axis = figure.subplots()
+    methods = [m for m in judgement["methods"] if m != FLOOR]
+    for method in methods:
+        found = judgement["methods"][method]
+        for kind, fill in (("e", True), ("g", False)):
+            measure = found["groups"]["all"][kind]["rms"]
+            if measure["value"] is not None:
+                colour = _colour(method, methods)
+                axis.plot(found["milliseconds"], measure["value"], "o", color=colour, mfc=colour if fill else "white")
+                if fill or found["groups"]["all"]["e"]["rms"]["value"] is None:
+                    axis.annotate(
+                        method,
+                        (found["milliseconds"], measure["value"]),
+                        fontsize=8,
+                        xytext=(4, 5 if method == OURS else -10),
+                        textcoords="offset points",
+                    )
+    axis.set(xscale="log", yscale="log", xlabel="one core's time a galaxy [ms]", ylabel="RMS error a component")
+    axis.legend(
+        handles=[
+            Line2D([], [], marker="o", ls="", color=BLACK, label="distortion e"),
+            Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="shear-type g"),
+        ],
+        fontsize=8,
+    )
+    return figure
+
+
+def failures(worst: Mapping[str, pd.DataFrame], images: Mapping[int, NDArray]) -> Figure:
+    """The ten worst failures of every method: the blend in the label band, the truth and the estimate.
+
+    Args:
+        worst: of each method the rows of `comparison.worst`.
+        images: stamps of the label band by scene, (y, x) [electron].
+    """
+    count = max(len(rows) for rows in worst.values())
+    figure = new_figure(1.25 * count + 0.6, 1.5 * len(worst) + 0.4)
+    axes = figure.subplots(len(worst), count, squeeze=False)
+    for line, (method, rows) in zip(axes, worst.items(), strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+        for axis, (_, row) in zip(line, rows.iterrows(), strict=False):
+            _stamp(axis, images[int(row["scene"])], row)
+        line[0].set_ylabel(method, fontsize=8)
+    figure.legend(
+        handles=[
+            Line2D([], [], color=VERMILION, label="truth"),
+            Line2D([], [], color=YELLOW, ls="--", label="estimate"),
+        ],
+        loc="outside upper right",
+        ncols=2,
+        fontsize=8,
+    )
+    return figure
+
+
+def _stamp(axis: Axes, image: NDArray, row: pd.Series) -> None:
+    noise = 1.4826 * np.median(np.abs(image - np.median(image)))
+    axis.imshow(image, origin="lower", cmap="gray", norm=AsinhNorm(2 * noise, vmin=-2 * noise, vmax=image.max()))
+    middle, kind = (image.shape[0] - 1) / 2, row["kind"]
+    for suffix, colour, style in (("", VERMILION, "-"), ("_est", YELLOW, "--")):
+        first, second = (float(row[f"{kind}{k}{suffix}"]) for k in (1, 2))
+        if not np.isfinite([first, second]).all():
+            continue
+        if kind == "g":
+            first, second = (float(v) for v in distortion_from_shear(*(np.array(v) for v in (first, second))))
+        size = min(np.hypot(first, second), 0.999)
+        axis.add_patch(
+            Ellipse(
+                (middle, middle),
+                _LENGTH,
+                _LENGTH * np.sqrt((1 - size) / (1 + size)),
+                angle=np.degrees(0.5 * np.arctan2(second, first)),
+                fill=False,
+                color=colour,
+                ls=style,
+                lw=1.2,
+            )
+        )
+    off = "failed" if not np.isfinite(row["off"]) else f"|Δ{kind}| {row['off']:.2f}"
+    axis.set_title(f"{off}\nbl {row['blendedness']:.2f}, S/N {row['snr']:.0f}", fontsize=6, pad=2)

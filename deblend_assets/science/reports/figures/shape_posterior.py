@@ -1,0 +1,201 @@
+"""Figures of the shape posterior: estimates against truth, errors beside the floor, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deblend_assets.science.evaluation.shapes import KINDS, Kind, true_neighbour_labels
+from deblend_assets.science.reports.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from deblend_assets.science.shapes.neighbours import CHANCES, QUESTIONS
+from deblend_assets.science.statistics.accuracy import Judgement
+
+_KIND_WORDS: dict[Kind, str] = {
+    "e": "distortion e, observed, label band",
+    "g": "shear-type g, intrinsic",
+}
+_QUANTITY_WORDS = {
+    "g1": r"$g_1$",
+    "g2": r"$g_2$",
+    "e1": r"$e_1$",
+    "e2": r"$e_2$",
+    "ln_size": "ln size",
+    "ln_flux": "ln flux",
+}
+_BINS = 15
+
+
+def calibration(table: pd.DataFrame) -> Figure:
+    """Median estimate in bins of the truth, both components together: posterior mean and prior-free summary.
+
+    Args:
+        table: see `judgement.judge_shapes`.
+    """
+    figure = new_figure(10.0, 4.4)
+    for axis, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
+        truth = _pooled(table, kind, "")
+        axis.plot([-0.8, 0.8], [-0.8, 0.8], color="0.6", linewidth=0.8, label="estimate = truth")
+        for suffix, words, colour, marker in (
+            ("_posterior", "posterior mean", ORANGE, "s"),
+            ("_likelihood", "prior-free summary", BLUE, "o"),
+        ):
+            found = _pooled(table, kind, suffix)
+            good = np.isfinite(found)
+            at, middle, low, high = _binned(truth[good], found[good])
+            axis.errorbar(
+                at, middle, [middle - low, high - middle], fmt=marker, color=colour, markersize=4, label=words
+            )
+        axis.set(xlabel=f"true {_KIND_WORDS[kind]}", ylabel="estimate", xlim=(-0.8, 0.8), ylim=(-0.8, 0.8))
+        axis.set_aspect("equal")
+        axis.legend(fontsize=8, title="median, 16–84 % of the galaxies", title_fontsize=8)
+    return figure
+
+
+def expected_errors(table: pd.DataFrame) -> Figure:
+    """Actual RMS error in bins of the expected one, and both beside the Fisher floor, by S/N.
+
+    Args:
+        table: with the floor's columns.
+    """
+    figure = new_figure(10.0, 7.6)
+    for row, kind in zip(figure.subplots(2, 2), KINDS, strict=True):
+        off = _pooled(table, kind, "_posterior") - _pooled(table, kind, "")
+        expected, floor = _pooled(table, kind, "_posterior_err"), _pooled(table, kind, "_floor")
+        left, right = row
+        at, actual = _rms_in_bins(expected, off)
+        left.loglog(at, at, color="0.6", linewidth=0.8, label="actual = expected")
+        left.loglog(at, actual, "o", color=BLUE, markersize=4, label="posterior mean")
+        left.set(xlabel=f"expected error of {kind}, a component", ylabel="actual RMS error")
+        left.legend(fontsize=8)
+        snr = np.tile(table["snr"].to_numpy(float), 2)
+        for values, words, colour, style in (
+            (off, "actual RMS error", BLUE, "o-"),
+            (expected, "expected RMS error", ORANGE, "s--"),
+            (floor, "Fisher floor (RMS, no prior)", GREEN, "^:"),
+        ):
+            place, size = _rms_in_bins(snr, values)
+            right.loglog(place, size, style, color=colour, markersize=4, label=words)
+        right.set(xlabel="S/N of the target alone, all bands", ylabel=f"error of {kind}, a component")
+        right.legend(fontsize=8)
+    return figure
+
+
+def errors_by_group(judgement: Judgement) -> Figure:
+    """RMS error over the floor in every group, with bootstrap errors.
+
+    Args:
+        judgement: of `judge_shapes`.
+    """
+    names = list(judgement["groups"])
+    # Two lines of text a group.
+    figure = new_figure(10.0, 0.9 + 0.32 * len(names))
+    at = np.arange(len(names))
+    for axis, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):
+        for measure, words, colour, marker, shift in (
+            ("rms_over_floor", "RMS / Fisher floor", BLUE, "o", -0.18),
+            ("robust_over_floor", "robust σ / that of the floor", ORANGE, "s", 0.0),
+            ("rms_over_floor_with_population", "RMS / floor with the population", GREEN, "^", 0.18),
+        ):
+            found = [judgement["groups"][name][kind].get(measure) or {"value": None, "error": None} for name in names]
+            value, error = (np.array([f[key] for f in found], dtype=float) for key in ("value", "error"))
+            axis.errorbar(value, at + shift, xerr=error, fmt=marker, color=colour, markersize=4, label=words)
+        axis.axvline(1.0, color="0.6", linewidth=0.8)
+        axis.axvline(1.25, color=VERMILION, linewidth=0.8, linestyle=":", label="1.25")
+        axis.set(xlabel=f"{_KIND_WORDS[kind]}: error over the floor")
+        axis.legend(fontsize=7)
+    figure.axes[0].set_yticks(at, [f"{name}\nN = {judgement['groups'][name]['n']:,}" for name in names], fontsize=7)
+    figure.axes[0].invert_yaxis()
+    return figure
+
+
+def coverage(table: pd.DataFrame, judgement: Judgement) -> Figure:
+    """Histograms of the truth's rank in the posterior (PIT), and coverage by group.
+
+    Args:
+        table: with the columns `{quantity}_pit`.
+        judgement: of `judge_shapes`.
+    """
+    figure = new_figure(10.5, 6.4)
+    grid = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1.6])
+    for axis, (name, words) in zip(grid[:, :3].flat, _QUANTITY_WORDS.items(), strict=True):
+        axis.hist(table[f"{name}_pit"], bins=20, range=(0, 1), density=True, color=BLUE, alpha=0.7)
+        axis.axhline(1.0, color="0.3", linewidth=0.8)
+        axis.set(xlabel=f"rank of the true {words}", xlim=(0, 1))
+    for axis in grid[:, 0]:
+        axis.set_ylabel("density")
+    names = list(judgement["groups"])
+    at = np.arange(len(names))
+    for axis, level in zip(grid[:, 3], (68, 95), strict=True):
+        _coverage_panel(axis, judgement, names, at, level)
+    return figure
+
+
+def neighbours(table: pd.DataFrame) -> Figure:
+    """Share of galaxies with a neighbour against the chance that they were given.
+
+    Args:
+        table: see `judgement.judge_shapes`.
+    """
+    figure = new_figure(9.0, 4.4)
+    for axis, (name, true) in zip(figure.subplots(1, 2), true_neighbour_labels(table).items(), strict=True):
+        chance = table[name].to_numpy(float)
+        parts = _bins(chance)
+        at, share = (np.array([v[part].mean() for part in parts]) for v in (chance, true))
+        # Of one more galaxy with and one more without: none in a bin is not certainty.
+        spread = [np.sqrt((true[p].sum() + 1) * ((~true)[p].sum() + 1) / (p.sum() + 2) ** 3) for p in parts]
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = chance")
+        axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, bins of equal number")
+        axis.set(xlabel=f"chance: {QUESTIONS[CHANCES[name]]}", ylabel="share of galaxies that it is true of")
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.legend(fontsize=8)
+    return figure
+
+
+def _coverage_panel(axis: Axes, judgement: Judgement, names: list[str], at: NDArray[np.int_], level: int) -> None:
+    for shift, (quantity, colour) in enumerate((("g1", BLUE), ("g2", BLUE), ("e1", ORANGE), ("e2", ORANGE))):
+        found = [judgement["groups"][name]["coverage"][f"{quantity}_{level}%"] for name in names]
+        value, error = (100 * np.array([f[key] for f in found], dtype=float) for key in ("value", "error"))
+        marker = "o" if quantity.endswith("1") else "s"
+        axis.errorbar(
+            value,
+            at + 0.18 * (shift - 1.5),
+            xerr=error,
+            fmt=marker,
+            color=colour,
+            markersize=3,
+            label=_QUANTITY_WORDS[quantity],
+        )
+    axis.axvline(level, color="0.3", linewidth=0.8)
+    axis.axvspan(level - 3, level + 3, color="0.9", zorder=0)
+    axis.set(xlabel=f"truth within the central {level} % [%]")
+    axis.yaxis.tick_right()
+    axis.set_yticks(at, names, fontsize=6)
+    axis.invert_yaxis()
+    axis.legend(fontsize=6, ncols=2)
+
+
+def _pooled(table: pd.DataFrame, kind: Kind, suffix: str) -> NDArray[np.float64]:
+    return np.concatenate([table[f"{kind}{k}{suffix}"].to_numpy(float) for k in (1, 2)])
+
+
+def _bins(x: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
+    """Which values lie in each bin of equal number, the lowest first; of few values, those that have any."""
+    edges = np.quantile(x, np.linspace(0, 1, _BINS + 1))
+    which = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, _BINS - 1)
+    return [which == k for k in np.unique(which)]
+
+
+def _binned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Bins of equal number in x: median of x; median, 16 and 84 % of y."""
+    rows = [np.concatenate([[np.median(x[part])], np.percentile(y[part], [50, 16, 84])]) for part in _bins(x)]
+    return tuple(np.array(sorted(rows, key=lambda row: float(row[0]))).T)
+
+
+def _rms_in_bins(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bins of equal number in x: RMS of x and of y."""
+    rows = [[np.sqrt(np.nanmean(np.square(v[part]))) for v in (x, y)] for part in _bins(x)]
+    at, size = np.array(rows).T
+    return at, size

@@ -1,0 +1,107 @@
+"""Pictures of the answer to shear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
+
+from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
+from deblend_assets.science.reports.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure
+from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
+
+_COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
+# m and c that are drawn [1]: of 1 nothing is left of an estimate.
+_WIDEST = 1.5
+_TICKS = (-1.0, -0.5, -0.2, -0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
+Judgement = Mapping[str, Any]
+
+
+def biases(judgement: Judgement) -> Figure:
+    """m and c of every method, as it comes and calibrated on other galaxies."""
+    figure = new_figure(9.5, 4.6)
+    axes = figure.subplots(1, 2, sharey=True)
+    rows = [(m, which) for m in judgement["methods"] for which in ("uncalibrated", "calibrated")]
+    rows.insert(rows.index((WITH_RESPONSE, "calibrated")) + 1, (WITH_RESPONSE, "by its own images"))
+    for axis, quantity, required, scale in zip(axes, "mc", (REQUIRED_M, REQUIRED_C), (1e-3, 1e-4), strict=True):
+        for place, (method, which) in enumerate(rows):
+            by_images = which == "by its own images"
+            found = judgement["image_response"]["calibrated"] if by_images else judgement["methods"][method][which]
+            for k, marker in ((1, "o"), (2, "s")):
+                value, error = _numbers(found[f"{quantity}{k}"])
+                axis.errorbar(
+                    value / scale,
+                    -place - 0.18 * (k - 1.5),
+                    xerr=error / scale,
+                    fmt=marker,
+                    color=_COLOURS[method],
+                    mfc="white" if which == "uncalibrated" else _COLOURS[method],
+                    label=f"{quantity}{k}" if not place else None,
+                )
+        axis.axvspan(-required / scale, required / scale, color=SKY, alpha=0.3, label=f"|{quantity}| < {required:g}")
+        axis.axvline(0, color=BLACK, lw=0.8)
+        axis.set_xscale("symlog", linthresh=10)
+        axis.set_xlim(-_WIDEST / scale, _WIDEST / scale)
+        axis.set_xlabel(f"{quantity} [10$^{{{round(np.log10(scale))}}}$]")
+        axis.legend(fontsize=8, loc="best")
+    axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which in rows], fontsize=8)
+    return figure
+
+
+def groups(judgement: Judgement) -> Figure:
+    """m of the calibrated methods by S/N, size, blendedness and redshift."""
+    methods = judgement["methods"]
+    names = list(next(iter(methods.values()))["groups"])
+    figure = new_figure(9.5, 4.4)
+    axis = figure.subplots()
+    for number, method in enumerate(methods):
+        values = [methods[method]["groups"][name]["m"] for name in names]
+        at = np.arange(len(names)) + 0.16 * (number - (len(methods) - 1) / 2)
+        _points(axis, at, values, _COLOURS[method], METHODS[method])
+    _named(axis, names)
+    axis.axhline(0, color=BLACK, lw=0.8)
+    axis.set_ylabel("m, one response for all galaxies")
+    axis.set_yscale("symlog", linthresh=0.1)
+    # Its own ticks are powers of ten: of m within 0.1 they would tell nothing.
+    axis.yaxis.set_major_locator(FixedLocator(_TICKS))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    return figure
+
+
+def responses(judgement: Judgement) -> Figure:
+    """Response from pairs of simulations and from the images alone, by the same groups."""
+    found = judgement["image_response"]
+    names = list(found["groups"])
+    figure = new_figure(9.5, 4.4)
+    axis = figure.subplots()
+    for shift, (key, colour, label) in enumerate(
+        (("pairs", BLACK, "pairs of simulated images under ± g"), ("images", BLUE, "sheared images, no truth used"))
+    ):
+        values = [found["groups"][name][key] for name in names]
+        _points(axis, np.arange(len(names)) + 0.2 * (shift - 0.5), values, colour, label)
+    _named(axis, names)
+    axis.set_ylabel("response of the posterior mean of g")
+    return figure
+
+
+def _numbers(measure: Mapping[str, float | None]) -> tuple[float, float]:
+    """Value and error; NaN, which is not drawn, for what is not known."""
+    value, error = (np.nan if (v := measure[key]) is None else v for key in ("value", "error"))
+    return value, error
+
+
+def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]], colour: str, label: str) -> None:
+    known = np.array([_numbers(v) for v in values]).reshape(-1, 2)
+    axis.errorbar(at, known[:, 0], yerr=known[:, 1], fmt="o", ms=4, color=colour, label=label)
+
+
+def _named(axis: Axes, names: list[str]) -> None:
+    axis.set_xticks(range(len(names)), [name.replace(", ", "\n").replace(" third", "") for name in names], fontsize=7)
+    for edge in range(3, len(names), 3):
+        axis.axvline(edge - 0.5, color="0.8", lw=0.8)
+    axis.set_xlabel("thirds of the test galaxies by their true …")
+    axis.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -1,0 +1,317 @@
+"""The referee's page: is it better than what I run today, where does it fail, how fast is it, how do I calibrate it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deblend_assets.science.evaluation.comparison import FLOOR, OURS
+from deblend_assets.science.evaluation.shapes import BLENDED
+from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
+from deblend_assets.science.peers import PEERS
+from deblend_assets.science.reports.page import Picture, Section, Table, render_report
+from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
+
+Judgement = Mapping[str, Any]
+_WORDS = {p.name: p.words for p in PEERS} | {
+    OURS: "shape posterior's mean, and the deblender of stage 2; no positions given",
+    "ours, prior-free": "the same posterior with the population divided out; flagged galaxies count as failures",
+    "report": "the report's three stages, retrained here; its regressor gives e alone",
+    FLOOR: "least error of any unbiased estimate: Fisher matrix with neighbours, positions, sizes and fluxes free",
+}
+CAPTIONS = {
+    "errors": "RMS error of every method, all test blends and the strongly blended ones; grey: the Fisher floor.",
+    "cost": "Error against the time that a galaxy takes on one core.",
+    "errors_by_group_e": "RMS error of e by thirds of S/N, blendedness, separation of the nearest neighbour and "
+    "magnitude difference to the brightest one.",
+    "errors_by_group_g": "The same for the intrinsic g.",
+    "worst_failures": "The ten worst failures of every method: the blend in the label band, the true shape and the "
+    "estimated one (their size is not to scale); bl: blendedness.",
+}
+_SHEAR_CAPTIONS = {
+    "biases": "m and c, jack-knife errors. Open: as the estimate comes; filled: divided by the mean response of "
+    "validation galaxies. The axis is linear within ±10 and logarithmic beyond.",
+    "groups": "m by thirds of the true S/N, size, blendedness and redshift with one response for all galaxies: what a "
+    "sample that is selected in one of them would be off by, unless it is calibrated by its own response.",
+    "responses": "The posterior's response from pairs of simulations, and from the images alone, by the same thirds.",
+}
+
+
+def referee_report(
+    peers: Judgement,
+    shear: Mapping[str, Judgement],
+    pictures: Mapping[str, bytes],
+    provenance: Mapping[str, str],
+    density: Mapping[str, float],
+) -> str:
+    """One HTML page.
+
+    Args:
+        peers: of `comparison.judge_peers`.
+        shear: of `shear.judgement.judge_shear`, by the survey's name.
+        pictures: PNG bytes: CAPTIONS, and `{survey}_{name}` of the shear's figures.
+        provenance: what the numbers were made from.
+        density: of the generated population's targets, by the survey's name [1 / arcmin²].
+    """
+    show = {name: Picture(pictures[name], words) for name, words in CAPTIONS.items() if name in pictures}
+    return render_report(
+        "The referee",
+        _methods(peers),
+        [
+            Section(
+                "Is it better than what I run today?",
+                [
+                    "Every method measured the same blends with its own recommended settings. e is the observed "
+                    "distortion (a² − b²)/(a² + b²) of the label band, unweighted moments of the noiseless target; "
+                    "adaptive moments measure another quantity, and their error here holds that difference. g is the "
+                    "intrinsic shear-type (a − b)/(a + b). A failure is counted, not judged; beside ours, both are "
+                    "judged on the blends where both worked, and a difference below its error is a tie.",
+                    *(f"{m}: {_WORDS.get(m, '')}." for m in peers["methods"]),
+                ],
+                [_slopes(peers), _images(peers)],
+                [show[n] for n in ("errors",) if n in show],
+            ),
+            Section(
+                "Where does it fail?",
+                [],
+                [_groups(peers, "e"), _groups(peers, "g")],
+                [show[n] for n in ("errors_by_group_e", "errors_by_group_g", "worst_failures") if n in show],
+            ),
+            Section("How fast is it?", [], [], [show[n] for n in ("cost",) if n in show]),
+            *(_calibration(survey, judged, pictures, density[survey]) for survey, judged in shear.items()),
+        ],
+        provenance,
+    )
+
+
+def _cell(measure: Mapping[str, Any] | None, digits: int = 3, scale: float = 1.0) -> str:
+    if measure is None or measure["value"] is None:
+        return "–"
+    value = f"{measure['value'] * scale:.{digits}g}"
+    if measure.get("error") is None:
+        return value
+    error = measure["error"] * scale
+    return f"{value} ± {error:.0f}" if error >= 1 else f"{value} ± {error:.1g}"
+
+
+def _methods(peers: Judgement) -> Table:
+    rows = []
+    for method, found in peers["methods"].items():
+        groups, blended = found["groups"]["all"], found["groups"][f"blendedness > {BLENDED}"]
+        beside = found.get("beside", {})
+        rows.append(
+            [
+                "Fisher floor" if method == FLOOR else method,
+                _cell(groups["e"]["rms"]),
+                _cell(groups["e"].get("robust_sigma")),
+                _cell(blended["e"]["rms"]),
+                "–" if method == FLOOR else _cell(groups["g"]["rms"]),
+                _cell(groups["g"].get("robust_sigma")),
+                *(_verdict(beside.get(kind)) for kind in "eg"),
+                "–" if method == FLOOR else _failures(groups),
+                f"{found['milliseconds']:.3g}" if "milliseconds" in found else "–",
+            ]
+        )
+    return Table(
+        (
+            "method",
+            "RMS Δe",
+            "robust σ Δe",
+            f"RMS Δe, blendedness > {BLENDED}",
+            "RMS Δg",
+            "robust σ Δg",
+            "ours / this, e",
+            "ours / this, g",
+            "failures",
+            "ms a galaxy, one core",
+        ),
+        rows,
+        note=f"N = {peers['n']:,} test blends that nothing was trained on; a component, both pooled; errors by "
+        "bootstrap over blends. The floor of g is left out: a few unresolved galaxies rule its RMS.",
+    )
+
+
+def _failures(groups: Judgement) -> str:
+    given = [groups[k] for k in "eg" if groups[k]["rms"]["value"] is not None]
+    return f"{max(g['failures'] for g in given):,}" if given else "all"
+
+
+def _verdict(beside: Judgement | None) -> str:
+    if beside is None or beside["ratio"]["value"] is None:
+        return "–"
+    tie = " (tie)" if beside["better"] == "tie" else ""
+    return f"{_cell(beside['ratio'])}{tie}"
+
+
+def _slopes(peers: Judgement) -> Table:
+    names = [f"{n}{k}, {kind}" for kind in "eg" for n in ("slope", "bias") for k in (1, 2)]
+    rows = []
+    for method, found in peers["methods"].items():
+        if method == FLOOR:
+            continue
+        everything = found["groups"]["all"]
+        rows.append(
+            [
+                method,
+                *(
+                    _cell(everything[kind].get(f"{n}{k}"), 3, 1.0 if n == "slope" else 1e3)
+                    for kind in "eg"
+                    for n in ("slope", "bias")
+                    for k in (1, 2)
+                ),
+            ]
+        )
+    return Table(
+        ("method", *names),
+        rows,
+        "Slope on the truth and bias [10⁻³]",
+        "A posterior mean is drawn towards round, as the estimate of least error must be: its slope is below 1.",
+    )
+
+
+def _images(peers: Judgement) -> Table:
+    bands = list(next(f["flux"] for f in peers["methods"].values() if "flux" in f))
+    rows = []
+    for method, found in peers["methods"].items():
+        if method != FLOOR and (found["ssim"]["value"] is not None or found["flux"][bands[0]]["median"]["value"]):
+            fluxes = [
+                "–"
+                if (f := found["flux"][b])["median"]["value"] is None
+                else f"{100 * f['median']['value']:+.1f} / {100 * f['robust_sigma']['value']:.1f}"
+                for b in bands
+            ]
+            rows.append([method, _cell(found["ssim"], 4), _cell(found["cosine"], 5), *fluxes])
+    return Table(
+        ("method", "SSIM", "cosine", *(f"flux {b} [%]" for b in bands)),
+        rows,
+        "The deblended target",
+        "SSIM and cosine in Eq. 9 space, all bands, against the noiseless isolated target. Fluxes: median and robust σ "
+        "of estimate / truth − 1, truth being the light in the stamp.",
+    )
+
+
+def _groups(peers: Judgement, kind: str) -> Table:
+    given = [m for m in peers["methods"] if peers["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
+    methods = [m for m in given if kind == "e" or m != FLOOR]
+    names = list(peers["methods"][methods[0]]["groups"])
+    rows = []
+    for name in names:
+        found = [peers["methods"][m]["groups"][name][kind] for m in methods]
+        rows.append([name, f"{found[0]['n']:,}", *(_cell(f["rms"]) for f in found)])
+    words = "observed distortion e" if kind == "e" else "intrinsic shear-type g"
+    return Table(("blends", "N", *methods), rows, f"RMS error of the {words}, a component")
+
+
+def _calibration(survey: str, judged: Judgement, pictures: Mapping[str, bytes], density: float) -> Section:
+    figures = [
+        Picture(pictures[f"{survey}_{name}"], words)
+        for name, words in _SHEAR_CAPTIONS.items()
+        if f"{survey}_{name}" in pictures
+    ]
+    n = judged["n"]
+    return Section(
+        f"How do I calibrate it? {survey}",
+        [
+            f"{n['blended']:,} scenes of test galaxies under ± shear on either component, upright and turned by 90°, "
+            f"the same noise under + and −; the calibration stands on {n['calibration']:,} scenes of validation "
+            "galaxies. ⟨ĝ⟩ = (1 + m) g + c; shear-type, pixel frame; jack-knife errors over target galaxies.",
+            "Use: γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, of your own images "
+            "(response_g1, response_g2 of the shape catalogue) or of simulations like these. Never divide one "
+            "galaxy by its own R: a single one is noise for the most part.",
+        ],
+        [_biases(judged), _routes(judged), _changes(judged), _selection(judged), _noise(judged, density)],
+        figures,
+    )
+
+
+def _biases(judged: Judgement) -> Table:
+    rows = []
+    for method, found in judged["methods"].items():
+        for which in ("uncalibrated", "calibrated"):
+            rows.append(_bias_row(METHODS[method], which, found["response"], found[which], found["failures"]))
+    found = judged["image_response"]
+    failures = judged["methods"][WITH_RESPONSE]["failures"]
+    words = METHODS[WITH_RESPONSE]
+    rows.append(_bias_row(words, "calibrated by its own images", found["images"], found["calibrated"], failures))
+    return Table(
+        ("method", "", "response", "m1 [10⁻³]", "m2 [10⁻³]", "c1 [10⁻⁴]", "c2 [10⁻⁴]", "failures", "requirement"),
+        rows,
+        "Bias under constant shear",
+        f"Requirement: |m| < {REQUIRED_M:g} and |c| < {REQUIRED_C:g}, their errors below it too.",
+    )
+
+
+def _bias_row(words: str, which: str, response: Judgement, found: Judgement, failures: float) -> Sequence[str]:
+    biases = [_cell(found[f"{q}{k}"], 3, scale) for q, scale in (("m", 1e3), ("c", 1e4)) for k in (1, 2)]
+    return [words, which, _cell(response, 4), *biases, f"{failures:.1%}", "met" if found["met"] else "not shown"]
+
+
+def _routes(judged: Judgement) -> Table:
+    found = judged["image_response"]
+    rows = [["all", *(_cell(found[k], 4) for k in ("images", "pairs", "difference"))]]
+    rows += [[n, *(_cell(g[k], 4) for k in ("images", "pairs", "difference"))] for n, g in found["groups"].items()]
+    return Table(
+        ("galaxies", "from the images alone", "from pairs of simulations", "difference"),
+        rows,
+        "Two routes to the response of the posterior mean of g",
+        f"The same {found['n']:,} scenes. From the images: each stamp is sheared through its PSF, noise included, and "
+        "what the sheared noise adds is taken off with noise of the same variance (science.shear.response).",
+    )
+
+
+def _changes(judged: Judgement) -> Table:
+    rows = []
+    for method, found in judged["methods"].items():
+        for change in found["conditions"].values():
+            rows.append(
+                [
+                    METHODS[method],
+                    change["words"],
+                    f"{change['n']:,}",
+                    _cell(change["change_of_m"], 3, 1e3),
+                    _cell(change.get("leakage"), 3),
+                    _cell(change.get("leakage_known"), 3),
+                ]
+            )
+    return Table(
+        ("method", "condition", "scenes", "change of m [10⁻³]", "leakage α of an unknown PSF", "α where it is told"),
+        rows,
+        "What changes m",
+        "Of the same galaxies and noise, so that the difference is surer than either number. α = ∂c₁/∂g₁ of the PSF, "
+        "which the estimator takes for the survey's round one; a network has no way of being told.",
+    )
+
+
+def _selection(judged: Judgement) -> Table:
+    rows = [
+        [METHODS[method], words, _cell(cut["m"], 3, 1e3), _cell(cut["selection"], 3, 1e3)]
+        for method, found in judged["methods"].items()
+        for words, cut in found["selection"].items()
+    ]
+    return Table(
+        ("method", "cut on the estimate", "m of what is selected [10⁻³]", "further, by the selection [10⁻³]"),
+        rows,
+        "Selection",
+        "With the whole population's response. The last column is what galaxies that enter and leave the sample with "
+        "the shear add.",
+    )
+
+
+def _noise(judged: Judgement, density: float) -> Table:
+    rows = []
+    for method, found in judged["methods"].items():
+        noise = found["shape_noise"]
+        share = noise["effective_share"]
+        rows.append([METHODS[method], f"{noise['sigma']:.3f}", f"{share:.3f}", f"{share * density:.1f}"])
+    true = judged["methods"]["posterior"]["shape_noise"]["sigma_true"]
+    if "floor_share" in judged:
+        share = judged["floor_share"]
+        rows.append(["Fisher floor", "–", f"{share:.3f}", f"{share * density:.1f}"])
+    return Table(
+        ("method", "σ of the calibrated estimate, a component", "effective share of the galaxies", "n_eff [arcmin⁻²]"),
+        rows,
+        "What a catalogue is worth",
+        f"The true shapes scatter by {true:.3f}. Effective share: their variance over that of the calibrated estimate, "
+        f"all galaxies weighted alike, failures counted as nothing; times the {density:.1f} targets an arcmin² of the "
+        "generated population. The floor weights galaxies by their errors, which the others here do not.",
+    )

@@ -1,0 +1,110 @@
+"""The report of one tile: one HTML page, in the manner of the main evaluation's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from deblend_assets.science.des.likeness import LIKE, Likeness
+from deblend_assets.science.evaluation.against_im3shape import COMPARISONS
+from deblend_assets.science.evaluation.against_truth import AGREEMENT_SIGMAS, TRUTH_KINDS
+from deblend_assets.science.reports import tile_text as text
+from deblend_assets.science.reports.page import Section, Table, format_measure, placed, render_report
+from deblend_assets.science.reports.tile_tables import (
+    attrition_table,
+    bins_table,
+    comparison_table,
+    counts_table,
+    likeness_table,
+    mean_shear_table,
+    rejections_table,
+    truth_tables,
+)
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement
+
+
+def tile_report(
+    tile: str,
+    judgement: Judgement,
+    likeness: Likeness,
+    attrition: pd.DataFrame,
+    rejections: Mapping[str, int],
+    figures: Mapping[str, bytes],
+    provenance: Mapping[str, str],
+    *,
+    simulated: bool,
+) -> str:
+    """The report of a tile as HTML.
+
+    Args:
+        tile: its name.
+        judgement: of `evaluation.judge_tile`.
+        likeness: of `likeness.compare`.
+        attrition: of `cuts.quality_cuts`.
+        rejections: galaxies that the cutouts lost, by reason.
+        figures: PNG bytes by name; those of `report_text.FIGURES` have their captions and places, any other goes to
+            the end under its own name.
+        provenance: profile, archive, fingerprints, versions.
+        simulated: whether the tile is; the page says so in its title and in its first line.
+    """
+    tables: dict[str, list[Table]] = {
+        text.LIKE_WITH_LIKE: [comparison_table(name, judgement) for name in COMPARISONS],
+        text.BINS: [bins_table(judgement), counts_table(judgement)],
+        text.SHEAR: [mean_shear_table(judgement)],
+        text.LIKENESS: [likeness_table(likeness)],
+        text.CATALOG: [attrition_table(attrition), rejections_table(rejections)],
+    }
+    if judgement["truth"] is not None:
+        tables[text.TRUTH] = truth_tables(judgement)
+    pictures = placed(figures, text.FIGURES, text.OTHER)
+    sections = [Section("How to read this", text.READING)]
+    for title in text.SECTIONS:
+        if title in tables or title in pictures:
+            words = likeness.warnings if title == text.LIKENESS else ()
+            sections.append(Section(title, words, tables.get(title, ()), pictures.get(title, ())))
+    sections.append(Section("Limits", text.LIMITS))
+    heading = f"Shapes on {text.tile_label(tile, simulated)}"
+    return render_report(heading, _headline(judgement, likeness, simulated), sections, provenance)
+
+
+def _headline(judgement: Judgement, likeness: Likeness, simulated: bool) -> Table:
+    shear, distortion = (judgement["im3shape"][name] for name in ("shear", "distortion"))
+    rows = [
+        ("galaxies with both shapes", f"{judgement['matched']:,}", f"{shear['failures']:,} failures"),
+        ("slope of our g on im3shape's", format_measure(shear["both"]["slope"]), "least squares, both components"),
+        ("the same, errors in variables", format_measure(shear["both"]["eiv_slope"]), "im3shape's noise taken out"),
+        ("RMS Δg per component", format_measure(shear["both"]["rms"]), "im3shape's noise included"),
+        ("slope of our e on im3shape's", format_measure(distortion["both"]["slope"]), "the report: 0.4 ± 0.1"),
+        ("RMS Δe per component", format_measure(distortion["both"]["rms"]), "the report: about 0.14"),
+        ("orientation against im3shape", judgement["orientation"], "signs of both slopes"),
+        (
+            "like what was learnt",
+            "no" if likeness.warnings else "yes" if LIKE in set(likeness.table["verdict"]) else "unknown",
+            "; ".join(likeness.warnings) or "no limit exceeded",
+        ),
+    ]
+    truth = judgement["truth"]
+    if truth is not None:
+        for kind, words in (("g", "intrinsic"), ("e", "observed")):
+            both = truth["shapes"][kind]["both"]["rms"]
+            slopes = ", ".join(format_measure(truth["shapes"][kind][f"{kind}{k}"]["slope"]) for k in (1, 2))
+            rows.append((f"slopes of {kind}1, {kind}2 on the truth", slopes, f"{words}; RMS {format_measure(both)}"))
+        position = format_measure(truth["position"]["median_total"])
+        rows.append(("median distance from the true position [arcsec]", position, "wanted: below 0.1"))
+        if truth["cutout_flux"]:
+            ratios = [f"{band} {format_measure(found['ratio'])}" for band, found in truth["cutout_flux"].items()]
+            rows.append(("light of the cutouts over the truth's", ", ".join(ratios), "wanted: 1 ± 0.01"))
+        if truth["test_blends"] is not None:
+            agrees = [truth["test_blends"][name]["agrees"] for name in TRUTH_KINDS]
+            said = "undecided" if None in agrees else "yes" if all(agrees) else "no"
+            rows.append(("slopes agree with the test blends'", said, f"within {AGREEMENT_SIGMAS:g} errors"))
+    note = (
+        f"Shapes in band {judgement['label_band']}, bands {''.join(judgement['bands'])}, "
+        f"snr_w > {judgement['snr_min']:g}, sky frame. ±: standard error, {judgement['bootstrap']['resamples']} "
+        f"bootstrap resamples of the galaxies; a dash: fewer than {MINIMUM_ROWS} galaxies, or no such number. The "
+        "report's values were digitised from its Fig. 17."
+    )
+    # The caption is the first line of the page.
+    caption = text.SIMULATED_NOTICE if simulated else "In short"
+    return Table(("quantity", "found", "remark"), rows, caption, note)

@@ -1,0 +1,1 @@
+"""A small survey of known truth: its sky, tables and geometry."""

@@ -1,0 +1,1 @@
+"""Galaxy populations, surveys, scenes and how they are rendered."""

@@ -1,0 +1,59 @@
+"""From a galaxy's parameters to its noiseless pixels, by two independent ways.
+
+* `btk`: BTK and GalSim, a galaxy and a band at a time. The reference, and the judge of the other.
+* `torch`: the same light in Fourier space, a whole batch at once, on the CPU or a CUDA device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.science.simulation.surveys import SurveyModel
+
+
+class Drawer(Protocol):
+    """Draws galaxies, each alone and without noise."""
+
+    def draw(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
+        """Noiseless stamps.
+
+        Args:
+            row: of each galaxy in the catalogue, (G,) integer.
+            x, y: offsets from the stamp's centre [arcsec], (G,).
+            turn: added to the catalogue's position angle [deg], (G,).
+
+        Returns:
+            (G, band, y, x) float32 [electron].
+        """
+        ...
+
+
+def new_drawer(
+    kind: Literal["btk", "torch"],
+    catalog: Mapping[str, NDArray],
+    magnitudes: NDArray,
+    survey: SurveyModel,
+    pixels: int,
+    shear: complex,
+) -> Drawer:
+    """The drawer that a simulation's `renderer` names.
+
+    Args:
+        kind: see above.
+        catalog: CatSim's columns of the components: fluxnorm_*, a_*, b_*, pa_*; each (N,).
+        magnitudes: in the survey's bands, (N, band) [AB mag].
+        survey: bands, PSFs, pixel scale.
+        pixels: stamp side.
+        shear: g1 + i g2, applied to every galaxy's profile.
+    """
+    if kind == "btk":
+        from deblend_assets.science.simulation.drawing.btk import BtkDrawer
+
+        return BtkDrawer(catalog, magnitudes, survey, pixels, shear)
+    from deblend_assets.science.simulation.drawing.fourier import FourierDrawer
+
+    return FourierDrawer(catalog, magnitudes, survey, pixels, shear)

@@ -1,0 +1,229 @@
+"""Whole batches of galaxies in Fourier space, in torch: on the CPU, or on a CUDA device.
+
+A galaxy is T(k) = s_d E(k'_d) + s_b V(k'_b) + s_a with E the exponential's transform (1 + k²r₀²)^(-3/2), V the de
+Vaucouleurs profile's, tabulated from GalSim, and k' the wave vector in the component's own round frame. T is
+evaluated once a galaxy and shared by the bands, each of which multiplies it by its PSF, the pixel and its flux. The
+inverse transform is made for the stamp's pixels alone, as two matrix products (ky, then kx), the galaxy's position in
+their phases: a stamp is a third of the grid's side, so that this costs less than an FFT of the whole grid, and k
+beyond the pixels' Nyquist frequency is aliased as light is. T is real; its parts even and odd in ky go with the cosine
+and the sine of the phase, so that a quarter of the plane is all that is multiplied.
+
+The grid's step is that of GalSim (`components.grid_sizes`), hence both fold the same light back into the stamp.
+Measured against BTK: see docs/rendering.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import galsim
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.science.simulation.drawing.components import Components, grid_sizes
+from deblend_assets.science.simulation.surveys import SurveyModel
+
+# Elements (galaxies × wave vectors) of a chunk: small enough for a core's cache, large enough for a GPU.
+_CHUNK = {"cpu": 7e4, "cuda": 2e7}
+# Table of the de Vaucouleurs transform, uniform in ln k²: linear interpolation errs by 1e-7 there.
+_LN_LOW, _LN_HIGH, _NODES = float(np.log(1e-8)), float(np.log(1e8)), 1 << 15
+_DISC_SCALE = float(galsim.Exponential(half_light_radius=1.0).scale_radius)
+# GalSim takes the exponential's transform for 0 below its `kvalue_accuracy`.
+_DISC_MAX = galsim.GSParams().kvalue_accuracy ** (-2.0 / 3.0) - 1.0
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Wave vectors of one grid size, kx ≥ 0 and ky ≥ 0; K = ky × kx.
+
+    Attributes:
+        k: of either axis, (k,) float64 [1/arcsec].
+        squares: kx² and ky² of each wave vector; two of (K,) float32.
+        product: 2 kx ky; (K,) float32.
+        even: part of PSF × pixel × weight / side² that is even in ky, (ky, band, kx) float32.
+        odd: the odd part; none where every PSF is symmetric.
+        cos, sin: of k times the stamp's pixels, (pixel, k) float32.
+    """
+
+    k: Tensor
+    squares: tuple[Tensor, Tensor]
+    product: Tensor
+    even: Tensor
+    odd: Tensor | None
+    cos: Tensor
+    sin: Tensor
+
+
+@lru_cache(maxsize=1)
+def _bulge_table() -> NDArray[np.float32]:
+    profile = galsim.DeVaucouleurs(half_light_radius=1.0)
+    k = np.exp(0.5 * np.linspace(_LN_LOW, _LN_HIGH, _NODES))
+    return np.array([profile.kValue(float(v), 0.0).real for v in k], dtype=np.float32)
+
+
+class FourierDrawer:
+    """See the module, and `drawing.new_drawer` for the arguments.
+
+    Args:
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        catalog: Mapping[str, NDArray],
+        magnitudes: NDArray,
+        survey: SurveyModel,
+        pixels: int,
+        shear: complex,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.survey, self.pixels, self.shear, self.device = survey, pixels, shear, torch.device(device)
+        self.components = Components.of_catalog(catalog, magnitudes, np.asarray(survey.zero_point))
+        self._psfs = [survey.btk_survey.get_filter(band).psf for band in survey.bands]
+        self._psf_step = min(psf.stepk for psf in self._psfs)
+        self._table = torch.from_numpy(_bulge_table()).to(self.device)
+        self._grids: dict[int, _Grid] = {}
+
+    def draw(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
+        """See `drawing.Drawer`; the same for a galaxy whatever others are drawn with it."""
+        stamps: NDArray[np.float32] = self.draw_tensor(row, x, y, turn).cpu().numpy()
+        return stamps
+
+    def draw_tensor(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> Tensor:
+        """As `draw`, left on the device: (G, band, y, x) float32 [electron]."""
+        ellipses = self.components.ellipses(row, np.radians(turn), self.shear)
+        return self.draw_ellipses(row, x, y, ellipses, self.sides(ellipses, x, y))
+
+    def sides(self, ellipses: NDArray, x: NDArray, y: NDArray) -> NDArray[np.int64]:
+        """Side of the Fourier grid that each galaxy needs, (G,); see `components.grid_sizes`."""
+        return grid_sizes(ellipses, np.hypot(x, y), self._psf_step, self.survey.pixel_scale)
+
+    def draw_ellipses(self, row: NDArray, x: NDArray, y: NDArray, ellipses: NDArray, sizes: NDArray) -> Tensor:
+        """Galaxies of the catalogue's light in shapes of one's own.
+
+        Args:
+            row, x, y: see `drawing.Drawer`.
+            ellipses: of disc and bulge, in place of the catalogue's, (G, 2, 3); see `Components.ellipses`.
+            sizes: see `sides`, (G,). Of two grids each folds a little light of its own back into the stamp: what is
+                to be compared has to be drawn on one.
+
+        Returns:
+            (G, band, y, x) float32 [electron], on the device.
+        """
+        share = self.components.share[row]
+        # Galaxies of one grid and of the same components lie together: they are slices then, not scattered rows.
+        order = np.lexsort((share[:, 1] > 0, share[:, 0] > 0, sizes))
+        stamps = torch.empty((len(row), len(self._psfs), self.pixels, self.pixels), device=self.device)
+        first = 0
+        while first < len(order):
+            side = int(sizes[order[first]])
+            grid = self._grid(side)
+            alike = int(np.searchsorted(sizes[order], side, side="right"))
+            last = min(alike, first + max(1, int(_CHUNK[self.device.type] / grid.product.numel())))
+            chosen = order[first:last]
+            drawn = self._draw(grid, ellipses[chosen], share[chosen], x[chosen], y[chosen])
+            flux = self._put(self.components.flux[row[chosen]])
+            torch.mul(drawn, flux[:, :, None, None], out=stamps[first:last])
+            first = last
+        return stamps[torch.from_numpy(np.argsort(order)).to(self.device)]
+
+    def _put(self, values: NDArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+
+    def _grid(self, side: int) -> _Grid:
+        if side not in self._grids:
+            scale = self.survey.pixel_scale
+            step = 2 * np.pi / (side * scale)
+            # As far as any band's PSF reaches; GalSim fills the grid to its edge in any case.
+            n = max(side // 2, int(max(psf.maxk for psf in self._psfs) / step))
+            k = np.arange(n + 1) * step
+            pixel = np.sinc(k * scale / (2 * np.pi))
+            # One quarter stands for the plane: kx > 0 for its mirror image, ky > 0 for the pair ±ky.
+            weight = np.where(k > 0, 2.0, 1.0)[None, :] * np.where(k > 0, 1.0, 0.5)[:, None] * np.outer(pixel, pixel)
+            psf = np.stack([self._transform(p, n, step) for p in self._psfs])  # band, ky of both signs, kx
+            above, below = psf[:, n:], psf[:, n::-1]
+            even, odd = (0.5 * (above + sign * below) * weight / side**2 for sign in (1, -1))
+            ordered = [self._put(part.transpose(1, 0, 2)) for part in (even, odd)]
+            phase = (np.arange(self.pixels) - (self.pixels - 1) / 2)[:, None] * scale * k
+            self._grids[side] = _Grid(
+                k=torch.from_numpy(k).to(self.device),
+                squares=(self._put(np.tile(k**2, n + 1)), self._put(np.repeat(k**2, n + 1))),
+                product=self._put(2 * np.outer(k, k).ravel()),
+                even=ordered[0],
+                odd=ordered[1] if np.abs(odd).max() > 1e-6 * np.abs(even).max() else None,
+                cos=self._put(np.cos(phase)),
+                sin=self._put(np.sin(phase)),
+            )
+        return self._grids[side]
+
+    @staticmethod
+    def _transform(psf: galsim.GSObject, n: int, step: float) -> NDArray:
+        image = galsim.ImageCD(galsim.BoundsI(0, n, -n, n), scale=step)
+        values: NDArray = psf.drawKImage(image=image, recenter=False).array
+        if np.abs(values.imag).max() > 1e-6:
+            raise SettingsError(
+                "a PSF that is not its own image under a turn by 180° cannot be drawn by the torch renderer",
+                where="simulation.renderer",
+                remedy='use renderer = "btk"',
+            )
+        return values.real
+
+    def _draw(self, grid: _Grid, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
+        """Stamps of unit flux of galaxies sorted by their components; (G, band, y, x)."""
+        even, odd = self._light(grid, ellipses, share)
+        cos_y, sin_y = self._phases(grid, y)
+        cos_x, sin_x = self._phases(grid, x)
+        side, bands, p = len(grid.k), len(self._psfs), self.pixels
+
+        def with_psf(light: Tensor, other: Tensor) -> Tensor:
+            """(G, ky, band × kx)."""
+            spectrum = light.view(-1, side, 1, side) * grid.even
+            if grid.odd is not None:
+                spectrum.addcmul_(other.view(-1, side, 1, side), grid.odd)
+            return spectrum.view(len(light), side, bands * side)
+
+        # Re[Σ S e^(i(kx x + ky y))] of the real spectrum S, rows first.
+        drawn = torch.bmm(torch.bmm(cos_y, with_psf(even, odd)).view(len(even), p * bands, side), cos_x.mT)
+        rows = torch.bmm(sin_y, with_psf(odd, even)).view(len(even), p * bands, side)
+        return torch.baddbmm(drawn, rows, sin_x.mT, alpha=-1).view(-1, p, bands, p).permute(0, 2, 1, 3)
+
+    def _phases(self, grid: _Grid, centre: NDArray) -> tuple[Tensor, Tensor]:
+        """cos and sin of k (pixel - centre), (G, pixel, k) float32."""
+        # The angle needs float64; so far from the origin float32 would move the galaxy by 1e-6 pixel.
+        angle = torch.from_numpy(np.asarray(centre, float)).to(self.device)[:, None] * grid.k
+        cos, sin = angle.cos().float()[:, None], angle.sin().float()[:, None]
+        return torch.addcmul(grid.cos * cos, grid.sin, sin), torch.addcmul(grid.sin * cos, grid.cos, sin, value=-1)
+
+    def _light(self, grid: _Grid, ellipses: NDArray, share: NDArray) -> tuple[Tensor, Tensor]:
+        """T(kx, ky) ± T(kx, -ky) of galaxies of unit flux, two of (G, K)."""
+        above = self._put(share[:, 2])[:, None].repeat(1, grid.product.numel())
+        below = above.clone()
+        for component, transform in enumerate((self._disc, self._bulge)):
+            # Sorted by whether they have a disc, then a bulge: at most two runs of each.
+            has = share[:, component] > 0
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], has, [False]]).astype(np.int8)))
+            for first, last in zip(edges[::2], edges[1::2], strict=True):
+                q = self._put(ellipses[first:last, component])
+                common = (q[:, :1] * grid.squares[0]).addcmul_(q[:, 2:], grid.squares[1])
+                mixed = q[:, 1:2] * grid.product
+                weight = self._put(share[first:last, component])[:, None]
+                above[first:last].addcmul_(weight, transform((common + mixed).clamp_(min=0.0)))
+                # Rounding may leave -1e-7 of a long galaxy's k'^2 along its axis.
+                below[first:last].addcmul_(weight, transform((common - mixed).clamp_(min=0.0)))
+        return above + below, above - below
+
+    @staticmethod
+    def _disc(k2: Tensor) -> Tensor:
+        scaled = k2 * _DISC_SCALE**2
+        root = (scaled + 1.0).rsqrt_()
+        return (root * root * root).masked_fill_(scaled > _DISC_MAX, 0.0)
+
+    def _bulge(self, k2: Tensor) -> Tensor:
+        place = k2.clamp_(min=1.1e-8).log_().sub_(_LN_LOW).mul_((_NODES - 1) / (_LN_HIGH - _LN_LOW))
+        below = place.to(torch.int32).clamp_(max=_NODES - 2)
+        return torch.lerp(self._table[below], self._table[below + 1], place - below)

@@ -1,0 +1,188 @@
+"""Published relations of the faint galaxy population: counts, redshifts, types, sizes, shapes, bulges.
+
+Each function names its source. "shear g" is (a-b)/(a+b) = (1-q)/(1+q), the ellipticity of Miller et al.
+(2013); q = b/a. Random draws take a numpy Generator and are vectorised over galaxies.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from deblend_assets.science.simulation.seds import TYPE_MAX, Z_MAX
+
+Floats = NDArray[np.float64]
+
+COUNT_SLOPE = 0.31
+COUNT_AT_25 = 46.0
+I_BRIGHTEST = 18.0
+"""The relations say little of brighter galaxies, which are one in a thousand anyway."""
+
+# Ilbert et al. (2006): alpha, z0, k of p(z|T,i) and f, k of p(T|i), for E, Sbc, Scd, Im.
+_ILBERT_Z = np.array([[3.331, 0.452, 0.137], [1.428, 0.166, 0.130], [1.583, 0.211, 0.140], [1.345, 0.204, 0.138]])
+_ILBERT_F = np.array([[0.432, 0.471], [0.080, 0.306], [0.312, 0.127]])
+# The continuous types (see seds) that a class stands for: half-way to its neighbours, and for Im up to the
+# dust-free end.
+_TYPE_EDGES = np.array([0.0, 0.5, 1.5, 2.5, TYPE_MAX])
+
+HALF_LIGHT_PER_SCALELENGTH = 1.67834699
+"""Half-light radius of an exponential disc in scalelengths."""
+SIZE_FAINTEST = 25.5
+# Median of p(x) ~ x exp(-x^(4/3)): x^(4/3) follows a Gamma distribution of shape 3/2.
+_SIZE_MEDIAN = float(special.gammaincinv(1.5, 0.5)) ** 0.75
+
+DISC_MAX_SHEAR, _DISC_CORE, _DISC_WIDTH = 0.804, 0.0256, 0.2539
+_BULGE_LINEAR, _BULGE_SQUARE = 2.368, 6.691
+BULGE_FRACTION_SIGMA = 0.1
+BULGE_FRACTION_MIN = 0.1
+_SHEAR_GRID = 4001
+
+
+def count_density(i_mag: ArrayLike) -> Floats:
+    """Galaxies per square arcminute brighter than i: 46 x 10^(0.31 (i - 25)).
+
+    LSST Science Book (LSST Science Collaboration 2009, 0912.0201), Eq. 3.7, from CFHTLS Deep counts.
+    """
+    return COUNT_AT_25 * 10.0 ** (COUNT_SLOPE * (np.asarray(i_mag, dtype=np.float64) - 25.0))
+
+
+def draw_magnitudes(rng: Generator, n: int, i_min: float, i_max: float) -> Floats:
+    """n AB magnitudes in i between i_min and i_max, distributed as `count_density` rises."""
+    slope = COUNT_SLOPE * math.log(10.0)
+    return i_min + np.log1p(rng.random(n) * math.expm1(slope * (i_max - i_min))) / slope
+
+
+def _redshift_shape(i_mag: ArrayLike) -> tuple[Floats, Floats]:
+    """Scale z0 and weight w of p(z|i) = (1 - w) Gamma(3, z0) + w Gamma(4, z0); see `redshift_pdf`."""
+    z0 = 0.0417 * np.maximum(np.asarray(i_mag, dtype=np.float64), 19.0) - 0.744
+    return z0, np.minimum(3.0 * 0.0417 / (z0 * COUNT_SLOPE * math.log(10.0)), 1.0)
+
+
+def redshift_pdf(z: ArrayLike, i_mag: ArrayLike) -> Floats:
+    """p(z|i) of galaxies *at* magnitude i, from the LSST Science Book's p(z) of samples *limited* at i.
+
+    Eq. 3.8 there is cumulative: a sample brighter than i has P(z|<i) = z^2 exp(-z/z0) / (2 z0^3), with
+    z0 = 0.0417 i - 0.744. So p(z|i) = d/di [N(<i) P(z|<i)] / (dN/di), which is exactly a mixture of two Gamma
+    densities of scale z0 and shapes 3 and 4, the latter with weight w = 3 (dz0/di) / (z0 0.31 ln 10). For
+    i < 22.04 the fit asks for w > 1, a negative density at low z; w is held at 1 there, and z0 at its value
+    at i = 19, below which the fit runs into zero.
+
+    Args:
+        z: redshift, broadcast against `i_mag`.
+        i_mag: AB magnitude in i.
+
+    Returns:
+        Density per unit redshift.
+    """
+    z0, w = _redshift_shape(i_mag)
+    x = np.asarray(z, dtype=np.float64) / z0
+    return x**2 * np.exp(-x) / z0 * ((1.0 - w) / 2.0 + w * x / 6.0)
+
+
+def redshift_cdf(z: ArrayLike, i_mag: ArrayLike) -> Floats:
+    """Share of the galaxies at magnitude i below redshift z: the integral of `redshift_pdf`."""
+    z0, w = _redshift_shape(i_mag)
+    x = np.asarray(z, dtype=np.float64) / z0
+    return (1.0 - w) * special.gammainc(3.0, x) + w * special.gammainc(4.0, x)
+
+
+def draw_redshifts(rng: Generator, i_mag: Floats) -> Floats:
+    """One redshift a galaxy from `redshift_pdf`, cut at `Z_MAX` (which costs 3e-4 of i = 28)."""
+    z0, w = _redshift_shape(i_mag)
+    shape = np.where(rng.random(i_mag.size) < w, 4.0, 3.0)
+    below = rng.random(i_mag.size) * special.gammainc(shape, Z_MAX / z0)
+    return special.gammaincinv(shape, below) * z0
+
+
+def type_fractions(i_mag: ArrayLike) -> Floats:
+    """Shares of the classes E, Sbc, Scd, Im at magnitude i: f_T exp(-k_T (i - 20)), Im taking the rest.
+
+    The form is that of Benitez (2000, ApJ 536, 571), the numbers, for these very templates, those of
+    Ilbert et al. (2006, A&A 457, 841) from the VVDS; held at i = 20 for brighter galaxies and extrapolated
+    beyond i = 24.
+
+    Returns:
+        Shape (..., 4), summing to 1.
+    """
+    faint = np.maximum(np.asarray(i_mag, dtype=np.float64) - 20.0, 0.0)[..., None]
+    early = _ILBERT_F[:, 0] * np.exp(-_ILBERT_F[:, 1] * faint)
+    return np.concatenate([early, 1.0 - early.sum(axis=-1, keepdims=True)], axis=-1)
+
+
+def draw_types(rng: Generator, i_mag: Floats, redshift: Floats) -> Floats:
+    """A continuous spectral type a galaxy (0 E ... 3 Im ... 4 Im without dust), given its i and redshift.
+
+    p(T|z,i) ~ p(T|i) p(z|T,i) with p(z|T,i) ~ z^alpha exp(-(z/zm)^alpha), zm = z0 + k (i - 20), of Ilbert et
+    al. (2006); within a class the type is uniform.
+    """
+    alpha, z0, k = _ILBERT_Z.T
+    zm = z0 + k * np.maximum(i_mag - 20.0, 0.0)[:, None]
+    z = np.maximum(redshift, 1e-4)[:, None]
+    norm = special.gamma(1.0 + 1.0 / alpha) * zm ** (alpha + 1.0) / alpha
+    weight = type_fractions(i_mag) * z**alpha * np.exp(-((z / zm) ** alpha)) / norm
+    cumulative = np.cumsum(weight, axis=1)
+    chosen = (rng.random(i_mag.size)[:, None] * cumulative[:, -1:] > cumulative[:, :-1]).sum(axis=1)
+    return _TYPE_EDGES[chosen] + rng.random(i_mag.size) * np.diff(_TYPE_EDGES)[chosen]
+
+
+def scalelength_median(i_mag: ArrayLike) -> Floats:
+    """Median semi-major scalelength of discs, arcsec: ln r = -1.145 - 0.269 (i - 23).
+
+    Miller et al. (2013, MNRAS 429, 2858; 1210.8201), Appendix B, from HST fits of Simard et al. (2002). Held
+    at i = 25.5 for fainter galaxies, where that sample ends; CatSim's sizes level off there too.
+    """
+    return np.exp(-1.145 - 0.269 * (np.minimum(np.asarray(i_mag, dtype=np.float64), SIZE_FAINTEST) - 23.0))
+
+
+def draw_scalelengths(rng: Generator, i_mag: Floats) -> Floats:
+    """Semi-major scalelengths, arcsec: p(r) ~ r exp(-(r/A)^(4/3)), A set by `scalelength_median`.
+
+    Miller et al. (2013), Appendix B.
+    """
+    x = special.gammaincinv(1.5, rng.random(i_mag.size)) ** 0.75
+    return scalelength_median(i_mag) * x / _SIZE_MEDIAN
+
+
+def disc_shear_pdf(g: Floats) -> Floats:
+    """Density of abs(shear g) of discs, not normalised, on [0, 0.804]: Miller et al. (2013), Appendix B.
+
+    g [1 - exp((g - g_max)/a)] / [(1 + g) sqrt(g^2 + g0^2)], fitted to SDSS discs; g_max is the edge-on disc.
+    """
+    inside = -np.expm1((g - DISC_MAX_SHEAR) / _DISC_WIDTH)
+    return np.maximum(g * inside, 0.0) / ((1.0 + g) * np.hypot(g, _DISC_CORE))
+
+
+def bulge_shear_pdf(g: Floats) -> Floats:
+    """Density of abs(shear g) of bulge-dominated galaxies, not normalised: g exp(-2.368 g - 6.691 g^2).
+
+    Miller et al. (2013), Appendix B.
+    """
+    return g * np.exp(-_BULGE_LINEAR * g - _BULGE_SQUARE * g**2)
+
+
+def shear_quantile(density: Floats, share: ArrayLike) -> Floats:
+    """Quantiles of abs(shear g) for a density tabulated on `shear_grid`."""
+    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2.0)])
+    shares = np.asarray(share, dtype=np.float64)
+    return np.interp(shares, cumulative / cumulative[-1], shear_grid())
+
+
+def shear_grid() -> Floats:
+    """The values of abs(shear g) on which the two densities are tabulated: [0, 0.804]."""
+    return np.linspace(0.0, DISC_MAX_SHEAR, _SHEAR_GRID)
+
+
+def draw_bulge_fractions(rng: Generator, spectral_type: Floats) -> Floats:
+    """Bulge-to-total flux: 1 for class E; for discs a half normal of width 0.1, Miller et al. (2013), App. B.
+
+    Miller's bulge-dominated tenth is the E class here (9 % at i = 23.5), so that bulge and colour belong
+    together. A bulge below a tenth of the light is left to the disc: 68 % of the disc galaxies have none,
+    as 70 % of CatSim's.
+    """
+    fraction = np.abs(rng.normal(0.0, BULGE_FRACTION_SIGMA, spectral_type.size))
+    fraction = np.where(fraction < BULGE_FRACTION_MIN, 0.0, np.minimum(fraction, 1.0))
+    return np.where(spectral_type < _TYPE_EDGES[1], 1.0, fraction)

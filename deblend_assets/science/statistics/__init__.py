@@ -1,0 +1,1 @@
+"""Metrics, bootstrap errors, bins and regressions on arrays of numbers."""

@@ -1,0 +1,40 @@
+"""The random numbers of one training batch.
+
+They are drawn for the whole batch, whichever rows of it a process computes: several processes that share a batch see
+the symmetries, lost bands and latent noise that one process would.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deblend_assets.science.stamps.band_masks import drop_bands
+from deblend_assets.science.stamps.symmetries import ORDER
+from deblend_assets.science.training.feeding import Portion
+
+
+class Draws:
+    """What is drawn for one portion of a batch.
+
+    Args:
+        generator: on the device of the portion.
+        portion: which rows of how many samples.
+    """
+
+    def __init__(self, generator: torch.Generator, portion: Portion) -> None:
+        self._generator, self._samples, self._rows = generator, portion.samples, portion.rows
+
+    def symmetries(self) -> Tensor:
+        """(N,) elements of the square's group, one a stamp."""
+        generator = self._generator
+        return torch.randint(ORDER, (self._samples,), generator=generator, device=generator.device)[self._rows]
+
+    def present_bands(self, bands: int, chance: float) -> Tensor:
+        """(N, band) bool: each band is lost with the given chance, see `band_masks.drop_bands`."""
+        return drop_bands(self._samples, bands, chance, self._generator, self._generator.device)[self._rows]
+
+    def normal(self, width: int) -> Tensor:
+        """(N, width) standard normal."""
+        generator = self._generator
+        return torch.randn((self._samples, width), generator=generator, device=generator.device)[self._rows]

@@ -1,0 +1,52 @@
+"""Blends that are drawn for a training, see `science.light`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.simulation.light import BlendLight, draw_light, joined, light_shards
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.stores.project import ProjectStore
+
+
+def light_of(
+    store: ProjectStore, workers: RenderingWorkers, scenes: dict[str, int], log: Callable[[str], None]
+) -> dict[str, BlendLight]:
+    """Blends of some splits, so many scenes each.
+
+    Raises:
+        SettingsError: they do not fit into `[run] memory_gb`.
+    """
+    settings = store.profile.simulation
+    bands = len(load_survey(settings.survey).bands)
+    wanted = sum(scenes.values()) * bands * settings.stamp_pixels**2 * 4 / 2**30
+    if wanted > store.profile.run.memory_gb:
+        raise SettingsError(
+            f"the light of {sum(scenes.values()):,} blends takes {wanted:.1f} GiB, [run] memory_gb is "
+            f"{store.profile.run.memory_gb:g}",
+            where=f"profile {store.profile.name}",
+            remedy="ask for fewer in the recipe (scenes, drawn_scenes), or raise memory_gb",
+        )
+    progress = Progress("drawing blends", sum(scenes.values()), "scenes", log)
+    drawn = {}
+    with workers.start(store.read_catalog(), settings) as pool:
+        for split, count in scenes.items():
+            shards = light_shards(settings, split, count)
+            drawn[split] = joined([light for _, light in pool.render(shards, progress, draw_light)])
+    return drawn
+
+
+def stamps_of(light: BlendLight) -> tuple[torch.Tensor, torch.Tensor]:
+    """The light of targets and others as the objectives take it."""
+    return torch.from_numpy(light.target), torch.from_numpy(light.others)
+
+
+def recombined(store: ProjectStore) -> bool:
+    """Whether any neighbour may stand beside any target: each must be fainter."""
+    settings = store.profile.simulation
+    return settings.neighbour_i_min >= settings.target_i_max

@@ -1,0 +1,1 @@
+"""Steps of `deblend_assets measure` and `export`."""

@@ -1,0 +1,117 @@
+"""A recipe's trained model, ready to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.deblender.network import Deblender
+from deblend_assets.science.measuring.measure import Model
+from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
+from deblend_assets.science.shapes.model import ShapePosterior, StampFrame
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.settings import Profile, fingerprint
+from deblend_assets.steps.training.models import load_vae
+from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.shipped import shipped, surveys
+
+# The recipes whose regressor gives both ellipticities, which the catalogues hold.
+Measuring = Literal["training", "des"]
+
+
+def leg_of(profile: Profile, recipe: Measuring) -> Profile:
+    """The profile's leg that a recipe is trained on."""
+    return profile.des_leg if recipe == "des" else profile
+
+
+def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Model:
+    """The networks on a device.
+
+    Args:
+        store: of the recipe's leg (`leg_of`).
+        recipe: which model.
+        torch_device: where it computes.
+
+    Raises:
+        MissingDataError: a stage has not been trained.
+        MismatchError: it was trained with other settings or another normalisation.
+        CorruptDataError: a checkpoint is not what was written.
+    """
+    attributes = store.arrays().attributes
+    network = Deblender(load_vae(store, recipe, "stage2_deblender"), None, store.normalization())
+    return Model(
+        network=network.to(torch.device(torch_device)),
+        shapes=load_shapes(store).to(torch.device(torch_device)),
+        zero_points=attributes["zero_point_ab_mag_of_one_electron"],
+        pixel_scale=attributes["pixel_scale_arcsec"],
+        label_band=store.profile.simulation.label_band,
+        version=store.model_version(recipe),
+    )
+
+
+def shipped_model(survey: str, torch_device: str) -> Model:
+    """The model that the package ships for a survey.
+
+    Raises:
+        MissingDataError: there is none.
+        CorruptDataError: a file is not what was shipped.
+    """
+    deblender, shapes = shipped(survey, "deblender"), shipped(survey, "shapes")
+    card = deblender.card["normalization"]
+    normalization = Normalization(tuple(card["bands"]), tuple(card["mean_max"]), card["beta"])
+    posterior = ShapePosterior.from_checkpoint(shapes.weights, shapes.card)
+    recipe, blank = deblender.card["recipe"], [1.0] * len(normalization.bands)
+    network = residual_vae(
+        NoiseUnits(blank, blank), posterior.frame.pixels, recipe["widths"], recipe["dense"], recipe["latent"]
+    )
+    network.load_state_dict(deblender.weights)
+    return Model(
+        network=Deblender(network, None, normalization).to(torch.device(torch_device)),
+        shapes=posterior.to(torch.device(torch_device)),
+        zero_points=posterior.frame.zero_points,
+        pixel_scale=posterior.frame.pixel_scale,
+        label_band=posterior.frame.label_band,
+        version=f"shipped-{survey}-{fingerprint(deblender.fingerprint, shapes.fingerprint)}",
+    )
+
+
+def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, log: Callable[[str], None]) -> Model:
+    """The trained model, or where nothing has been trained the shipped one of the same survey; errors as both."""
+    try:
+        return load_model(store, recipe, torch_device)
+    except MissingDataError as missing:
+        survey = store.profile.simulation.survey
+        if not {"shapes", "deblender"} <= set(surveys().get(survey, ())):
+            raise
+        model = shipped_model(survey, torch_device)
+        log(f"{missing.what}: measuring with the weights that the package ships for {survey} ({model.version})")
+        return model
+
+
+def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[ShapePosterior, str]:
+    """The calibrated shape posterior and its fingerprint: the trained one, or where there is none the shipped one of
+    the same survey; errors as `load_model`."""
+    survey = store.profile.simulation.survey
+    try:
+        return load_shapes(store), store.shape_checkpoint("shape_posterior").fingerprint
+    except MissingDataError as missing:
+        if "shapes" not in surveys().get(survey, ()):
+            raise
+        log(f"{missing.what}: judging the weights that the package ships for {survey}")
+    checkpoint = shipped(survey, "shapes")
+    model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
+    model.frame.require_same(StampFrame.of(load_survey(survey), store.profile.simulation), f"shipped weights, {survey}")
+    return model, f"shipped-{checkpoint.fingerprint}"
+
+
+def load_shapes(store: ProjectStore) -> ShapePosterior:
+    """The calibrated shape posterior of the store's leg; errors as `load_model`."""
+    checkpoint = store.shape_checkpoint("shape_posterior").read()
+    model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
+    survey = load_survey(store.profile.simulation.survey)
+    model.frame.require_same(StampFrame.of(survey, store.profile.simulation), "shape_posterior")
+    return model

@@ -1,0 +1,118 @@
+"""Measuring any number of stamps in steady memory: a block is read while the one before it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.progress import Progress
+from deblend_assets.science.deblender.network import BATCH
+from deblend_assets.science.measuring.measure import Model, measure, measured_columns, require_frame
+from deblend_assets.science.stamps.quantities import QUANTITIES
+from deblend_assets.stores.image_stamps import CUT_FROM
+from deblend_assets.stores.measurements import Measurements, measurements_in
+from deblend_assets.stores.project import library_versions
+from deblend_assets.stores.stamps import NAME_COLUMNS, Stamps, blocks
+
+NOTE = (
+    "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
+    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included: posterior means, which are drawn to round; the columns "
+    "_free are not. Pixel frame: x with the column, y with the row, angles from +x towards +y. Fluxes in electrons of "
+    "the whole exposure. NOT calibrated for shear."
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was done.
+
+    Attributes:
+        stamps: how many.
+        flagged: of these, with any flag.
+        rate: stamps a second, reading and writing included.
+    """
+
+    stamps: int
+    flagged: int
+    rate: float
+
+
+def measure_stamps(
+    stamps: Stamps,
+    model: Model,
+    folder: Path,
+    *,
+    images: bool = False,
+    batch: int = BATCH,
+    replace: bool = False,
+    log: Callable[[str], None],
+) -> Measured:
+    """Measure every stamp; the folder appears once all are.
+
+    Args:
+        stamps: in the model's frame.
+        model: trained, with both ellipticities.
+        folder: for catalogue, card and images, see `stores.measurements`.
+        images: whether the deblended stamps are kept too.
+        batch: stamps computed at a time.
+        replace: whether measurements that are there may go.
+        log: takes the progress lines.
+
+    Raises:
+        MismatchError: the stamps are not in the model's frame.
+        CorruptDataError: one cannot be read.
+        StorageError, BusyError: see `measurements_in`.
+    """
+    require_frame(model, stamps.attributes, stamps.where)
+    wanted = (len(model.bands), model.pixels, model.pixels)
+    if stamps.shape[1:] != wanted:
+        raise MismatchError(
+            f"stamps are (band, y, x) = {stamps.shape[1:]}, the model's {wanted}",
+            where=stamps.where,
+            remedy="cut stamps of that size with all bands (NaN in every pixel of one that is absent)",
+        )
+    if not stamps.shape[0]:
+        raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
+    columns = {name: NAME_COLUMNS[name] for name in stamps.names(0, 1)} | measured_columns(
+        model.bands, model.label_band
+    )
+    progress = Progress("measuring", stamps.shape[0], "stamps", log)
+    with measurements_in(folder, columns, NOTE, replace=replace) as measurements:
+        if images:
+            measurements.create_images(stamps.shape, stamps.block, {**frame_card(model), "description": "target alone"})
+        flagged = _measure_all(stamps, model, batch, measurements, progress)
+        cut_from = {name: stamps.attributes[name] for name in CUT_FROM if name in stamps.attributes}
+        versions = library_versions("torch", "numpy")
+        measurements.finish(
+            {"stamps": stamps.where, "note": NOTE, **cut_from, **frame_card(model), "versions": versions}
+        )
+    return Measured(progress.done, flagged, progress.rate)
+
+
+def _measure_all(stamps: Stamps, model: Model, batch: int, measurements: Measurements, progress: Progress) -> int:
+    flagged = 0
+    for start, electrons in blocks(stamps):
+        table, own = measure(model, electrons, batch)
+        for place, (name, values) in enumerate(stamps.names(start, start + len(electrons)).items()):
+            table.insert(place, name, values)
+        measurements.add(table, own)
+        flagged += int((table["flags"] != 0).sum())
+        progress.add(len(table))
+    return flagged
+
+
+def frame_card(model: Model) -> Mapping[str, Any]:
+    """What the stamps of a model are, as JSON and the attributes of an array hold it."""
+    return {
+        "model_version": model.version,
+        "bands": list(model.bands),
+        "stamp_pixels": model.pixels,
+        "unit": "electron",
+        "pixel_scale_arcsec": model.pixel_scale,
+        "zero_point_ab_mag_of_one_electron": list(model.zero_points),
+        "label_band": model.label_band,
+        "components": list(QUANTITIES),
+    }

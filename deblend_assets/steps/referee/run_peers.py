@@ -1,0 +1,85 @@
+"""Materialising the comparison with the peers: measure, judge, draw, store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deblend_assets.assets.keys import referee_keys
+from deblend_assets.assets.referee.outcome import Outcome, store_judgement, table_of
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.evaluation.comparison import FLOOR, findings, headline, judge_peers, methods_of, worst
+from deblend_assets.science.reports.figures.peers import by_group, cost, errors, failures
+from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.steps.referee.estimators import available_estimators
+from deblend_assets.steps.referee.peers import NOTE, PRIOR_FREE, columns, measured_peers, peers_identity
+from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.referee import RefereeReport
+
+NAME = "peer_comparison"
+
+
+def write_peer_comparison(
+    store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
+) -> Outcome:
+    """Judge ours and the peers on the same test blends, on the table of the same methods and blends or a new one.
+
+    Args:
+        store: of the LSST leg.
+        torch_device: where ours compute.
+        workers: run the peers.
+        log: takes progress lines.
+    """
+    estimators = available_estimators(store, torch_device, log)
+    asset = referee_keys(store.profile)["peer_comparison"].to_user_string()
+    report = RefereeReport(store, NAME, asset, peers_identity(store, estimators))
+    table = table_of(
+        store,
+        report,
+        lambda: measured_peers(store, report, estimators, torch_device, workers, log),
+        columns(store.arrays().bands),
+        NOTE,
+        log,
+    )
+    judgement = judged_peers(store, table)
+    numbers = headline(judgement)
+    blends = f"{judgement['n']:,} of the test split, {table['galtileid'].nunique():,} galaxies"
+    provenance = {"blends": blends, "estimators": estimators.version}
+    before = store_judgement(store, report, judgement, numbers, provenance)
+    figures = peer_figures(store, table, judgement)
+    return Outcome(str(report.folder), numbers, before, figures, findings(judgement, PRIOR_FREE))
+
+
+def judged_peers(store: ProjectStore, table: pd.DataFrame) -> Judgement:
+    """The judgement of a table."""
+    settings = store.profile.evaluation
+    return judge_peers(table, store.arrays().bands, resamples=settings.bootstrap, seed=settings.seed)
+
+
+def peer_figures(store: ProjectStore, table: pd.DataFrame, judgement: Judgement) -> dict[str, Figure]:
+    """By the names of the page's captions."""
+    return {
+        "errors": errors(judgement),
+        "errors_by_group_e": by_group(judgement, "e"),
+        "errors_by_group_g": by_group(judgement, "g"),
+        "cost": cost(judgement),
+        "worst_failures": failures(*worst_of(store, table)),
+    }
+
+
+def worst_of(store: ProjectStore, table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[int, NDArray]]:
+    """The ten worst failures of every method, and the label band of their stamps."""
+    rows = {m: worst(table, m) for m in methods_of(table) if m != FLOOR}
+    scenes = {int(s) for part in rows.values() for s in part["scene"]}
+    arrays = store.arrays()
+    label, images = arrays.bands.index(store.profile.simulation.label_band), dict[int, NDArray]()
+    for shard in arrays.shards("test"):
+        here = sorted(s for s in scenes if shard.start <= s < shard.start + shard.scenes)
+        if here:
+            blended = arrays.read("blended", shard)[:, label]
+            images |= {s: np.asarray(blended[s - shard.start]) for s in here}
+    return rows, images

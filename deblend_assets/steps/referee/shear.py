@@ -1,0 +1,172 @@
+"""Asking the estimators under known shears: part after part, then the judgement, the figures and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.evaluation.shear import KNOWN
+from deblend_assets.science.peers import available, sep_hsm
+from deblend_assets.science.shear.calibration import require_split
+from deblend_assets.science.shear.conditions import (
+    BLENDED,
+    CALIBRATION,
+    CONDITIONS,
+    Condition,
+    Observed,
+    observe,
+    shear_shards,
+)
+from deblend_assets.science.shear.response import ShearOperator, image_response
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.simulation.scenes import Shard
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.settings import RefereeSettings, fingerprint
+from deblend_assets.steps.referee.estimators import Estimators
+from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore
+from deblend_assets.stores.referee import RefereeReport
+
+NOTE = (
+    "One row a scene, condition and lens: what each method says of the target of one simulated stamp. g1, g2: applied "
+    "constant shear (shear-type); turned: the scene was turned by 90 degrees before it was lensed; true_*: the target "
+    "before lens and turn. Estimates in the pixel frame; NaN: the method failed."
+)
+COLUMNS: dict[str, tuple[str, str]] = {
+    "condition": ("", "see science.shear.conditions"),
+    "scene": ("", "number of the scene within the condition; the same scene under every condition of a split"),
+    "galtileid": ("", "catalogue's name of the target"),
+    "g1": ("", "applied shear, component 1"),
+    "g2": ("", "applied shear, component 2"),
+    "turned": ("", "whether the scene was turned by 90 degrees"),
+    "true_g1": ("", "intrinsic shear-type g1 of the target, before lens and turn"),
+    "true_g2": ("", "intrinsic shear-type g2 of the target, before lens and turn"),
+    "hlr_arcsec": ("arcsec", "half-light radius before PSF"),
+    "redshift": ("", "true redshift"),
+    "snr": ("", "true matched-filter S/N over all bands"),
+    "blendedness": ("", "true blendedness, label band"),
+    "posterior_err": ("", "expected error of a component of g, posterior"),
+    "ln_size": ("", "posterior mean of ln half-light radius [arcsec]"),
+    "ln_flux": ("", "posterior mean of ln flux, label band [electron]"),
+    **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band: shear-type g{k}") for k in (1, 2)},
+    **{f"{KNOWN}_{k}": ("", f"the same, told the sheared PSF: shear-type g{k}") for k in (1, 2)},
+    **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
+    **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"free_{k}": ("", f"prior-free intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"image_response_{k}": ("", f"d posterior_{k} / d g{k} from the image alone; mostly noise") for k in (1, 2)},
+}
+
+
+def scenes_of(condition: Condition, settings: RefereeSettings) -> int:
+    """How many scenes a condition is asked for."""
+    if condition is CALIBRATION:
+        return settings.calibration_scenes
+    return settings.shear_scenes if condition is BLENDED else settings.side_scenes
+
+
+def shear_identity(store: ProjectStore, estimators: Estimators) -> str:
+    """Of a table of shear estimates."""
+    return fingerprint(
+        store.simulation_identity(), estimators.version, store.profile.referee, CODE_VERSIONS["shear_calibration"]
+    )
+
+
+def measured_shear(
+    store: ProjectStore,
+    report: RefereeReport,
+    estimators: Estimators,
+    workers: RenderingWorkers,
+    log: Callable[[str], None],
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table of estimates, and the parts that it was put together from.
+
+    Args:
+        store: of the leg.
+        report: keeps the parts.
+        estimators: what is judged.
+        workers: draw the scenes, and run SEP + HSM on them.
+        log: takes progress lines.
+
+    Raises:
+        MismatchError: a galaxy is of a split that must not be judged.
+    """
+    settings, catalog = store.profile.referee, store.read_catalog()
+    survey = load_survey(store.profile.simulation.survey)
+    operator = ShearOperator.of(survey, store.profile.simulation.stamp_pixels)
+    wanted = [(c, shear_shards(c.split, scenes_of(c, settings))) for c in CONDITIONS]
+    images = sum(s.scenes * len(c.lenses(settings.shear)) for c, shards in wanted for s in shards)
+    progress = Progress("shear calibration", images, "stamps", log)
+    splits = catalog.set_index("galtileid")["split"]
+    parts: dict[str, pd.DataFrame] = {}
+    # The scenes are drawn unsheared by the settings: the lens brings the shear.
+    simulation = store.profile.simulation.model_copy(update={"shear_g1": 0.0, "shear_g2": 0.0})
+    with workers.start(catalog, simulation) as pool:
+        for condition, shards in wanted:
+            names = {shard: f"{condition.name}_{shard.index}" for shard in shards}
+            kept = report.kept(names.values())
+            parts |= kept
+            pending = [shard for shard in shards if names[shard] not in kept]
+            progress.add(sum(s.scenes for s in shards if s not in pending) * len(condition.lenses(settings.shear)))
+            drawn = pool.render(pending, Progress("", 0, "", _quiet), partial(_drawn, condition, settings.shear))
+            for shard, (observed, classic) in drawn:
+                require_split(observed.truth["galtileid"].to_numpy(), splits, condition.split, report.asset)
+                asked = condition is BLENDED and shard.start < settings.response_scenes
+                table = pd.concat(_rows(observed, classic, estimators, survey, operator if asked else None, progress))
+                table.insert(0, "condition", condition.name)
+                table = table[np.isfinite(table["true_g1"])].reset_index(drop=True)
+                report.keep(names[shard], table, COLUMNS, NOTE)
+                parts[names[shard]] = table
+    return pd.concat(parts.values(), ignore_index=True), list(parts)
+
+
+def _quiet(_: str) -> None:
+    """Progress is told where the stamps are measured, not where they are drawn."""
+
+
+def _drawn(
+    condition: Condition, step: float, renderer: ShardRenderer, shard: Shard
+) -> tuple[Observed, list[dict[str, np.ndarray]]]:
+    """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens; no columns
+    where SEP is not installed."""
+    observed = observe(condition, step, renderer, shard)
+    if not available(sep_hsm.SEP_HSM):
+        return observed, [{} for _ in observed.lenses]
+    survey, label = renderer.survey, renderer.label_band
+    band, noise = survey.bands[label], float(np.sqrt(survey.sky[label]))
+    # As every estimator does, it takes the PSF for the survey's; once more where it is told the sheared one.
+    psfs = {"hsm": survey.btk_survey.get_filter(band).psf}
+    if condition.psf.g1:
+        psfs[KNOWN] = condition.psf.of(survey).btk_survey.get_filter(band).psf
+    columns = []
+    for images in observed.electrons:
+        weights = sep_hsm.others(images[:, label], noise)
+        found = {
+            name: sep_hsm.regauss(images[:, label], psf, survey.pixel_scale, weights)[0] for name, psf in psfs.items()
+        }
+        columns.append({f"{name}_{k + 1}": g[:, k] for name, g in found.items() for k in (0, 1)})
+    return observed, columns
+
+
+def _rows(
+    observed: Observed,
+    classic: list[dict[str, np.ndarray]],
+    estimators: Estimators,
+    survey: SurveyModel,
+    operator: ShearOperator | None,
+    progress: Progress,
+) -> Iterator[pd.DataFrame]:
+    truth = observed.truth.rename(columns={"g1": "true_g1", "g2": "true_g2"})
+    for lens, electrons, theirs in zip(observed.lenses, observed.electrons, classic, strict=True):
+        columns = estimators.estimates(electrons) | theirs
+        # One upright and one turned image a scene, of opposite shears.
+        if operator is not None and lens.g1 != 0 and (lens.g1 > 0) != lens.turned:
+            seed = int(observed.truth["scene"].iloc[0]) * 2 + lens.turned
+            sky = np.asarray(survey.sky, dtype=float)
+            response = image_response(estimators.posterior_g, electrons, sky, operator, seed)
+            columns |= {f"image_response_{k + 1}": response[:, k, k] for k in (0, 1)}
+        progress.add(len(electrons))
+        yield truth.assign(g1=lens.g1, g2=lens.g2, turned=lens.turned, **columns)
