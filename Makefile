@@ -27,8 +27,8 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 
 # Both legs: simulated LSST blends, then the DES model and a tile of the simulated survey.
 demo: lsst des
-	@$(RUN) deblend_assets.assets.evaluation.where
-	@$(RUN) deblend_assets.assets.des.where
+	@$(RUN) deblend_assets.steps.evaluation.where
+	@$(RUN) deblend_assets.steps.des.where
 
 lsst: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
@@ -52,7 +52,7 @@ tile: $(VENV)/.installed
 baseline: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(MATERIALIZE) --select 'group:baseline'
-	@$(RUN) deblend_assets.assets.evaluation.where baseline
+	@$(RUN) deblend_assets.steps.evaluation.where baseline
 
 # Ours and the peers on the same blends, m and c of both surveys: what is trained here, or the shipped weights.
 referee: $(VENV)/.peers
@@ -60,7 +60,7 @@ referee: $(VENV)/.peers
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(REFERRED)' --partition-range $$range
 	$(MATERIALIZE) --select group:referee
-	@$(RUN) deblend_assets.assets.referee.where
+	@$(RUN) deblend_assets.steps.referee.where
 
 test: $(VENV)/.test lint
 	$(VENV)/bin/pytest
