@@ -22,9 +22,10 @@ from deblend_assets.science.reports.deblender_text import FIGURES
 from deblend_assets.science.reports.figures import accuracy, distributions, style, training
 from deblend_assets.science.reports.figures import images as image_figures
 from deblend_assets.science.reports.figures import shapes as shape_figures
-from deblend_assets.science.reports.page import Picture, Section, Table, format_measure, render_report
+from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.stamps.conventions import position_angle
 from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.science.statistics.format import Table, format_measure
 
 Make = Callable[..., pd.DataFrame]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -190,18 +191,3 @@ def test_hostile_text_is_escaped_everywhere() -> None:
     assert "script" not in Page(html).tags
     assert "<script" not in html
     assert html.count("&lt;script&gt;") == 17
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (0.93244, 0.00131, "0.9324 ± 0.0013"),
-        (-0.5, 0.0996, "−0.50 ± 0.10"),
-        (12.3, 4.56, "12.3 ± 4.6"),
-        (1.0, None, "1"),
-        (0.25, 0.0, "0.25"),
-        (None, None, "–"),
-    ],
-)
-def test_measures_are_written_to_two_digits_of_their_error(value: float, error: float, text: str) -> None:
-    assert format_measure({"value": value, "error": error}).replace("\u00a0", " ") == text

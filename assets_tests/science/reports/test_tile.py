@@ -13,9 +13,9 @@ import pytest
 
 from assets_tests.science.tile_tables import TileTables, make_test_blends, tile_tables
 from deblend_assets.science.des.likeness import Likeness, Sample, compare
-from deblend_assets.science.reports.page import format_measure
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.reports.tile_text import FIGURES, LIMITS, READING
+from deblend_assets.science.statistics.format import format_measure
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ATTRITION = pd.DataFrame({"cut": ["rows returned", "snr_w > 20"], "removed": [0, 1234], "left": [2000, 766]})

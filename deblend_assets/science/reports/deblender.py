@@ -13,8 +13,9 @@ from deblend_assets.science.evaluation.deblender import (
     flat_numbers,
 )
 from deblend_assets.science.reports import deblender_text as text
-from deblend_assets.science.reports.page import Section, Table, format_measure, placed, render_report
+from deblend_assets.science.reports.page import Section, placed, render_report
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement, bin_label
+from deblend_assets.science.statistics.format import Table, format_measure
 from deblend_assets.science.statistics.metrics import SSIM_WINDOW
 
 

@@ -1,4 +1,4 @@
-"""The kit of the report pages: tables, pictures, sections, and one HTML file that needs nothing beside itself."""
+"""The kit of the report pages: pictures, sections, and one HTML file that needs nothing beside itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from importlib import resources
 
 import jinja2
 
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first of a row names it."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-    note: str = ""
+from deblend_assets.science.statistics.format import Table
 
 
 @dataclass(frozen=True)
@@ -72,15 +64,3 @@ def placed(
         place, caption = captions.get(name, (other, name))
         pictures.setdefault(place, []).append(Picture(figures[name], caption))
     return pictures
-
-
-def format_measure(measure: Mapping[str, float | None], factor: float = 1.0) -> str:
-    """Value ± error, the error to two digits and the value to as many places; a dash where there is none."""
-    value, error = measure["value"], measure["error"]
-    if value is None:
-        return "–"
-    if not error:
-        return f"{factor * value:.4g}".replace("-", "−")
-    places = max(0, 1 - int(f"{factor * error:.1e}".split("e")[1]))
-    # Unbreakable spaces: a value and its error stay on one line of a table.
-    return f"{factor * value:.{places}f}\u00a0±\u00a0{factor * error:.{places}f}".replace("-", "−")

@@ -9,8 +9,9 @@ from deblend_assets.science.evaluation.comparison import FLOOR, OURS
 from deblend_assets.science.evaluation.shapes import BLENDED
 from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
 from deblend_assets.science.peers import PEERS
-from deblend_assets.science.reports.page import Picture, Section, Table, render_report
+from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
+from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
 Judgement = Mapping[str, Any]
 _WORDS = {p.name: p.words for p in PEERS} | {
@@ -84,16 +85,6 @@ def referee_report(
     )
 
 
-def _cell(measure: Mapping[str, Any] | None, digits: int = 3, scale: float = 1.0) -> str:
-    if measure is None or measure["value"] is None:
-        return "–"
-    value = f"{measure['value'] * scale:.{digits}g}"
-    if measure.get("error") is None:
-        return value
-    error = measure["error"] * scale
-    return f"{value} ± {error:.0f}" if error >= 1 else f"{value} ± {error:.1g}"
-
-
 def _methods(peers: Judgement) -> Table:
     rows = []
     for method, found in peers["methods"].items():
@@ -102,11 +93,11 @@ def _methods(peers: Judgement) -> Table:
         rows.append(
             [
                 "Fisher floor" if method == FLOOR else method,
-                _cell(groups["e"]["rms"]),
-                _cell(groups["e"].get("robust_sigma")),
-                _cell(blended["e"]["rms"]),
-                "–" if method == FLOOR else _cell(groups["g"]["rms"]),
-                _cell(groups["g"].get("robust_sigma")),
+                groups["e"]["rms"],
+                groups["e"].get("robust_sigma"),
+                blended["e"]["rms"],
+                "–" if method == FLOOR else groups["g"]["rms"],
+                groups["g"].get("robust_sigma"),
                 *(_verdict(beside.get(kind)) for kind in "eg"),
                 "–" if method == FLOOR else _failures(groups),
                 f"{found['milliseconds']:.3g}" if "milliseconds" in found else "–",
@@ -140,7 +131,7 @@ def _verdict(beside: Judgement | None) -> str:
     if beside is None or beside["ratio"]["value"] is None:
         return "–"
     tie = " (tie)" if beside["better"] == "tie" else ""
-    return f"{_cell(beside['ratio'])}{tie}"
+    return f"{format_measure(beside['ratio'])}{tie}"
 
 
 def _slopes(peers: Judgement) -> Table:
@@ -154,7 +145,7 @@ def _slopes(peers: Judgement) -> Table:
             [
                 method,
                 *(
-                    _cell(everything[kind].get(f"{n}{k}"), 3, 1.0 if n == "slope" else 1e3)
+                    format_measure(everything[kind].get(f"{n}{k}"), 1.0 if n == "slope" else 1e3)
                     for kind in "eg"
                     for n in ("slope", "bias")
                     for k in (1, 2)
@@ -180,7 +171,7 @@ def _images(peers: Judgement) -> Table:
                 else f"{100 * f['median']['value']:+.1f} / {100 * f['robust_sigma']['value']:.1f}"
                 for b in bands
             ]
-            rows.append([method, _cell(found["ssim"], 4), _cell(found["cosine"], 5), *fluxes])
+            rows.append([method, found["ssim"], found["cosine"], *fluxes])
     return Table(
         ("method", "SSIM", "cosine", *(f"flux {b} [%]" for b in bands)),
         rows,
@@ -197,7 +188,7 @@ def _groups(peers: Judgement, kind: str) -> Table:
     rows = []
     for name in names:
         found = [peers["methods"][m]["groups"][name][kind] for m in methods]
-        rows.append([name, f"{found[0]['n']:,}", *(_cell(f["rms"]) for f in found)])
+        rows.append([name, f"{found[0]['n']:,}", *(f["rms"] for f in found)])
     words = "observed distortion e" if kind == "e" else "intrinsic shear-type g"
     return Table(("blends", "N", *methods), rows, f"RMS error of the {words}, a component")
 
@@ -241,15 +232,15 @@ def _biases(judged: Judgement) -> Table:
     )
 
 
-def _bias_row(words: str, which: str, response: Judgement, found: Judgement, failures: float) -> Sequence[str]:
-    biases = [_cell(found[f"{q}{k}"], 3, scale) for q, scale in (("m", 1e3), ("c", 1e4)) for k in (1, 2)]
-    return [words, which, _cell(response, 4), *biases, f"{failures:.1%}", "met" if found["met"] else "not shown"]
+def _bias_row(words: str, which: str, response: Judgement, found: Judgement, failures: float) -> Sequence[Cell]:
+    biases = [format_measure(found[f"{q}{k}"], scale) for q, scale in (("m", 1e3), ("c", 1e4)) for k in (1, 2)]
+    return [words, which, response, *biases, f"{failures:.1%}", "met" if found["met"] else "not shown"]
 
 
 def _routes(judged: Judgement) -> Table:
     found = judged["image_response"]
-    rows = [["all", *(_cell(found[k], 4) for k in ("images", "pairs", "difference"))]]
-    rows += [[n, *(_cell(g[k], 4) for k in ("images", "pairs", "difference"))] for n, g in found["groups"].items()]
+    rows = [["all", *(found[k] for k in ("images", "pairs", "difference"))]]
+    rows += [[n, *(g[k] for k in ("images", "pairs", "difference"))] for n, g in found["groups"].items()]
     return Table(
         ("galaxies", "from the images alone", "from pairs of simulations", "difference"),
         rows,
@@ -268,9 +259,9 @@ def _changes(judged: Judgement) -> Table:
                     METHODS[method],
                     change["words"],
                     f"{change['n']:,}",
-                    _cell(change["change_of_m"], 3, 1e3),
-                    _cell(change.get("leakage"), 3),
-                    _cell(change.get("leakage_known"), 3),
+                    format_measure(change["change_of_m"], 1e3),
+                    change.get("leakage"),
+                    change.get("leakage_known"),
                 ]
             )
     return Table(
@@ -284,7 +275,7 @@ def _changes(judged: Judgement) -> Table:
 
 def _selection(judged: Judgement) -> Table:
     rows = [
-        [METHODS[method], words, _cell(cut["m"], 3, 1e3), _cell(cut["selection"], 3, 1e3)]
+        [METHODS[method], words, format_measure(cut["m"], 1e3), format_measure(cut["selection"], 1e3)]
         for method, found in judged["methods"].items()
         for words, cut in found["selection"].items()
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deblend_assets.science.evaluation.shapes import KINDS, Kind
-from deblend_assets.science.reports.page import Picture, Section, Table, render_report
+from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
 from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.format import Table, format_measure
 
 _TITLE = "Shape posterior on held-out galaxies"
 _WORDS: dict[Kind, str] = {
@@ -76,14 +77,6 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
     )
 
 
-def _cell(measure: Mapping[str, float | None] | None, digits: int = 3) -> str:
-    if measure is None or measure["value"] is None:
-        return "–"
-    # Of a few galaxies, a resample may have none to measure by.
-    error = "–" if measure["error"] is None else f"{measure['error']:.1g}"
-    return f"{measure['value']:.{digits}g} ± {error}"
-
-
 def _summary(judgement: Judgement) -> Table:
     rows = []
     for kind in KINDS:
@@ -91,12 +84,12 @@ def _summary(judgement: Judgement) -> Table:
         rows.append(
             [
                 _WORDS[kind],
-                _cell(whole["rms"]),
-                _cell(whole["robust_sigma"]),
-                _cell(whole.get("rms_over_floor")),
-                _cell(whole.get("rms_over_floor_with_population")),
-                ", ".join(_cell(part["likelihood"][f"{kind}{k}"]["slope"], 4) for k in (1, 2)),
-                _cell(part["scatter_ratio"], 4),
+                whole["rms"],
+                whole["robust_sigma"],
+                whole.get("rms_over_floor"),
+                whole.get("rms_over_floor_with_population"),
+                ", ".join(format_measure(part["likelihood"][f"{kind}{k}"]["slope"]) for k in (1, 2)),
+                part["scatter_ratio"],
                 f"{part['likelihood']['failures']:,}",
             ]
         )
@@ -127,7 +120,7 @@ def _groups(judgement: Judgement) -> Table:
         for kind in KINDS:
             found = group[kind]
             measures = ("rms", "floor_rms", "rms_over_floor", "robust_over_floor")
-            cells += [_cell(found.get(measure)) for measure in measures]
+            cells += [found.get(measure) for measure in measures]
         rows.append(cells)
     return Table(columns, rows, note="A component; the floor is the RMS of the galaxies' own floors.")
 
@@ -144,8 +137,7 @@ def _coverage(judgement: Judgement) -> Table:
 
 def _neighbours(judgement: Judgement) -> Table:
     rows = [
-        [name, _cell(found["expected"]), _cell(found["share"]), _cell(found["skill"])]
-        for name, found in judgement["neighbours"].items()
+        [name, found["expected"], found["share"], found["skill"]] for name, found in judgement["neighbours"].items()
     ]
     return Table(
         ("chance", "mean", "share of galaxies that it is true of", "Brier skill"),

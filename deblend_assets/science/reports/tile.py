@@ -10,7 +10,7 @@ from deblend_assets.science.des.likeness import LIKE, Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS
 from deblend_assets.science.evaluation.against_truth import AGREEMENT_SIGMAS, TRUTH_KINDS
 from deblend_assets.science.reports import tile_text as text
-from deblend_assets.science.reports.page import Section, Table, format_measure, placed, render_report
+from deblend_assets.science.reports.page import Section, placed, render_report
 from deblend_assets.science.reports.tile_tables import (
     attrition_table,
     bins_table,
@@ -22,6 +22,7 @@ from deblend_assets.science.reports.tile_tables import (
     truth_tables,
 )
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.statistics.format import Table, format_measure
 
 
 def tile_report(

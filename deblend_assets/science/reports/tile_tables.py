@@ -11,8 +11,8 @@ from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPONENTS
 from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
 from deblend_assets.science.measuring.columns import FLAGS, MISSING_BAND
-from deblend_assets.science.reports.page import Table, format_measure
 from deblend_assets.science.statistics.accuracy import Judgement, bin_label
+from deblend_assets.science.statistics.format import Table, format_measure
 
 _COMPARISONS = {
     "shear": "our g (intrinsic, shear-type): like with like",
