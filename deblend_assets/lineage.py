@@ -15,7 +15,7 @@ from deblend_assets.assets.des.shape_catalog import shape_assets
 from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.assets.normalization.normalization_statistics import normalization_assets
+from deblend_assets.assets.normalization import normalization_assets
 from deblend_assets.assets.referee.peer_comparison import peer_comparison_assets
 from deblend_assets.assets.referee.referee_report import referee_report_assets
 from deblend_assets.assets.referee.shear_calibration import shear_calibration_assets

@@ -1,1 +1,0 @@
-"""Eq. 9 of the report: what the networks see."""

@@ -1,0 +1,1 @@
+"""Steps of the normalization (Eq. 9 of the report)."""
