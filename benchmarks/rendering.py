@@ -27,7 +27,7 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
 from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.population import generate_population
-from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.rendering import ShardRenderer, render_table
 from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.settings import SimulationSettings, load_profile
@@ -131,13 +131,13 @@ def _drawing_alone(renderer: ShardRenderer, shard: Shard, rounds: int) -> Row:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     table = renderer.scene_tables(shard, 0, shard.scenes)
-    reference = renderer.new_drawer("btk")
-    draw_table(renderer.drawer, table)
+    reference = renderer.new_galaxy_renderer("btk")
+    render_table(renderer.galaxy_renderer, table)
     ours, theirs = [], []
     for _ in range(rounds):
-        for drawer, seconds in ((renderer.drawer, ours), (reference, theirs)):
+        for galaxy_renderer, seconds in ((renderer.galaxy_renderer, ours), (reference, theirs)):
             started = time.perf_counter()
-            draw_table(drawer, table)
+            render_table(galaxy_renderer, table)
             seconds.append((time.perf_counter() - started) / len(table))
     torch.set_num_threads(threads)
     return ratio_row(

@@ -9,7 +9,7 @@ import torch
 from deblend_assets.errors import SettingsError
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.simulation.light import BlendLight, draw_light, joined, light_shards
+from deblend_assets.science.simulation.light import BlendLight, joined, light_shards, render_light
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.stores.project import ProjectStore
 
@@ -37,7 +37,7 @@ def light_of(
     with workers.start(store.read_catalog(), settings) as pool:
         for split, count in scenes.items():
             shards = light_shards(settings, split, count)
-            drawn[split] = joined([light for _, light in pool.render(shards, progress, draw_light)])
+            drawn[split] = joined([light for _, light in pool.render(shards, progress, render_light)])
     return drawn
 
 

@@ -23,9 +23,9 @@ from deblend_assets.science.evaluation.fisher import (
     table_floor,
     whole_floor,
 )
-from deblend_assets.science.simulation.drawing import new_drawer
-from deblend_assets.science.simulation.drawing.components import shear_ellipses
-from deblend_assets.science.simulation.drawing.fourier import FourierDrawer
+from deblend_assets.science.simulation.renderers import new_galaxy_renderer
+from deblend_assets.science.simulation.renderers.components import shear_ellipses
+from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 from deblend_assets.science.simulation.rendering import ShardRenderer, places
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
@@ -90,32 +90,32 @@ def test_the_matrix_is_the_sum_over_pixels_of_all_the_scenes_photons() -> None:
 
 def test_a_shear_of_one_galaxy_is_that_of_all(renderer: ShardRenderer, table: pd.DataFrame) -> None:
     """What the derivatives perturb, against the ways that the renderer has always had."""
-    drawer = renderer.drawer
-    assert isinstance(drawer, FourierDrawer)
+    galaxy_renderer = renderer.galaxy_renderer
+    assert isinstance(galaxy_renderer, FourierRenderer)
     row, x, y, turn = places(table)
-    plain = drawer.components.ellipses(row, np.radians(turn), 0j)
+    plain = galaxy_renderer.components.ellipses(row, np.radians(turn), 0j)
     shears = np.linspace(-0.1, 0.1, len(row)) * np.exp(1j * np.arange(len(row)))
     each = shear_ellipses(plain, shears)
     for k in range(0, len(row), 9):
-        alike = drawer.components.ellipses(row, np.radians(turn), complex(shears[k]))
+        alike = galaxy_renderer.components.ellipses(row, np.radians(turn), complex(shears[k]))
         np.testing.assert_allclose(each[k], alike[k], rtol=1e-13, atol=1e-15)
-    drawn = drawer.draw_ellipses(row, x, y, plain, drawer.sides(plain, x, y)).numpy()
-    assert drawn.tobytes() == drawer.draw(row, x, y, turn).tobytes()
+    drawn = galaxy_renderer.render_ellipses(row, x, y, plain, galaxy_renderer.sides(plain, x, y)).numpy()
+    assert drawn.tobytes() == galaxy_renderer.render(row, x, y, turn).tobytes()
 
 
 def test_both_ends_of_a_step_are_drawn_on_one_grid(
     renderer: ShardRenderer, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawer = renderer.drawer
-    assert isinstance(drawer, FourierDrawer)
-    used, own, draw = [], [], drawer.draw_ellipses
+    galaxy_renderer = renderer.galaxy_renderer
+    assert isinstance(galaxy_renderer, FourierRenderer)
+    used, own, draw = [], [], galaxy_renderer.render_ellipses
 
     def spy(row: NDArray, x: NDArray, y: NDArray, ellipses: NDArray, sizes: NDArray) -> object:
         used.append(sizes)
-        own.append(drawer.sides(ellipses, x, y))
+        own.append(galaxy_renderer.sides(ellipses, x, y))
         return draw(row, x, y, ellipses, sizes)
 
-    monkeypatch.setattr(drawer, "draw_ellipses", spy)
+    monkeypatch.setattr(galaxy_renderer, "render_ellipses", spy)
     derivatives(renderer, table)
     assert len(used) == 1 + 2 * len(GEOMETRY)
     assert all((sizes == used[0]).all() for sizes in used)
@@ -128,7 +128,7 @@ def test_a_turned_and_a_mirrored_scene_have_the_same_floor(
     """LSST's PSF is round: e1's error becomes that of -e1 under a quarter turn, e2's that of -e2 in a mirror."""
     x, y = (table[f"{axis}_arcsec"] for axis in "xy")
     turned = table.assign(x_arcsec=-y, y_arcsec=x, rotation_deg=table["rotation_deg"] + 90)
-    components = renderer.drawer.components  # type: ignore[attr-defined]
+    components = renderer.galaxy_renderer.components  # type: ignore[attr-defined]
     angle = np.degrees(components.angle[table["row"].to_numpy()])
     mirrored = table.assign(y_arcsec=-y, rotation_deg=-2 * angle - table["rotation_deg"])
     for other in (turned, mirrored):
@@ -184,8 +184,8 @@ def btk_derivatives(renderer: ShardRenderer, scene: pd.DataFrame) -> tuple[NDArr
 
     def drawn(shear: complex = 0j, dx: float = 0.0, dy: float = 0.0, ln_size: float = 0.0) -> NDArray:
         axes = {name: np.exp(ln_size) * catalog[name] for name in ("a_d", "b_d", "a_b", "b_b")}
-        drawer = new_drawer("btk", {**catalog, **axes}, magnitudes, survey, pixels, shear)
-        return drawer.draw(row, x + dx, y + dy, turn).astype(float)
+        galaxy_renderer = new_galaxy_renderer("btk", {**catalog, **axes}, magnitudes, survey, pixels, shear)
+        return galaxy_renderer.render(row, x + dx, y + dy, turn).astype(float)
 
     h = 0.02
     pairs = [(drawn(h), drawn(-h)), (drawn(1j * h), drawn(-1j * h)), (drawn(dx=h), drawn(dx=-h))]
@@ -219,12 +219,12 @@ def test_a_linear_fit_of_noisy_stamps_reaches_the_floor(
 
     truth = renderer.light(SHARD, number, number + 1).truth.iloc[0]
     g = np.array([add_shear(np.array(truth["g1"] + 1j * truth["g2"]), s) for s in shear])
-    drawer = renderer.drawer
-    assert isinstance(drawer, FourierDrawer)
+    galaxy_renderer = renderer.galaxy_renderer
+    assert isinstance(galaxy_renderer, FourierRenderer)
     row, x, y, turn = (np.repeat(values[:1], draws) for values in places(scene))
-    ellipses = drawer.components.ellipses(row, np.radians(turn), 0j)
+    ellipses = galaxy_renderer.components.ellipses(row, np.radians(turn), 0j)
     shapes = np.exp(2 * ln_size)[:, None, None] * shear_ellipses(ellipses, shear)
-    stamps = drawer.draw_ellipses(row, x + dx, y + dy, shapes, drawer.sides(ellipses, x, y)).numpy()
+    stamps = galaxy_renderer.render_ellipses(row, x + dx, y + dy, shapes, galaxy_renderer.sides(ellipses, x, y)).numpy()
     seen = image_moments(stamps[:, renderer.label_band])
     estimates = {"g1": g.real, "g2": g.imag, "e1": seen.e1, "e2": seen.e2, "ln_size": ln_size}
     estimates |= {f"ln_flux_{band}": fitted[:, 5 + b] for b, band in enumerate(renderer.survey.bands)}

@@ -10,7 +10,7 @@ from assets_tests.science.savers import Memory
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
 from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers, blendedness
 from deblend_assets.science.shapes.network import ShapeNetwork
-from deblend_assets.science.simulation.light import draw_light, light_shards
+from deblend_assets.science.simulation.light import light_shards, render_light
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Feed, Portion
@@ -25,7 +25,7 @@ PIXELS, BAND = 21, 1
 def test_answers_are_those_of_the_truth(renderer: ShardRenderer, profile: Profile) -> None:
     """Blendedness from float16 light as the truth table has it; S/N, blendedness and distances kept as they are."""
     shard = light_shards(profile.simulation, "validation", 120)[0]
-    drawn, truth = draw_light(renderer, shard), renderer.light(shard, 0, 120).truth
+    drawn, truth = render_light(renderer, shard), renderer.light(shard, 0, 120).truth
     targets = truth[(truth["member"] == 0) & truth["g1"].notna()]
     own, others_light = (torch.from_numpy(part[:, 2]).float() for part in (drawn.target, drawn.others))
     np.testing.assert_array_equal(drawn.snr, targets["snr"])

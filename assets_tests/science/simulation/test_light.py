@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from deblend_assets.science.simulation.light import draw_light, joined, light_shards
+from deblend_assets.science.simulation.light import joined, light_shards, render_light
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments, quantities, turn
@@ -40,7 +40,7 @@ def test_blends_drawn_for_training_are_none_of_the_stored_ones(renderer: ShardRe
 
 def test_light_is_the_scene_in_units_of_the_skys_noise(renderer: ShardRenderer, profile: Profile) -> None:
     shard = light_shards(profile.simulation, "validation", 200)[0]
-    drawn, scene = draw_light(renderer, shard), renderer.light(shard, 0, 20)
+    drawn, scene = render_light(renderer, shard), renderer.light(shard, 0, 20)
     targets = scene.truth[scene.truth["member"] == 0]
     kept = np.isfinite(quantities(targets, "r")).all(axis=1)
     sigma = np.sqrt(renderer.sky)
@@ -50,7 +50,7 @@ def test_light_is_the_scene_in_units_of_the_skys_noise(renderer: ShardRenderer, 
     np.testing.assert_allclose(together, (scene.together / sigma)[kept], rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(drawn.values[:n], quantities(targets, "r")[kept])
     np.testing.assert_array_equal(drawn.redshift[:n], targets["redshift"].to_numpy()[kept])
-    both = joined([drawn, draw_light(renderer, shard)])
+    both = joined([drawn, render_light(renderer, shard)])
     for stamps, once in ((both.target, drawn.target), (both.others, drawn.others)):
         np.testing.assert_array_equal(stamps[len(once) :], once)
         np.testing.assert_array_equal(stamps[: len(once)], once)
@@ -101,7 +101,7 @@ def test_a_population_has_no_direction() -> None:
 
 def test_training_puts_scenes_together_anew(renderer: ShardRenderer, profile: Profile) -> None:
     """Each target once, turned as its label is told; each scene's others once, beside another target."""
-    drawn = draw_light(renderer, light_shards(profile.simulation, "train", 60)[0])
+    drawn = render_light(renderer, light_shards(profile.simulation, "train", 60)[0])
     target, others = torch.from_numpy(drawn.target), torch.from_numpy(drawn.others)
     sky_sigma = torch.full((6, 1, 1), 1e9)
     quiet = 1e4  # so bright that a pixel's noise of 1 is nothing beside it

@@ -105,8 +105,8 @@ def test_type_fractions_are_ilberts() -> None:
 def test_types_keep_their_shares_and_early_ones_stay_at_low_redshift() -> None:
     rng = np.random.default_rng(4)
     i_mag = np.full(40_000, 23.0)
-    redshift = relations.draw_redshifts(rng, i_mag)
-    kind = relations.draw_types(rng, i_mag, redshift)
+    redshift = relations.sample_redshifts(rng, i_mag)
+    kind = relations.sample_types(rng, i_mag, redshift)
     shares = np.histogram(kind, [0.0, 0.5, 1.5, 2.5, 4.0])[0] / kind.size
     # Not equal: the two papers' redshift distributions differ.
     np.testing.assert_allclose(shares, relations.type_fractions(23.0), atol=0.04)

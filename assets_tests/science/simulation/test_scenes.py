@@ -19,7 +19,9 @@ def draw(catalog: pd.DataFrame, settings: SimulationSettings, n: int = 400) -> p
         shard = shards[k % len(shards)]
         scene = k // len(shards)
         rng = np.random.default_rng(scene_seed(settings, shard, scene))
-        tables.append(sampler.sample(shard.split, rng.random((1, sampler.draws))).assign(split=shard.split, number=k))
+        tables.append(
+            sampler.sample(shard.split, rng.random((1, sampler.numbers_per_scene))).assign(split=shard.split, number=k)
+        )
     return pd.concat(tables, ignore_index=True).merge(
         catalog.reset_index(names="row")[["row", "i_ab", "split"]].rename(columns={"split": "home"}), on="row"
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deblend_assets.assets.common import check
 from deblend_assets.assets.keys import simulated_keys
 from deblend_assets.science.simulation.catalog import assign_split
-from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.rendering import ShardRenderer, render_table
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.settings import Profile
@@ -38,7 +38,7 @@ class ShardChecks:
     def __init__(self, profile: Profile, arrays: SimulatedArrays, catalog: pd.DataFrame, survey: SurveyModel) -> None:
         self.profile, self.arrays = profile, arrays
         self._renderer = ShardRenderer(catalog, profile.simulation, survey)
-        self._reference = self._renderer.new_drawer("btk")
+        self._reference = self._renderer.new_galaxy_renderer("btk")
         self.redrawn, self.of_peak, self.of_sky = 0, 0.0, 0.0
         self.scenes = self.misplaced = self.not_finite = 0
         self.complete = True
@@ -67,7 +67,7 @@ class ShardChecks:
         chosen = np.unique(np.linspace(0, shard.scenes - 1, _REDRAWN).astype(int))
         tables = [self._renderer.scene_tables(shard, k, k + 1) for k in chosen]
         table = pd.concat([t[t["member"] == 0] for t in tables], ignore_index=True)
-        reference = draw_table(self._reference, table)
+        reference = render_table(self._reference, table)
         difference = np.abs(isolated[chosen] - reference).max(axis=(2, 3))
         peak = reference.max(axis=(2, 3))
         # A galaxy of a few electrons has no peak to speak of.

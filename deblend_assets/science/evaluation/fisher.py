@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.simulation.drawing.components import shear_ellipses
-from deblend_assets.science.simulation.drawing.fourier import FourierDrawer
+from deblend_assets.science.simulation.renderers.components import shear_ellipses
+from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 from deblend_assets.science.simulation.rendering import ShardRenderer, places
 from deblend_assets.science.simulation.scene_truth import intrinsic_g
 from deblend_assets.science.simulation.scenes import Shard
@@ -81,23 +81,23 @@ def derivatives(renderer: ShardRenderer, table: pd.DataFrame, steps: Mapping[str
         SettingsError: the renderer draws with BTK, which has no shear and size of a single galaxy, and sizes a grid
             for each image.
     """
-    drawer = renderer.drawer
-    if not isinstance(drawer, FourierDrawer):
+    galaxy_renderer = renderer.galaxy_renderer
+    if not isinstance(galaxy_renderer, FourierRenderer):
         raise SettingsError(
             "the Fisher floor is drawn by the torch renderer alone",
             where="simulation.renderer",
             remedy='use renderer = "torch", whose light is that of BTK',
         )
     row, x, y, turn = places(table)
-    ellipses = drawer.components.ellipses(row, np.radians(turn), drawer.shear)
-    sizes = drawer.sides(ellipses, x, y)
+    ellipses = galaxy_renderer.components.ellipses(row, np.radians(turn), galaxy_renderer.shear)
+    sizes = galaxy_renderer.sides(ellipses, x, y)
 
     def drawn(offset: NDArray[np.float64]) -> NDArray[np.float32]:
         """Light of galaxies that are all off by so much in GEOMETRY, (G, band, y, x)."""
         shear1, shear2, dx, dy, ln_size = offset
         shapes = np.exp(2 * ln_size) * shear_ellipses(ellipses, complex(shear1, shear2))
         # On the grids of the galaxies as they are: a change of grid would be taken for one of light.
-        stamps: NDArray[np.float32] = drawer.draw_ellipses(row, x + dx, y + dy, shapes, sizes).cpu().numpy()
+        stamps: NDArray[np.float32] = galaxy_renderer.render_ellipses(row, x + dx, y + dy, shapes, sizes).cpu().numpy()
         return stamps
 
     light = drawn(np.zeros(len(GEOMETRY)))

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.science.simulation.drawing import Drawer, new_drawer
-from deblend_assets.science.simulation.rendering import ShardRenderer, draw_table
+from deblend_assets.science.simulation.renderers import GalaxyRenderer, new_galaxy_renderer
+from deblend_assets.science.simulation.rendering import ShardRenderer, render_table
 from deblend_assets.science.simulation.scenes import Shard, lensed
 from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.science.training.photons import photons
@@ -79,7 +79,7 @@ class ShearedScenes:
         self._renderer, self._isolated = renderer, isolated
         self._survey = (psf or Psf()).of(renderer.survey)
         self._catalog = {c: v * size if c in _RADII else v for c, v in renderer.catalog.items()}
-        self._drawers: dict[complex, Drawer] = {}
+        self._galaxy_renderers: dict[complex, GalaxyRenderer] = {}
 
     def table(self, shard: Shard, first: int, last: int) -> pd.DataFrame:
         """The galaxies of some scenes before any lens; see `SceneSampler.sample`."""
@@ -103,12 +103,12 @@ class ShearedScenes:
             x, y, x0, y0, turn = -y, x, -y0, x0, turn + 90.0
         x, y = lensed(x, y, lens.g1, lens.g2)
         moved = table.assign(x_arcsec=x + x0, y_arcsec=y + y0, rotation_deg=turn)
-        return np.add.reduceat(draw_table(self._drawer(complex(lens.g1, lens.g2)), moved), starts)
+        return np.add.reduceat(render_table(self._galaxy_renderer(complex(lens.g1, lens.g2)), moved), starts)
 
-    def _drawer(self, shear: complex) -> Drawer:
-        if shear not in self._drawers:
+    def _galaxy_renderer(self, shear: complex) -> GalaxyRenderer:
+        if shear not in self._galaxy_renderers:
             renderer = self._renderer
-            self._drawers[shear] = new_drawer(
+            self._galaxy_renderers[shear] = new_galaxy_renderer(
                 renderer.settings.renderer,
                 self._catalog,
                 renderer.magnitudes,
@@ -116,7 +116,7 @@ class ShearedScenes:
                 renderer.settings.stamp_pixels,
                 shear,
             )
-        return self._drawers[shear]
+        return self._galaxy_renderers[shear]
 
     def exposed(self, light: NDArray[np.float32], noise: torch.Tensor) -> NDArray[np.float32]:
         """Photons of light and sky, sky subtracted [electron].

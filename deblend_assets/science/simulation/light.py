@@ -62,7 +62,7 @@ def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[
     return [Shard(split, first + k, start, min(SHARD_SCENES, scenes - start)) for k, start in enumerate(starts)]
 
 
-def draw_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
+def render_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
     """A whole shard; what a rendering worker makes of it.
 
     Targets of AGN light alone, which have no shape, are left out.

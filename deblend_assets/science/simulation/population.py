@@ -58,20 +58,20 @@ def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = r
     sky, counts, distance, kind, disc_size, bulge_size, shape, light, angle = streams
 
     side = np.sqrt(n / float(relations.count_density(i_max) - relations.count_density(i_min))) / 60.0
-    i_mag = relations.draw_magnitudes(counts, n, i_min, i_max)
-    redshift = relations.draw_redshifts(distance, i_mag)
-    spectral_type = relations.draw_types(kind, i_mag, redshift)
-    bulge_fraction = relations.draw_bulge_fractions(light, spectral_type)
+    i_mag = relations.sample_magnitudes(counts, n, i_min, i_max)
+    redshift = relations.sample_redshifts(distance, i_mag)
+    spectral_type = relations.sample_types(kind, i_mag, redshift)
+    bulge_fraction = relations.sample_bulge_fractions(light, spectral_type)
     has_bulge, has_disc = bulge_fraction > 0.0, bulge_fraction < 1.0
 
     grid = relations.shear_grid()
     disc_shear = relations.shear_quantile(relations.disc_shear_pdf(grid), shape.random(n))
     bulge_shear = relations.shear_quantile(relations.bulge_shear_pdf(grid), shape.random(n))
     bulge_shear = np.where(has_disc, np.minimum(bulge_shear, disc_shear), bulge_shear)
-    scalelength = relations.draw_scalelengths(disc_size, i_mag)
+    scalelength = relations.sample_scalelengths(disc_size, i_mag)
     a_disc = np.where(has_disc, relations.HALF_LIGHT_PER_SCALELENGTH * scalelength, 0.0)
     # A pure bulge has no disc to take its scale from: the same relation, another draw.
-    a_bulge = np.where(has_disc, scalelength, relations.draw_scalelengths(bulge_size, i_mag))
+    a_bulge = np.where(has_disc, scalelength, relations.sample_scalelengths(bulge_size, i_mag))
     a_bulge = np.where(has_bulge, a_bulge, 0.0)
 
     flux = 10.0 ** (-0.4 * (i_mag + _FLUXNORM_ZERO_POINT))

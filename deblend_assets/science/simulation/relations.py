@@ -50,7 +50,7 @@ def count_density(i_mag: ArrayLike) -> Floats:
     return COUNT_AT_25 * 10.0 ** (COUNT_SLOPE * (np.asarray(i_mag, dtype=np.float64) - 25.0))
 
 
-def draw_magnitudes(rng: Generator, n: int, i_min: float, i_max: float) -> Floats:
+def sample_magnitudes(rng: Generator, n: int, i_min: float, i_max: float) -> Floats:
     """n AB magnitudes in i between i_min and i_max, distributed as `count_density` rises."""
     slope = COUNT_SLOPE * math.log(10.0)
     return i_min + np.log1p(rng.random(n) * math.expm1(slope * (i_max - i_min))) / slope
@@ -90,7 +90,7 @@ def redshift_cdf(z: ArrayLike, i_mag: ArrayLike) -> Floats:
     return (1.0 - w) * special.gammainc(3.0, x) + w * special.gammainc(4.0, x)
 
 
-def draw_redshifts(rng: Generator, i_mag: Floats) -> Floats:
+def sample_redshifts(rng: Generator, i_mag: Floats) -> Floats:
     """One redshift a galaxy from `redshift_pdf`, cut at `Z_MAX` (which costs 3e-4 of i = 28)."""
     z0, w = _redshift_shape(i_mag)
     shape = np.where(rng.random(i_mag.size) < w, 4.0, 3.0)
@@ -113,7 +113,7 @@ def type_fractions(i_mag: ArrayLike) -> Floats:
     return np.concatenate([early, 1.0 - early.sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def draw_types(rng: Generator, i_mag: Floats, redshift: Floats) -> Floats:
+def sample_types(rng: Generator, i_mag: Floats, redshift: Floats) -> Floats:
     """A continuous spectral type a galaxy (0 E ... 3 Im ... 4 Im without dust), given its i and redshift.
 
     p(T|z,i) ~ p(T|i) p(z|T,i) with p(z|T,i) ~ z^alpha exp(-(z/zm)^alpha), zm = z0 + k (i - 20), of Ilbert et
@@ -138,7 +138,7 @@ def scalelength_median(i_mag: ArrayLike) -> Floats:
     return np.exp(-1.145 - 0.269 * (np.minimum(np.asarray(i_mag, dtype=np.float64), SIZE_FAINTEST) - 23.0))
 
 
-def draw_scalelengths(rng: Generator, i_mag: Floats) -> Floats:
+def sample_scalelengths(rng: Generator, i_mag: Floats) -> Floats:
     """Semi-major scalelengths, arcsec: p(r) ~ r exp(-(r/A)^(4/3)), A set by `scalelength_median`.
 
     Miller et al. (2013), Appendix B.
@@ -176,7 +176,7 @@ def shear_grid() -> Floats:
     return np.linspace(0.0, DISC_MAX_SHEAR, _SHEAR_GRID)
 
 
-def draw_bulge_fractions(rng: Generator, spectral_type: Floats) -> Floats:
+def sample_bulge_fractions(rng: Generator, spectral_type: Floats) -> Floats:
     """Bulge-to-total flux: 1 for class E; for discs a half normal of width 0.1, Miller et al. (2013), App. B.
 
     Miller's bulge-dominated tenth is the E class here (9 % at i = 23.5), so that bulge and colour belong

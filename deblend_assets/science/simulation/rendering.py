@@ -1,6 +1,6 @@
 """From scene tables to pixels: galaxies are drawn alone and without noise, then photons arrive.
 
-A galaxy is bulge + disc + AGN, sheared, through the survey's PSF and the pixel, drawn by one of `science.drawing`.
+A galaxy is bulge + disc + AGN, sheared, through the survey's PSF and the pixel, drawn by one of `simulation.renderers`.
 BTK's own generator is not used, for three reasons that BTK 1.0.9 leaves no way round: its noise takes galaxy and
 background from one generator state, its default seed repeats between batches, and a third of its time goes into
 copying astropy tables.
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.simulation.drawing import Drawer, new_drawer
+from deblend_assets.science.simulation.renderers import GalaxyRenderer, new_galaxy_renderer
 from deblend_assets.science.simulation.scene_truth import scene_truth
 from deblend_assets.science.simulation.scenes import SceneSampler, Shard, scene_seed
 from deblend_assets.science.simulation.surveys import SurveyModel, survey_magnitudes
@@ -90,18 +90,18 @@ class ShardRenderer:
 
     @property
     def simulated_light(self) -> tuple[dict[str, NDArray], NDArray, SurveyModel, int, complex]:
-        """What any drawer of this simulation is made from, in order."""
+        """What any galaxy_renderer of this simulation is made from, in order."""
         shear = complex(self.settings.shear_g1, self.settings.shear_g2)
         return self.catalog, self.magnitudes, self.survey, self.settings.stamp_pixels, shear
 
-    def new_drawer(self, kind: Literal["btk", "torch"]) -> Drawer:
+    def new_galaxy_renderer(self, kind: Literal["btk", "torch"]) -> GalaxyRenderer:
         """One of the two ways to draw this simulation's galaxies."""
-        return new_drawer(kind, *self.simulated_light)
+        return new_galaxy_renderer(kind, *self.simulated_light)
 
     @cached_property
-    def drawer(self) -> Drawer:
+    def galaxy_renderer(self) -> GalaxyRenderer:
         """The one that the settings name; whoever wants tables alone does not pay for it."""
-        return self.new_drawer(self.settings.renderer)
+        return self.new_galaxy_renderer(self.settings.renderer)
 
     def scene_tables(self, shard: Shard, first: int, last: int) -> pd.DataFrame:
         """Which galaxies lie where in scenes first … last - 1 of a shard; see `SceneSampler.sample`."""
@@ -112,7 +112,7 @@ class ShardRenderer:
         return [scene_seed(self.settings, shard, k).spawn(3) for k in range(first, last)]
 
     def _tables(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> pd.DataFrame:
-        uniform = np.stack([np.random.default_rng(seed).random(self.sampler.draws) for seed in layouts])
+        uniform = np.stack([np.random.default_rng(seed).random(self.sampler.numbers_per_scene) for seed in layouts])
         table = self.sampler.sample(shard.split, uniform)
         return table.assign(scene=table["scene"] + shard.start + first)
 
@@ -122,7 +122,7 @@ class ShardRenderer:
 
     def _light(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> SceneLight:
         table = self._tables(shard, first, layouts)
-        members = draw_table(self.drawer, table)
+        members = render_table(self.galaxy_renderer, table)
         starts = np.flatnonzero(table["member"].to_numpy() == 0)
         isolated, together = members[starts], np.add.reduceat(members, starts)
         label = np.repeat(together[:, self.label_band], np.diff([*starts, len(table)]), axis=0)
@@ -169,12 +169,12 @@ class ShardRenderer:
         return table.assign(**{f"snr_{band}": np.sqrt(snr2[:, b]) for b, band in enumerate(self.survey.bands)})
 
 
-def draw_table(drawer: Drawer, table: pd.DataFrame) -> NDArray[np.float32]:
+def render_table(galaxy_renderer: GalaxyRenderer, table: pd.DataFrame) -> NDArray[np.float32]:
     """Every galaxy of a table of scenes alone, without noise; (row of the table, band, y, x) float32 [electron]."""
-    return drawer.draw(*places(table))
+    return galaxy_renderer.render(*places(table))
 
 
 def places(table: pd.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Catalogue row, x, y and turn of every galaxy of a table of scenes, as a drawer takes them."""
+    """Catalogue row, x, y and turn of every galaxy of a table of scenes, as a galaxy_renderer takes them."""
     row, x, y, turn = (table[c].to_numpy() for c in ("row", "x_arcsec", "y_arcsec", "rotation_deg"))
     return row, x, y, turn

@@ -95,7 +95,7 @@ class SceneSampler:
                     )
 
     @property
-    def draws(self) -> int:
+    def numbers_per_scene(self) -> int:
         """Random numbers that lay out one scene."""
         return 4 + 4 * self.settings.max_galaxies
 
@@ -104,7 +104,7 @@ class SceneSampler:
 
         Args:
             split: whose galaxies.
-            uniform: every scene's own random numbers in [0, 1), (scenes, `draws`).
+            uniform: every scene's own random numbers in [0, 1), (scenes, `numbers_per_scene`).
 
         Returns:
             One row a galaxy, each scene's target first: `scene` (0 …), `member` (0 is the target), `row` (in the

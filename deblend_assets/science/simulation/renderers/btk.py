@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from deblend_assets.science.simulation.surveys import SurveyModel
 
 
-class BtkDrawer:
+class BtkRenderer:
     """Bulge + disc + AGN, sheared, through the survey's PSF and the pixel, as BTK 1.0.9 and GalSim draw them.
 
-    See `drawing.new_drawer` for the arguments.
+    See `renderers.new_galaxy_renderer` for the arguments.
     """
 
     def __init__(
@@ -22,8 +22,8 @@ class BtkDrawer:
         self.catalog, self.magnitudes, self.survey, self.pixels = catalog, magnitudes, survey, pixels
         self.shear = shear
 
-    def draw(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
-        """See `drawing.Drawer`."""
+    def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
+        """See `renderers.GalaxyRenderer`."""
         from btk.draw_blends import SourceNotVisible, render_single_catsim_galaxy
 
         btk_survey = self.survey.btk_survey

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from deblend_assets.science.simulation.surveys import SurveyModel
 
 
-class Drawer(Protocol):
+class GalaxyRenderer(Protocol):
     """Draws galaxies, each alone and without noise."""
 
-    def draw(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
+    def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
         """Noiseless stamps.
 
         Args:
@@ -32,15 +32,15 @@ class Drawer(Protocol):
         ...
 
 
-def new_drawer(
+def new_galaxy_renderer(
     kind: Literal["btk", "torch"],
     catalog: Mapping[str, NDArray],
     magnitudes: NDArray,
     survey: SurveyModel,
     pixels: int,
     shear: complex,
-) -> Drawer:
-    """The drawer that a simulation's `renderer` names.
+) -> GalaxyRenderer:
+    """The galaxy_renderer that a simulation's `renderer` names.
 
     Args:
         kind: see above.
@@ -51,9 +51,9 @@ def new_drawer(
         shear: g1 + i g2, applied to every galaxy's profile.
     """
     if kind == "btk":
-        from deblend_assets.science.simulation.drawing.btk import BtkDrawer
+        from deblend_assets.science.simulation.renderers.btk import BtkRenderer
 
-        return BtkDrawer(catalog, magnitudes, survey, pixels, shear)
-    from deblend_assets.science.simulation.drawing.fourier import FourierDrawer
+        return BtkRenderer(catalog, magnitudes, survey, pixels, shear)
+    from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 
-    return FourierDrawer(catalog, magnitudes, survey, pixels, shear)
+    return FourierRenderer(catalog, magnitudes, survey, pixels, shear)

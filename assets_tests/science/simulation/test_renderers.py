@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.simulation.drawing import Drawer, new_drawer
-from deblend_assets.science.simulation.drawing.components import Components, grid_sizes
-from deblend_assets.science.simulation.drawing.fourier import FourierDrawer
 from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.science.simulation.renderers import GalaxyRenderer, new_galaxy_renderer
+from deblend_assets.science.simulation.renderers.components import Components, grid_sizes
+from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey, survey_magnitudes
 from deblend_assets.science.stamps.moments import image_moments
 
@@ -45,11 +45,11 @@ class Population:
         self.x, self.y = rng.uniform(-2.2, 2.2, (2, n))
         self.turn = rng.uniform(0, 360, n)
 
-    def drawer(self, kind: str, shear: complex = 0j) -> Drawer:
-        return new_drawer(kind, self.catalog, self.magnitudes, self.survey, PIXELS, shear)  # type: ignore[arg-type]
+    def galaxy_renderer(self, kind: str, shear: complex = 0j) -> GalaxyRenderer:
+        return new_galaxy_renderer(kind, self.catalog, self.magnitudes, self.survey, PIXELS, shear)  # type: ignore[arg-type]
 
-    def draw(self, kind: str, shear: complex = 0j) -> NDArray:
-        return self.drawer(kind, shear).draw(self.rows, self.x, self.y, self.turn)
+    def render(self, kind: str, shear: complex = 0j) -> NDArray:
+        return self.galaxy_renderer(kind, shear).render(self.rows, self.x, self.y, self.turn)
 
     def e(self, images: NDArray) -> NDArray:
         """Observed distortion in r, complex."""
@@ -80,7 +80,7 @@ LIMITS = {"of_peak": 1e-3, "of_sky": 0.02, "flux": 1e-3, "e": 1e-3}
 def test_equal_to_btk_over_the_whole_population(survey: str) -> None:
     """5,000 galaxies, and the 50 largest: 99.9 % within all limits; none was seen beyond a tenth of any."""
     population = Population(survey, 5_000, largest=50)
-    found = disagreement(population, population.draw("torch"), population.draw("btk"))
+    found = disagreement(population, population.render("torch"), population.render("btk"))
     for name, limit in LIMITS.items():
         assert (found[name] < limit).mean() >= 0.999, found[name].describe()
     assert (found["of_sky"] < 0.01).all()
@@ -91,7 +91,7 @@ def test_equal_to_btk_over_the_whole_population(survey: str) -> None:
 def test_equal_to_btk_with_shear_and_equal_in_response(survey: str) -> None:
     population = Population(survey, 60, largest=4)
     shears = [0.05, -0.05, 0.05j, -0.05j]
-    ours, btk = ([population.draw(kind, complex(g)) for g in shears] for kind in ("torch", "btk"))
+    ours, btk = ([population.render(kind, complex(g)) for g in shears] for kind in ("torch", "btk"))
     for mine, theirs in zip(ours, btk, strict=True):
         found = disagreement(population, mine, theirs)
         for name, limit in LIMITS.items():
@@ -113,28 +113,30 @@ def test_equal_to_btk_with_shear_and_equal_in_response(survey: str) -> None:
 def test_a_difference_would_be_seen() -> None:
     """The limits are not empty: half a per cent in size breaks them for most galaxies."""
     population = Population("LSST", 40)
-    btk = population.draw("btk")
+    btk = population.render("btk")
     for name in ("a_d", "b_d", "a_b", "b_b"):
         population.catalog[name] = population.catalog[name] * 1.005
-    found = disagreement(population, population.draw("torch"), btk)
+    found = disagreement(population, population.render("torch"), btk)
     assert (found["of_sky"] > LIMITS["of_sky"]).mean() > 0.5
 
 
 def test_a_galaxy_is_the_same_whatever_is_drawn_with_it() -> None:
     population = Population("LSST", 60, largest=6)
-    drawer = population.drawer("torch")
+    galaxy_renderer = population.galaxy_renderer("torch")
     places = (population.rows, population.x, population.y, population.turn)
-    together = drawer.draw(*places)
-    apart = np.concatenate([drawer.draw(*(a[k : k + 5] for a in places)) for k in range(0, len(together), 5)])
+    together = galaxy_renderer.render(*places)
+    apart = np.concatenate(
+        [galaxy_renderer.render(*(a[k : k + 5] for a in places)) for k in range(0, len(together), 5)]
+    )
     assert apart.tobytes() == together.tobytes()
 
 
 def test_a_quarter_turn_turns_the_image() -> None:
     population = Population("LSST", 12)
-    drawer = population.drawer("torch")
+    galaxy_renderer = population.galaxy_renderer("torch")
     zero = np.zeros(12)
-    upright = drawer.draw(population.rows, zero, zero, population.turn)
-    turned = drawer.draw(population.rows, zero, zero, population.turn + 90)
+    upright = galaxy_renderer.render(population.rows, zero, zero, population.turn)
+    turned = galaxy_renderer.render(population.rows, zero, zero, population.turn + 90)
     peak = upright.max(axis=(2, 3), keepdims=True)
     np.testing.assert_allclose(turned / peak, np.rot90(upright, -1, axes=(2, 3)) / peak, atol=2e-6)
     assert population.e(turned) == pytest.approx(-population.e(upright), abs=1e-5)
@@ -142,9 +144,9 @@ def test_a_quarter_turn_turns_the_image() -> None:
 
 def test_a_step_of_one_pixel_moves_the_image_by_one() -> None:
     population = Population("DES", 8)
-    drawer, step = population.drawer("torch"), population.survey.pixel_scale
-    here = drawer.draw(population.rows, population.x, population.y, population.turn)
-    there = drawer.draw(population.rows, population.x + step, population.y, population.turn)
+    galaxy_renderer, step = population.galaxy_renderer("torch"), population.survey.pixel_scale
+    here = galaxy_renderer.render(population.rows, population.x, population.y, population.turn)
+    there = galaxy_renderer.render(population.rows, population.x + step, population.y, population.turn)
     peak = here.max(axis=(2, 3), keepdims=True)
     # The grid's size may change with the offset, and the light it folds with it.
     np.testing.assert_allclose((there / peak)[..., 1:], (here / peak)[..., :-1], atol=1e-4)
@@ -162,7 +164,7 @@ def with_psf(survey: SurveyModel, change: Callable[[galsim.GSObject], galsim.GSO
 def test_an_elliptical_psf_is_drawn_as_galsim_draws_it() -> None:
     population = Population("LSST", 20)
     population.survey = with_psf(population.survey, lambda psf: psf.shear(g1=0.03, g2=-0.05))
-    found = disagreement(population, population.draw("torch"), population.draw("btk"))
+    found = disagreement(population, population.render("torch"), population.render("btk"))
     for name, limit in LIMITS.items():
         assert (found[name] < limit).all(), found[name].describe()
 
@@ -171,14 +173,14 @@ def test_a_lopsided_psf_is_refused() -> None:
     population = Population("LSST", 2)
     population.survey = with_psf(population.survey, lambda psf: psf.shift(0.1, 0.0))
     with pytest.raises(SettingsError, match="use renderer"):
-        population.draw("torch")
+        population.render("torch")
 
 
 def test_an_undersampled_psf_is_aliased_as_galsim_does() -> None:
     """A PSF of two thirds of a pixel, beyond the pixels' Nyquist frequency."""
     population = Population("LSST", 12)
     population.survey = with_psf(population.survey, lambda psf: galsim.Gaussian(fwhm=0.14))
-    found = disagreement(population, population.draw("torch"), population.draw("btk"))
+    found = disagreement(population, population.render("torch"), population.render("btk"))
     # GalSim stops where the galaxy's or the PSF's transform falls to its `maxk_threshold` of 1e-3; ours goes on.
     assert (found["of_peak"] < 1e-4).mean() > 0.85
     assert (found["of_peak"] < 5e-3).all()
@@ -207,8 +209,8 @@ def test_grids_are_galsims() -> None:
     components = Components.of_catalog(
         population.catalog, population.magnitudes, np.asarray(population.survey.zero_point)
     )
-    drawer = population.drawer("torch")
-    assert isinstance(drawer, FourierDrawer)
+    galaxy_renderer = population.galaxy_renderer("torch")
+    assert isinstance(galaxy_renderer, FourierRenderer)
     ellipses = components.ellipses(population.rows, np.radians(population.turn), 0j)
     psf = population.survey.btk_survey.get_filter("u").psf  # the widest
     sizes = grid_sizes(ellipses, np.hypot(population.x, population.y), psf.stepk, 0.2)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblend_assets.errors import SettingsError
-from deblend_assets.science.simulation.drawing.components import Components, grid_sizes
+from deblend_assets.science.simulation.renderers.components import Components, grid_sizes
 from deblend_assets.science.simulation.surveys import SurveyModel
 
 # Elements (galaxies × wave vectors) of a chunk: small enough for a core's cache, large enough for a GPU.
@@ -66,8 +66,8 @@ def _bulge_table() -> NDArray[np.float32]:
     return np.array([profile.kValue(float(v), 0.0).real for v in k], dtype=np.float32)
 
 
-class FourierDrawer:
-    """See the module, and `drawing.new_drawer` for the arguments.
+class FourierRenderer:
+    """See the module, and `renderers.new_galaxy_renderer` for the arguments.
 
     Args:
         device: where to compute.
@@ -89,25 +89,25 @@ class FourierDrawer:
         self._table = torch.from_numpy(_bulge_table()).to(self.device)
         self._grids: dict[int, _Grid] = {}
 
-    def draw(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
-        """See `drawing.Drawer`; the same for a galaxy whatever others are drawn with it."""
-        stamps: NDArray[np.float32] = self.draw_tensor(row, x, y, turn).cpu().numpy()
+    def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
+        """See `renderers.GalaxyRenderer`; the same for a galaxy whatever others are drawn with it."""
+        stamps: NDArray[np.float32] = self.render_tensor(row, x, y, turn).cpu().numpy()
         return stamps
 
-    def draw_tensor(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> Tensor:
-        """As `draw`, left on the device: (G, band, y, x) float32 [electron]."""
+    def render_tensor(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> Tensor:
+        """As `render`, left on the device: (G, band, y, x) float32 [electron]."""
         ellipses = self.components.ellipses(row, np.radians(turn), self.shear)
-        return self.draw_ellipses(row, x, y, ellipses, self.sides(ellipses, x, y))
+        return self.render_ellipses(row, x, y, ellipses, self.sides(ellipses, x, y))
 
     def sides(self, ellipses: NDArray, x: NDArray, y: NDArray) -> NDArray[np.int64]:
         """Side of the Fourier grid that each galaxy needs, (G,); see `components.grid_sizes`."""
         return grid_sizes(ellipses, np.hypot(x, y), self._psf_step, self.survey.pixel_scale)
 
-    def draw_ellipses(self, row: NDArray, x: NDArray, y: NDArray, ellipses: NDArray, sizes: NDArray) -> Tensor:
+    def render_ellipses(self, row: NDArray, x: NDArray, y: NDArray, ellipses: NDArray, sizes: NDArray) -> Tensor:
         """Galaxies of the catalogue's light in shapes of one's own.
 
         Args:
-            row, x, y: see `drawing.Drawer`.
+            row, x, y: see `renderers.GalaxyRenderer`.
             ellipses: of disc and bulge, in place of the catalogue's, (G, 2, 3); see `Components.ellipses`.
             sizes: see `sides`, (G,). Of two grids each folds a little light of its own back into the stamp: what is
                 to be compared has to be drawn on one.
@@ -126,9 +126,9 @@ class FourierDrawer:
             alike = int(np.searchsorted(sizes[order], side, side="right"))
             last = min(alike, first + max(1, int(_CHUNK[self.device.type] / grid.product.numel())))
             chosen = order[first:last]
-            drawn = self._draw(grid, ellipses[chosen], share[chosen], x[chosen], y[chosen])
+            light = self._render(grid, ellipses[chosen], share[chosen], x[chosen], y[chosen])
             flux = self._put(self.components.flux[row[chosen]])
-            torch.mul(drawn, flux[:, :, None, None], out=stamps[first:last])
+            torch.mul(light, flux[:, :, None, None], out=stamps[first:last])
             first = last
         return stamps[torch.from_numpy(np.argsort(order)).to(self.device)]
 
@@ -173,7 +173,7 @@ class FourierDrawer:
             )
         return values.real
 
-    def _draw(self, grid: _Grid, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
+    def _render(self, grid: _Grid, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
         """Stamps of unit flux of galaxies sorted by their components; (G, band, y, x)."""
         even, odd = self._light(grid, ellipses, share)
         cos_y, sin_y = self._phases(grid, y)
@@ -188,9 +188,9 @@ class FourierDrawer:
             return spectrum.view(len(light), side, bands * side)
 
         # Re[Σ S e^(i(kx x + ky y))] of the real spectrum S, rows first.
-        drawn = torch.bmm(torch.bmm(cos_y, with_psf(even, odd)).view(len(even), p * bands, side), cos_x.mT)
+        light = torch.bmm(torch.bmm(cos_y, with_psf(even, odd)).view(len(even), p * bands, side), cos_x.mT)
         rows = torch.bmm(sin_y, with_psf(odd, even)).view(len(even), p * bands, side)
-        return torch.baddbmm(drawn, rows, sin_x.mT, alpha=-1).view(-1, p, bands, p).permute(0, 2, 1, 3)
+        return torch.baddbmm(light, rows, sin_x.mT, alpha=-1).view(-1, p, bands, p).permute(0, 2, 1, 3)
 
     def _phases(self, grid: _Grid, centre: NDArray) -> tuple[Tensor, Tensor]:
         """cos and sin of k (pixel - centre), (G, pixel, k) float32."""
