@@ -25,16 +25,15 @@ from deblend_assets.assets.declare import (
     cores as cores,
 )
 from deblend_assets.assets.declare import (
-    markdown,
-    user_errors,
-)
-from deblend_assets.assets.declare import (
     plot as plot,
 )
 from deblend_assets.assets.declare import (
     rounded as rounded,
 )
-from deblend_assets.steps.outcome import Table
+from deblend_assets.assets.declare import (
+    user_errors,
+)
+from deblend_assets.science.statistics.format import Cell, Table
 from deblend_assets.stores.project import CODE_VERSIONS
 
 
@@ -87,6 +86,6 @@ def check(
     )
 
 
-def table(rows: Mapping[str, Mapping[str, object]], corner: str) -> dg.MetadataValue:
+def table(rows: Mapping[str, Mapping[str, Cell]], corner: str) -> dg.MetadataValue:
     """A small Markdown table: outer keys are rows, inner keys are columns."""
-    return markdown(Table(corner, rows))
+    return dg.MetadataValue.md(Table.of(rows, corner).markdown())

@@ -17,7 +17,7 @@ import dagster as dg
 
 from deblend_assets.errors import DeblendError
 from deblend_assets.settings import RunSettings
-from deblend_assets.steps.outcome import Check, Outcome, Table
+from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.project import CODE_VERSIONS
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def metadata_of(outcome: Outcome) -> dict[str, Any]:
         **{name: plot(figure) for name, figure in outcome.figures.items()},
         **rounded(outcome.numbers),
         **outcome.words,
-        **{name: markdown(table) for name, table in outcome.tables.items()},
+        **{name: dg.MetadataValue.md(table.markdown()) for name, table in outcome.tables.items()},
         **{name: dg.MetadataValue.path(str(path)) for name, path in outcome.paths.items()},
     }
 
@@ -179,19 +179,3 @@ def plot(figure: Figure) -> dg.MetadataValue:
 def rounded(numbers: Mapping[str, float]) -> dict[str, float | int]:
     """Five significant digits, and whole numbers as integers."""
     return {name: int(n) if float(n).is_integer() else float(f"{n:.5g}") for name, n in numbers.items()}
-
-
-def markdown(table: Table) -> dg.MetadataValue:
-    """A table in Markdown."""
-    columns = list(next(iter(table.rows.values())))
-    lines = [f"| {table.corner} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-    for name, row in table.rows.items():
-        cells = (_cell(row[c]) for c in columns)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

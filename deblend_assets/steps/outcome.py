@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from deblend_assets.science.statistics.format import Table
 from deblend_assets.settings import StorePath
 
 if TYPE_CHECKING:  # Matplotlib takes long to import, and every process that loads the definitions loads this module
     from matplotlib.figure import Figure
-
-# Of `DeviceLease.metadata`: what is shown of a device.
-_OF_DEVICE = ("device", "device_name", "peak_memory_gib", "seconds_held")
 
 
 @dataclass(frozen=True)
@@ -35,21 +33,10 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A small table: outer keys are rows, inner keys are columns, the same in each row.
-
-    Attributes:
-        corner: heading of the column of row names.
-        rows: cells by row and column.
-    """
-
-    corner: str
-    rows: Mapping[str, Mapping[str, object]]
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What an asset shows: one row of metadata for each entry, in the order of the attributes.
+
+    At most some 20 rows; further numbers belong in the report's `numbers.json`.
 
     Attributes:
         summary: Markdown, fewer than 1,000 characters: the key figures with ± and units.
@@ -73,7 +60,11 @@ class Outcome:
 
     def with_device(self, account: Mapping[str, Any]) -> Outcome:
         """The outcome with the account of the device that computed it (`DeviceLease.metadata`)."""
-        shown = {name: account[name] for name in _OF_DEVICE if name in account}
-        words = {name: value for name, value in shown.items() if isinstance(value, str)}
-        numbers = {name: value for name, value in shown.items() if not isinstance(value, str)}
+        words = {"device": f"{account['device']} ({account['device_name']})"}
+        numbers = {name: account[name] for name in ("peak_memory_gib", "seconds_held")}
         return replace(self, words={**self.words, **words}, numbers={**self.numbers, **numbers})
+
+
+def chosen(numbers: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Those of the numbers that an asset shows as rows of metadata, where there are any."""
+    return {name: numbers[name] for name in names if name in numbers}

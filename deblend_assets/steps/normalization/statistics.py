@@ -9,7 +9,8 @@ import numpy as np
 from deblend_assets.progress import Progress
 from deblend_assets.science.reports.figures.images import dynamic_range, raw_and_normalized
 from deblend_assets.science.stamps.normalization import mean_maximum
-from deblend_assets.steps.outcome import Check, Outcome, Table
+from deblend_assets.science.statistics.format import Table
+from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.project import ProjectStore
 
 
@@ -60,7 +61,7 @@ def measure_statistics(store: ProjectStore, log: Callable[[str], None]) -> Outco
             "stamps": statistics.count,
             **{f"mean_max_{band}": v for band, v in zip(arrays.bands, normalization.mean_max, strict=True)},
         },
-        tables={"statistics": Table("band", rows)},
+        tables={"statistics": Table.of(rows, "band")},
         paths={"path": store.statistics_path},
         checks=[
             # FFT rounding leaves clean stamps at -1e-6 of their peak here and there.
