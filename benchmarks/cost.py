@@ -17,7 +17,7 @@ from deblend_assets.settings import load_profile
 STAMP_BYTES = 6 * 45 * 45 * 4
 ARRAYS = 3
 # A row of a catalogue of `measure`, as written (2,000 LSST blends, zstd).
-ROW_BYTES = 90
+ROW_BYTES = 289
 # Galaxies that the surveys measure, to an order of magnitude.
 DES, LSST = 10**8, 10**10
 # Between them the table lies in a page.

@@ -1,4 +1,4 @@
-"""What the Makefile and the README's commands are made of: ranges, tiles, and a profile that asks the real archive."""
+"""What the Makefile and the documentation's commands are made of: ranges, tiles, and a profile that asks the real archive."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def real_archive(folder: Path) -> Path:
-    """The README's way to a profile of the real survey: a shipped one without its last two sections."""
+    """The profile of the real survey as docs/tiles.md makes it: a shipped one without its last two sections."""
     (line,) = (
-        text for text in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if text.startswith("sed ")
+        text
+        for text in (ROOT / "docs" / "tiles.md").read_text(encoding="utf-8").splitlines()
+        if text.startswith("sed ")
     )
     (folder / "deblend_assets").symlink_to(ROOT / "deblend_assets")
     subprocess.run(["bash", "-c", line], cwd=folder, check=True, timeout=60)
@@ -41,7 +43,7 @@ def test_ranges_and_tiles_are_those_of_the_profile(tmp_path: Path) -> None:
     assert printed("tiles", str(real_archive(tmp_path))) == ""
 
 
-def test_the_readmes_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: Path) -> None:
+def test_the_documented_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: Path) -> None:
     profile = load_profile(str(real_archive(tmp_path)))
     archive = profile.des.archive
     assert (archive.tap_url, archive.sia_url) == (

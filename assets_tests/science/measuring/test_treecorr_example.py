@@ -1,4 +1,4 @@
-"""The code of docs/shape_catalog.md and of the README on a known tangential shear; the page's list of columns."""
+"""The code of docs/shape_catalog.md on a known tangential shear; the page's list of columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from deblend_assets.stores.fits_tables import to_fits
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "shape_catalog.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENS = (30.0, -45.0)
 SHEAR, SCATTER = 0.05, 0.2
 # What the estimates answer with to a shear of 1.
@@ -67,13 +66,6 @@ def test_the_example_finds_the_shear_with_its_sign(
     assert gg.xip[0] == pytest.approx(SHEAR**2, abs=4 * float(np.sqrt(gg.varxip[0])))
     assert (tmp_path / "shear.png").read_bytes().startswith(b"\x89PNG")
     assert "simulated tile" in capsys.readouterr().out
-
-
-def test_the_readme_finds_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ng = run_example(tmp_path, sheared(), monkeypatch, README)["ng"]
-    assert (np.abs(ng.xi - SHEAR) < 4 * np.sqrt(ng.varxi)).all()
-    assert (np.abs(ng.xi_im) < 4 * np.sqrt(ng.varxi)).all()
-    assert (tmp_path / "shear.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_wrong_sign_of_g2_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
