@@ -31,7 +31,6 @@ from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.peers.scarlet2 import Fitter
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
-    StampFrame,
     new_flow,
     new_neighbour_head,
     new_shape_network,
@@ -127,7 +126,7 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
     normalization = mean_maximum([stamps], survey.bands).normalization(2.5)
     network = Deblender(new_vae(len(survey.bands), stamps.shape[-1], recipe), new_regressor(recipe), normalization)
     shapes, simulation = load_profile("demo").recipes.shapes, load_profile("demo").simulation
-    frame = StampFrame.of(survey, simulation)
+    frame = survey.frame(simulation)
     population = PriorMoments((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
     posterior = ShapePosterior(
         new_shape_network(frame, shapes),
@@ -138,7 +137,7 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
         shapes.orientations,
         np.full(6, 0.5),
     )
-    return Model(network.to(device), posterior.to(device), survey.zero_point, survey.pixel_scale, _LABEL, "untrained")
+    return Model(network.to(device), posterior.to(device), "untrained")
 
 
 def hold_to(cores: int) -> None:
@@ -152,9 +151,9 @@ def seconds(stamps: np.ndarray, positions: list[np.ndarray], sizes: Sizes, cores
     """Interleaved rounds in this process, which is held to so many cores from now on."""
     hold_to(cores)
     survey, model = load_survey(_SURVEY), untrained(stamps)
-    label, noise = model.bands.index(_LABEL), np.sqrt(np.array(survey.sky))
-    psfs = [survey.btk_survey.get_filter(band).psf for band in model.bands]
-    fitter = Fitter(noise, psfs, survey.pixel_scale, model.bands, stamps.shape[-2:])
+    label, noise = model.frame.bands.index(_LABEL), np.sqrt(np.array(survey.sky))
+    psfs = [survey.btk_survey.get_filter(band).psf for band in model.frame.bands]
+    fitter = Fitter(noise, psfs, survey.pixel_scale, model.frame.bands, stamps.shape[-2:])
     found = Seconds([], [], [], [])
 
     def ours() -> None:

@@ -134,7 +134,7 @@ def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None])
 
     if given.stamps is not None:
         return open_stamps(given.stamps.resolve())
-    return ImageStamps(dict(given.image), given.positions.resolve(), model.shapes.frame, log)
+    return ImageStamps(dict(given.image), given.positions.resolve(), model.frame, log)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 
 from deblend_assets import cli
 from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
-from deblend_assets.science.shapes.model import StampFrame
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.stores.image_stamps import ImageStamps
 from deblend_assets.stores.positions import read_positions
 

@@ -66,16 +66,18 @@ def test_what_is_shipped_comes_back_in_single_precision(tmp_path: Path, monkeypa
 
 def bright_galaxies(model: Model, shears: list[tuple[float, float]]) -> np.ndarray:
     """Noiseless round exponentials of i = 21, sheared, seen through the survey's PSF: (N, band, y, x) [electron]."""
-    survey = load_survey("LSST" if "u" in model.bands else "DES")
+    survey = load_survey("LSST" if "u" in model.frame.bands else "DES")
     stamps = []
     for g1, g2 in shears:
         galaxy = galsim.Exponential(half_light_radius=0.8).shear(g1=g1, g2=g2)
         bands = []
-        for k in range(len(model.bands)):
-            magnitude = (22.9, 22.3, 21.4, 21.0, 20.75, 20.6)[-len(model.bands) :][k]
+        for k in range(len(model.frame.bands)):
+            magnitude = (22.9, 22.3, 21.4, 21.0, 20.75, 20.6)[-len(model.frame.bands) :][k]
             seen = galsim.Convolve(galaxy, survey.btk_survey.get_filter(survey.bands[k]).psf)
-            flux = 10 ** (0.4 * (model.zero_points[k] - magnitude))
-            image = seen.withFlux(flux).drawImage(nx=model.pixels, ny=model.pixels, scale=model.pixel_scale)
+            flux = 10 ** (0.4 * (model.frame.zero_points[k] - magnitude))
+            image = seen.withFlux(flux).drawImage(
+                nx=model.frame.pixels, ny=model.frame.pixels, scale=model.frame.pixel_scale
+            )
             bands.append(image.array)
         stamps.append(bands)
     return np.asarray(stamps, dtype=np.float32)
@@ -95,7 +97,7 @@ def test_size_and_light_of_a_bright_galaxy_are_recovered(model: Model) -> None:
     noise = np.sqrt(sky**2 + light.clip(0)) * rng.normal(size=(10, *light.shape))
     stamps = (light + noise).astype(np.float32)
     present = np.ones(stamps.shape[:2], dtype=bool)
-    found, label = model.shapes.measure(stamps, present).mean.mean(axis=0), model.bands.index(model.label_band)
+    found, label = model.shapes.measure(stamps, present).mean.mean(axis=0), model.frame.label
     assert found[0] == pytest.approx(0.1, abs=0.01)
     assert found[1] == pytest.approx(0.0, abs=0.01)
     assert np.exp(found[4]) == pytest.approx(0.8, rel=0.05)
@@ -107,7 +109,7 @@ def test_size_and_light_of_a_bright_galaxy_are_recovered(model: Model) -> None:
 def test_a_faint_galaxy_close_by_is_told(model: Model) -> None:
     """Alone, and with a galaxy of an eighth of its light 1.2" away, which blends into one: means of eight exposures."""
     (light,) = bright_galaxies(model, [(0.0, 0.0)])
-    near = light + 0.125 * np.roll(light, round(1.2 / model.pixel_scale), axis=2)
+    near = light + 0.125 * np.roll(light, round(1.2 / model.frame.pixel_scale), axis=2)
     sky, rng = np.asarray(model.shapes.frame.sky_sigma)[:, None, None], np.random.default_rng(1)
     odds = []
     for scene in (light, near):

@@ -17,7 +17,7 @@ from astropy.wcs.utils import pixel_to_skycoord
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.des.fits_image import FitsImage, first_pixel
 from deblend_assets.science.des.frames import electrons_per_count
-from deblend_assets.science.shapes.model import StampFrame
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.stores.fits_files import open_user_image, require_scale, zero_point
 from deblend_assets.stores.positions import read_positions, sky_to_pixels
@@ -77,12 +77,9 @@ class ImageStamps:
         given = read_positions(positions)
         self._columns = given.columns
         self._x, self._y = given.pixels(next(iter(self._layers.values())).image.wcs)
-        self.shape = len(self._x), len(frame.bands), frame.pixels, frame.pixels
+        self.shape = len(self._x), *frame.shape
         self.attributes: dict[str, Any] = {
-            "bands": list(frame.bands),
-            "unit": "electron",
-            "pixel_scale_arcsec": frame.pixel_scale,
-            "zero_point_ab_mag_of_one_electron": list(frame.zero_points),
+            **frame.attributes(),
             "images": {band: layer.image.where for band, layer in self._layers.items()},
             "sky_noise_over_training": {band: self._noise_ratio(band, log) for band in self._layers},
         }

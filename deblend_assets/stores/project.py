@@ -39,6 +39,7 @@ from deblend_assets.stores.tables import from_parquet, to_parquet
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module with the definitions
     from deblend_assets.science.simulation.surveys import SurveyModel
+    from deblend_assets.science.stamps.frame import StampFrame
     from deblend_assets.science.stamps.normalization import Normalization
     from deblend_assets.stores.checkpoints import CheckpointFolder
 
@@ -116,6 +117,13 @@ class ProjectStore:
         """CatSim columns and `split`; see `stores.files.read_vouched` for the errors."""
         data, _ = read_vouched(self.catalog_path, asset=CATALOG_ASSET)
         return from_parquet(data, where=str(self.catalog_path), asset=CATALOG_ASSET)
+
+    def frame(self) -> StampFrame:
+        """The frame of the leg's stamps, which every trained model of it must share."""
+        from deblend_assets.science.simulation.surveys import load_survey
+
+        settings = self.profile.simulation
+        return load_survey(settings.survey).frame(settings)
 
     # -- simulated arrays ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.cutouts import BandStamp
 from deblend_assets.science.des.frames import electrons_per_count, resample, to_model_frame
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.moments import image_moments
 
 
@@ -43,13 +44,17 @@ def test_zero_points_are_exact() -> None:
     assert electrons_per_count(25.0, 30.0) == pytest.approx(100.0, rel=1e-14)
 
 
+def frame(bands: str, zero_points: tuple[float, ...], pixel_scale: float) -> StampFrame:
+    return StampFrame(tuple(bands), (1.0,) * len(bands), zero_points, pixel_scale, 45, "r")
+
+
 def band_stamp(scale: float = 0.263, pixels: int = 45, zero_point: float = 30.0) -> BandStamp:
     return BandStamp(galaxy(scale, pixels), zero_point, scale, 0.0, 0.0)
 
 
 def test_scales_that_agree_leave_the_pixels_alone() -> None:
     stamps = {"g": band_stamp(zero_point=27.5), "z": band_stamp(), "i": None, "u": band_stamp()}
-    electrons, present = to_model_frame(stamps, "griz", (30.0, 31.0, 32.0, 32.5), 0.2637, 45)
+    electrons, present = to_model_frame(stamps, frame("griz", (30.0, 31.0, 32.0, 32.5), 0.2637))
     assert present.tolist() == [True, False, False, True]
     assert electrons.dtype == np.float32
     assert electrons[0] == pytest.approx(10 * stamps["g"].counts, rel=1e-6)  # type: ignore[union-attr]
@@ -58,12 +63,12 @@ def test_scales_that_agree_leave_the_pixels_alone() -> None:
 
 
 def test_a_larger_stamp_is_cut_about_its_centre() -> None:
-    electrons, _ = to_model_frame({"r": band_stamp(pixels=51)}, ["r"], [30.0], 0.263, 45)
+    electrons, _ = to_model_frame({"r": band_stamp(pixels=51)}, frame("r", (30.0,), 0.263))
     assert electrons[0] == pytest.approx(galaxy(0.263, 45), abs=1e-4)
 
 
 def test_scales_that_differ_are_resampled_to_the_same_light() -> None:
-    electrons, present = to_model_frame({"r": band_stamp()}, ["r"], [30.0], 0.2, 45)
+    electrons, present = to_model_frame({"r": band_stamp()}, frame("r", (30.0,), 0.2))
     assert present.all()
     assert electrons[0] == pytest.approx(galaxy(0.2, 45), abs=2e-3 * float(electrons.max()))
 
@@ -71,4 +76,4 @@ def test_scales_that_differ_are_resampled_to_the_same_light() -> None:
 @pytest.mark.parametrize(("scale", "pixels", "model_scale"), [(0.263, 43, 0.263), (0.263, 46, 0.263), (0.263, 45, 0.3)])
 def test_a_stamp_that_covers_too_little_is_refused(scale: float, pixels: int, model_scale: float) -> None:
     with pytest.raises(MismatchError, match="makes none of 45 x 45"):
-        to_model_frame({"r": band_stamp(scale, pixels)}, ["r"], [30.0], model_scale, 45)
+        to_model_frame({"r": band_stamp(scale, pixels)}, frame("r", (30.0,), model_scale))

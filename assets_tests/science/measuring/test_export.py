@@ -31,7 +31,7 @@ def test_a_process_without_the_package_gets_the_same_numbers(profile, tmp_path):
     recipe, bands, pixels = profile.recipes.training, ("u", "g", "r"), 21
     normalization = Normalization(bands, (50.0, 400.0, 900.0), 2.5)
     network = Deblender(new_vae(3, pixels, recipe), new_regressor(recipe), normalization)
-    model = Model(network, untrained_shapes(bands, pixels), (28.0,) * 3, 0.2, "g", "0123456789ab")
+    model = Model(network, untrained_shapes(bands, pixels), "0123456789ab")
     (tmp_path / "model.pt2").write_bytes(export(model))
     assert next(network.parameters()).requires_grad, "the model itself is left as it was"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.deblender.network import Deblender, deblend
 from deblend_assets.science.deblender.stages import new_regressor, new_vae
 from deblend_assets.science.measuring.columns import MISSING_BAND
-from deblend_assets.science.measuring.measure import NOT_FINITE, Model, measure, measured_columns, require_frame
+from deblend_assets.science.measuring.measure import NOT_FINITE, Model, measure, measured_columns
 from deblend_assets.science.shapes.neighbours import QUESTIONS
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.normalization import Normalization
@@ -21,7 +22,6 @@ from deblend_assets.settings import Profile
 
 BANDS = ("g", "r", "i")
 PIXELS = 21
-ATTRIBUTES = {"bands": list(BANDS), "unit": "electron", "pixel_scale_arcsec": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def model(profile: Profile) -> Model:
     recipe = profile.recipes.training.model_copy(update=changes)
     normalization = Normalization(BANDS, (400.0, 900.0, 1100.0), 2.5)
     network = Deblender(new_vae(len(BANDS), PIXELS, recipe), new_regressor(recipe), normalization)
-    return Model(network, untrained_shapes(BANDS, PIXELS), (28.0, 28.5, 28.2), 0.2, "r", "0123456789ab")
+    return Model(network, untrained_shapes(BANDS, PIXELS), "0123456789ab")
 
 
 @pytest.fixture
@@ -133,23 +133,8 @@ def test_a_band_of_nan_is_absent_and_the_networks_are_told(model, stamps):
     np.testing.assert_allclose(table["e1_err"][2], np.sqrt(told.covariance[0, 2, 2]), atol=1e-6)
 
 
-def test_the_frame_s_own_attributes_pass(model):
-    require_frame(model, ATTRIBUTES, "here")
-    require_frame(model, {**ATTRIBUTES, "zero_point_ab_mag_of_one_electron": [28.0, 28.5, 28.2]}, "here")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("bands", ["g", "i", "r"]),
-        ("unit", "adu"),
-        ("unit", None),
-        ("pixel_scale_arcsec", 0.263),
-        ("pixel_scale_arcsec", "0.2 arcsec"),
-        ("zero_point_ab_mag_of_one_electron", [28.0, 28.5]),
-        ("zero_point_ab_mag_of_one_electron", [28.0, 28.5, 28.3]),
-    ],
-)
-def test_another_frame_is_refused_by_name(model, name, value):
-    with pytest.raises(MismatchError, match=rf"attribute {name} is .* \[here\]: "):
-        require_frame(model, {**ATTRIBUTES, name: value}, "here")
+def test_networks_of_two_frames_are_refused(model):
+    with pytest.raises(MismatchError, match=r"bands is \['g', 'r', 'i'\], the model's .* \[deblender\]: "):
+        replace(model, shapes=untrained_shapes(("g", "i", "r"), PIXELS))
+    with pytest.raises(MismatchError, match=r"shape is \[3, 21, 21\], the model's \[3, 25, 25\] \[deblender\]: "):
+        replace(model, shapes=untrained_shapes(BANDS, 25))

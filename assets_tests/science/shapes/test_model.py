@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from assets_tests.science.shapes.untrained import untrained_shapes
-from deblend_assets.errors import MismatchError
 from deblend_assets.science.evaluation.shapes import (
     MEASURED_CLOSE,
     MEASURED_OTHERS,
@@ -30,25 +28,6 @@ BANDS, PIXELS = ("g", "r", "i"), 21
 @pytest.fixture(scope="module")
 def model() -> ShapePosterior:
     return untrained_shapes(BANDS, PIXELS)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("bands", ("g", "i", "r")),
-        ("bands", ("g", "r")),
-        ("sky_sigma", (30.0, 31.0, 30.0)),
-        ("zero_points", (28.0, 28.0, 28.1)),
-        ("pixel_scale", 0.263),
-        ("pixels", 45),
-        ("label_band", "i"),
-    ],
-)
-def test_another_frame_is_refused_by_name(model: ShapePosterior, name: str, value: Any) -> None:
-    other = replace(model.frame, **{name: value})
-    with pytest.raises(MismatchError, match=f"the stamps' {name} is .*stamps.zarr"):
-        model.frame.require_same(other, "stamps.zarr")
-    model.frame.require_same(replace(model.frame, pixel_scale=0.2 * (1 + 1e-6)), "stamps.zarr")
 
 
 def test_a_checkpoint_gives_the_same_model(model: ShapePosterior) -> None:

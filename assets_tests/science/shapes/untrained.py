@@ -9,11 +9,11 @@ import torch
 
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
-    StampFrame,
     new_flow,
     new_neighbour_head,
     new_shape_network,
 )
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.settings import ShapeRecipe
 

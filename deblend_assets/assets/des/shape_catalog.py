@@ -89,7 +89,7 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             progress = Progress(f"shapes of {name}", len(stamps.electrons), "galaxies", context.log.info)
             operator = ShearOperator.of(load_survey(leg.simulation.survey), leg.simulation.stamp_pixels)
             measured = measure(trained, learnt, stamps.electrons, stamps.present, stamps.sigma, operator, progress.add)
-        columns = shape_columns(cutouts.bands, trained.label_band)
+        columns = shape_columns(cutouts.bands, trained.frame.label_band)
         known: dict[str, Any] = {
             "tile": name,
             "model_version": version,

@@ -19,9 +19,10 @@ from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.evaluation.redshift import judge_redshifts
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts
 from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
-from deblend_assets.science.shapes.model import StampFrame, new_shape_network
+from deblend_assets.science.shapes.model import new_shape_network
 from deblend_assets.science.shapes.posterior import canonical
 from deblend_assets.science.stamps.batches import in_batches
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import transform_images
 from deblend_assets.science.statistics.accuracy import Judgement

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import galsim
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.cutouts import BandStamp
+from deblend_assets.science.stamps.frame import StampFrame
 
 # Scales nearer than this are the same: a galaxy's size then differs by less than its measurement can tell.
 SAME_SCALE = 0.005
@@ -42,20 +43,13 @@ def electrons_per_count(zero_point: float, model_zero_point: float) -> float:
 
 
 def to_model_frame(
-    stamps: Mapping[str, BandStamp | None],
-    bands: Sequence[str],
-    zero_points: Sequence[float],
-    pixel_scale: float,
-    pixels: int,
+    stamps: Mapping[str, BandStamp | None], frame: StampFrame
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Stamps as the networks take them; the stamps' centres stay centres.
 
     Args:
         stamps: by band; a band that is absent or None becomes zeros and is masked.
-        bands: of the model, in its order.
-        zero_points: AB magnitude of one electron, one a band.
-        pixel_scale: of the model [arcsec / pixel].
-        pixels: side of the model's stamps.
+        frame: of the model.
 
     Returns:
         (band, y, x) electrons of the whole exposure, and (band,) true where the band is there.
@@ -63,16 +57,16 @@ def to_model_frame(
     Raises:
         MismatchError: a stamp covers less sky than the model's, or is centred on a pixel where the model's is not.
     """
-    electrons = np.zeros((len(bands), pixels, pixels), dtype=np.float32)
-    present = np.zeros(len(bands), dtype=np.bool_)
-    for k, (band, zero_point) in enumerate(zip(bands, zero_points, strict=True)):
+    electrons = np.zeros(frame.shape, dtype=np.float32)
+    present = np.zeros(len(frame.bands), dtype=np.bool_)
+    for k, (band, zero_point) in enumerate(zip(frame.bands, frame.zero_points, strict=True)):
         stamp = stamps.get(band)
         if stamp is None:
             continue
-        if abs(stamp.pixel_scale / pixel_scale - 1) <= SAME_SCALE:
-            image = _central(stamp.counts, pixels, stamp.pixel_scale)
+        if abs(stamp.pixel_scale / frame.pixel_scale - 1) <= SAME_SCALE:
+            image = _central(stamp.counts, frame.pixels, stamp.pixel_scale)
         else:
-            image = resample(stamp.counts, stamp.pixel_scale, pixel_scale, pixels)
+            image = resample(stamp.counts, stamp.pixel_scale, frame.pixel_scale, frame.pixels)
         electrons[k] = image * electrons_per_count(stamp.zero_point, zero_point)
         present[k] = True
     return electrons, present

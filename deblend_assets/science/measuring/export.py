@@ -46,8 +46,8 @@ def export(model: Model) -> bytes:
     network = _Program(copy.deepcopy(model.network), copy.deepcopy(model.shapes)).cpu()
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = (
-        torch.zeros(_EXAMPLE, len(model.bands), model.pixels, model.pixels),
-        torch.ones(_EXAMPLE, len(model.bands), dtype=torch.bool),
+        torch.zeros(_EXAMPLE, *model.frame.shape),
+        torch.ones(_EXAMPLE, len(model.frame.bands), dtype=torch.bool),
     )
     # Once for real: else what `symmetries` keeps from its first call would be a stand-in of the tracing.
     network(*example)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from deblend_assets.errors import MismatchError
 from deblend_assets.science.deblender.network import BATCH, Deblender, deblend
 from deblend_assets.science.measuring.columns import (
     BAD_SHAPE,
@@ -27,6 +26,7 @@ from deblend_assets.science.networks import DISTORTION, SHEAR
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.shapes.neighbours import chance_columns, chances
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.quantities import QUANTITIES
 
@@ -40,32 +40,27 @@ MEASURED_FLAGS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and the frame it works in.
+    """A trained model.
 
     Attributes:
         network: deblends, on the device it computes on.
-        shapes: measures, on the same device.
-        zero_points: AB magnitude of one electron, one a band.
-        pixel_scale: [arcsec / pixel].
-        label_band: band of the observed distortion.
+        shapes: measures, on the same device and in the same frame.
         version: fingerprint of both, and so of everything before them.
     """
 
     network: Deblender
     shapes: ShapePosterior
-    zero_points: Sequence[float]
-    pixel_scale: float
-    label_band: str
     version: str
 
-    @property
-    def bands(self) -> tuple[str, ...]:
-        return self.network.normalization.bands
+    def __post_init__(self) -> None:
+        bands, pixels = self.network.normalization.bands, int(self.network.deblender.decoder.pixels)  # type: ignore[arg-type]
+        deblends = self.frame.attributes() | {"bands": list(bands), "shape": [len(bands), pixels, pixels]}
+        self.frame.require(deblends, "deblender")
 
     @property
-    def pixels(self) -> int:
-        """Side of a stamp."""
-        return int(self.network.deblender.decoder.pixels)  # type: ignore[arg-type]
+    def frame(self) -> StampFrame:
+        """Of the stamps that it measures."""
+        return self.shapes.frame
 
 
 def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[str, str]]:
@@ -130,7 +125,7 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     """
     present = ~np.isnan(electrons).all(axis=(-2, -1))
     broken = (~np.isfinite(electrons).all(axis=(-2, -1)) & present).any(axis=1) | ~present.any(axis=1)
-    label = model.bands.index(model.label_band)
+    label = model.frame.label
     seen = present & ~broken[:, None]
     images, _ = deblend(model.network, electrons, seen, batch)
     found = named_shapes(model.shapes, electrons, seen, batch)
@@ -140,17 +135,17 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
     for name, numbers in found.items():
         columns[name] = np.where(broken, 0, numbers) if name == "shape_flags" else np.where(broken, np.nan, numbers)
     columns["e1_moments"], columns["e2_moments"] = moments.e1, moments.e2
-    for k, band in enumerate(model.bands):
+    for k, band in enumerate(model.frame.bands):
         # What a network makes up for a band that nobody saw is no measurement.
         flux = images[:, k].sum(axis=(-2, -1), dtype=np.float64)
         columns[f"flux_{band}"] = np.where(present[:, k], flux, np.nan)
     columns["blendedness"] = estimated_blendedness(images[:, label], electrons[:, label])
-    columns["bands_present"] = band_names(model.bands, present)
+    columns["bands_present"] = band_names(model.frame.bands, present)
     flags = flag_bits(
-        present, np.zeros(len(present), bool), columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"]
+        present, np.zeros(len(present), bool), columns["g1"], columns["g2"], columns[f"flux_{model.frame.label_band}"]
     )
     columns["flags"] = flags | np.where(broken, NOT_FINITE, 0).astype(flags.dtype)
-    return pd.DataFrame(columns)[list(measured_columns(model.bands, model.label_band))], images
+    return pd.DataFrame(columns)[list(measured_columns(model.frame.bands, model.frame.label_band))], images
 
 
 def named_shapes(
@@ -175,41 +170,3 @@ def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:
     kinds, which = np.unique(present, axis=0, return_inverse=True)
     words = ["".join(b for b, there in zip(bands, row, strict=True) if there) for row in kinds]
     return np.array(words, dtype=object)[which.ravel()]
-
-
-def require_frame(model: Model, attributes: dict[str, object], where: str) -> None:
-    """Refuse stamps whose attributes are not those of the model's frame.
-
-    Args:
-        model: whose bands, pixel scale and, where the stamps name them, zero points are asked.
-        attributes: `bands`, `unit` and `pixel_scale_arcsec`; `zero_point_ab_mag_of_one_electron` if known.
-        where: the stamps, for the message.
-
-    Raises:
-        MismatchError: one is missing or another; the line names it with both values.
-    """
-    wanted: dict[str, object] = {
-        "bands": list(model.bands),
-        "unit": "electron",
-        "pixel_scale_arcsec": model.pixel_scale,
-    }
-    if "zero_point_ab_mag_of_one_electron" in attributes:
-        wanted["zero_point_ab_mag_of_one_electron"] = list(model.zero_points)
-    for name, value in wanted.items():
-        given = attributes.get(name)
-        if not _same(given, value):
-            raise MismatchError(
-                f"attribute {name} is {given!r}, the model's {value!r}",
-                where=where,
-                remedy="bring the stamps to the model's frame (docs/measuring.md), or measure them with another model",
-            )
-
-
-def _same(given: object, wanted: object) -> bool:
-    if given is None or isinstance(wanted, str) or isinstance(given, str):
-        return given == wanted
-    try:
-        # A header keeps fewer digits than a survey's description.
-        return bool(np.allclose(np.asarray(given, float), np.asarray(wanted, float), rtol=1e-4, atol=0))
-    except (TypeError, ValueError):
-        return bool(given == wanted)

@@ -57,7 +57,7 @@ def _measure(
 ) -> pd.DataFrame:
     own, _ = deblend(model.network, electrons, present)
     found = named_shapes(model.shapes, electrons, present)
-    label = model.bands.index(model.label_band)
+    label = model.frame.label
     moments = image_moments(own[:, label])
     columns: dict[str, np.ndarray] = {}
     for pair in (SHEAR, DISTORTION):
@@ -67,7 +67,7 @@ def _measure(
             columns[f"{first}_err"], columns[f"{second}_err"] = found[f"{first}_err"], found[f"{second}_err"]
     columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags", *CHANCES)}
     columns["e1_moments"], columns["e2_moments"] = pixel_to_sky(moments.e1, moments.e2)
-    for k, (band, zero_point) in enumerate(zip(model.bands, model.zero_points, strict=True)):
+    for k, (band, zero_point) in enumerate(zip(model.frame.bands, model.frame.zero_points, strict=True)):
         # What a network makes up for a band that nobody saw is no measurement.
         flux = np.where(present[:, k], own[:, k].sum(axis=(-2, -1), dtype=np.float64), np.nan)
         snr = matched_snr(own[:, k], sigma[:, k])
@@ -77,9 +77,11 @@ def _measure(
         if k == label:
             columns[f"snr_{band}"] = snr
     columns["blendedness"] = estimated_blendedness(own[:, label], electrons[:, label])
-    columns["bands_present"] = band_names(model.bands, present)
-    unlike = outside_training(aperture_flux(electrons[:, label], model.pixel_scale), training_flux)
-    columns["flags"] = flag_bits(present, unlike, columns["g1"], columns["g2"], columns[f"flux_{model.label_band}"])
+    columns["bands_present"] = band_names(model.frame.bands, present)
+    unlike = outside_training(aperture_flux(electrons[:, label], model.frame.pixel_scale), training_flux)
+    columns["flags"] = flag_bits(
+        present, unlike, columns["g1"], columns["g2"], columns[f"flux_{model.frame.label_band}"]
+    )
     return pd.DataFrame(columns)
 
 

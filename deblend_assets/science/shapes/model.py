@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,83 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deblend_assets.errors import MismatchError
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
 from deblend_assets.science.shapes.flow import ResidualFlow
 from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.shapes.posterior import Posteriors, Seen, oriented_posterior, summaries
-from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.science.stamps.batches import in_batches
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import QUANTITIES, SPINS, PriorMoments
-from deblend_assets.settings import ShapeRecipe, SimulationSettings
+from deblend_assets.settings import ShapeRecipe
 
 Floats = NDArray[np.float64]
 # Stamps computed at a time.
 _AT_ONCE = 128
-
-
-@dataclass(frozen=True)
-class StampFrame:
-    """What stamps must be for a model to measure them.
-
-    Attributes:
-        bands: in order.
-        sky_sigma: root of the sky's electrons a pixel, one a band: the unit of the network's input [electron].
-        zero_points: AB magnitude of one electron, one a band.
-        pixel_scale: [arcsec].
-        pixels: side of a stamp.
-        label_band: of e and of the flux.
-    """
-
-    bands: tuple[str, ...]
-    sky_sigma: tuple[float, ...]
-    zero_points: tuple[float, ...]
-    pixel_scale: float
-    pixels: int
-    label_band: str
-
-    @classmethod
-    def of(cls, survey: SurveyModel, settings: SimulationSettings) -> StampFrame:
-        """The frame of a simulation."""
-        return cls(
-            bands=tuple(survey.bands),
-            sky_sigma=tuple(float(s) ** 0.5 for s in survey.sky),
-            zero_points=tuple(float(z) for z in survey.zero_point),
-            pixel_scale=float(survey.pixel_scale),
-            pixels=settings.stamp_pixels,
-            label_band=settings.label_band,
-        )
-
-    @classmethod
-    def from_card(cls, card: Mapping[str, Any]) -> StampFrame:
-        """As `asdict` wrote it, through JSON."""
-        return cls(
-            bands=tuple(card["bands"]),
-            sky_sigma=tuple(card["sky_sigma"]),
-            zero_points=tuple(card["zero_points"]),
-            pixel_scale=card["pixel_scale"],
-            pixels=card["pixels"],
-            label_band=card["label_band"],
-        )
-
-    def require_same(self, other: StampFrame, where: str) -> None:
-        """Refuse stamps of another frame.
-
-        Raises:
-            MismatchError: names the first difference, with both values.
-        """
-        for name, mine in asdict(self).items():
-            theirs = getattr(other, name)
-            numeric = isinstance(mine, float) or (isinstance(mine, tuple) and isinstance(mine[0], float))
-            # A survey's description is recomputed from its library: the last digit may differ.
-            same = np.shape(mine) == np.shape(theirs) and np.allclose(mine, theirs, rtol=1e-4) if numeric else None
-            if not (mine == theirs if same is None else same):
-                raise MismatchError(
-                    f"the stamps' {name} is {theirs!r}, the model's {mine!r}",
-                    where=where,
-                    remedy="measure them with a model of their own survey, or train one (docs/shapes.md)",
-                )
 
 
 def new_shape_network(frame: StampFrame, recipe: ShapeRecipe) -> ShapeNetwork:

@@ -13,6 +13,8 @@ import numpy as np
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.settings import SimulationSettings
 
 # Effective wavelengths of the LSST filters whose magnitudes CatSim lists [nm] (SurveyCodex 1.3, from speclite).
 _CATSIM_WAVELENGTH = {"u": 368.1, "g": 486.4, "r": 625.0, "i": 756.5, "z": 870.2, "y": 972.2}
@@ -59,6 +61,17 @@ class SurveyModel:
                 f"{self.name} has no band {band!r}", where="survey", remedy=f"choose one of {', '.join(self.bands)}"
             )
         return self.bands.index(band)
+
+    def frame(self, settings: SimulationSettings) -> StampFrame:
+        """The frame of this survey's simulated stamps."""
+        return StampFrame(
+            bands=self.bands,
+            sky_sigma=tuple(s**0.5 for s in self.sky),
+            zero_points=self.zero_point,
+            pixel_scale=self.pixel_scale,
+            pixels=settings.stamp_pixels,
+            label_band=settings.label_band,
+        )
 
     def attributes(self) -> dict[str, Any]:
         """What every array of this survey carries, ready for JSON."""

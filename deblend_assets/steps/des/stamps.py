@@ -8,6 +8,7 @@ import numpy as np
 
 from deblend_assets.science.des.cutouts import BandStamp
 from deblend_assets.science.des.frames import electrons_per_count, to_model_frame
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.tiles import Cutouts
 
@@ -17,11 +18,13 @@ class ModelStamps:
     """What the networks take.
 
     Attributes:
+        frame: of the stamps.
         electrons: (N, band, y, x) float32; 0 where a band is absent.
         present: (N, band) bool.
         sigma: (N, band), noise of a pixel [electron]; NaN where a band is absent.
     """
 
+    frame: StampFrame
     electrons: np.ndarray
     present: np.ndarray
     sigma: np.ndarray
@@ -29,19 +32,16 @@ class ModelStamps:
 
 def model_stamps(des: DesStore, cutouts: Cutouts) -> ModelStamps:
     """Zero points, pixel scale and size brought to the model's; nothing is scaled by an image's own maximum."""
-    attributes, bands = des.project.arrays().attributes, cutouts.bands
-    zero_points = attributes["zero_point_ab_mag_of_one_electron"]
-    scale, pixels = attributes["pixel_scale_arcsec"], des.settings.simulation.stamp_pixels
+    frame = des.project.frame()
     rows = cutouts.galaxies.to_dict("records")
     electrons, present = zip(
-        *(to_model_frame(_stamps(cutouts, n, row), bands, zero_points, scale, pixels) for n, row in enumerate(rows)),
-        strict=True,
+        *(to_model_frame(_stamps(cutouts, n, row), frame) for n, row in enumerate(rows)), strict=True
     )
-    sigma = np.full((len(rows), len(bands)), np.nan)
-    for k, (band, zero_point) in enumerate(zip(bands, zero_points, strict=True)):
+    sigma = np.full((len(rows), len(frame.bands)), np.nan)
+    for k, (band, zero_point) in enumerate(zip(frame.bands, frame.zero_points, strict=True)):
         for n in np.flatnonzero(cutouts.present[:, k]):
             sigma[n, k] = rows[n][f"sigma_{band}"] * electrons_per_count(rows[n][f"zero_point_{band}"], zero_point)
-    return ModelStamps(np.stack(electrons), np.stack(present), sigma)
+    return ModelStamps(frame, np.stack(electrons), np.stack(present), sigma)
 
 
 def _stamps(cutouts: Cutouts, n: int, row: dict) -> dict[str, BandStamp]:

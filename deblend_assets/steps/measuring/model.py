@@ -11,8 +11,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.deblender.network import Deblender
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
-from deblend_assets.science.shapes.model import ShapePosterior, StampFrame
-from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import Profile, fingerprint
 from deblend_assets.steps.training.models import load_vae
@@ -41,14 +40,10 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
         MismatchError: it was trained with other settings or another normalisation.
         CorruptDataError: a checkpoint is not what was written.
     """
-    attributes = store.arrays().attributes
     network = Deblender(load_vae(store, recipe, "stage2_deblender"), None, store.normalization())
     return Model(
         network=network.to(torch.device(torch_device)),
         shapes=load_shapes(store).to(torch.device(torch_device)),
-        zero_points=attributes["zero_point_ab_mag_of_one_electron"],
-        pixel_scale=attributes["pixel_scale_arcsec"],
-        label_band=store.profile.simulation.label_band,
         version=store.model_version(recipe),
     )
 
@@ -72,9 +67,6 @@ def shipped_model(survey: str, torch_device: str) -> Model:
     return Model(
         network=Deblender(network, None, normalization).to(torch.device(torch_device)),
         shapes=posterior.to(torch.device(torch_device)),
-        zero_points=posterior.frame.zero_points,
-        pixel_scale=posterior.frame.pixel_scale,
-        label_band=posterior.frame.label_band,
         version=f"shipped-{survey}-{fingerprint(deblender.fingerprint, shapes.fingerprint)}",
     )
 
@@ -104,7 +96,7 @@ def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[S
         log(f"{missing.what}: judging the weights that the package ships for {survey}")
     checkpoint = shipped(survey, "shapes")
     model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
-    model.frame.require_same(StampFrame.of(load_survey(survey), store.profile.simulation), f"shipped weights, {survey}")
+    model.frame.require(store.frame().attributes(), f"settings of the profile, against the shipped weights of {survey}")
     return model, f"shipped-{checkpoint.fingerprint}"
 
 
@@ -112,6 +104,5 @@ def load_shapes(store: ProjectStore) -> ShapePosterior:
     """The calibrated shape posterior of the store's leg; errors as `load_model`."""
     checkpoint = store.shape_checkpoint("shape_posterior").read()
     model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
-    survey = load_survey(store.profile.simulation.survey)
-    model.frame.require_same(StampFrame.of(survey, store.profile.simulation), "shape_posterior")
+    model.frame.require(store.frame().attributes(), "shape_posterior")
     return model

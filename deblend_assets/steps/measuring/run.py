@@ -10,7 +10,7 @@ from typing import Any
 from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
 from deblend_assets.science.deblender.network import BATCH
-from deblend_assets.science.measuring.measure import Model, measure, measured_columns, require_frame
+from deblend_assets.science.measuring.measure import Model, measure, measured_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.image_stamps import CUT_FROM
 from deblend_assets.stores.measurements import Measurements, measurements_in
@@ -66,28 +66,21 @@ def measure_stamps(
         CorruptDataError: one cannot be read.
         StorageError, BusyError: see `measurements_in`.
     """
-    require_frame(model, stamps.attributes, stamps.where)
-    wanted = (len(model.bands), model.pixels, model.pixels)
-    if stamps.shape[1:] != wanted:
-        raise MismatchError(
-            f"stamps are (band, y, x) = {stamps.shape[1:]}, the model's {wanted}",
-            where=stamps.where,
-            remedy="cut stamps of that size with all bands (NaN in every pixel of one that is absent)",
-        )
+    model.frame.require({**stamps.attributes, "shape": list(stamps.shape[1:])}, stamps.where)
     if not stamps.shape[0]:
         raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
     columns = {name: NAME_COLUMNS[name] for name in stamps.names(0, 1)} | measured_columns(
-        model.bands, model.label_band
+        model.frame.bands, model.frame.label_band
     )
     progress = Progress("measuring", stamps.shape[0], "stamps", log)
     with measurements_in(folder, columns, NOTE, replace=replace) as measurements:
         if images:
-            measurements.create_images(stamps.shape, stamps.block, {**frame_card(model), "description": "target alone"})
+            measurements.create_images(stamps.shape, stamps.block, {**model_card(model), "description": "target alone"})
         flagged = _measure_all(stamps, model, batch, measurements, progress)
         cut_from = {name: stamps.attributes[name] for name in CUT_FROM if name in stamps.attributes}
         versions = library_versions("torch", "numpy")
         measurements.finish(
-            {"stamps": stamps.where, "note": NOTE, **cut_from, **frame_card(model), "versions": versions}
+            {"stamps": stamps.where, "note": NOTE, **cut_from, **model_card(model), "versions": versions}
         )
     return Measured(progress.done, flagged, progress.rate)
 
@@ -104,15 +97,6 @@ def _measure_all(stamps: Stamps, model: Model, batch: int, measurements: Measure
     return flagged
 
 
-def frame_card(model: Model) -> Mapping[str, Any]:
-    """What the stamps of a model are, as JSON and the attributes of an array hold it."""
-    return {
-        "model_version": model.version,
-        "bands": list(model.bands),
-        "stamp_pixels": model.pixels,
-        "unit": "electron",
-        "pixel_scale_arcsec": model.pixel_scale,
-        "zero_point_ab_mag_of_one_electron": list(model.zero_points),
-        "label_band": model.label_band,
-        "components": list(QUANTITIES),
-    }
+def model_card(model: Model) -> Mapping[str, Any]:
+    """The model and its stamps' frame, as JSON and the attributes of an array hold them."""
+    return {"model_version": model.version, **model.frame.attributes(), "components": list(QUANTITIES)}

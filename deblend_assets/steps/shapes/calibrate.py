@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.networks.transfer import load_matching
 from deblend_assets.science.shapes.calibration import FlowObjective, coverage_groups, fit_spread, stretch_of
-from deblend_assets.science.shapes.model import StampFrame, gaussian, new_flow, new_neighbour_head
+from deblend_assets.science.shapes.model import gaussian, new_flow, new_neighbour_head
 from deblend_assets.science.shapes.neighbours import (
     CLOSE,
     QUESTIONS,
@@ -22,6 +22,7 @@ from deblend_assets.science.shapes.neighbours import (
 )
 from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
 from deblend_assets.science.simulation.light import BlendLight
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments
 from deblend_assets.science.training.feeding import Feed
 from deblend_assets.steps.light import light_of, recombined

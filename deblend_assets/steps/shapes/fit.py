@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.networks.transfer import for_bands, in_units, load_matching
 from deblend_assets.science.shapes.model import (
-    StampFrame,
     Whitened,
     network_posteriors,
     new_shape_network,
@@ -23,7 +22,7 @@ from deblend_assets.science.shapes.neighbours import NeighbourHead
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
 from deblend_assets.science.simulation.light import BlendLight
-from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments
 from deblend_assets.science.training.feeding import Feed
 from deblend_assets.science.training.loop import Objective, TrainingResult, train
@@ -40,8 +39,7 @@ _AT_ONCE = 1_000
 
 def frame_of(store: ProjectStore) -> StampFrame:
     """The stamps of a leg."""
-    settings = store.profile.simulation
-    return StampFrame.of(load_survey(settings.survey), settings)
+    return store.frame()
 
 
 def fitted(
