@@ -82,7 +82,7 @@ def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> Non
 
 def _pair(statistic: object, off: NDArray[np.float64], name: str) -> float:
     columns = [QUANTITIES.index(f"{name}{k}") for k in (1, 2)]
-    return float(statistic(off[:, columns].T.ravel()))  # type: ignore[operator]
+    return float(statistic(off[:, columns].T.ravel()))
 
 
 if __name__ == "__main__":

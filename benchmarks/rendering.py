@@ -43,7 +43,7 @@ def galaxies_and_settings(scenes: int) -> tuple[pd.DataFrame, SimulationSettings
     return galaxies, profile.simulation.model_copy(update={"shard_scenes": scenes, "scenes": counts})
 
 
-class SameScenes(SamplingFunction):  # type: ignore[misc]
+class SameScenes(SamplingFunction):
     """BTK's sampling function that deals given scenes; BTK sends it to its worker processes."""
 
     compatible_catalogs = ("CatsimCatalog",)
@@ -100,7 +100,8 @@ def measure(quick: bool) -> list[Row]:
     renderer = ShardRenderer(galaxies, settings, survey)
     peer = BtkPeer(galaxies, renderer, survey, cores)
     shards = [s for s in all_shards(settings) if s.split == "train"]
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         arrays = SimulatedArrays(Path(folder) / "arrays", settings, survey.attributes(), {})
         arrays.create()
@@ -133,7 +134,8 @@ def _drawing_alone(renderer: ShardRenderer, shard: Shard, rounds: int) -> Row:
     table = renderer.scene_tables(shard, 0, shard.scenes)
     reference = renderer.new_galaxy_renderer("btk")
     render_table(renderer.galaxy_renderer, table)
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for _ in range(rounds):
         for galaxy_renderer, seconds in ((renderer.galaxy_renderer, ours), (reference, theirs)):
             started = time.perf_counter()

@@ -15,7 +15,7 @@ TILES = dg.DynamicPartitionsDefinition(name="des_tile")
 
 
 def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:
-    """One partition a shard: `train_000` …, `validation_000` …, `test_000` …"""
+    """One partition a shard: `train_000` …, `validation_000` …, `test_000` …."""
     return dg.StaticPartitionsDefinition([shard.key for shard in all_shards(profile.simulation)])
 
 

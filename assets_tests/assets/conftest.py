@@ -146,8 +146,10 @@ class Lineage:
         data = failed[0].step_failure_data
         assert data.user_failure_data is not None, data.error.to_string() if data.error else "no failure data"
         line = data.user_failure_data.description
-        assert line and "\n" not in line
-        assert " [" in line and "]: " in line, "what [where]: what to do"
+        assert line
+        assert "\n" not in line
+        assert " [" in line, "what [where]: what to do"
+        assert "]: " in line, "what [where]: what to do"
         assert len(line) < 500
         return line
 

@@ -7,6 +7,7 @@ import os
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,9 @@ CATALOG_FAULTS: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("fault", CATALOG_FAULTS)
-def test_a_catalogue_that_cannot_be_used_is_refused_and_nothing_written(empty, fits, galaxies, fault):
+def test_a_catalogue_that_cannot_be_used_is_refused_and_nothing_written(
+    empty: Callable[..., Lineage], fits: Path, galaxies: pd.DataFrame, fault: str
+) -> None:
     damage, words = CATALOG_FAULTS[fault]
     lineage = empty(catalog__path=str(fits))
     damage(fits, galaxies)
@@ -79,20 +82,22 @@ def test_a_catalogue_that_cannot_be_used_is_refused_and_nothing_written(empty, f
     ],
     ids=["survey", "band", "no target"],
 )
-def test_a_simulation_that_cannot_be_drawn_is_refused(lineage, changes, words):
+def test_a_simulation_that_cannot_be_drawn_is_refused(
+    lineage: Callable[..., Lineage], changes: dict[str, Any], words: list[str]
+) -> None:
     line = lineage(**changes).failure(*SIMULATED, shards=["validation_000"])
     for word in words:
         assert word in line
 
 
-def test_what_is_not_there_yet_is_named(empty):
+def test_what_is_not_there_yet_is_named(empty: Callable[..., Lineage]) -> None:
     nothing = empty()
     assert f"{CATALOG} has not been materialised" in nothing.failure(*SIMULATED, shards=["test_000"])
     for assets in ((STATISTICS,), STAGES[:1], (EVALUATION,)):
         assert f"materialise {CATALOG} first" in nothing.failure(*assets)
 
 
-def test_a_missing_shard_is_named_by_those_who_need_it(lineage):
+def test_a_missing_shard_is_named_by_those_who_need_it(lineage: Callable[..., Lineage]) -> None:
     missing = lineage()
     (missing.store.arrays().folder / "_done" / "train_002.json").unlink()
     for asset in (STATISTICS, STAGES[0]):
@@ -101,7 +106,7 @@ def test_a_missing_shard_is_named_by_those_who_need_it(lineage):
         assert "partition train_002" in line
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, empty):
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, empty: Callable[..., Lineage]) -> None:
     lineage = empty()
     lineage.root.write_bytes(b"a file where the storage folder should be")
     line = lineage.failure(CATALOG)
@@ -111,7 +116,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, empty):
     lineage.succeeds(CATALOG)
 
 
-def test_too_little_space_is_said_before_anything_is_drawn(lineage, monkeypatch):
+def test_too_little_space_is_said_before_anything_is_drawn(
+    lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     crowded = lineage(simulation__seed=99)
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
@@ -121,7 +128,9 @@ def test_too_little_space_is_said_before_anything_is_drawn(lineage, monkeypatch)
     assert not (crowded.store.arrays().folder / "_done").exists()
 
 
-def test_a_disk_that_fills_up_in_a_training_is_one_line_and_it_goes_on_later(lineage, monkeypatch):
+def test_a_disk_that_fills_up_in_a_training_is_one_line_and_it_goes_on_later(
+    lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = lineage(recipes__training__stage3__epochs=4)
     real = os.fsync
     calls = []
@@ -144,7 +153,7 @@ def test_a_disk_that_fills_up_in_a_training_is_one_line_and_it_goes_on_later(lin
     assert event.materialization.metadata["resumed_from_epoch"].value >= 1
 
 
-def test_a_damaged_shard_is_refused_by_all_who_read_it_and_drawn_again(lineage):
+def test_a_damaged_shard_is_refused_by_all_who_read_it_and_drawn_again(lineage: Callable[..., Lineage]) -> None:
     damaged = lineage()
     arrays = damaged.store.arrays()
     shard = arrays.shards("train")[1]
@@ -161,7 +170,7 @@ def test_a_damaged_shard_is_refused_by_all_who_read_it_and_drawn_again(lineage):
     damaged.succeeds(STATISTICS, STAGES[0])
 
 
-def test_a_damaged_test_shard_is_refused_by_the_evaluation(lineage):
+def test_a_damaged_test_shard_is_refused_by_the_evaluation(lineage: Callable[..., Lineage]) -> None:
     damaged = lineage()
     arrays = damaged.store.arrays()
     path = file_of(arrays, "blended", arrays.shards("test")[1])
@@ -170,7 +179,7 @@ def test_a_damaged_test_shard_is_refused_by_the_evaluation(lineage):
     assert f"blended of shard test_001 is not what was written (checksum differs) [{path}]" in line
 
 
-def test_a_damaged_checkpoint_is_refused_by_the_next_stage_until_it_is_deleted(lineage):
+def test_a_damaged_checkpoint_is_refused_by_the_next_stage_until_it_is_deleted(lineage: Callable[..., Lineage]) -> None:
     damaged = lineage()
     store = damaged.store
     first, second = (store.checkpoint("training", name) for name in ("stage1_vae", "stage2_deblender"))
@@ -186,7 +195,9 @@ def test_a_damaged_checkpoint_is_refused_by_the_next_stage_until_it_is_deleted(l
     assert first.path.read_bytes() == before
 
 
-def test_statistics_of_another_simulation_are_refused_until_they_are_measured_again(lineage):
+def test_statistics_of_another_simulation_are_refused_until_they_are_measured_again(
+    lineage: Callable[..., Lineage],
+) -> None:
     other = lineage()
     arrays = other.store.arrays()
     shard = arrays.shards("train")[0]
@@ -200,7 +211,7 @@ def test_statistics_of_another_simulation_are_refused_until_they_are_measured_ag
     other.succeeds(STATISTICS, STAGES[0])
 
 
-def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage):
+def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage: Callable[..., Lineage]) -> None:
     """A renderer two thousandths too bright: seen on a sample of four targets."""
     bright = lineage()
     arrays = bright.store.arrays()
@@ -214,7 +225,7 @@ def test_light_that_btk_would_draw_otherwise_fails_the_shards_check(lineage):
     assert agreement.metadata["of_peak"].value == pytest.approx(0.002, rel=0.05)
 
 
-def test_another_beta_asks_for_new_statistics_and_a_new_setting_for_new_arrays(lineage):
+def test_another_beta_asks_for_new_statistics_and_a_new_setting_for_new_arrays(lineage: Callable[..., Lineage]) -> None:
     beta = lineage(normalization__beta=3.0)
     assert f"materialise {STATISTICS} again" in beta.failure(STAGES[0])
     assert f"materialise {STATISTICS} again" in beta.failure(EVALUATION)
@@ -223,7 +234,7 @@ def test_another_beta_asks_for_new_statistics_and_a_new_setting_for_new_arrays(l
         assert "the arrays there are of other simulations" in shear.failure(asset)
 
 
-def test_a_stage_after_a_retrained_parent_asks_for_its_own_training(lineage):
+def test_a_stage_after_a_retrained_parent_asks_for_its_own_training(lineage: Callable[..., Lineage]) -> None:
     longer = lineage(recipes__training__stage1__epochs=1)
     longer.succeeds(STAGES[0])
     line = longer.failure(STAGES[2])
@@ -231,7 +242,7 @@ def test_a_stage_after_a_retrained_parent_asks_for_its_own_training(lineage):
     assert "materialise training/stage2_deblender again" in line
 
 
-def test_a_shard_that_another_run_draws_is_busy(lineage):
+def test_a_shard_that_another_run_draws_is_busy(lineage: Callable[..., Lineage]) -> None:
     shared = lineage()
     folder = shared.store.arrays().folder
     marker = folder / "_done" / "train_003.json"

@@ -76,7 +76,7 @@ def training(home: Home, stage: str) -> Callable[[], bool]:
     return lambda: bool(list(home.storage.glob(f"killed/checkpoints/training/{stage}/*/state_last.pt")))
 
 
-def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(homes):
+def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(homes: Callable[[str], Home]) -> None:
     alone = homes("alone")
     alone.finish()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from assets_tests.assets.conftest import (
@@ -71,7 +73,9 @@ def histories(lineage: Lineage) -> list[list[dict[str, float]]]:
     return [lineage.store.checkpoint("training", stage).read().history for stage in STAGE_NAMES]
 
 
-def test_every_asset_is_materialised_and_every_check_is_reported(first_run):
+def test_every_asset_is_materialised_and_every_check_is_reported(
+    first_run: tuple[Lineage, dg.ExecuteInProcessResult],
+) -> None:
     lineage, result = first_run
     assert metadata(result).keys() == set(ALL)
     reported: dict[str, set[str]] = {}
@@ -86,19 +90,22 @@ def test_every_asset_is_materialised_and_every_check_is_reported(first_run):
     assert all(lineage.store.arrays().is_done(shard) for shard in all_shards(lineage.profile.simulation))
 
 
-def test_figures_of_merit_are_numbers_that_the_ui_can_plot(first_run):
+def test_figures_of_merit_are_numbers_that_the_ui_can_plot(
+    first_run: tuple[Lineage, dg.ExecuteInProcessResult],
+) -> None:
     lineage, result = first_run
     assert [len(history) for history in histories(lineage)] == [2, 2, 3]
     found = metadata(result)
     for asset, names in NUMBERS.items():
         for name in names:
             value = found[asset][name]
-            assert isinstance(value, int | float) and math.isfinite(value), f"{asset}: {name} is {value!r}"
+            assert isinstance(value, int | float), f"{asset}: {name} is {value!r}"
+            assert math.isfinite(value), f"{asset}: {name} is {value!r}"
     assert found["simulated/truth"]["scenes"] == found["simulated/truth"]["scenes_rendered_now"] == 112
     assert found[STATISTICS]["stamps"] == 64
 
 
-def test_plots_are_small_pictures_in_the_metadata(first_run):
+def test_plots_are_small_pictures_in_the_metadata(first_run: tuple[Lineage, dg.ExecuteInProcessResult]) -> None:
     _, result = first_run
     for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:3], POSTERIOR[4]):
         plots = pictures(metadata(result)[asset]).values()
@@ -107,17 +114,18 @@ def test_plots_are_small_pictures_in_the_metadata(first_run):
         assert max(map(len, plots)) < 450_000
 
 
-def test_the_report_and_its_numbers_are_written(first_run):
+def test_the_report_and_its_numbers_are_written(first_run: tuple[Lineage, dg.ExecuteInProcessResult]) -> None:
     lineage, _ = first_run
     folder = lineage.store.report_folder("evaluation")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.lstrip().lower().startswith("<!doctype html")
-    assert 'src="http' not in page and "@import" not in page and "<link" not in page, "it needs no network"
+    for remote in ('src="http', "@import", "<link"):
+        assert remote not in page, "it needs no network"
     names = {"report.html", "numbers.json", "estimates.parquet", "estimates.parquet.json"}
     assert {path.name for path in folder.iterdir()} == names
 
 
-def test_running_it_again_keeps_everything(lineage):
+def test_running_it_again_keeps_everything(lineage: Callable[..., Lineage]) -> None:
     again = lineage()
     before, bytes_before = written(again), results(again.root)
     found = metadata(again.succeeds(*ALL))
@@ -128,7 +136,9 @@ def test_running_it_again_keeps_everything(lineage):
         assert "stamps_per_second" not in found[stage]
 
 
-def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(first_run, empty):
+def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(
+    first_run: tuple[Lineage, dg.ExecuteInProcessResult], empty: Callable[..., Lineage]
+) -> None:
     first, _ = first_run
     other = empty()
     other.succeeds(*(asset for asset in ALL if not asset.endswith("_evaluation")))
@@ -139,7 +149,7 @@ def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(first_run, empty
     assert different == set()
 
 
-def test_a_longer_third_stage_leaves_all_before_it_standing(lineage):
+def test_a_longer_third_stage_leaves_all_before_it_standing(lineage: Callable[..., Lineage]) -> None:
     longer = lineage(recipes__training__stage3__epochs=4)
     before = written(longer)
     longer.succeeds(*STAGES)

@@ -7,23 +7,27 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import zarr
 
+from assets_tests.assets.conftest import Lineage
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
 from deblend_assets.cli import main
 from deblend_assets.science.stamps.quantities import QUANTITIES
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.tables import column_units
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def finished(first_run, monkeypatch):
+def finished(first_run: tuple[Lineage, dg.ExecuteInProcessResult], monkeypatch: pytest.MonkeyPatch) -> Lineage:
     """The smoke lineage, as the command line finds it."""
     lineage, _ = first_run
     monkeypatch.setenv("DEBLEND_PROFILE", "smoke")
@@ -32,20 +36,23 @@ def finished(first_run, monkeypatch):
 
 
 @pytest.fixture
-def blends(finished):
+def blends(finished: Lineage) -> StorePath:
     return finished.store.arrays().zarr_path / "blended"
 
 
-def measured(folder) -> pd.DataFrame:
+def measured(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "measurements.parquet")
 
 
-def test_the_evaluation_s_numbers_come_out_again(finished, blends, tmp_path, capsys):
+def test_the_evaluation_s_numbers_come_out_again(
+    finished: Lineage, blends: StorePath, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main(["measure", str(blends), "--out", str(out), "--device", "cpu", "--images", "--batch", "10"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"{out}: 112 stamps, ")
-    assert "measuring: 112/112 stamps" in said.err and "left" in said.err
+    assert "measuring: 112/112 stamps" in said.err
+    assert "left" in said.err
 
     table, store = measured(out), finished.store
     estimates = store.read_estimates("evaluation", store.checkpoint("training", "stage3_regressor").fingerprint)
@@ -63,15 +70,18 @@ def test_the_evaluation_s_numbers_come_out_again(finished, blends, tmp_path, cap
         np.testing.assert_allclose(ours[f"flux_{band}"], estimates[f"flux_reconstruction_{band}"], rtol=1e-5)
 
     images = zarr.open_array(out / "deblended.zarr", mode="r")
-    assert images.attrs["unit"] == "electron" and images.attrs["bands"] == list("ugrizy")
+    assert images.attrs["unit"] == "electron"
+    assert images.attrs["bands"] == list("ugrizy")
     np.testing.assert_allclose(np.asarray(images[:, 2], dtype=np.float64).sum(axis=(1, 2)), table["flux_r"], rtol=1e-6)
     units = column_units((out / "measurements.parquet").read_bytes())
-    assert units["flux_r"][0] == "electron" and "distortion" in units["e1"][1] and "shear-type" in units["g1"][1]
+    assert units["flux_r"][0] == "electron"
+    assert "distortion" in units["e1"][1]
+    assert "shear-type" in units["g1"][1]
     card = json.loads((out / "measurements.json").read_text())
     assert card["model_version"] == store.model_version("training")
 
 
-def test_a_folder_of_stamps_gives_the_array_s_numbers(finished, blends, tmp_path):
+def test_a_folder_of_stamps_gives_the_array_s_numbers(finished: Lineage, blends: StorePath, tmp_path: Path) -> None:
     array, folder = zarr.open_array(blends, mode="r"), tmp_path / "stamps"
     folder.mkdir()
     for k in range(5):
@@ -88,10 +98,13 @@ def test_a_folder_of_stamps_gives_the_array_s_numbers(finished, blends, tmp_path
     assert files["file"].tolist() == [f"{k}.npy" for k in range(6)]
     numbers = [name for name in whole if name not in ("stamp", "bands_present", "flags", "shape_flags")]
     np.testing.assert_allclose(files[numbers][:5], whole[numbers][:5], rtol=1e-4, atol=1e-6)
-    assert files[numbers].iloc[5].isna().all() and files["flags"][5] & 16
+    assert files[numbers].iloc[5].isna().all()
+    assert files["flags"][5] & 16
 
 
-def test_stamps_of_another_frame_are_refused_in_one_line(finished, blends, tmp_path, capsys):
+def test_stamps_of_another_frame_are_refused_in_one_line(
+    finished: Lineage, blends: StorePath, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     array = zarr.open_array(blends, mode="r")
     spoilt = {
         "scale": (array[:3], {"pixel_scale_arcsec": 0.263}, "pixel_scale_arcsec is 0.263"),
@@ -104,11 +117,14 @@ def test_stamps_of_another_frame_are_refused_in_one_line(finished, blends, tmp_p
         zarr.create_array(path, shape=content.shape, dtype="f4", chunks=(1, *content.shape[1:]), attributes=attributes)
         assert main(["measure", str(path), "--out", str(tmp_path / name), "--device", "cpu"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert words in line and "]: " in line
+        assert words in line
+        assert "]: " in line
         assert not (tmp_path / name).exists()
 
 
-def test_a_killed_measurement_leaves_nothing_that_could_be_trusted(finished, blends, tmp_path):
+def test_a_killed_measurement_leaves_nothing_that_could_be_trusted(
+    finished: Lineage, blends: StorePath, tmp_path: Path
+) -> None:
     one, big, out = np.asarray(zarr.open_array(blends, mode="r")[0]), tmp_path / "big.zarr", tmp_path / "out"
     attributes = zarr.open_array(blends, mode="r").attrs.asdict()
     # Every chunk but the first is not there and reads as NaN: a long work, and no large file.
@@ -135,7 +151,9 @@ def test_a_killed_measurement_leaves_nothing_that_could_be_trusted(finished, ble
     assert not (tmp_path / ".out.part").exists()
 
 
-def test_the_model_is_exported_with_its_card(finished, blends, tmp_path, capsys):
+def test_the_model_is_exported_with_its_card(
+    finished: Lineage, blends: StorePath, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "model.pt2"
     assert main(["export", "--out", str(path)]) == 0
     card = json.loads((tmp_path / "model.pt2.json").read_text())
@@ -145,14 +163,17 @@ def test_the_model_is_exported_with_its_card(finished, blends, tmp_path, capsys)
     assert "--replace" in capsys.readouterr().err
     stamps = torch.from_numpy(np.asarray(zarr.open_array(blends, mode="r")[:4]))
     deblended, estimates, errors = torch.export.load(path).module()(stamps, torch.ones(4, 6, dtype=torch.bool))
-    assert deblended.shape == stamps.shape and estimates.shape == errors.shape == (4, len(card["components"]))
+    assert deblended.shape == stamps.shape
+    assert estimates.shape == errors.shape == (4, len(card["components"]))
     assert main(["measure", str(blends), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     table = measured(tmp_path / "out")
     for k, name in enumerate(card["components"]):
         np.testing.assert_allclose(estimates[:, k].detach(), table[name][:4], atol=1e-5)
 
 
-def test_without_a_trained_model_the_shipped_one_measures(monkeypatch, tmp_path, capsys, blends):
+def test_without_a_trained_model_the_shipped_one_measures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], blends: StorePath
+) -> None:
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "empty"))
     arguments = ["measure", str(blends), "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0

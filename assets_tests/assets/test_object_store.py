@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from assets_tests.assets.conftest import (
@@ -49,7 +50,9 @@ def lasting(found: dict[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if not set(DATED) & set(PurePosixPath(name).parts)}
 
 
-def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(server, first_run):
+def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(
+    server: ObjectStore, first_run: tuple[Lineage, dg.ExecuteInProcessResult]
+) -> None:
     local, _ = first_run
     lineage = Lineage(server.root / "main", smoke())
     found = metadata(lineage.succeeds(*ALL))
@@ -69,7 +72,7 @@ def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(server, first_run
     assert lasting(sums(server, lineage)) == lasting(made)
 
 
-def test_the_des_leg_is_the_same_to_the_byte(server, first_tiles: tuple[Lineage, Any]):
+def test_the_des_leg_is_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, Any]) -> None:
     local, _ = first_tiles
     lineage = Lineage(server.root / "des", smoke(**TILES_OF_FEW))
     lineage.succeeds(*DES_MODEL, SKY)
@@ -80,6 +83,6 @@ def test_the_des_leg_is_the_same_to_the_byte(server, first_tiles: tuple[Lineage,
     assert {name for name in made.keys() | expected.keys() if made.get(name) != expected.get(name)} == set()
 
 
-def test_a_bucket_that_is_not_there_fails_the_step_with_one_line(server):
+def test_a_bucket_that_is_not_there_fails_the_step_with_one_line(server: ObjectStore) -> None:
     line = Lineage(store_path("s3://no-such-bucket/runs"), smoke()).failure(CATALOG)
     assert line.startswith("there is no such bucket [s3://no-such-bucket/runs/smoke/catalog/galaxy_catalog.parquet")

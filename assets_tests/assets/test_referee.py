@@ -101,7 +101,8 @@ def test_the_page_answers_its_questions_and_needs_no_network(judged: tuple[Linea
         "DES",
     ):
         assert words in page
-    assert 'src="http' not in page and page.count("data:image/png") == 5 + 2 * 3
+    assert 'src="http' not in page
+    assert page.count("data:image/png") == 5 + 2 * 3
 
 
 def test_again_it_keeps_every_estimate(judged: tuple[Lineage, Any], tmp_path: Path) -> None:
@@ -125,7 +126,8 @@ def test_a_galaxy_that_was_trained_on_is_refused(
         targets = np.flatnonzero((catalog["split"] == "test") & (catalog["i_ab"] <= 24.3))
         scenes = store.arrays().targets(store.arrays().shards("test"))
         used = catalog.index[catalog["galtileid"] == scenes["galtileid"].iloc[0]]
-        assert len(targets) and len(used) == 1
+        assert len(targets)
+        assert len(used) == 1
         catalog.loc[used, "split"] = "train"
         return catalog
 

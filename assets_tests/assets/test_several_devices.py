@@ -123,8 +123,11 @@ def state(folder: CheckpointFolder) -> dict:
 
 
 def assert_close(found: Checkpoint, expected: Checkpoint) -> None:
-    """Within 1e-4: two processes add the float32 terms of a batch in another order than one, and Adam divides a
-    gradient by its own size, so that the rounding of one near zero is a step of the learning rate times some 1e-2."""
+    """Two trainings agree within 1e-4.
+
+    Two processes add the float32 terms of a batch in another order than one, and Adam divides a gradient by its own
+    size, so that the rounding of one near zero is a step of the learning rate times some 1e-2.
+    """
     assert found.card["best_epoch"] == expected.card["best_epoch"]
     for ours, theirs in zip(found.history, expected.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
@@ -132,7 +135,10 @@ def assert_close(found: Checkpoint, expected: Checkpoint) -> None:
         torch.testing.assert_close(found.weights[name], weight, rtol=1e-4, atol=1e-4)
 
 
-def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone(store, start):  # noqa: F811
+def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone(
+    store: ProjectStore,  # noqa: F811
+    start: Callable[..., Run],
+) -> None:
     # Many batches an epoch, so that the request comes within one.
     store = under(store, 40, 1)
     run = start(store)
@@ -154,7 +160,7 @@ def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone
     assert run.folder.path.read_bytes() == resumed
 
 
-def test_two_processes_end_where_one_does(store):  # noqa: F811
+def test_two_processes_end_where_one_does(store: ProjectStore) -> None:  # noqa: F811
     # 16 scenes in batches of 5: shares of two and three, and in the end one scene for two processes.
     store = under(store, 2, 5)
     alone(store, "stage1_vae")
@@ -171,7 +177,10 @@ def test_two_processes_end_where_one_does(store):  # noqa: F811
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_of_two_processes_one_may_die_or_both_be_stopped_and_the_next_run_goes_on(store, start):  # noqa: F811
+def test_of_two_processes_one_may_die_or_both_be_stopped_and_the_next_run_goes_on(
+    store: ProjectStore,  # noqa: F811
+    start: Callable[..., Run],
+) -> None:
     store = under(store, 12, 1)
     expected = alone(store, "stage1_vae")
     folder = store.checkpoint("training", "stage1_vae")

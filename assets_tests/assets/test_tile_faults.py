@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,7 +71,9 @@ ARCHIVE_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", ARCHIVE_FAULTS)
-def test_a_catalogue_that_cannot_be_had_is_one_line_and_nothing_is_written(modelled, fault):
+def test_a_catalogue_that_cannot_be_had_is_one_line_and_nothing_is_written(
+    modelled: Callable[..., Lineage], fault: str
+) -> None:
     changes, tile, words = ARCHIVE_FAULTS[fault]
     lineage = modelled(**HASTE, **changes)
     before = written(lineage)
@@ -79,7 +82,9 @@ def test_a_catalogue_that_cannot_be_had_is_one_line_and_nothing_is_written(model
 
 
 @pytest.mark.parametrize("name", ["../../etc", "DES1200+6000/../../x", "DES1200+6000' OR '1'='1", "DES2500+6000"])
-def test_a_name_that_is_no_tile_is_refused_by_every_asset_and_reaches_no_path(modelled, name):
+def test_a_name_that_is_no_tile_is_refused_by_every_asset_and_reaches_no_path(
+    modelled: Callable[..., Lineage], name: str
+) -> None:
     lineage = modelled()
     before = results(lineage.root.parent)
     for asset in CHAIN:
@@ -88,7 +93,7 @@ def test_a_name_that_is_no_tile_is_refused_by_every_asset_and_reaches_no_path(mo
     assert results(lineage.root.parent) == before, "nothing was asked either"
 
 
-def test_what_is_not_there_yet_is_named(modelled):
+def test_what_is_not_there_yet_is_named(modelled: Callable[..., Lineage]) -> None:
     lineage = modelled()
     for asset, words in (
         (CUTOUTS, f"des/im3shape_catalog of {TILES[0]} has not been materialised ["),
@@ -102,12 +107,12 @@ def test_what_is_not_there_yet_is_named(modelled):
     assert "the simulated survey is not drawn" in lineage.failure(IM3SHAPE, tile=TILES[0])
 
 
-def test_too_few_galaxies_make_no_evaluation(tiled):
+def test_too_few_galaxies_make_no_evaluation(tiled: Callable[..., Lineage]) -> None:
     line = tiled(des__tiles__minimum_galaxies=1000).failure(TILE_EVALUATION, tile=TILES[0])
     assert "galaxies with shapes, 1000 make an evaluation" in line
 
 
-def test_a_tile_whose_cutouts_another_run_fetches_is_busy(tiled):
+def test_a_tile_whose_cutouts_another_run_fetches_is_busy(tiled: Callable[..., Lineage]) -> None:
     lineage = tiled()
     lock = lineage.des.tile(TILES[0]).folder / "_locks" / "cutouts.lock"
     with python(HOLDER, lock) as holder:
@@ -184,7 +189,12 @@ def catalogued(modelled: Callable[..., Lineage]) -> tuple[Lineage, pd.DataFrame]
 
 
 @pytest.mark.parametrize("fault", ["wrong band", "wrong position"])
-def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(catalogued, diversion, first_tiles, fault):
+def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(
+    catalogued: tuple[Lineage, pd.DataFrame],
+    diversion: Diversion,
+    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    fault: str,
+) -> None:
     lineage, galaxies = catalogued
     galaxy, far = apart(galaxies)
     change = to_band("i", "z") if fault == "wrong band" else to_position(far)
@@ -202,7 +212,8 @@ def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(catalogued,
     np.testing.assert_array_equal(cutouts.counts[~refused], expected.counts[~refused])
     shapes = lineage.des.tile(TILES[0]).read_table("shape_catalog").iloc[row]
     assert shapes["flags"] & MISSING_BAND
-    assert np.isnan(shapes["flux_i"]) and "i" not in shapes["bands_present"]
+    assert np.isnan(shapes["flux_i"])
+    assert "i" not in shapes["bands_present"]
     assert metadata(result)[SHAPES]["galaxies"] == len(expected.galaxies)
 
     diversion.divert, diversion.asked = str, []
@@ -211,7 +222,9 @@ def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(catalogued,
     np.testing.assert_array_equal(cutouts_of(lineage, TILES[0]).counts, expected.counts)
 
 
-def test_a_galaxy_whose_label_band_is_wrong_is_rejected_with_its_reason(catalogued, diversion):
+def test_a_galaxy_whose_label_band_is_wrong_is_rejected_with_its_reason(
+    catalogued: tuple[Lineage, pd.DataFrame], diversion: Diversion
+) -> None:
     lineage, galaxies = catalogued
     galaxy, _ = apart(galaxies)
     diversion.divert = lambda query: to_band("r", "i")(query) if is_of(query, galaxy, "r") else query
@@ -224,7 +237,9 @@ def test_a_galaxy_whose_label_band_is_wrong_is_rejected_with_its_reason(catalogu
     assert found["galaxies"] + found["rejected"] == len(galaxies)
 
 
-def test_many_wrong_images_are_one_line_and_a_sound_archive_is_asked_for_those_and_the_rest(catalogued, diversion):
+def test_many_wrong_images_are_one_line_and_a_sound_archive_is_asked_for_those_and_the_rest(
+    catalogued: tuple[Lineage, pd.DataFrame], diversion: Diversion
+) -> None:
     lineage, galaxies = catalogued
     wrong = [galaxies.iloc[k] for k in (1, 3, 5)]
 

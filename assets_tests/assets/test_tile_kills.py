@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,7 +79,9 @@ def repeated(server: SkyServer) -> int:
     return sum(count - 1 for count in Counter(images(server)).values())
 
 
-def test_a_third_run_over_two_tiles_asks_nothing(modelled, changes, server):
+def test_a_third_run_over_two_tiles_asks_nothing(
+    modelled: Callable[..., Lineage], changes: dict[str, Any], server: SkyServer
+) -> None:
     lineage = modelled(**changes)
     for tile in TILES:
         before = len(server.request_log)
@@ -157,7 +159,9 @@ def leaves(section: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def test_killed_anywhere_and_started_again_it_asks_only_for_what_is_missing(home, changes, server, undisturbed):
+def test_killed_anywhere_and_started_again_it_asks_only_for_what_is_missing(
+    home: Home, changes: dict[str, Any], server: SkyServer, undisturbed: tuple[dict[str, str], int]
+) -> None:
     expected, requests = undisturbed
     connections = home.profile.des.archive.connections
     lineage = Lineage(home.storage, smoke(**changes))
@@ -186,8 +190,12 @@ def test_killed_anywhere_and_started_again_it_asks_only_for_what_is_missing(home
 
 
 def test_a_disk_that_fills_up_while_fetching_is_one_line_and_it_goes_on_later(
-    modelled, changes, server, undisturbed, monkeypatch
-):
+    modelled: Callable[..., Lineage],
+    changes: dict[str, Any],
+    server: SkyServer,
+    undisturbed: tuple[dict[str, str], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected, requests = undisturbed
     lineage = modelled(**changes)
     lineage.succeeds(IM3SHAPE, tile=TILE)
@@ -221,7 +229,12 @@ def test_a_disk_that_fills_up_while_fetching_is_one_line_and_it_goes_on_later(
     assert results(store.folder) == expected
 
 
-def test_an_answer_that_was_damaged_on_the_disk_is_asked_for_again(modelled, changes, server, undisturbed):
+def test_an_answer_that_was_damaged_on_the_disk_is_asked_for_again(
+    modelled: Callable[..., Lineage],
+    changes: dict[str, Any],
+    server: SkyServer,
+    undisturbed: tuple[dict[str, str], int],
+) -> None:
     expected, _ = undisturbed
     lineage = modelled(**changes)
     lineage.succeeds(IM3SHAPE, CUTOUTS, tile=TILE)

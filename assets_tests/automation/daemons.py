@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.test_utils import create_test_daemon_workspace_context
@@ -97,8 +98,9 @@ def looks(instance: dg.DagsterInstance) -> dict[str, int]:
 class Scheduler:
     """The scheduler's iterations over a code server; nothing but `run` starts the runs that it queues."""
 
-    def __init__(self, instance: dg.DagsterInstance, workspace) -> None:
-        self.instance, self._workspace, self._times = instance, workspace, {}
+    def __init__(self, instance: dg.DagsterInstance, workspace: Any) -> None:
+        self.instance, self._workspace = instance, workspace
+        self._times: dict[Any, Any] = {}
         self.now = datetime.datetime.now(datetime.UTC)
         self.reason: str | None = None
         self._iterate()

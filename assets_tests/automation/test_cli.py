@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -29,7 +30,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(started, capture_output=True, text=True, timeout=120)
 
 
-def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(instance, tmp_path):
+def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     added = command("tiles", "add", A, B)
     assert (added.returncode, added.stdout) == (0, f"{A}: registered\n{B}: registered\n")
     assert registered_tiles(instance) == [A, B]
@@ -55,30 +58,32 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(instance, 
     assert present.startswith("present model: none (")
 
 
-def test_an_error_is_one_line_and_status_2():
+def test_an_error_is_one_line_and_status_2() -> None:
     refused = command("tiles", "retire", A)
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
     assert line.startswith(f"{A}: not registered [tiles retire]: ")
 
 
-def test_adding_again_says_so(capsys):
+def test_adding_again_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tiles", "add", A]) == 0
     assert main(["tiles", "add", A]) == 0
     assert capsys.readouterr().out == f"{A}: registered\n{A}: was registered already\n"
 
 
-def test_a_retired_tile_without_data_has_none_that_stay(capsys):
+def test_a_retired_tile_without_data_has_none_that_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tiles", "add", A]) == main(["tiles", "retire", A]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{A}: retired"
 
 
-def test_without_tiles_the_list_says_how_to_add_one(capsys):
+def test_without_tiles_the_list_says_how_to_add_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tiles", "list"]) == 0
     assert capsys.readouterr().out.startswith("no tiles; `deblend_assets tiles add NAME` registers one\n")
 
 
-def test_without_dagster_home_the_folder_s_own_instance_is_taken(monkeypatch, home, instance, capsys):
+def test_without_dagster_home_the_folder_s_own_instance_is_taken(
+    monkeypatch: pytest.MonkeyPatch, home: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.chdir(home)
     assert main(["tiles", "add", A]) == 0
@@ -86,7 +91,9 @@ def test_without_dagster_home_the_folder_s_own_instance_is_taken(monkeypatch, ho
 
 
 @pytest.mark.parametrize("value", [None, "nowhere", "/no/such/folder"])
-def test_no_instance_is_begun_where_none_is(monkeypatch, tmp_path, value, capsys):
+def test_no_instance_is_begun_where_none_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("DAGSTER_HOME") if value is None else monkeypatch.setenv("DAGSTER_HOME", value)
     before = sorted(os.listdir(tmp_path))
     assert main(["tiles", "add", A]) == 2
@@ -97,14 +104,14 @@ def test_no_instance_is_begun_where_none_is(monkeypatch, tmp_path, value, capsys
 
 
 @pytest.mark.parametrize("arguments", [[], ["tiles"], ["tiles", "add"], ["tiles", "forget", A]])
-def test_incomplete_or_unknown_commands_show_the_usage(arguments, capsys):
+def test_incomplete_or_unknown_commands_show_the_usage(arguments: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert "usage: deblend_assets" in capsys.readouterr().err
 
 
-def test_a_wrong_profile_is_one_line(monkeypatch, capsys):
+def test_a_wrong_profile_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DEBLEND_PROFILE", "nonesuch")
     assert main(["tiles", "list"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -30,7 +31,8 @@ class Automation:
         self.instance = dg.DagsterInstance.ephemeral()
         self.assets = stand_in_assets()
         self.defs = dg.Definitions(assets=self.assets, resources={"storage": storage})
-        self._storage, self._cursor = storage, None
+        self._storage = storage
+        self._cursor: Any = None
 
     def register(self, *tiles: str) -> None:
         self.instance.add_dynamic_partitions(TILES.name, tiles)
@@ -75,7 +77,7 @@ def chain(tile: str, keys: set[dg.AssetKey] = ALL) -> set[tuple[str, dg.AssetKey
     return {(tile, key) for key in keys}
 
 
-def test_tiles_registered_before_and_after_the_first_tick_are_requested_whole_and_once(automation):
+def test_tiles_registered_before_and_after_the_first_tick_are_requested_whole_and_once(automation: Automation) -> None:
     automation.register(TILE)
     assert automation.tick() == chain(TILE), "registered before the first tick"
     automation.register(OTHER)
@@ -85,7 +87,7 @@ def test_tiles_registered_before_and_after_the_first_tick_are_requested_whole_an
     assert [automation.tick() for _ in range(3)] == [set()] * 3
 
 
-def test_a_tile_waits_for_the_model_and_is_requested_once_it_exists(storage):
+def test_a_tile_waits_for_the_model_and_is_requested_once_it_exists(storage: Storage) -> None:
     automation = Automation(storage)
     automation.register(TILE)
     assert automation.tick() == set(), "no sky to ask"
@@ -99,7 +101,7 @@ def test_a_tile_waits_for_the_model_and_is_requested_once_it_exists(storage):
     assert automation.tick() == set()
 
 
-def test_neither_a_retraining_nor_a_new_sky_requests_anything(automation):
+def test_neither_a_retraining_nor_a_new_sky_requests_anything(automation: Automation) -> None:
     automation.register(TILE)
     automation.tick()
     automation.make(*ALL, tile=TILE)
@@ -109,7 +111,7 @@ def test_neither_a_retraining_nor_a_new_sky_requests_anything(automation):
     assert [automation.tick() for _ in range(2)] == [set()] * 2
 
 
-def test_new_data_of_a_tile_request_what_lies_downstream_of_it_alone(automation):
+def test_new_data_of_a_tile_request_what_lies_downstream_of_it_alone(automation: Automation) -> None:
     automation.register(TILE, OTHER)
     automation.tick()
     for tile in (TILE, OTHER):
@@ -121,7 +123,7 @@ def test_new_data_of_a_tile_request_what_lies_downstream_of_it_alone(automation)
     assert automation.tick() == set()
 
 
-def test_the_weekly_run_of_shapes_and_evaluation_requests_nothing(automation):
+def test_the_weekly_run_of_shapes_and_evaluation_requests_nothing(automation: Automation) -> None:
     automation.register(TILE)
     automation.tick()
     automation.make(*ALL, tile=TILE)
@@ -130,7 +132,7 @@ def test_the_weekly_run_of_shapes_and_evaluation_requests_nothing(automation):
     assert [automation.tick() for _ in range(2)] == [set()] * 2
 
 
-def test_a_failed_run_is_not_requested_again_until_someone_mends_it(automation, storage):
+def test_a_failed_run_is_not_requested_again_until_someone_mends_it(automation: Automation, storage: Storage) -> None:
     fault = Path(storage.root) / f"{TILE}.im3shape_catalog.fails"
     fault.touch()
     automation.register(TILE)
@@ -142,7 +144,7 @@ def test_a_failed_run_is_not_requested_again_until_someone_mends_it(automation, 
     assert automation.tick() == chain(TILE, ALL - {CATALOG})
 
 
-def test_nothing_is_requested_while_a_run_of_the_tile_goes_on(automation):
+def test_nothing_is_requested_while_a_run_of_the_tile_goes_on(automation: Automation) -> None:
     automation.register(TILE)
     run = automation.begin(CATALOG, TILE)
     assert automation.tick() == set(), "its own run"
@@ -157,7 +159,7 @@ def test_nothing_is_requested_while_a_run_of_the_tile_goes_on(automation):
     assert automation.tick() == chain(TILE, {SHAPES, EVALUATION})
 
 
-def test_a_tile_that_comes_back_is_requested_only_if_it_has_no_data(automation):
+def test_a_tile_that_comes_back_is_requested_only_if_it_has_no_data(automation: Automation) -> None:
     automation.register(TILE, OTHER)
     automation.tick()
     automation.make(*ALL, tile=TILE)

@@ -97,7 +97,9 @@ def tiles(site: Site) -> list[str]:
     return names
 
 
-def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_without_a_hand_and_once(site, tiles):
+def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_without_a_hand_and_once(
+    site: Site, tiles: list[str]
+) -> None:
     runs = site.tile_runs()
     assert sorted(run.tags["dagster/partition"] for run in runs) == tiles, "a run a tile, none once more"
     assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
@@ -113,7 +115,9 @@ def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_without_a_hand_
     assert all((requests > 0) == first for first, requests in asked), "made again, nothing is asked of the archive"
 
 
-def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(site, tiles, monkeypatch):
+def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(
+    site: Site, tiles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, first = site.made(), site.model_version
     assert site.evaluated_with() == dict.fromkeys(tiles, first)
     kept = sorted(site.lineage.des.archive_folder.rglob("*"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -28,7 +30,7 @@ def test_steps_run_in_process_unless_the_profile_says_otherwise(profile: Profile
 def test_without_the_optional_packages_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def refuse(name, *rest, **options):
+    def refuse(name: str, *rest: Any, **options: Any) -> Any:
         if name == "dagster_ray":
             raise ModuleNotFoundError("No module named 'dagster_ray'", name="dagster_ray")
         return real(name, *rest, **options)
@@ -90,7 +92,7 @@ def test_every_asset_says_what_it_takes_of_a_cluster(profile: Profile) -> None:
 class Remote(WatchedSteps):
     """Stands for steps elsewhere: looks what the history knows by the time the first one would be sent off."""
 
-    def execute(self, plan_context, execution_plan):
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         run = plan_context.instance.get_run_by_id(plan_context.run_id)
         assert run.tags[MACHINE_TAG] == machine_name()
         told = plan_context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from assets_tests.automation.stand_ins import CATALOG, EVALUATION, stand_in_assets
+from assets_tests.automation.stand_ins import CATALOG, EVALUATION, Storage, stand_in_assets
 from deblend_assets.automation.tile_registry import (
     add_tiles,
     evaluations,
@@ -43,7 +45,7 @@ def evaluate(instance: dg.DagsterInstance, tile: str, model_version: str) -> Non
     instance.report_runless_asset_event(event)
 
 
-def test_adding_is_idempotent_and_keeps_the_order(instance, tmp_path):
+def test_adding_is_idempotent_and_keeps_the_order(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     assert add_tiles(instance, tmp_path, [B, A, B]) == [B, A]
     assert add_tiles(instance, tmp_path, [A, C]) == [C]
     assert registered_tiles(instance) == [B, A, C]
@@ -51,7 +53,9 @@ def test_adding_is_idempotent_and_keeps_the_order(instance, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../etc", "DES2400+0000", "des0433-5331", "", f"{A}\n", f"{A} "])
-def test_what_is_no_tile_is_refused_and_nothing_is_registered(instance, tmp_path, name):
+def test_what_is_no_tile_is_refused_and_nothing_is_registered(
+    instance: dg.DagsterInstance, tmp_path: Path, name: str
+) -> None:
     for change in (add_tiles, retire_tiles):
         with pytest.raises(SettingsError, match="not a tile's name"):
             change(instance, tmp_path, [A, name])
@@ -59,7 +63,7 @@ def test_what_is_no_tile_is_refused_and_nothing_is_registered(instance, tmp_path
     assert list(tmp_path.glob("tiles/*.json")) == []
 
 
-def test_a_retired_tile_is_remembered_until_it_is_added_again(instance, tmp_path):
+def test_a_retired_tile_is_remembered_until_it_is_added_again(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     add_tiles(instance, tmp_path, [A, B])
     evaluate(instance, A, "first")
     assert retire_tiles(instance, tmp_path, [A]) == [A]
@@ -71,7 +75,7 @@ def test_a_retired_tile_is_remembered_until_it_is_added_again(instance, tmp_path
     assert registered_tiles(instance) == [B, A]
 
 
-def test_an_unknown_tile_is_one_clear_line_and_nothing_is_retired(instance, tmp_path):
+def test_an_unknown_tile_is_one_clear_line_and_nothing_is_retired(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     add_tiles(instance, tmp_path, [A])
     with pytest.raises(SettingsError) as caught:
         retire_tiles(instance, tmp_path, [A, C])
@@ -80,7 +84,7 @@ def test_an_unknown_tile_is_one_clear_line_and_nothing_is_retired(instance, tmp_
 
 
 @pytest.mark.parametrize("status", ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"])
-def test_a_tile_with_a_run_under_way_is_not_retired(instance, tmp_path, status):
+def test_a_tile_with_a_run_under_way_is_not_retired(instance: dg.DagsterInstance, tmp_path: Path, status: str) -> None:
     add_tiles(instance, tmp_path, [A, B])
     run_id = fabricate(instance, status, partition=A)
     with pytest.raises(BusyError, match=f"{A} has a run {run_id} under way"):
@@ -91,20 +95,22 @@ def test_a_tile_with_a_run_under_way_is_not_retired(instance, tmp_path, status):
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
-def test_a_run_that_ended_is_no_hindrance(instance, tmp_path, status):
+def test_a_run_that_ended_is_no_hindrance(instance: dg.DagsterInstance, tmp_path: Path, status: str) -> None:
     add_tiles(instance, tmp_path, [A])
     fabricate(instance, status, partition=A)
     assert retire_tiles(instance, tmp_path, [A]) == [A]
 
 
-def test_a_run_of_several_tiles_holds_all_of_them(instance, tmp_path):
+def test_a_run_of_several_tiles_holds_all_of_them(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     add_tiles(instance, tmp_path, [A, B, C])
     run_id = fabricate(instance, "STARTED", asset_partition_range_start=A, asset_partition_range_end=B)
     fabricate(instance, "STARTED", partition="train_000")
     assert tiles_under_way(instance) == {A: f"run {run_id}", B: f"run {run_id}"}
 
 
-def test_a_backfill_that_has_no_run_yet_holds_its_tiles(instance, tmp_path, storage):
+def test_a_backfill_that_has_no_run_yet_holds_its_tiles(
+    instance: dg.DagsterInstance, tmp_path: Path, storage: Storage
+) -> None:
     add_tiles(instance, tmp_path, [A, B])
     graph = dg.Definitions(assets=stand_in_assets(), resources={"storage": storage}).resolve_asset_graph()
     for tile, status in ((A, BulkActionStatus.REQUESTED), (B, BulkActionStatus.COMPLETED_SUCCESS)):
@@ -128,7 +134,7 @@ def test_a_backfill_that_has_no_run_yet_holds_its_tiles(instance, tmp_path, stor
     assert tiles_under_way(instance) == {A: f"backfill of_{A}"}
 
 
-def test_the_list_says_when_with_which_model_and_what_is_to_do(instance, tmp_path):
+def test_the_list_says_when_with_which_model_and_what_is_to_do(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     add_tiles(instance, tmp_path, [A, B, C])
     for tile, version in ((A, "first"), (B, "first"), (A, "second")):
         evaluate(instance, tile, version)
@@ -148,7 +154,7 @@ def test_the_list_says_when_with_which_model_and_what_is_to_do(instance, tmp_pat
         assert list_tiles(instance, tmp_path, EVALUATION, None)[-1].state == state
 
 
-def test_two_changes_at_once_are_one_clear_line(instance, tmp_path):
+def test_two_changes_at_once_are_one_clear_line(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with (
         exclusive_lock(tmp_path / "tiles" / "retired.lock", "the list"),
         pytest.raises(BusyError, match="the list of retired tiles is being written by process"),
@@ -158,7 +164,7 @@ def test_two_changes_at_once_are_one_clear_line(instance, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1]"])
-def test_a_damaged_list_of_retired_tiles_is_named(tmp_path, text):
+def test_a_damaged_list_of_retired_tiles_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / "retired.json").write_text(text)
     with pytest.raises(CorruptDataError, match=r"retired\.json"):

@@ -10,17 +10,17 @@ import pytest
 
 from assets_tests.automation import stand_ins
 from assets_tests.automation.daemons import Scheduler, scheduler_over
-from assets_tests.automation.stand_ins import EVALUATION, SHAPES
+from assets_tests.automation.stand_ins import EVALUATION, SHAPES, Storage
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.tile_schedule import CRON, build_schedules
 from deblend_assets.partitions import TILES
-from deblend_assets.settings import PROFILE_FOLDER
+from deblend_assets.settings import PROFILE_FOLDER, Profile
 
 A, B, C, D, E, F = (f"DES000{n}+0000" for n in range(6))
 
 
 @pytest.fixture
-def scheduler(home, code_server, tmp_path, monkeypatch) -> Iterator[Scheduler]:
+def scheduler(home: Path, code_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduler]:
     """Two tiles a week."""
     few = tmp_path / "few.toml"
     few.write_text((PROFILE_FOLDER / "smoke.toml").read_text() + "\n[des.tiles]\nreevaluations_per_week = 2\n")
@@ -43,7 +43,9 @@ def tiles(runs: list[dg.DagsterRun]) -> list[str]:
     return [run.tags["dagster/partition"] for run in runs]
 
 
-def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_twice(scheduler, storage):
+def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_twice(
+    scheduler: Scheduler, storage: Storage
+) -> None:
     instance, model = scheduler.instance, Path(storage.model)
     instance.add_dynamic_partitions(TILES.name, [A, B, C, D, E])  # E is not evaluated, F is retired
     for tile, version in ((C, "first"), (A, "first"), (F, "first"), (B, "first"), (D, "second")):
@@ -70,7 +72,7 @@ def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_tw
     assert scheduler.next_monday() == []
 
 
-def test_it_runs_without_a_hand_on_mondays(profile):
+def test_it_runs_without_a_hand_on_mondays(profile: Profile) -> None:
     (schedule,) = build_schedules(profile, TILE_ASSETS)
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == (CRON, "UTC")

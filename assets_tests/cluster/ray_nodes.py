@@ -92,7 +92,7 @@ def running(environment: Mapping[str, str]) -> Iterator[Cluster]:
             assert namespace.stdout is not None
             lines = iter(namespace.stdout.readline, "")
             said = list(_until(lines, "ready\n"))
-            assert said and said[-1] == "ready\n", f"the cluster did not start:\n{''.join(said)[-3000:]}"
+            assert said[-1:] == ["ready\n"], f"the cluster did not start:\n{''.join(said)[-3000:]}"
             yield Cluster(namespace)
         finally:
             namespace.kill()

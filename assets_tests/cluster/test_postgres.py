@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ CATALOG = ["--select", "simulation/galaxy_catalog"]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     with postgres_server.running() as url:
         monkeypatch.setenv("DEBLEND_POSTGRES_URL", url)
         home = Home(tmp_path / "home", "postgres", (PROFILE_FOLDER / "smoke.toml").read_text(), CATALOG)
@@ -30,7 +31,7 @@ def home(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
             home.end()
 
 
-def test_a_materialisation_is_recorded_in_postgres_and_read_back(home):
+def test_a_materialisation_is_recorded_in_postgres_and_read_back(home: Home) -> None:
     home.finish()
     with dg.DagsterInstance.from_config(str(home.folder)) as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__

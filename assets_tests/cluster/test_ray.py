@@ -92,7 +92,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return results(home.storage / "cluster")
 
 
-def test_both_nodes_draw_and_the_files_are_those_of_one_process(homes, alone):
+def test_both_nodes_draw_and_the_files_are_those_of_one_process(
+    homes: Callable[..., RayHome], alone: dict[str, str]
+) -> None:
     home = homes("spread", SIMULATION)
     home.finish()
     assert results(home.storage / "cluster") == alone
@@ -113,7 +115,9 @@ def history(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield (CHECKOUT / "cluster" / "dagster_postgres.yaml").read_text()
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(homes, alone, cluster, history):
+def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(
+    homes: Callable[..., RayHome], alone: dict[str, str], cluster: Cluster, history: str
+) -> None:
     home = homes("killed", SIMULATION)
     (home.folder / "dagster.yaml").write_text(history)
     run = home.materialize()
@@ -126,7 +130,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(homes, alone, 
     assert results(home.storage / "cluster") == alone
 
 
-def test_a_step_sees_the_gpus_that_ray_gave_it(homes):
+def test_a_step_sees_the_gpus_that_ray_gave_it(homes: Callable[..., RayHome]) -> None:
     home = homes("sights", ["--select", "*"])
     home.module = "assets_tests.cluster.ray_sights"
     home.finish()
@@ -140,7 +144,7 @@ def test_a_step_sees_the_gpus_that_ray_gave_it(homes):
     assert sorted(sights.values()) == [str(gpu) for gpu in range(GPUS)]
 
 
-def test_the_pool_inside(cluster):
+def test_the_pool_inside(cluster: Cluster) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "assets_tests/cluster/inside_ray.py"]
     run = subprocess.run(
         cluster.command(command, CHECKOUT),

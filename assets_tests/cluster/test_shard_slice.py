@@ -51,4 +51,5 @@ def test_the_script_prints_the_range_of_its_leg() -> None:
     assert printed("main", "0", "2").stdout == "train_000...train_002\n"
     assert printed("des", "6", "7").stdout == "test_001...test_001\n"
     wrong = printed("main", "2", "2")
-    assert wrong.returncode == 1 and len(wrong.stderr.splitlines()) == 1
+    assert wrong.returncode == 1
+    assert len(wrong.stderr.splitlines()) == 1

@@ -148,7 +148,8 @@ def test_interrupted_trainings_went_on_where_they_were(finished: tuple[Cluster, 
         assert 5 <= len(epochs) < EPOCHS
         resumed = re.search(r"stage1_vae: resuming after epoch (\d+)", again)
         # the last line before the kill may not have reached the file
-        assert resumed and int(resumed[1]) >= epochs[-1]
+        assert resumed
+        assert int(resumed[1]) >= epochs[-1]
     assert "the time is up: back into the queue" in cluster.output(jobs["des-training"])
 
 

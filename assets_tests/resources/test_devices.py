@@ -102,7 +102,9 @@ def assert_refused(ours: ComputeDevices, seen: list[CudaDevice], error: type[Exc
         pytest.fail("a device was handed out")
 
 
-def test_without_devices_it_runs_on_the_cpu_and_accounts_for_it(tmp_path, caplog):
+def test_without_devices_it_runs_on_the_cpu_and_accounts_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     with pool(tmp_path).allocate("stage1", lister=list) as lease:
         assert (lease.torch_device, lease.uuid) == ("cpu", "")
@@ -123,11 +125,13 @@ def test_without_devices_it_runs_on_the_cpu_and_accounts_for_it(tmp_path, caplog
     assert lease.metadata()["seconds_held"] == account["seconds_held"], "the account is closed with the lease"
 
 
-def test_required_cuda_fails_with_a_remedy_where_there_is_none(tmp_path):
+def test_required_cuda_fails_with_a_remedy_where_there_is_none(tmp_path: Path) -> None:
     assert_refused(pool(tmp_path, require_cuda=True), [], DeviceError, r"no CUDA device is visible.*require_cuda")
 
 
-def test_a_lease_names_its_device_and_leaves_the_environment_alone(tmp_path, monkeypatch):
+def test_a_lease_names_its_device_and_leaves_the_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     before = dict(os.environ)
     seen = fakes(10.0)
@@ -138,7 +142,7 @@ def test_a_lease_names_its_device_and_leaves_the_environment_alone(tmp_path, mon
     assert seen[0].memory.asked == ["free", "reset", "release"]
 
 
-def test_each_training_gets_a_device_of_its_own_and_the_next_one_is_told_who_holds_them(tmp_path):
+def test_each_training_gets_a_device_of_its_own_and_the_next_one_is_told_who_holds_them(tmp_path: Path) -> None:
     seen = fakes(10.0, 10.0)
     ours = pool(tmp_path)
     with (
@@ -152,14 +156,14 @@ def test_each_training_gets_a_device_of_its_own_and_the_next_one_is_told_who_hol
         assert three.torch_device == "cuda:0"
 
 
-def test_the_memory_of_a_device_is_asked_for_only_under_its_lock(tmp_path):
+def test_the_memory_of_a_device_is_asked_for_only_under_its_lock(tmp_path: Path) -> None:
     ours, seen, other = pool(tmp_path), fakes(10.0), fakes(10.0)
     with ours.allocate("stage1", lister=lambda: seen):
         assert_refused(ours, other, BusyError, "Fake 0")
     assert other[0].memory.asked == []
 
 
-def test_a_device_without_room_is_passed_over(tmp_path):
+def test_a_device_without_room_is_passed_over(tmp_path: Path) -> None:
     seen = fakes(1.0, 9.0)
     with pool(tmp_path, min_free_gb=4.0).allocate("stage1", lister=lambda: seen) as lease:
         assert lease.torch_device == "cuda:1"
@@ -167,7 +171,9 @@ def test_a_device_without_room_is_passed_over(tmp_path):
             assert small.torch_device == "cuda:0", "the refused device was given back"
 
 
-def test_too_little_memory_says_how_much_and_falls_back_only_where_allowed(tmp_path, caplog):
+def test_too_little_memory_says_how_much_and_falls_back_only_where_allowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     full = "Fake 0.* has 1.5 of 16.0 GiB free, needed 4.0"
     assert_refused(pool(tmp_path, min_free_gb=4.0, require_cuda=True), fakes(1.5), DeviceError, full)
     with pool(tmp_path, min_free_gb=4.0).allocate("stage1", lister=lambda: fakes(1.5)) as lease:
@@ -175,7 +181,7 @@ def test_too_little_memory_says_how_much_and_falls_back_only_where_allowed(tmp_p
     assert re.search(full, caplog.text)
 
 
-def test_a_device_that_cannot_even_be_asked_is_passed_over(tmp_path, monkeypatch):
+def test_a_device_that_cannot_even_be_asked_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fakes(10.0, 10.0)
 
     def broken() -> float:
@@ -186,7 +192,7 @@ def test_a_device_that_cannot_even_be_asked_is_passed_over(tmp_path, monkeypatch
         assert lease.torch_device == "cuda:1"
 
 
-def test_a_failed_block_gives_the_device_back(tmp_path):
+def test_a_failed_block_gives_the_device_back(tmp_path: Path) -> None:
     seen = fakes(10.0)
     with pytest.raises(ZeroDivisionError), pool(tmp_path).allocate("stage1", lister=lambda: seen):
         raise ZeroDivisionError
@@ -194,7 +200,7 @@ def test_a_failed_block_gives_the_device_back(tmp_path):
         assert lease.torch_device == "cuda:0"
 
 
-def test_several_devices_are_taken_and_given_back_together(tmp_path):
+def test_several_devices_are_taken_and_given_back_together(tmp_path: Path) -> None:
     seen, ours = fakes(10.0, 10.0, 10.0), pool(tmp_path)
     with ours.allocate_many("stage1", 2, lister=lambda: seen) as leases:
         assert [lease.torch_device for lease in leases] == ["cuda:0", "cuda:1"]
@@ -214,7 +220,7 @@ def test_several_devices_are_taken_and_given_back_together(tmp_path):
     assert [device.memory.asked.count("release") for device in seen] == [2, 2, 2]
 
 
-def test_two_trainings_have_several_devices_each(tmp_path):
+def test_two_trainings_have_several_devices_each(tmp_path: Path) -> None:
     seen, ours = [*fakes(10.0, 10.0, 10.0), CudaDevice(3, "GPU-d", "Fake 3", 16.0, FakeMemory())], pool(tmp_path)
     with (
         ours.allocate_many("stage1", 2, lister=lambda: seen) as one,
@@ -223,7 +229,7 @@ def test_two_trainings_have_several_devices_each(tmp_path):
         assert [lease.torch_device for lease in one + two] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
 
 
-def test_more_devices_than_there_are_is_an_error_and_not_the_cpu(tmp_path):
+def test_more_devices_than_there_are_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
     for seen in (fakes(10.0), fakes(10.0, 0.5)):
         with (
             pytest.raises(DeviceError, match=r"2 CUDA devices are asked for and 1 can be used.*run\.devices"),
@@ -234,7 +240,7 @@ def test_more_devices_than_there_are_is_an_error_and_not_the_cpu(tmp_path):
         assert [lease.torch_device for lease in leases] == ["cpu", "cpu"]
 
 
-def test_those_who_want_two_each_do_not_keep_one_each_for_ever(tmp_path):
+def test_those_who_want_two_each_do_not_keep_one_each_for_ever(tmp_path: Path) -> None:
     orders = [("GPU-a", "GPU-b"), ("GPU-b", "GPU-a")] * 2
     for process in [child(tmp_path, 0.05, *order, count=2) for order in orders]:
         assert process.wait(60) == 0
@@ -245,7 +251,7 @@ def test_those_who_want_two_each_do_not_keep_one_each_for_ever(tmp_path):
         assert len({pid for _, _, pid in lines[first : first + 4]}) == 1, "both at once, nobody in between"
 
 
-def test_while_another_chooses_several_nobody_else_begins_to(tmp_path):
+def test_while_another_chooses_several_nobody_else_begins_to(tmp_path: Path) -> None:
     seen, ours = fakes(10.0, 10.0), pool(tmp_path)
     with contextlib.ExitStack() as choice:
         assert lock_device(tmp_path / "locks", "choosing", "stage1", choice) is None
@@ -259,7 +265,7 @@ def test_while_another_chooses_several_nobody_else_begins_to(tmp_path):
             assert lease.torch_device == "cuda:0", "who wants one keeps nothing from another by it"
 
 
-def test_a_forked_child_does_not_keep_the_device(tmp_path):
+def test_a_forked_child_does_not_keep_the_device(tmp_path: Path) -> None:
     seen = fakes(10.0)
     with pool(tmp_path).allocate("stage1", lister=lambda: seen):
         pid = os.fork()
@@ -274,7 +280,7 @@ def test_a_forked_child_does_not_keep_the_device(tmp_path):
         os.waitpid(pid, 0)
 
 
-def test_processes_exclude_each_other_whatever_their_numbering(tmp_path):
+def test_processes_exclude_each_other_whatever_their_numbering(tmp_path: Path) -> None:
     orders = [("GPU-a", "GPU-b"), ("GPU-b", "GPU-a"), ("GPU-b",), ("GPU-a",), ("GPU-b", "GPU-a")]
     for process in [child(tmp_path, 0.3, *order) for order in orders]:
         assert process.wait(60) == 0
@@ -291,7 +297,7 @@ def test_processes_exclude_each_other_whatever_their_numbering(tmp_path):
     assert taken == {"GPU-a", "GPU-b"}
 
 
-def test_a_killed_holder_frees_its_device_to_one_who_waits(tmp_path, caplog):
+def test_a_killed_holder_frees_its_device_to_one_who_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     holder = child(tmp_path, 600, "GPU-a")
     assert took(holder) == "GPU-a"
@@ -306,7 +312,7 @@ def test_a_killed_holder_frees_its_device_to_one_who_waits(tmp_path, caplog):
     assert f"child (pid {holder.pid})" in messages[0]
 
 
-def test_waiting_counts_as_waiting_and_not_as_holding(tmp_path):
+def test_waiting_counts_as_waiting_and_not_as_holding(tmp_path: Path) -> None:
     holder = child(tmp_path, 0.5, "GPU-a")
     assert took(holder) == "GPU-a"
     with pool(tmp_path, wait_seconds=60.0).allocate("stage1", lister=lambda: fakes(10.0)) as lease:
@@ -316,7 +322,7 @@ def test_waiting_counts_as_waiting_and_not_as_holding(tmp_path):
     assert holder.wait(60) == 0
 
 
-def test_a_link_in_place_of_a_lock_file_is_refused_and_its_target_kept(tmp_path):
+def test_a_link_in_place_of_a_lock_file_is_refused_and_its_target_kept(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("kept")
     locks = tmp_path / "locks"
@@ -329,14 +335,14 @@ def test_a_link_in_place_of_a_lock_file_is_refused_and_its_target_kept(tmp_path)
     assert target.read_text() == "kept"
 
 
-def test_a_link_in_place_of_the_lock_folder_is_refused(tmp_path):
+def test_a_link_in_place_of_the_lock_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "locks").symlink_to(tmp_path / "elsewhere")
     assert_refused(pool(tmp_path), fakes(10.0), DeviceError, "lock_dir")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_uuid_cannot_leave_the_lock_folder_and_all_users_may_lock(tmp_path):
+def test_a_uuid_cannot_leave_the_lock_folder_and_all_users_may_lock(tmp_path: Path) -> None:
     umask = os.umask(0o077)
     try:
         with pool(tmp_path).allocate("stage1", lister=lambda: fakes(10.0, first="../../GPU a\n")):
@@ -349,11 +355,11 @@ def test_a_uuid_cannot_leave_the_lock_folder_and_all_users_may_lock(tmp_path):
     assert lock.parent.stat().st_mode & 0o7777 == 0o1777
 
 
-def test_an_asset_is_handed_a_device(tmp_path, monkeypatch):
+def test_an_asset_is_handed_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "list_cuda_devices", lambda: fakes(10.0))
 
     @dg.asset
-    def trained(context, compute: ComputeDevices) -> dg.MaterializeResult:
+    def trained(context: dg.AssetExecutionContext, compute: ComputeDevices) -> dg.MaterializeResult:
         with compute.allocate("trained", log=context.log) as lease:
             assert lease.torch_device == "cuda:0"
         return dg.MaterializeResult(metadata=lease.metadata())
@@ -368,7 +374,7 @@ def test_an_asset_is_handed_a_device(tmp_path, monkeypatch):
 
 
 @pytest.mark.cuda
-def test_a_real_gpu_is_leased_measured_and_given_back(tmp_path):
+def test_a_real_gpu_is_leased_measured_and_given_back(tmp_path: Path) -> None:
     import torch
 
     if not torch.cuda.is_available():

@@ -29,7 +29,7 @@ from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError,
 from deblend_assets.science.simulation.rendering import RenderedScenes
 from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.science.simulation.surveys import load_survey
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SimulationSettings, StorePath
 from deblend_assets.stores import arrays as module
 from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays, truth_columns
 from deblend_assets.stores.files import write_atomic
@@ -80,7 +80,7 @@ def first(arrays: SimulatedArrays) -> Shard:
     return all_shards(arrays.settings)[0]
 
 
-def file_of(arrays: SimulatedArrays, name: str, shard: Shard) -> Path:
+def file_of(arrays: SimulatedArrays, name: str, shard: Shard) -> StorePath:
     """As the format, not the store, says where it lies: Zarr's default chunk keys."""
     if name == "truth":
         return arrays.folder / "truth" / f"{shard.key}.parquet"
@@ -88,7 +88,7 @@ def file_of(arrays: SimulatedArrays, name: str, shard: Shard) -> Path:
     return arrays.folder / "arrays.zarr" / name / "c" / str(number) / "0" / "0" / "0"
 
 
-def test_what_was_written_is_read_bit_for_bit_and_the_rest_is_nan(arrays):
+def test_what_was_written_is_read_bit_for_bit_and_the_rest_is_nan(arrays: SimulatedArrays) -> None:
     shards = all_shards(arrays.settings)
     written = {shard.key: write(arrays, shard) for shard in shards[1:3]}
     for shard in shards[1:3]:
@@ -111,7 +111,9 @@ def test_what_was_written_is_read_bit_for_bit_and_the_rest_is_nan(arrays):
         assert np.isfinite(group[name][8:24]).all()
 
 
-def test_they_open_in_xarray_with_dimensions_bands_and_units(arrays, attributes):
+def test_they_open_in_xarray_with_dimensions_bands_and_units(
+    arrays: SimulatedArrays, attributes: dict[str, Any]
+) -> None:
     write(arrays, first(arrays))
     with xarray.open_zarr(arrays.zarr_path, consolidated=False) as opened:
         assert set(opened.data_vars) == set(ARRAYS)
@@ -133,7 +135,7 @@ def test_they_open_in_xarray_with_dimensions_bands_and_units(arrays, attributes)
         assert np.isnan(opened["noisy"][8:].values).all()
 
 
-def test_a_partition_is_exactly_one_file_of_each_array(arrays):
+def test_a_partition_is_exactly_one_file_of_each_array(arrays: SimulatedArrays) -> None:
     shards = all_shards(arrays.settings)
     for shard in shards:
         write(arrays, shard)
@@ -145,7 +147,7 @@ def test_a_partition_is_exactly_one_file_of_each_array(arrays):
     assert sorted(p.name for p in (arrays.folder / "truth").iterdir()) == sorted(f"{s.key}.parquet" for s in shards)
 
 
-def test_writing_again_gives_the_same_bytes(arrays):
+def test_writing_again_gives_the_same_bytes(arrays: SimulatedArrays) -> None:
     shard = first(arrays)
     write(arrays, shard)
     before = {name: file_of(arrays, name, shard).read_bytes() for name in FILES}
@@ -156,7 +158,7 @@ def test_writing_again_gives_the_same_bytes(arrays):
     assert arrays.fingerprint_of([shard]) == whole
 
 
-def test_the_fingerprint_changes_with_any_byte_written(arrays):
+def test_the_fingerprint_changes_with_any_byte_written(arrays: SimulatedArrays) -> None:
     shards = all_shards(arrays.settings)
     for shard in shards[:2]:
         write(arrays, shard)
@@ -171,7 +173,7 @@ def test_the_fingerprint_changes_with_any_byte_written(arrays):
         arrays.fingerprint_of(shards)
 
 
-def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(arrays):
+def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(arrays: SimulatedArrays) -> None:
     shard = first(arrays)
     write(arrays, shard)
     (arrays.folder / "_done" / f"{shard.key}.json").unlink()
@@ -182,7 +184,7 @@ def test_a_shard_without_its_marker_is_not_trusted_though_its_files_are_there(ar
         assert f"partition {shard.key}" in str(caught.value)
 
 
-def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays):
+def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays: SimulatedArrays) -> None:
     shard = first(arrays)
     write(arrays, shard)
     scenes = scenes_of(arrays, shard)
@@ -194,11 +196,13 @@ def test_a_write_that_fails_midway_leaves_the_shard_unmarked(arrays):
         arrays.write(shard, RenderedScenes(*(getattr(scenes, n)[:4] for n in ARRAYS), scenes.truth[:8]), {})
 
 
-def test_a_write_stopped_between_two_files_leaves_the_shard_unmarked(arrays, monkeypatch):
+def test_a_write_stopped_between_two_files_leaves_the_shard_unmarked(
+    arrays: SimulatedArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shard = first(arrays)
     scenes = write(arrays, shard)
 
-    def fails(path, data):
+    def fails(path: Path, data: bytes) -> None:
         if "blended" in str(path):
             raise OSError("no space left")
         write_atomic(path, data)
@@ -209,7 +213,7 @@ def test_a_write_stopped_between_two_files_leaves_the_shard_unmarked(arrays, mon
     assert not arrays.is_done(shard)
 
 
-def test_a_writer_sent_to_another_process_stores_what_this_one_would(arrays):
+def test_a_writer_sent_to_another_process_stores_what_this_one_would(arrays: SimulatedArrays) -> None:
     shard, other = all_shards(arrays.settings)[:2]
     expected = write(arrays, shard)
     digests = arrays.marker(shard)["sha256"]
@@ -245,7 +249,7 @@ def flip(path: Path, at: int) -> None:
     ],
     ids=["first", "middle", "last", "cut", "emptied", "gone"],
 )
-def test_damage_is_noticed_and_names_file_shard_and_remedy(arrays, name, damage):
+def test_damage_is_noticed_and_names_file_shard_and_remedy(arrays: SimulatedArrays, name: str, damage: Any) -> None:
     shard, other = all_shards(arrays.settings)[:2]
     write(arrays, shard)
     write(arrays, other)
@@ -265,7 +269,7 @@ def test_damage_is_noticed_and_names_file_shard_and_remedy(arrays, name, damage)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"sha256": {}}', b'{"sha256": 3}', b"\xff"])
-def test_a_damaged_marker_is_not_trusted(arrays, content):
+def test_a_damaged_marker_is_not_trusted(arrays: SimulatedArrays, content: bytes) -> None:
     shard = first(arrays)
     write(arrays, shard)
     marker = arrays.folder / "_done" / f"{shard.key}.json"
@@ -280,7 +284,9 @@ def test_a_damaged_marker_is_not_trusted(arrays, content):
     assert arrays.is_done(shard)
 
 
-def test_the_layout_is_made_once_and_an_interrupted_one_again(arrays, attributes, tmp_path):
+def test_the_layout_is_made_once_and_an_interrupted_one_again(
+    arrays: SimulatedArrays, attributes: dict[str, Any], tmp_path: Path
+) -> None:
     shard = first(arrays)
     write(arrays, shard)
     again = SimulatedArrays(arrays.folder, settings_of(), attributes, {"seed": 2})
@@ -316,7 +322,7 @@ def another_process(arrays: SimulatedArrays, code: str, *arguments: str) -> Iter
         yield process
 
 
-def test_a_shard_that_another_process_draws_is_busy_and_the_next_one_is_not(arrays):
+def test_a_shard_that_another_process_draws_is_busy_and_the_next_one_is_not(arrays: SimulatedArrays) -> None:
     held, free = all_shards(arrays.settings)[:2]
     code = """
         with arrays.lock(shards[0]):
@@ -334,7 +340,9 @@ def test_a_shard_that_another_process_draws_is_busy_and_the_next_one_is_not(arra
     assert arrays.is_done(held)
 
 
-def test_two_processes_that_write_different_shards_at_once_lose_nothing(tmp_path, attributes):
+def test_two_processes_that_write_different_shards_at_once_lose_nothing(
+    tmp_path: Path, attributes: dict[str, Any]
+) -> None:
     raw = {**SETTINGS, "scenes": {"train": 64, "validation": 8, "test": 8}}
     arrays = SimulatedArrays(tmp_path / "shared", settings_of(raw), attributes, {})
     arrays.create()
@@ -356,11 +364,11 @@ def test_two_processes_that_write_different_shards_at_once_lose_nothing(tmp_path
             np.testing.assert_array_equal(arrays.read(name, shard), getattr(expected, name))
 
 
-def test_processes_that_lay_out_the_arrays_at_once_all_succeed(tmp_path, attributes):
+def test_processes_that_lay_out_the_arrays_at_once_all_succeed(tmp_path: Path, attributes: dict[str, Any]) -> None:
     several = [SimulatedArrays(tmp_path / "shared", settings_of(), attributes, {"seed": 2}) for _ in range(4)]
     barrier = threading.Barrier(len(several))
 
-    def create(arrays):
+    def create(arrays: SimulatedArrays) -> None:
         barrier.wait()
         arrays.create()
 
@@ -369,13 +377,15 @@ def test_processes_that_lay_out_the_arrays_at_once_all_succeed(tmp_path, attribu
     alone = SimulatedArrays(tmp_path / "alone", settings_of(), attributes, {"seed": 2})
     alone.create()
 
-    def files(folder):
+    def files(folder: Path) -> dict[Path, bytes]:
         return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     assert files(several[0].folder) == files(alone.folder)
 
 
-def test_too_little_space_is_said_before_anything_is_drawn(arrays, monkeypatch):
+def test_too_little_space_is_said_before_anything_is_drawn(
+    arrays: SimulatedArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     shard_bytes = 3 * 8 * 6 * 15 * 15 * 4
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(2**40, 0, 2 * shard_bytes))
@@ -388,7 +398,9 @@ def test_too_little_space_is_said_before_anything_is_drawn(arrays, monkeypatch):
     assert "\n" not in line
 
 
-def test_a_full_disk_in_the_middle_of_a_shard_is_one_clear_line_and_no_marker(tmp_path, attributes):
+def test_a_full_disk_in_the_middle_of_a_shard_is_one_clear_line_and_no_marker(
+    tmp_path: Path, attributes: dict[str, Any]
+) -> None:
     """A tmpfs too small for one shard, in a mount namespace of its own."""
     code = """
         from deblend_assets.errors import StorageError
@@ -425,7 +437,7 @@ def test_a_full_disk_in_the_middle_of_a_shard_is_one_clear_line_and_no_marker(tm
     assert done == "False"
 
 
-def test_the_truth_says_units_and_meanings_of_every_column(arrays):
+def test_the_truth_says_units_and_meanings_of_every_column(arrays: SimulatedArrays) -> None:
     shard = first(arrays)
     write(arrays, shard)
     schema = pq.read_schema(file_of(arrays, "truth", shard))

@@ -55,7 +55,7 @@ def one_line(error: BaseException) -> str:
     return line
 
 
-def test_a_finished_stage_reads_as_it_was_written(folder, checkpoint):
+def test_a_finished_stage_reads_as_it_was_written(folder: CheckpointFolder, checkpoint: Checkpoint) -> None:
     assert not folder.finished
     folder.finish(checkpoint)
     assert folder.finished
@@ -67,7 +67,7 @@ def test_a_finished_stage_reads_as_it_was_written(folder, checkpoint):
     assert (read.card, read.history, read.fingerprint) == (checkpoint.card, checkpoint.history, checkpoint.fingerprint)
 
 
-def test_the_same_stage_is_the_same_bytes(folder, checkpoint, tmp_path):
+def test_the_same_stage_is_the_same_bytes(folder: CheckpointFolder, checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder.finish(checkpoint)
     other = CheckpointFolder(tmp_path / "elsewhere", folder.fingerprint, ASSET)
     # A resumed training has part of its history from a file, and so other objects with the same content.
@@ -79,14 +79,15 @@ def test_the_same_stage_is_the_same_bytes(folder, checkpoint, tmp_path):
     assert other.sha256() == folder.sha256()
 
 
-def test_states_come_back_and_go_when_the_stage_is_finished(folder, checkpoint):
+def test_states_come_back_and_go_when_the_stage_is_finished(folder: CheckpointFolder, checkpoint: Checkpoint) -> None:
     assert folder.load_last() is None
     assert folder.load_best() is None
     folder.save_best({"network": state_of(1)["network"]})
     for epochs in (1, 2):
         folder.save_last(state_of(epochs))
     last, best = folder.load_last(), folder.load_best()
-    assert last is not None and best is not None
+    assert last is not None
+    assert best is not None
     assert last["history"] == [{"epoch": 1.0}, {"epoch": 2.0}]
     assert float(last["network"]["w"][0]) == 2.0
     assert float(best["network"]["w"][0]) == 1.0
@@ -107,7 +108,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b""), lambda p: p.unlink()])
-def test_a_damaged_state_is_no_state(folder, damage):
+def test_a_damaged_state_is_no_state(folder: CheckpointFolder, damage: Any) -> None:
     folder.save_last(state_of(1))
     folder.save_best({"network": {}})
     damage(folder.folder / "state_last.pt")
@@ -117,7 +118,7 @@ def test_a_damaged_state_is_no_state(folder, damage):
     assert folder.load_last() is not None
 
 
-def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path):
+def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path: Path) -> None:
     """A process that saves state after state, killed at many moments: the last one saved is there, whole."""
     stage = tmp_path / "stage1_vae"
     code = f"""
@@ -157,7 +158,7 @@ def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_refused(folder, checkpoint, damage):
+def test_a_damaged_checkpoint_is_refused(folder: CheckpointFolder, checkpoint: Checkpoint, damage: Any) -> None:
     folder.finish(checkpoint)
     damage(folder.path)
     with pytest.raises(CorruptDataError) as caught:
@@ -168,7 +169,9 @@ def test_a_damaged_checkpoint_is_refused(folder, checkpoint, damage):
 
 
 @pytest.mark.parametrize("deleted", [lambda path: sidecar(path).unlink(), lambda path: path.unlink()])
-def test_a_checkpoint_deleted_with_or_without_its_record_was_never_trained(folder, checkpoint, deleted):
+def test_a_checkpoint_deleted_with_or_without_its_record_was_never_trained(
+    folder: CheckpointFolder, checkpoint: Checkpoint, deleted: Any
+) -> None:
     """The remedy for a damaged one is to delete it: that must be enough."""
     folder.finish(checkpoint)
     deleted(folder.path)
@@ -179,7 +182,9 @@ def test_a_checkpoint_deleted_with_or_without_its_record_was_never_trained(folde
         one_line(caught.value)
 
 
-def test_a_stage_trained_from_other_inputs_says_which_is_there_and_which_is_wanted(folder, checkpoint):
+def test_a_stage_trained_from_other_inputs_says_which_is_there_and_which_is_wanted(
+    folder: CheckpointFolder, checkpoint: Checkpoint
+) -> None:
     folder.finish(checkpoint)
     other = CheckpointFolder(folder.stage_folder, "ba9876543210", ASSET)
     for read in (other.read, other.sha256):
@@ -201,7 +206,9 @@ class Malicious:
 
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 @pytest.mark.parametrize("vouched", [True, False])
-def test_nothing_in_a_checkpoint_is_executed(folder, checkpoint, tmp_path, how, vouched):
+def test_nothing_in_a_checkpoint_is_executed(
+    folder: CheckpointFolder, checkpoint: Checkpoint, tmp_path: Path, how: str, vouched: bool
+) -> None:
     trap = tmp_path / "executed"
     stream = io.BytesIO()
     (torch.save if how == "torch" else pickle.dump)({"weights": Malicious(trap)}, stream)
@@ -221,7 +228,9 @@ def test_nothing_in_a_checkpoint_is_executed(folder, checkpoint, tmp_path, how, 
 @pytest.mark.parametrize(
     "data", [b"", b"not a checkpoint", b"PK\x03\x04", pickle.dumps([1]), pickle.dumps({"weights": {}})]
 )
-def test_a_vouched_file_that_is_no_checkpoint_is_refused(folder, checkpoint, data):
+def test_a_vouched_file_that_is_no_checkpoint_is_refused(
+    folder: CheckpointFolder, checkpoint: Checkpoint, data: Any
+) -> None:
     folder.finish(checkpoint)
     write_vouched(folder.path, data, {})
     with pytest.raises(CorruptDataError, match="is not a checkpoint") as caught:
@@ -229,7 +238,9 @@ def test_a_vouched_file_that_is_no_checkpoint_is_refused(folder, checkpoint, dat
     one_line(caught.value)
 
 
-def test_a_finished_stage_leaves_nothing_of_a_process_that_was_killed_while_it_saved(folder, checkpoint):
+def test_a_finished_stage_leaves_nothing_of_a_process_that_was_killed_while_it_saved(
+    folder: CheckpointFolder, checkpoint: Checkpoint
+) -> None:
     folder.save_last(state_of(3))
     # What `write_atomic` leaves where SIGKILL comes before its rename.
     (folder.folder / ".state_last.pt.abcdefgh.part").write_bytes(b"half of a state")

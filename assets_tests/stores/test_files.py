@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def one_line(error: BaseException) -> str:
     return line
 
 
-def test_a_writer_killed_at_any_moment_leaves_the_old_content_or_the_new(tmp_path):
+def test_a_writer_killed_at_any_moment_leaves_the_old_content_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "file"
     old = 0
     for wait in (0.0, 0.004, 0.011, 0.023):
@@ -107,13 +108,14 @@ def writer_before_its_rename(path: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def test_the_next_write_takes_away_what_a_killed_one_left(tmp_path):
+def test_the_next_write_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with writer_before_its_rename(path) as writer:
         writer.send_signal(signal.SIGKILL)
         writer.wait(PATIENCE_SECONDS)
     (left,) = os.listdir(tmp_path)
-    assert left.startswith(".file.") and left.endswith(".part")
+    assert left.startswith(".file.")
+    assert left.endswith(".part")
     kept = [".file.json.abcdefgh.part", ".filed.abcdefgh.part", "file.part"]
     for name in kept:
         (tmp_path / name).write_bytes(b"another file's")
@@ -121,7 +123,7 @@ def test_the_next_write_takes_away_what_a_killed_one_left(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(["file", *kept])
 
 
-def test_a_write_leaves_the_part_of_one_that_lives(tmp_path):
+def test_a_write_leaves_the_part_of_one_that_lives(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with writer_before_its_rename(path) as writer:
         write_atomic(path, b"of the quicker one")
@@ -134,7 +136,9 @@ def test_a_write_leaves_the_part_of_one_that_lives(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_part_swept_by_one_who_does_not_see_its_lock_is_written_again(tmp_path, monkeypatch):
+def test_a_part_swept_by_one_who_does_not_see_its_lock_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = []
     real = tempfile.mkstemp
 
@@ -150,7 +154,7 @@ def test_a_part_swept_by_one_who_does_not_see_its_lock_is_written_again(tmp_path
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_a_vouched_writer_killed_at_any_moment_leaves_a_file_that_reads_or_none(tmp_path):
+def test_a_vouched_writer_killed_at_any_moment_leaves_a_file_that_reads_or_none(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for wait in (0.0, 0.005, 0.013, 0.027):
         with python(
@@ -177,7 +181,7 @@ def test_a_vouched_writer_killed_at_any_moment_leaves_a_file_that_reads_or_none(
         assert data == b"%08d" % record["version"] * (BLOCK // 8)
 
 
-def test_a_write_makes_its_folders_is_readable_by_all_and_leaves_nothing_else(tmp_path):
+def test_a_write_makes_its_folders_is_readable_by_all_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     write_atomic(path, b"one")
     write_atomic(path, b"two")
@@ -186,7 +190,7 @@ def test_a_write_makes_its_folders_is_readable_by_all_and_leaves_nothing_else(tm
     assert os.listdir(path.parent) == ["file"]
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_part(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_content_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
 
@@ -201,7 +205,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_part(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_disk_that_is_really_full_is_one_clear_line(tmp_path):
+def test_a_disk_that_is_really_full_is_one_clear_line(tmp_path: Path) -> None:
     """A tmpfs of 64 KiB in a mount namespace of its own."""
     code = f"""
         import os, sys
@@ -230,7 +234,7 @@ def test_a_disk_that_is_really_full_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["taken", "taken/below", "taken/far/below"])
-def test_a_file_where_a_folder_should_be_is_one_clear_line(tmp_path, name):
+def test_a_file_where_a_folder_should_be_is_one_clear_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "taken").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written") as caught:
         make_folder(tmp_path / name)
@@ -239,7 +243,7 @@ def test_a_file_where_a_folder_should_be_is_one_clear_line(tmp_path, name):
         write_atomic(tmp_path / name / "file", b"")
 
 
-def test_a_folder_where_a_file_should_be_is_one_clear_line(tmp_path):
+def test_a_folder_where_a_file_should_be_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(StorageError, match="cannot be written"):
         write_atomic(tmp_path / "file", b"")
@@ -247,7 +251,7 @@ def test_a_folder_where_a_file_should_be_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
-def test_the_systems_refusals_are_translated_and_nothing_else(tmp_path, code):
+def test_the_systems_refusals_are_translated_and_nothing_else(tmp_path: Path, code: Any) -> None:
     with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
         raise OSError(code, os.strerror(code))
     assert isinstance(caught.value, OSError)
@@ -302,7 +306,7 @@ def vouched(tmp_path: Path) -> Path:
         "other sum", "no sum", "not a record", "empty record", "not text",
     ],
 )  # fmt: skip
-def test_what_is_not_what_was_written_is_refused_and_the_remedy_named(vouched, damage):
+def test_what_is_not_what_was_written_is_refused_and_the_remedy_named(vouched: Path, damage: Any) -> None:
     damage(vouched)
     with pytest.raises(CorruptDataError) as caught:
         read_vouched(vouched, asset="group/noun")
@@ -313,20 +317,20 @@ def test_what_is_not_what_was_written_is_refused_and_the_remedy_named(vouched, d
     assert read_vouched(vouched, asset="group/noun")[0] == CONTENT, "materialising again mends it"
 
 
-def test_a_file_that_nothing_vouches_for_counts_as_missing(vouched):
+def test_a_file_that_nothing_vouches_for_counts_as_missing(vouched: Path) -> None:
     sidecar(vouched).unlink()
     for read in (read_vouched, read_record):
         with pytest.raises(MissingDataError, match="group/noun has not been materialised"):
             read(vouched, asset="group/noun")
 
 
-def test_the_record_of_an_older_version_does_not_vouch_for_a_newer_file(vouched):
+def test_the_record_of_an_older_version_does_not_vouch_for_a_newer_file(vouched: Path) -> None:
     write_atomic(vouched, b"newer")
     with pytest.raises(CorruptDataError, match=rf"\(5 bytes, {len(CONTENT)} written\)"):
         read_vouched(vouched, asset="group/noun")
 
 
-def test_json_is_ordered_and_refuses_nan(tmp_path):
+def test_json_is_ordered_and_refuses_nan(tmp_path: Path) -> None:
     assert to_json({"b": 1, "a": [1.5]}) == to_json({"a": [1.5], "b": 1})
     assert json.loads(to_json({"a": "é"})) == {"a": "é"}
     with pytest.raises(ValueError, match="Out of range float"):
@@ -336,7 +340,7 @@ def test_json_is_ordered_and_refuses_nan(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["smoke", "a.b_c+d-e", "0", "x" * 81])
-def test_a_plain_name_stays(name):
+def test_a_plain_name_stays(name: Any) -> None:
     assert safe_name(name) == name
 
 
@@ -344,7 +348,7 @@ HOSTILE = ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", ".hidden", "-x",
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "x" * 82])
-def test_a_name_that_could_leave_its_folder_is_refused(name):
+def test_a_name_that_could_leave_its_folder_is_refused(name: Any) -> None:
     with pytest.raises(StorageError) as caught:
         safe_name(name)
     assert repr(name) in one_line(caught.value)
@@ -360,7 +364,7 @@ HOLDER = """
 """
 
 
-def test_a_lock_names_its_holder_and_is_free_when_that_is_killed(tmp_path):
+def test_a_lock_names_its_holder_and_is_free_when_that_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "a.lock"
     with python(HOLDER, path) as holder:
         with pytest.raises(BusyError) as caught, exclusive_lock(path, "the thing"):
@@ -377,7 +381,7 @@ def test_a_lock_names_its_holder_and_is_free_when_that_is_killed(tmp_path):
         pass
 
 
-def test_a_lock_is_let_go_when_its_block_fails_and_the_error_stays_what_it_was(tmp_path):
+def test_a_lock_is_let_go_when_its_block_fails_and_the_error_stays_what_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with pytest.raises(PermissionError) as caught, exclusive_lock(path, "the thing"):
         raise PermissionError(errno.EACCES, "not allowed", "some/other/file")
@@ -387,7 +391,9 @@ def test_a_lock_is_let_go_when_its_block_fails_and_the_error_stays_what_it_was(t
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch, code):
+def test_a_file_system_without_locks_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any
+) -> None:
     """As Lustre without `flock` and NFS without a lock manager answer."""
 
     def refuse(stream: object, operation: int) -> None:
@@ -402,7 +408,7 @@ def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch, co
     assert f"[{tmp_path / 'a.lock'}]: mount it with locks" in one_line(caught.value)
 
 
-def test_a_lock_in_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
+def test_a_lock_in_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written"), exclusive_lock(tmp_path / "taken" / "a.lock", "it"):
         pytest.fail("locked nothing")

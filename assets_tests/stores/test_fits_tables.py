@@ -112,7 +112,8 @@ def test_what_fits_cannot_hold_is_refused(table: pd.DataFrame) -> None:
 def test_every_column_has_a_ucd_of_the_vocabulary_and_ascii_words() -> None:
     for column in COLUMNS.values():
         parse_ucd(column.ucd, check_controlled_vocabulary=True)
-        assert column.meaning.isascii() and column.meaning
+        assert column.meaning.isascii()
+        assert column.meaning
     assert sum(column.ucd.endswith("meta.main") for column in COLUMNS.values()) == 3
 
 
@@ -128,7 +129,8 @@ def test_flags_are_the_sum_of_what_is_wrong() -> None:
     every = MISSING_BAND | UNLIKE_TRAINING | BAD_SHAPE | NEGATIVE_FLUX
     expected = [0, MISSING_BAND, UNLIKE_TRAINING | BAD_SHAPE, every, NEGATIVE_FLUX]
     found = flag_bits(present, unlike, g1, g2, flux)
-    assert (list(found), found.dtype) == (expected, np.int32)
+    assert list(found) == expected
+    assert found.dtype == np.int32
 
 
 def test_a_nanojansky_is_of_magnitude_31_point_4() -> None:

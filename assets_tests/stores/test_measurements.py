@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def table(first: int, rows: int) -> pd.DataFrame:
     return pd.DataFrame({"stamp": np.arange(first, first + rows), "flux": np.arange(rows) * 0.5})
 
 
-def write(folder, parts=3, replace=False):
+def write(folder: Path, parts: int = 3, replace: bool = False) -> None:
     with measurements_in(folder, COLUMNS, "a note", replace=replace) as out:
         out.create_images((parts * 10, 1, 2, 2), 10, {"unit": "electron"})
         for k in range(parts):
@@ -32,11 +33,11 @@ def write(folder, parts=3, replace=False):
 
 
 @pytest.fixture(autouse=True)
-def _small_groups(monkeypatch):
+def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurements, "_ROWS", 20)
 
 
-def test_rows_that_come_in_parts_stand_in_one_catalogue(tmp_path):
+def test_rows_that_come_in_parts_stand_in_one_catalogue(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write(folder)
     data = (folder / "measurements.parquet").read_bytes()
@@ -54,14 +55,17 @@ def test_rows_that_come_in_parts_stand_in_one_catalogue(tmp_path):
     np.testing.assert_array_equal(images[:, 0, 0, 0], np.repeat([0, 1, 2], 10))
 
 
-def test_an_error_half_way_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), measurements_in(tmp_path / "out", COLUMNS, "", replace=False) as out:
+def test_an_error_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with (  # noqa: PT012
+        pytest.raises(ZeroDivisionError),
+        measurements_in(tmp_path / "out", COLUMNS, "", replace=False) as out,
+    ):
         out.add(table(0, 30), np.zeros((30, 1, 2, 2)))
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == [".out.lock"]
 
 
-def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path):
+def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path: Path) -> None:
     part = tmp_path / ".out.part"
     part.mkdir()
     (part / "measurements.parquet").write_bytes(b"half of it")
@@ -70,7 +74,7 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path):
     assert len(pd.read_parquet(tmp_path / "out" / "measurements.parquet")) == 30
 
 
-def test_finished_measurements_go_only_when_asked(tmp_path):
+def test_finished_measurements_go_only_when_asked(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write(folder)
     with pytest.raises(StorageError, match=r"is there already.*--replace"):
@@ -81,7 +85,7 @@ def test_finished_measurements_go_only_when_asked(tmp_path):
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_folder_of_something_else_stays(tmp_path, replace):
+def test_a_folder_of_something_else_stays(tmp_path: Path, replace: bool) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.tex").write_text("dear to me")
@@ -90,13 +94,13 @@ def test_a_folder_of_something_else_stays(tmp_path, replace):
     assert (folder / "chapter.tex").read_text() == "dear to me"
 
 
-def test_an_empty_folder_is_free(tmp_path):
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write(tmp_path / "out")
     assert (tmp_path / "out" / "measurements.json").exists()
 
 
-def test_two_at_once_are_refused(tmp_path):
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with measurements_in(tmp_path / "out", COLUMNS, "", replace=False) as out:
         with pytest.raises(BusyError):
             write(tmp_path / "out")

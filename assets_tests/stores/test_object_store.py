@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ def killed(code: str, *arguments: object) -> None:
 # -- the primitives ---------------------------------------------------------------------------------------------------
 
 
-def test_an_object_is_written_replaced_read_and_removed_with_one_request_each(server, root):
+def test_an_object_is_written_replaced_read_and_removed_with_one_request_each(
+    server: ObjectStore, root: StorePath
+) -> None:
     path = root / "a" / "file"
     write_atomic(path, b"one")
     write_atomic(path, b"two")
@@ -100,7 +102,7 @@ def test_an_object_is_written_replaced_read_and_removed_with_one_request_each(se
         read_json(path)
 
 
-def test_a_vouched_object_comes_back_and_another_content_is_refused(server, root):
+def test_a_vouched_object_comes_back_and_another_content_is_refused(server: ObjectStore, root: StorePath) -> None:
     path = root / "file.bin"
     with pytest.raises(MissingDataError, match="group/noun has not been materialised"):
         read_vouched(path, asset="group/noun")
@@ -116,7 +118,7 @@ def test_a_vouched_object_comes_back_and_another_content_is_refused(server, root
         read_vouched(path, asset="group/noun")
 
 
-def test_killed_between_object_and_sidecar_nothing_is_trusted(root):
+def test_killed_between_object_and_sidecar_nothing_is_trusted(root: StorePath) -> None:
     path = root / "file.bin"
     write_vouched(path, b"old", {})
     killed(
@@ -141,9 +143,9 @@ def test_killed_between_object_and_sidecar_nothing_is_trusted(root):
     assert read_vouched(path, asset="group/noun")[0] == b"new"
 
 
-def test_a_writer_killed_at_any_moment_leaves_one_version_whole(root):
+def test_a_writer_killed_at_any_moment_leaves_one_version_whole(root: StorePath) -> None:
     path, block = root / "file", 2_000_000
-    versions = []
+    versions: list[bytes] = []
     for wait in (0.0, 0.011, 0.029, 0.047):
         code = f"""
             import sys
@@ -167,7 +169,7 @@ def test_a_writer_killed_at_any_moment_leaves_one_version_whole(root):
     assert versions == sorted(versions)
 
 
-def test_what_another_process_has_put_is_found_at_once(server, root):
+def test_what_another_process_has_put_is_found_at_once(server: ObjectStore, root: StorePath) -> None:
     path = root / "sets" / "one" / "simulation.json"
     assert matching(root / "sets", "*/simulation.json") == []
     assert not is_file(path)
@@ -179,7 +181,7 @@ def test_what_another_process_has_put_is_found_at_once(server, root):
     assert sizes(path.parent) == {"simulation.json": 2, "another": 3}
 
 
-def test_nothing_is_locked_and_nothing_left_behind(server, root):
+def test_nothing_is_locked_and_nothing_left_behind(server: ObjectStore, root: StorePath) -> None:
     with exclusive_lock(root / "a.lock", "it"), exclusive_lock(root / "a.lock", "it"):
         pass
     assert server.objects(root) == {}
@@ -206,7 +208,9 @@ def path_of(arrays: SimulatedArrays, name: str, shard: Shard) -> StorePath:
     return arrays.zarr_path / name / "c" / str(shard.start // arrays.settings.shard_scenes) / "0" / "0" / "0"
 
 
-def test_the_arrays_are_those_of_a_folder_byte_for_byte(server, arrays, attributes, tmp_path):
+def test_the_arrays_are_those_of_a_folder_byte_for_byte(
+    server: ObjectStore, arrays: SimulatedArrays, attributes: dict[str, Any], tmp_path: Path
+) -> None:
     local = SimulatedArrays(tmp_path / "simulation", settings_of(), attributes, {"seed": 2})
     local.create()
     for shard in all_shards(arrays.settings)[1:3]:
@@ -222,7 +226,7 @@ def test_the_arrays_are_those_of_a_folder_byte_for_byte(server, arrays, attribut
     )
 
 
-def test_the_arrays_open_in_zarr_for_whoever_knows_the_url(arrays):
+def test_the_arrays_open_in_zarr_for_whoever_knows_the_url(arrays: SimulatedArrays) -> None:
     import zarr
 
     shard = all_shards(arrays.settings)[1]
@@ -232,7 +236,7 @@ def test_the_arrays_open_in_zarr_for_whoever_knows_the_url(arrays):
     assert np.isnan(group["noisy"][:8]).all()
 
 
-def test_a_shard_is_put_once_and_got_once(server, arrays):
+def test_a_shard_is_put_once_and_got_once(server: ObjectStore, arrays: SimulatedArrays) -> None:
     shard = all_shards(arrays.settings)[0]
     server.requests()
     write(arrays, shard)
@@ -251,7 +255,9 @@ def test_a_shard_is_put_once_and_got_once(server, arrays):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_or_missing_object_is_refused_and_the_shard_drawn_again(server, arrays, name):
+def test_a_damaged_or_missing_object_is_refused_and_the_shard_drawn_again(
+    server: ObjectStore, arrays: SimulatedArrays, name: str
+) -> None:
     shard, other = all_shards(arrays.settings)[:2]
     write(arrays, shard)
     write(arrays, other)
@@ -268,7 +274,7 @@ def test_a_damaged_or_missing_object_is_refused_and_the_shard_drawn_again(server
         assert arrays.is_done(shard)
 
 
-def test_a_shard_killed_before_its_marker_is_not_there_and_blocks_nobody(arrays):
+def test_a_shard_killed_before_its_marker_is_not_there_and_blocks_nobody(arrays: SimulatedArrays) -> None:
     shard = all_shards(arrays.settings)[0]
     write(arrays, shard)
     killed(
@@ -296,7 +302,9 @@ def test_a_shard_killed_before_its_marker_is_not_there_and_blocks_nobody(arrays)
     assert arrays.is_done(shard)
 
 
-def test_two_processes_that_draw_the_same_shards_at_once_lose_time_and_nothing_else(server, arrays):
+def test_two_processes_that_draw_the_same_shards_at_once_lose_time_and_nothing_else(
+    server: ObjectStore, arrays: SimulatedArrays
+) -> None:
     code = """
         import json, sys
         from assets_tests.stores.test_arrays import settings_of, write
@@ -328,7 +336,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles_module, "SHARD_GALAXIES", 4)
 
 
-def test_cutouts_are_those_of_a_folder_and_replaced_whole(server, root, tmp_path, few):
+def test_cutouts_are_those_of_a_folder_and_replaced_whole(
+    server: ObjectStore, root: StorePath, tmp_path: Path, few: None
+) -> None:
     remote, local = (TileStore(place, of_tiles.NAME) for place in (root / "tiles", tmp_path / "tiles"))
     for made in (remote, local):
         of_tiles.whole(made)
@@ -339,7 +349,7 @@ def test_cutouts_are_those_of_a_folder_and_replaced_whole(server, root, tmp_path
     assert server.objects(remote.folder) == of_tiles.files(local.folder), "and nothing of the longer ones is left"
 
 
-def test_fetching_that_fails_midway_leaves_the_cutouts_that_were_there(root, few):
+def test_fetching_that_fails_midway_leaves_the_cutouts_that_were_there(root: StorePath, few: None) -> None:
     store = TileStore(root / "tiles", of_tiles.NAME)
     of_tiles.whole(store)
     before = store.read_cutouts(of_tiles.INPUTS)
@@ -353,7 +363,7 @@ def test_fetching_that_fails_midway_leaves_the_cutouts_that_were_there(root, few
     assert of_tiles.same(store.read_cutouts(of_tiles.INPUTS), before)
 
 
-def test_a_damaged_chunk_of_cutouts_is_refused(server, root, few):
+def test_a_damaged_chunk_of_cutouts_is_refused(server: ObjectStore, root: StorePath, few: None) -> None:
     store = TileStore(root / "tiles", of_tiles.NAME)
     of_tiles.whole(store)
     path = store.cutouts_folder(of_tiles.INPUTS) / "cutouts.zarr" / "weight" / "c" / "1" / "0" / "0" / "0"
@@ -364,7 +374,7 @@ def test_a_damaged_chunk_of_cutouts_is_refused(server, root, few):
     assert store.find_cutouts(of_tiles.INPUTS) is None
 
 
-def test_checkpoints_resume_finish_and_are_told_from_others(server, root):
+def test_checkpoints_resume_finish_and_are_told_from_others(server: ObjectStore, root: StorePath) -> None:
     folder = CheckpointFolder(root / "stage1_vae", "aaaaaaaaaaaa", "training/stage1_vae")
     assert folder.load_last() is None
     folder.save_last({"epoch": 3})
@@ -385,7 +395,7 @@ def test_checkpoints_resume_finish_and_are_told_from_others(server, root):
         other.read()
 
 
-def test_kept_answers_are_found_again(root):
+def test_kept_answers_are_found_again(root: StorePath) -> None:
     cache = ResponseCache(root / "archive")
     request = {"query": "SELECT"}
     assert cache.get(request) is None
@@ -393,7 +403,9 @@ def test_kept_answers_are_found_again(root):
     assert cache.get(request) == b"answer"
 
 
-def test_the_users_list_of_tiles_and_the_retired_ones_lie_in_the_store_too(server, root):
+def test_the_users_list_of_tiles_and_the_retired_ones_lie_in_the_store_too(
+    server: ObjectStore, root: StorePath
+) -> None:
     assert read_list(root / "tiles.txt") == []
     server.put(root / "tiles.txt", b"DES1200+6000  # one\n\n")
     assert read_list(root / "tiles.txt") == [(f"{root / 'tiles.txt'} line 1", "DES1200+6000")]
@@ -411,7 +423,10 @@ def test_the_users_list_of_tiles_and_the_retired_ones_lie_in_the_store_too(serve
 
 def refused(root: StorePath, message: str, *, reads: bool = True) -> None:
     """Whatever is tried, it is this one line."""
-    tries = [lambda: write_atomic(root / "file", b"x"), lambda: write_vouched(root / "file", b"x", {})]
+    tries: list[Callable[[], object]] = [
+        lambda: write_atomic(root / "file", b"x"),
+        lambda: write_vouched(root / "file", b"x", {}),
+    ]
     if reads:
         tries += [lambda: read_bytes(root / "file"), lambda: read_vouched(root / "file", asset="group/noun")]
     for attempt in tries:
@@ -420,11 +435,11 @@ def refused(root: StorePath, message: str, *, reads: bool = True) -> None:
         assert f"[{root}/file" in one_line(caught.value)
 
 
-def test_a_bucket_that_does_not_exist_is_one_line(server):
+def test_a_bucket_that_does_not_exist_is_one_line(server: ObjectStore) -> None:
     refused(store_path("s3://no-such-bucket/runs"), "there is no such bucket")
 
 
-def test_a_server_that_does_not_answer_is_one_line(server):
+def test_a_server_that_does_not_answer_is_one_line(server: ObjectStore) -> None:
     nowhere = {**server.environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     with clients_of(nowhere):
         path = store_path(f"s3://{BUCKET}/runs") / "file"
@@ -433,12 +448,12 @@ def test_a_server_that_does_not_answer_is_one_line(server):
     assert "AWS_ENDPOINT_URL" in one_line(caught.value)
 
 
-def test_no_credentials_are_one_line(server):
+def test_no_credentials_are_one_line(server: ObjectStore) -> None:
     with clients_of({"AWS_ENDPOINT_URL": server.environment["AWS_ENDPOINT_URL"]}):
         refused(store_path(f"s3://{BUCKET}/runs"), "credentials")
 
 
-def test_credentials_that_the_server_does_not_know_are_one_line(tmp_path):
+def test_credentials_that_the_server_does_not_know_are_one_line(tmp_path: Path) -> None:
     # The server asks who is there from the second request on: the first makes the bucket.
     with object_store(tmp_path, INITIAL_NO_AUTH_ACTION_COUNT="1") as strict:
         refused(strict.root, "the object store denies access")

@@ -92,7 +92,7 @@ def one_line(error: BaseException, *words: str) -> None:
         assert word in line, line
 
 
-def test_nothing_there_says_what_to_materialise_first(opened, survey):
+def test_nothing_there_says_what_to_materialise_first(opened: Opener, survey: SurveyModel) -> None:
     store = opened()
     with pytest.raises(MissingDataError) as caught:
         store.read_catalog()
@@ -115,7 +115,7 @@ def test_nothing_there_says_what_to_materialise_first(opened, survey):
         store.checkpoint("training", "stage1_vae")
 
 
-def test_catalogue_and_statistics_come_back(store):
+def test_catalogue_and_statistics_come_back(store: ProjectStore) -> None:
     pd.testing.assert_frame_equal(store.read_catalog(), galaxies())
     assert store.normalization() == STATISTICS
     assert store.arrays().bands == STATISTICS.bands
@@ -132,7 +132,9 @@ def test_catalogue_and_statistics_come_back(store):
         ("simulation__scenes__test", 16),
     ],
 )
-def test_arrays_of_other_settings_are_refused_and_stay(opened, store, survey, key, value):
+def test_arrays_of_other_settings_are_refused_and_stay(
+    opened: Opener, store: ProjectStore, survey: SurveyModel, key: str, value: float | str
+) -> None:
     other = opened(**{key: value})
     with pytest.raises(MismatchError, match="the arrays there are of other simulations") as caught:
         other.arrays()
@@ -144,7 +146,9 @@ def test_arrays_of_other_settings_are_refused_and_stay(opened, store, survey, ke
     assert all(store.arrays().is_done(shard) for shard in store.arrays().shards("train"))
 
 
-def test_another_catalogue_or_library_is_another_simulation(store, monkeypatch):
+def test_another_catalogue_or_library_is_another_simulation(
+    store: ProjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = store.arrays().folder
     store.write_catalog(galaxies(), COLUMNS, "note", {"source": "made up"})
     assert store.arrays().folder == before, "the same catalogue written again is the same"
@@ -168,14 +172,16 @@ def test_another_catalogue_or_library_is_another_simulation(store, monkeypatch):
         {"catalog__galaxies": 3000},
     ],
 )
-def test_what_no_scene_depends_on_leaves_the_simulation_standing(opened, store, changes):
+def test_what_no_scene_depends_on_leaves_the_simulation_standing(
+    opened: Opener, store: ProjectStore, changes: dict[str, Any]
+) -> None:
     # The catalogue's own settings count through its bytes, when it is materialised again.
     other = opened(**changes)
     assert other.arrays().folder == store.arrays().folder
     assert other.normalization() == STATISTICS
 
 
-def test_statistics_of_another_simulation_are_refused(opened, store, survey):
+def test_statistics_of_another_simulation_are_refused(opened: Opener, store: ProjectStore, survey: SurveyModel) -> None:
     other = opened(simulation__seed=77)
     simulate(other, survey)
     arrays = other.arrays()
@@ -196,7 +202,7 @@ def test_statistics_of_another_simulation_are_refused(opened, store, survey):
     assert other.normalization() == STATISTICS
 
 
-def test_a_training_shard_drawn_differently_refuses_the_statistics_a_test_shard_does_not(store):
+def test_a_training_shard_drawn_differently_refuses_the_statistics_a_test_shard_does_not(store: ProjectStore) -> None:
     from assets_tests.stores.test_arrays import scenes_of
 
     arrays = store.arrays()
@@ -212,12 +218,12 @@ def test_a_training_shard_drawn_differently_refuses_the_statistics_a_test_shard_
             assert store.normalization() == STATISTICS
 
 
-def test_another_beta_is_refused(opened, store):
+def test_another_beta_is_refused(opened: Opener, store: ProjectStore) -> None:
     with pytest.raises(MismatchError, match="another beta"):
         opened(normalization__beta=3.0).normalization()
 
 
-def test_damaged_statistics_are_refused(store):
+def test_damaged_statistics_are_refused(store: ProjectStore) -> None:
     store.statistics_path.write_bytes(store.statistics_path.read_bytes().replace(b"10.0", b"11.0"))
     with pytest.raises(CorruptDataError, match="materialise normalization/normalization_statistics again"):
         store.normalization()
@@ -227,7 +233,7 @@ def fingerprints(store: ProjectStore) -> dict[str, str]:
     return {stage: store.checkpoint("training", stage).fingerprint for stage in STAGES}
 
 
-def test_a_stage_depends_on_its_own_length_and_its_parents_alone(opened, store):
+def test_a_stage_depends_on_its_own_length_and_its_parents_alone(opened: Opener, store: ProjectStore) -> None:
     for stage in STAGES:
         with pytest.raises(MissingDataError, match="has not been trained"):
             store.checkpoint("training", stage).read()
@@ -255,7 +261,7 @@ def test_a_stage_depends_on_its_own_length_and_its_parents_alone(opened, store):
     assert baseline.folder.parent != store.checkpoint("training", STAGES[0]).folder.parent
 
 
-def test_a_parent_trained_to_other_weights_is_another_parent(store):
+def test_a_parent_trained_to_other_weights_is_another_parent(store: ProjectStore) -> None:
     train(store, STAGES[0])
     train(store, STAGES[1])
     before = fingerprints(store)
@@ -266,7 +272,7 @@ def test_a_parent_trained_to_other_weights_is_another_parent(store):
         store.checkpoint("training", STAGES[1]).read()
 
 
-def test_a_checkpoint_refuses_another_normalisation():
+def test_a_checkpoint_refuses_another_normalisation() -> None:
     card = {"normalization": normalization_card(STATISTICS)}
     require_same_normalization(card, STATISTICS, "training/stage1_vae")
     for other in (
@@ -280,7 +286,7 @@ def test_a_checkpoint_refuses_another_normalisation():
         one_line(caught.value, "another normalisation", "materialise training/stage1_vae again")
 
 
-def test_a_report_is_written_whole_into_its_own_folder(store):
+def test_a_report_is_written_whole_into_its_own_folder(store: ProjectStore) -> None:
     files = {"report.html": b"<p>", "estimates.parquet": b"PAR1"}
     folder = store.write_report("evaluation", files, {"recipe": "training"})
     assert folder == store.folder / "reports" / "evaluation"

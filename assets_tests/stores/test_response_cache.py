@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +19,11 @@ from deblend_assets.stores.response_cache import ResponseCache
 REQUEST = {"service": "s", "kind": "tap", "query": "SELECT 1", "maxrec": 5}
 
 
-def files(folder, part):
+def files(folder: Path, part: str) -> list[Path]:
     return sorted(path for path in (folder / part).rglob("*") if path.is_file())
 
 
-def test_a_response_comes_back_by_its_request_whatever_the_order_of_keys(tmp_path):
+def test_a_response_comes_back_by_its_request_whatever_the_order_of_keys(tmp_path: Path) -> None:
     cache = ResponseCache(tmp_path)
     assert cache.get(REQUEST) is None
     cache.put(REQUEST, b"answer", origin="http://127.0.0.1:1")
@@ -31,7 +32,7 @@ def test_a_response_comes_back_by_its_request_whatever_the_order_of_keys(tmp_pat
     assert cache.get({**REQUEST, "maxrec": 6}) is None
 
 
-def test_the_record_says_what_was_asked_and_equal_contents_share_a_blob(tmp_path):
+def test_the_record_says_what_was_asked_and_equal_contents_share_a_blob(tmp_path: Path) -> None:
     cache = ResponseCache(tmp_path)
     cache.put(REQUEST, b"answer")
     cache.put({**REQUEST, "query": "SELECT 2"}, b"answer")
@@ -41,7 +42,7 @@ def test_the_record_says_what_was_asked_and_equal_contents_share_a_blob(tmp_path
     assert {record["bytes"] for record in records} == {6}
 
 
-def test_a_damaged_blob_counts_as_absent_and_is_replaced(tmp_path):
+def test_a_damaged_blob_counts_as_absent_and_is_replaced(tmp_path: Path) -> None:
     cache = ResponseCache(tmp_path)
     cache.put(REQUEST, b"answer")
     (blob,) = files(tmp_path, "blobs")
@@ -54,7 +55,7 @@ def test_a_damaged_blob_counts_as_absent_and_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"sha256": "../../etc/passwd", "origin": ""}'])
-def test_a_damaged_record_counts_as_absent(tmp_path, content):
+def test_a_damaged_record_counts_as_absent(tmp_path: Path, content: str) -> None:
     cache = ResponseCache(tmp_path)
     cache.put(REQUEST, b"answer")
     (record,) = files(tmp_path, "requests")
@@ -62,15 +63,17 @@ def test_a_damaged_record_counts_as_absent(tmp_path, content):
     assert cache.get(REQUEST) is None
 
 
-def test_a_new_answer_takes_the_place_of_the_old(tmp_path):
+def test_a_new_answer_takes_the_place_of_the_old(tmp_path: Path) -> None:
     cache = ResponseCache(tmp_path)
     cache.put(REQUEST, b"old")
     cache.put(REQUEST, b"new")
     assert cache.get(REQUEST) == b"new"
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(tmp_path, monkeypatch):
-    def full(handle):
+def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     cache = ResponseCache(tmp_path)
@@ -84,14 +87,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(tmp_path, monkey
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written") as caught:
         ResponseCache(tmp_path / "file").put(REQUEST, b"answer")
     assert "\n" not in str(caught.value)
 
 
-def test_a_writer_killed_between_blob_and_record_has_kept_nothing_yet(tmp_path):
+def test_a_writer_killed_between_blob_and_record_has_kept_nothing_yet(tmp_path: Path) -> None:
     code = """
         import os, sys, time
         from pathlib import Path
@@ -116,7 +119,7 @@ def test_a_writer_killed_between_blob_and_record_has_kept_nothing_yet(tmp_path):
     assert cache.get({"k": 1}) == b"answer"
 
 
-def test_processes_that_write_at_once_leave_whole_responses(tmp_path):
+def test_processes_that_write_at_once_leave_whole_responses(tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path

@@ -29,7 +29,7 @@ def test_all_of_them_are_whole_and_small() -> None:
     assert "LSST" in surveys()
     for survey, kinds in surveys().items():
         for kind in kinds:
-            assert shipped(survey, kind).weights  # type: ignore[arg-type]
+            assert shipped(survey, kind).weights
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 20 * 2**20
 
 

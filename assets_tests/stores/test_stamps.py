@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import zarr
 from astropy.io import fits
 
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
-from deblend_assets.stores.stamps import ZarrStamps, blocks, open_stamps
+from deblend_assets.stores.stamps import Stamps, ZarrStamps, blocks, open_stamps
 
 ATTRIBUTES = {"bands": ["g", "r"], "unit": "electron", "pixel_scale_arcsec": 0.2}
 
@@ -21,14 +22,14 @@ def stamps_of(count: int) -> np.ndarray:
 
 
 @pytest.fixture
-def array(tmp_path):
+def array(tmp_path: Path) -> Path:
     path = tmp_path / "stamps.zarr"
     zarr.create_array(path, data=stamps_of(1000), chunks=(100, 2, 3, 3), shards=(500, 2, 3, 3), attributes=ATTRIBUTES)
     return path
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "stamps.json").write_text(json.dumps(ATTRIBUTES))
@@ -40,12 +41,12 @@ def folder(tmp_path):
     return path
 
 
-def everything(stamps):
+def everything(stamps: Stamps) -> tuple[tuple[int, ...], np.ndarray]:
     starts, parts = zip(*blocks(stamps), strict=True)
     return starts, np.concatenate(parts)
 
 
-def test_an_array_comes_in_whole_chunks_and_once(array):
+def test_an_array_comes_in_whole_chunks_and_once(array: Path) -> None:
     stamps = open_stamps(array)
     assert (stamps.shape, stamps.attributes, stamps.block) == ((1000, 2, 3, 3), ATTRIBUTES, 500)
     starts, content = everything(stamps)
@@ -54,7 +55,7 @@ def test_an_array_comes_in_whole_chunks_and_once(array):
     assert list(stamps.names(3, 5)["stamp"]) == [3, 4]
 
 
-def test_a_folder_comes_in_the_order_of_its_names(folder):
+def test_a_folder_comes_in_the_order_of_its_names(folder: Path) -> None:
     stamps = open_stamps(folder)
     assert (stamps.shape, stamps.attributes) == ((4, 2, 3, 3), ATTRIBUTES)
     (start,), content = everything(stamps)
@@ -64,13 +65,13 @@ def test_a_folder_comes_in_the_order_of_its_names(folder):
     assert list(stamps.names(1, 3)["file"]) == ["1.fits", "2.npy"]
 
 
-def test_the_next_block_is_read_while_the_caller_has_the_present_one(array):
+def test_the_next_block_is_read_while_the_caller_has_the_present_one(array: Path) -> None:
     stamps, second = open_stamps(array), threading.Event()
 
     class Watched:
         shape, block = stamps.shape, stamps.block
 
-        def read(self, first, last):
+        def read(self, first: int, last: int) -> np.ndarray:
             if first:
                 second.set()
             return stamps.read(first, last)
@@ -81,7 +82,7 @@ def test_the_next_block_is_read_while_the_caller_has_the_present_one(array):
     assert len(list(coming)) == 1
 
 
-def test_a_spoilt_chunk_is_named(array):
+def test_a_spoilt_chunk_is_named(array: Path) -> None:
     shard = next(p for p in (array / "c").rglob("*") if p.is_file() and "/c/1/" in str(p))
     content = bytearray(shard.read_bytes())
     content[10:200] = bytes(190)
@@ -90,25 +91,25 @@ def test_a_spoilt_chunk_is_named(array):
         everything(open_stamps(array))
 
 
-def test_a_spoilt_file_is_named(folder):
+def test_a_spoilt_file_is_named(folder: Path) -> None:
     (folder / "2.npy").write_bytes(b"no array")
     with pytest.raises(CorruptDataError, match=r"is not a stamp .*2\.npy"):
         everything(open_stamps(folder))
 
 
-def test_a_pickle_is_not_opened(folder):
+def test_a_pickle_is_not_opened(folder: Path) -> None:
     np.save(folder / "2.npy", np.array([{"an": "object"}], dtype=object), allow_pickle=True)
     with pytest.raises(CorruptDataError, match="is not a stamp"):
         everything(open_stamps(folder))
 
 
-def test_a_stamp_of_another_size_is_named(folder):
+def test_a_stamp_of_another_size_is_named(folder: Path) -> None:
     np.save(folder / "2.npy", np.zeros((2, 4, 4), dtype=np.float32))
     with pytest.raises(MismatchError, match=r"\(2, 4, 4\), the first stamp \(2, 3, 3\)"):
         everything(open_stamps(folder))
 
 
-def test_what_is_no_stamps_is_refused(tmp_path, folder, array):
+def test_what_is_no_stamps_is_refused(tmp_path: Path, folder: Path, array: Path) -> None:
     with pytest.raises(MissingDataError, match="is not a folder"):
         open_stamps(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

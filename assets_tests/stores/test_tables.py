@@ -36,7 +36,7 @@ def table() -> pd.DataFrame:
     )
 
 
-def test_rows_dtypes_units_and_meanings_survive(table):
+def test_rows_dtypes_units_and_meanings_survive(table: pd.DataFrame) -> None:
     data = to_parquet(table, COLUMNS, NOTE)
     pd.testing.assert_frame_equal(from_parquet(data, where="x", asset="y"), table)
     assert column_units(data) == {name: COLUMNS[name] for name in table}
@@ -44,7 +44,7 @@ def test_rows_dtypes_units_and_meanings_survive(table):
     assert schema.metadata[b"description"].decode() == NOTE
 
 
-def test_the_same_table_is_the_same_bytes_and_another_is_not(table):
+def test_the_same_table_is_the_same_bytes_and_another_is_not(table: pd.DataFrame) -> None:
     data = to_parquet(table, COLUMNS, NOTE)
     assert to_parquet(table.copy(), COLUMNS, NOTE) == data
     assert to_parquet(table.set_axis([5, 6, 7]), COLUMNS, NOTE) == data, "the index is not a column"
@@ -52,18 +52,18 @@ def test_the_same_table_is_the_same_bytes_and_another_is_not(table):
     assert to_parquet(table, {**COLUMNS, "a_d": ("deg", "other")}, NOTE) != data
 
 
-def test_a_column_without_unit_and_meaning_is_refused(table):
+def test_a_column_without_unit_and_meaning_is_refused(table: pd.DataFrame) -> None:
     with pytest.raises(KeyError, match="secret"):
         to_parquet(table.assign(secret=1), COLUMNS, NOTE)
 
 
-def test_an_empty_table_keeps_its_columns(table):
+def test_an_empty_table_keeps_its_columns(table: pd.DataFrame) -> None:
     data = to_parquet(table[:0], COLUMNS, NOTE)
     assert list(from_parquet(data, where="x", asset="y")) == list(table)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, -1, -8], ids=["nothing", "a byte", "a few", "one less", "eight less"])
-def test_what_is_not_parquet_is_one_line_with_place_and_remedy(table, cut):
+def test_what_is_not_parquet_is_one_line_with_place_and_remedy(table: pd.DataFrame, cut: int) -> None:
     data = to_parquet(table, COLUMNS, NOTE)[:cut]
     with pytest.raises(CorruptDataError, match="is not a Parquet table") as caught:
         from_parquet(data, where="truth/train_000.parquet", asset="the simulated shard")

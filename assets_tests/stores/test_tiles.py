@@ -78,7 +78,7 @@ def table(store: TileStore) -> pd.DataFrame:
     return rows
 
 
-def test_a_table_is_read_as_written_by_whoever_wants_these_inputs(store, table):
+def test_a_table_is_read_as_written_by_whoever_wants_these_inputs(store: TileStore, table: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(store.read_table("im3shape_catalog", INPUTS), table)
     pd.testing.assert_frame_equal(store.read_table("im3shape_catalog"), table)
     assert column_units(store.path("im3shape_catalog").read_bytes()) == COLUMNS
@@ -89,7 +89,7 @@ def test_a_table_is_read_as_written_by_whoever_wants_these_inputs(store, table):
         store.read_table("shape_catalog")
 
 
-def test_a_damaged_table_is_refused_and_another_has_another_checksum(store, table):
+def test_a_damaged_table_is_refused_and_another_has_another_checksum(store: TileStore, table: pd.DataFrame) -> None:
     before = store.sha256("im3shape_catalog")
     flip(store.path("im3shape_catalog"), 30)
     with pytest.raises(CorruptDataError, match="checksum does not agree"):
@@ -101,7 +101,7 @@ def test_a_damaged_table_is_refused_and_another_has_another_checksum(store, tabl
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", "..", "x" * 100])
-def test_no_name_leaves_the_folder(store, tmp_path, name):
+def test_no_name_leaves_the_folder(store: TileStore, tmp_path: Path, name: Any) -> None:
     for use in (
         lambda: TileStore(tmp_path, name),
         lambda: store.path(name),
@@ -112,7 +112,7 @@ def test_no_name_leaves_the_folder(store, tmp_path, name):
             use()
 
 
-def test_cutouts_are_read_bit_for_bit_with_the_mask_of_bands(store):
+def test_cutouts_are_read_bit_for_bit_with_the_mask_of_bands(store: TileStore) -> None:
     whole(store)
     cutouts = store.read_cutouts(INPUTS)
     rows, counts, weight = (
@@ -128,11 +128,12 @@ def test_cutouts_are_read_bit_for_bit_with_the_mask_of_bands(store):
     assert cutouts.info == {"rejected": {"faint": 2}}
 
 
-def test_they_open_in_xarray_with_dimensions_bands_and_units(store):
+def test_they_open_in_xarray_with_dimensions_bands_and_units(store: TileStore) -> None:
     whole(store)
     with xarray.open_zarr(store.cutouts_folder(INPUTS) / "cutouts.zarr", consolidated=False) as opened:
         assert set(opened.data_vars) == {"counts", "weight", "present"}
-        assert opened.attrs["tile"] == NAME and opened.attrs["simulated_tile"] is True
+        assert opened.attrs["tile"] == NAME
+        assert opened.attrs["simulated_tile"] is True
         for name, unit in (("counts", "count"), ("weight", "count**-2")):
             array = opened[name]
             assert array.dims == ("galaxy", "band", "y", "x")
@@ -143,7 +144,7 @@ def test_they_open_in_xarray_with_dimensions_bands_and_units(store):
         assert opened["present"].dtype == bool
 
 
-def test_written_again_they_are_the_same_bytes_and_others_have_another_checksum(store):
+def test_written_again_they_are_the_same_bytes_and_others_have_another_checksum(store: TileStore) -> None:
     whole(store)
     before, digest = files(store.folder), store.cutouts_sha256(INPUTS)
     whole(store)
@@ -154,7 +155,7 @@ def test_written_again_they_are_the_same_bytes_and_others_have_another_checksum(
     assert store.cutouts_sha256(INPUTS) != digest
 
 
-def test_cutouts_of_other_inputs_lie_beside_and_are_not_taken_for_these(store):
+def test_cutouts_of_other_inputs_lie_beside_and_are_not_taken_for_these(store: TileStore) -> None:
     whole(store)
     assert store.find_cutouts(INPUTS) is not None
     assert store.find_cutouts("other") is None
@@ -165,14 +166,14 @@ def test_cutouts_of_other_inputs_lie_beside_and_are_not_taken_for_these(store):
     assert len(store.read_cutouts(INPUTS).galaxies) == 9
 
 
-def test_a_tile_without_a_usable_galaxy_is_one_line_and_nothing_counts(store):
+def test_a_tile_without_a_usable_galaxy_is_one_line_and_nothing_counts(store: TileStore) -> None:
     with pytest.raises(MissingDataError, match=f"no galaxy of {ESCAPED} has a usable stamp") as caught:
         write(store, iter([]))
     assert "\n" not in str(caught.value)
     assert store.find_cutouts(INPUTS) is None
 
 
-def test_fetching_that_fails_midway_leaves_what_was_there(store):
+def test_fetching_that_fails_midway_leaves_what_was_there(store: TileStore) -> None:
     whole(store)
     before = store.read_cutouts(INPUTS)
 
@@ -204,7 +205,7 @@ def same(first: Cutouts, second: Cutouts) -> bool:
     ],
     ids=["a bit", "truncated", "gone"],
 )
-def test_a_damaged_chunk_is_refused_and_the_cutouts_are_made_anew(store, name, damage):
+def test_a_damaged_chunk_is_refused_and_the_cutouts_are_made_anew(store: TileStore, name: str, damage: Any) -> None:
     whole(store)
     before = files(store.folder)
     path = sorted(p for p in (store.cutouts_folder(INPUTS) / "cutouts.zarr" / name / "c").rglob("*") if p.is_file())[1]
@@ -252,7 +253,9 @@ KILLED = """
 @pytest.mark.parametrize(
     "moment", ["between two shards", "before the arrays count", "between arrays and record", "before the sidecar"]
 )
-def test_killed_at_any_moment_nothing_is_trusted_and_the_next_run_makes_it_whole(store, tmp_path, moment):
+def test_killed_at_any_moment_nothing_is_trusted_and_the_next_run_makes_it_whole(
+    store: TileStore, tmp_path: Path, moment: str
+) -> None:
     whole(store)
     expected = files(store.folder)
     other = TileStore(tmp_path / "killed", NAME)
@@ -267,7 +270,7 @@ def test_killed_at_any_moment_nothing_is_trusted_and_the_next_run_makes_it_whole
     assert files(other.folder) == expected, "and nothing is left over"
 
 
-def test_a_full_disk_is_one_line_and_nothing_counts(store, monkeypatch):
+def test_a_full_disk_is_one_line_and_nothing_counts(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -284,7 +287,7 @@ def test_a_full_disk_is_one_line_and_nothing_counts(store, monkeypatch):
     assert store.find_cutouts(INPUTS) is not None
 
 
-def test_one_run_at_a_time_fetches_a_tile(store):
+def test_one_run_at_a_time_fetches_a_tile(store: TileStore) -> None:
     with python(HOLDER, store.folder / "_locks" / "cutouts.lock") as holder:
         with pytest.raises(BusyError, match=f"the cutouts of {ESCAPED} is being written by process {holder.pid}"):
             store.lock().__enter__()

@@ -97,7 +97,7 @@ def common_job(chosen: Collection[dict[str, Any]], preferred: str | None = None)
     first, *others = chosen
     shared = [name for name in first["jobNames"] if all(name in node["jobNames"] for node in others)]
     assert shared, "no job holds all the assets: the UI would offer no choice of partitions"
-    return preferred if preferred in shared else shared[0]
+    return str(preferred if preferred in shared else shared[0])
 
 
 def materialize_all(dev: DagsterDev, groups: Collection[str], page_of_job: str | None = None) -> str:

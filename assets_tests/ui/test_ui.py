@@ -95,12 +95,12 @@ def tile(dev: DagsterDev, lineage: dict[str, Any]) -> str:
     return name
 
 
-def test_the_pages_are_served(dev):
+def test_the_pages_are_served(dev: DagsterDev) -> None:
     for path in ("/", "/asset-groups", "/assets/training/stage1_vae", "/assets/training/stage1_vae?view=checks"):
         assert "/_next/static/" in dev.page(path)
 
 
-def test_every_asset_says_what_it_is(dev):
+def test_every_asset_says_what_it_is(dev: DagsterDev) -> None:
     described = nodes(dev)
     assert {node["groupName"] for node in described.values()} == {group for group, _ in LINEAGE}
     for key, node in described.items():
@@ -119,7 +119,7 @@ def test_every_asset_says_what_it_is(dev):
             assert (node["opVersion"], node["pools"]) == (CODE_VERSIONS["training"], ["training"])
 
 
-def test_the_lineage_takes_one_run_a_leg(lineage, assets):
+def test_the_lineage_takes_one_run_a_leg(lineage: dict[str, Any], assets: dict[str, Any]) -> None:
     made = [(run["status"], {"/".join(key["path"]) for key in run["assetSelection"]}) for run in lineage["runs"]]
     assert {status for status, _ in made} == {"SUCCESS"}
     assert sorted(len(keys) for _, keys in made) == [1, 4, len(assets) - 5], made
@@ -131,7 +131,7 @@ def test_the_lineage_takes_one_run_a_leg(lineage, assets):
     assert tags["dagster/asset_partition_range_end"] == keys[-1]
 
 
-def test_every_shard_is_materialised(assets):
+def test_every_shard_is_materialised(assets: dict[str, Any]) -> None:
     keys = set(shard_partitions(load_profile(PROFILE)).get_partition_keys())
     for name in ("truth", "isolated", "noisy", "blended"):
         node = assets[f"simulated/{name}"]
@@ -142,7 +142,7 @@ def test_every_shard_is_materialised(assets):
         assert {m["partition"] for m in node["assetMaterializations"]} == keys
 
 
-def test_numbers_are_the_profiles(assets):
+def test_numbers_are_the_profiles(assets: dict[str, Any]) -> None:
     profile = load_profile(PROFILE)
     scenes = profile.simulation.scenes
     found = {key: numbers(node) for key, node in assets.items()}
@@ -177,7 +177,7 @@ def test_numbers_are_the_profiles(assets):
         ),
     ],
 )
-def test_plots_are_pictures(assets, key, shown):
+def test_plots_are_pictures(assets: dict[str, Any], key: str, shown: Any) -> None:
     pictures = plots(assets[key])
     assert shown <= set(pictures)
     for label, picture in pictures.items():
@@ -209,14 +209,14 @@ def not_passed(nodes_shown: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
     return failed, warned
 
 
-def test_checks_passed(assets):
+def test_checks_passed(assets: dict[str, Any]) -> None:
     failed, warned = not_passed(assets)
     assert not failed
     # with a hundred scenes nothing is learnt, and the checks that look for it say so
     assert all(name.split(":")[0].startswith(("training/", "evaluation/")) for name in warned), warned
 
 
-def test_history_lies_where_the_projects_dagster_yaml_says(dev, lineage):
+def test_history_lies_where_the_projects_dagster_yaml_says(dev: DagsterDev, lineage: dict[str, Any]) -> None:
     for run in lineage["runs"]:
         assert (dev.folder / "storage" / "dagster" / "history" / "runs" / f"{run['runId']}.db").exists()
         assert not list((CHECKOUT / "storage").rglob(f"*{run['runId']}*"))
@@ -224,7 +224,9 @@ def test_history_lies_where_the_projects_dagster_yaml_says(dev, lineage):
     assert not list(dev.home.glob(".dagster/.telemetry/*")), "telemetry is off"
 
 
-def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(dev, assets):
+def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(
+    dev: DagsterDev, assets: dict[str, Any]
+) -> None:
     launched = materialize_all(dev, MAIN_GROUPS, page_of_job="lineage")
     (run,) = finished(dev, launched)["runs"]
     assert {"/".join(key["path"]) for key in run["assetSelection"]} == set(assets)
@@ -236,7 +238,7 @@ def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(dev, ass
         assert figures["best_validation_total"] == before["best_validation_total"]
 
 
-def test_sensors_and_schedule_run_and_disturb_nothing(dev, lineage):
+def test_sensors_and_schedule_run_and_disturb_nothing(dev: DagsterDev, lineage: dict[str, Any]) -> None:
     states = instigators(dev)
     assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
         (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, AUTOMATION_SENSOR, SCHEDULE), "RUNNING"
@@ -250,7 +252,7 @@ def test_sensors_and_schedule_run_and_disturb_nothing(dev, lineage):
         assert not automatic & {tag["key"] for tag in run["tags"]}, run
 
 
-def test_a_tile_s_pages_show_its_plots_and_numbers(dev, tile):
+def test_a_tile_s_pages_show_its_plots_and_numbers(dev: DagsterDev, tile: str) -> None:
     shown = {key: node for key, node in nodes(dev, ("des",)).items() if node["partitionKeys"]}
     assert set(shown) == {key.to_user_string() for key in TILE_ASSETS.values()}
     for key, node in shown.items():
@@ -274,14 +276,14 @@ def test_a_tile_s_pages_show_its_plots_and_numbers(dev, tile):
     assert not failed
 
 
-def test_loopback_only_and_nothing_written_elsewhere(dev, lineage, tile):
+def test_loopback_only_and_nothing_written_elsewhere(dev: DagsterDev, lineage: dict[str, Any], tile: str) -> None:
     assert ("127.0.0.1", dev.port) in dev.listening
     assert {address for address, _ in dev.listening} <= {"127.0.0.1", "::1"}
     assert dev.reached == set()
     assert dev.stray == set()
 
 
-def test_nothing_is_left_after_an_interrupt(dev):
+def test_nothing_is_left_after_an_interrupt(dev: DagsterDev) -> None:
     started = dev.processes()
     assert len(started) >= 4, "dagster dev, webserver, daemon, code server"
     dev.interrupt(STOP_SECONDS)

@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             with faults.lock:
                 faults.busy -= 1
 
-    do_GET = do_POST = do_DELETE = _any
+    do_GET = do_POST = do_DELETE = _any  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on the tests' console."""

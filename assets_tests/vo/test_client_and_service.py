@@ -76,10 +76,14 @@ def leg(client: ArchiveClient, des: DesSettings) -> tuple[pd.DataFrame, pd.DataF
     return shapes, truth, stamps
 
 
-def test_a_tile_comes_whole_and_a_second_run_on_another_port_asks_for_nothing(sky, service, des, tmp_path):
+def test_a_tile_comes_whole_and_a_second_run_on_another_port_asks_for_nothing(
+    sky: SimulatedSky, service: SkyServer, des: DesSettings, tmp_path: Path
+) -> None:
     client = client_of(service, des.archive, tmp_path)
     shapes, truth, stamps = leg(client, des)
-    assert set(SHAPE_COLUMNS) <= set(shapes) and len(shapes) > 0 and len(truth) > 0
+    assert set(SHAPE_COLUMNS) <= set(shapes)
+    assert len(shapes) > 0
+    assert len(truth) > 0
     assert list(stamps) == list(BANDS)
     assert all(stamp is not None and stamp.counts.shape == (PIXELS, PIXELS) for stamp in stamps.values())
     assert client.requests == len(service.request_log) > 0
@@ -87,13 +91,15 @@ def test_a_tile_comes_whole_and_a_second_run_on_another_port_asks_for_nothing(sk
         assert moved.port != service.port
         later = client_of(moved, des.archive, tmp_path)
         again, same, others = leg(later, des)
-        assert later.requests == 0 and moved.request_log == []
-    assert again.equals(shapes) and same.equals(truth)
+        assert later.requests == 0
+        assert moved.request_log == []
+    assert again.equals(shapes)
+    assert same.equals(truth)
     for band in BANDS:
         np.testing.assert_array_equal(others[band].counts, stamps[band].counts)
 
 
-def test_the_services_refusals_arrive_in_its_own_words(service, des, tmp_path):
+def test_the_services_refusals_arrive_in_its_own_words(service: SkyServer, des: DesSettings, tmp_path: Path) -> None:
     client = client_of(service, des.archive, tmp_path)
     table = des.archive.shape_table
     with pytest.raises(ArchiveError, match="e_9"):

@@ -7,6 +7,7 @@ import os
 import sys
 import types
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from benchmarks.processes import in_fresh_process
 from benchmarks.rows import Row, limit_row, not_measured, ratio_row, rows_of
 
 
-def test_ratios_are_of_rounds_and_bars_of_their_median():
+def test_ratios_are_of_rounds_and_bars_of_their_median() -> None:
     row = ratio_row("w", "p", [1.0, 2.0, 1.0], [9.0, 10.0, 8.0], bar=8.0, detail="d")
     assert (row.ratio, row.spread, row.bar, row.met) == (8.0, (5.0, 9.0), "≥ 8", True)
     assert ratio_row("w", "p", [1.0, 1.0, 1.0], [7.9, 7.0, 20.0], bar=8.0, detail="d").met is False
@@ -25,7 +26,7 @@ def test_ratios_are_of_rounds_and_bars_of_their_median():
     assert limit_row("w", "p", [1.2], bar=1.1, detail="d").met is False
 
 
-def test_the_table_says_what_was_met_missed_and_not_measured():
+def test_the_table_says_what_was_met_missed_and_not_measured() -> None:
     rows = [
         Row("fast", "peer", 1234.5, (1000.0, 1500.0), "≥ 500", True, "N = 3"),
         Row("slow", "peer", 0.51234, (0.4, 0.6), "≥ 1", False, "a | b"),
@@ -40,10 +41,10 @@ def test_the_table_says_what_was_met_missed_and_not_measured():
 
 
 @pytest.fixture
-def modules(monkeypatch):
+def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two benchmarks, of which one fails, in this process."""
 
-    def failing(quick):
+    def failing(quick: bool) -> list[Row]:
         raise ValueError("no\nluck")
 
     for name, measure in (
@@ -58,17 +59,21 @@ def modules(monkeypatch):
     monkeypatch.setattr(bench, "in_fresh_process", lambda function, *arguments: function(*arguments))
 
 
-def test_a_module_that_fails_is_a_row_and_the_others_go_on(modules, tmp_path, capsys):
+def test_a_module_that_fails_is_a_row_and_the_others_go_on(
+    modules: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert rows_of("good", True)[0].detail == "quick True"
     kept = tmp_path / "rows.json"
     assert bench.main(["--quick", "--only", "bad", "good", "--json", str(kept)]) == 1
     printed = capsys.readouterr().out
-    assert "failed: ValueError: no luck" in printed and "quick True" in printed and "torch " in printed
+    assert "failed: ValueError: no luck" in printed
+    assert "quick True" in printed
+    assert "torch " in printed
     assert [row["met"] for row in json.loads(kept.read_text())["rows"]] == [False, True]
     assert bench.main(["--only", "good"]) == 0
 
 
-def test_cost_is_number_over_rate():
+def test_cost_is_number_over_rate() -> None:
     lines = cost_table(Rates(scenes=100.0, training=1000.0, measuring=10_000.0, cores=4, compression=0.5)).splitlines()
     cells = {line.split(" | ")[0].strip("| "): [cell.strip(" |") for cell in line.split(" | ")] for line in lines[3:]}
     assert cells["DES"][2:5] == ["100,000,000 galaxies", "2.8", "11"]
@@ -76,7 +81,7 @@ def test_cost_is_number_over_rate():
     assert cells["LSST"][5].endswith("486 TB")
 
 
-def test_a_process_of_its_own_gives_its_result_or_says_that_it_died():
+def test_a_process_of_its_own_gives_its_result_or_says_that_it_died() -> None:
     assert in_fresh_process(os.getpid) != os.getpid()
     with pytest.raises(BrokenProcessPool):
         in_fresh_process(os._exit, 1)

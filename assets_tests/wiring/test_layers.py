@@ -82,14 +82,14 @@ def violations(path: Path, source: str) -> list[str]:
     return wrong
 
 
-def test_every_module_has_its_layer():
+def test_every_module_has_its_layer() -> None:
     parts = {part_of(module_name(path)) for path in MODULES} - {None}
     assert parts <= LEVEL.keys(), "give a new folder its place in ORDER and in docs/architecture.md"
     assert len(MODULES) > 30
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_arrow_runs_upward(path):
+def test_no_arrow_runs_upward(path: str) -> None:
     source = part_of(module_name(path))
     if source is None:
         assert imports_of(path) == [], "the package itself imports nothing"
@@ -97,7 +97,7 @@ def test_no_arrow_runs_upward(path):
     assert violations(path, source) == []
 
 
-def test_an_upward_arrow_would_be_seen(tmp_path, monkeypatch):
+def test_an_upward_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = PACKAGE / "science" / "imagined.py"
     code = "def f():\n    from deblend_assets.stores import files\nimport deblend_assets.definitions\n"
     code += "from .. import stores\n"
@@ -129,20 +129,20 @@ def room_violations(path: Path, room: str) -> list[str]:
 SCIENCE = [path for path in MODULES if room_of(module_name(path))]
 
 
-def test_every_room_of_science_has_its_tier_and_nothing_lies_loose():
+def test_every_room_of_science_has_its_tier_and_nothing_lies_loose() -> None:
     assert {room_of(module_name(path)) for path in SCIENCE} == ROOM_TIER.keys()
     loose = [p.name for p in (PACKAGE / "science").glob("*.py") if p.name != "__init__.py"]
     assert loose == [], "a module of science/ lies in a room"
 
 
 @pytest.mark.parametrize("path", SCIENCE, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_arrow_between_rooms_runs_upward(path):
+def test_no_arrow_between_rooms_runs_upward(path: str) -> None:
     room = room_of(module_name(path))
     assert room is not None
     assert room_violations(path, room) == []
 
 
-def test_an_upward_arrow_between_rooms_would_be_seen(monkeypatch):
+def test_an_upward_arrow_between_rooms_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "from deblend_assets.science.reports.page import Table\nfrom deblend_assets.science.networks import VAE\n"
     code += "from deblend_assets.science.stamps.moments import image_moments\n"
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: code)
@@ -153,7 +153,7 @@ def test_an_upward_arrow_between_rooms_would_be_seen(monkeypatch):
     ]
 
 
-def test_arrows_between_rooms_are_few():
+def test_arrows_between_rooms_are_few() -> None:
     arrows = {
         (room_of(module_name(path)), room_of(imported))
         for path in SCIENCE
@@ -175,7 +175,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("layer", FORBIDDEN)
-def test_lower_layers_keep_from_the_machinery(layer):
+def test_lower_layers_keep_from_the_machinery(layer: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)}:{line} imports {imported}"
         for path in MODULES
@@ -190,7 +190,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
-def test_science_and_stores_work_where_dagster_is_not_installed():
+def test_science_and_stores_work_where_dagster_is_not_installed() -> None:
     """Each module of the two layers is imported with a finder that refuses Dagster (and, for science, Zarr)."""
     for layer, blocked in (("science", ("dagster", "zarr")), ("stores", ("dagster",))):
         modules = [module_name(p) for p in MODULES if part_of(module_name(p)) == layer]
@@ -214,7 +214,7 @@ else:
         assert result.returncode == 0, result.stderr
 
 
-def test_loading_the_definitions_draws_nothing_and_needs_no_simulator():
+def test_loading_the_definitions_draws_nothing_and_needs_no_simulator() -> None:
     """The UI and every spawned process load them: what only an asset needs is imported inside it."""
     result = run(
         "import sys, deblend_assets.definitions\n"

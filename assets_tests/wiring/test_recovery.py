@@ -126,7 +126,7 @@ def statuses(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.run_id: run.status.value for run in instance.get_runs()}
 
 
-def test_killed_runs_are_failed_and_the_next_training_runs(home, instance):
+def test_killed_runs_are_failed_and_the_next_training_runs(home: Home, instance: dg.DagsterInstance) -> None:
     holder = home.materialize("in_process_executor", 600)
     home.asset_pid(holder)
     (held,) = holders(instance)
@@ -156,7 +156,7 @@ def test_killed_runs_are_failed_and_the_next_training_runs(home, instance):
     assert sorted(statuses(instance).values()) == ["FAILURE", "FAILURE", "SUCCESS"]
 
 
-def test_a_step_worker_that_survives_its_parent_keeps_the_run_alive(home, instance):
+def test_a_step_worker_that_survives_its_parent_keeps_the_run_alive(home: Home, instance: dg.DagsterInstance) -> None:
     run = home.materialize("multiprocess_executor", 600)
     worker = home.asset_pid(run)
     (held,) = holders(instance)
@@ -204,13 +204,13 @@ def fabricate(
 
 
 @pytest.mark.parametrize("status", ["STARTING", "STARTED", "CANCELING"])
-def test_each_status_of_a_run_under_way_is_recovered(instance, dead_pid, status):
+def test_each_status_of_a_run_under_way_is_recovered(instance: dg.DagsterInstance, dead_pid: int, status: str) -> None:
     run_id = fabricate(instance, dead_pid, status=dg.DagsterRunStatus(status))
     assert recover_dead_runs(instance) == [run_id]
     assert statuses(instance) == {run_id: "FAILURE"}
 
 
-def test_the_sensor_does_it_while_a_daemon_runs(instance, dead_pid):
+def test_the_sensor_does_it_while_a_daemon_runs(instance: dg.DagsterInstance, dead_pid: int) -> None:
     run_id = fabricate(instance, dead_pid)
     skipped = dead_runs(dg.build_sensor_context(instance=instance))
     assert isinstance(skipped, dg.SkipReason)
@@ -220,33 +220,37 @@ def test_the_sensor_does_it_while_a_daemon_runs(instance, dead_pid):
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "SUCCESS", "CANCELED"])
-def test_runs_not_under_way_are_left_alone(instance, dead_pid, status):
+def test_runs_not_under_way_are_left_alone(instance: dg.DagsterInstance, dead_pid: int, status: str) -> None:
     run_id = fabricate(instance, dead_pid, status=dg.DagsterRunStatus(status))
     assert recover_dead_runs(instance) == []
     assert statuses(instance) == {run_id: status}
 
 
-def test_a_run_without_known_processes_or_with_one_alive_is_left_alone(instance, dead_pid):
+def test_a_run_without_known_processes_or_with_one_alive_is_left_alone(
+    instance: dg.DagsterInstance, dead_pid: int
+) -> None:
     fabricate(instance)
     fabricate(instance, dead_pid, os.getpid())
     assert recover_dead_runs(instance) == []
 
 
-def test_only_runs_of_this_machine_are_judged_by_their_pids(instance, dead_pid):
+def test_only_runs_of_this_machine_are_judged_by_their_pids(instance: dg.DagsterInstance, dead_pid: int) -> None:
     ours = fabricate(instance, dead_pid, tags={MACHINE_TAG: machine_name()})
     theirs = fabricate(instance, dead_pid, tags={MACHINE_TAG: "another pid:[4026531836]"})
     assert recover_dead_runs(instance) == [ours]
     assert statuses(instance)[theirs] == "STARTED"
 
 
-def test_a_pid_given_to_a_younger_process_counts_as_dead(instance, monkeypatch):
+def test_a_pid_given_to_a_younger_process_counts_as_dead(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = fabricate(instance, os.getpid())
     assert recover_dead_runs(instance) == []
     monkeypatch.setattr(psutil.Process, "create_time", lambda self: time.time() + 3600)
     assert recover_dead_runs(instance) == [run_id]
 
 
-def test_a_zombie_counts_as_dead(instance):
+def test_a_zombie_counts_as_dead(instance: dg.DagsterInstance) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     until(lambda: gone(process.pid))
     run_id = fabricate(instance, process.pid)
@@ -254,7 +258,9 @@ def test_a_zombie_counts_as_dead(instance):
     process.wait()
 
 
-def test_the_slot_that_a_run_kept_when_it_was_ended_from_outside_is_freed(instance, dead_pid):
+def test_the_slot_that_a_run_kept_when_it_was_ended_from_outside_is_freed(
+    instance: dg.DagsterInstance, dead_pid: int
+) -> None:
     storage = instance.event_log_storage
     storage.initialize_concurrency_limit_to_default("training")
     run_id = fabricate(instance, dead_pid)

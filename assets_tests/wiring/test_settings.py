@@ -15,6 +15,7 @@ from deblend_assets.errors import SettingsError
 from deblend_assets.settings import (
     PROFILE_FOLDER,
     PROFILE_VARIABLE,
+    Profile,
     fingerprint,
     load_profile,
     parse_profile,
@@ -43,13 +44,13 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     return raw
 
 
-def test_every_profile_in_the_folder_is_shipped_and_validates():
+def test_every_profile_in_the_folder_is_shipped_and_validates() -> None:
     assert sorted(p.stem for p in PROFILE_FOLDER.glob("*.toml")) == sorted(SHIPPED)
     for name in SHIPPED:
         assert load_profile(name).name == name
 
 
-def test_the_report_profile_has_the_reports_numbers():
+def test_the_report_profile_has_the_reports_numbers() -> None:
     profile = load_profile("report")
     scenes = profile.simulation.scenes
     assert scenes.train + scenes.validation == 200_000
@@ -65,7 +66,7 @@ def test_the_report_profile_has_the_reports_numbers():
     assert (baseline.augment, baseline.minimum_distortion, baseline.schedule) == (False, 0.1, "constant")
 
 
-def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypatch):
+def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_profile().name == "demo"
     monkeypatch.setenv(PROFILE_VARIABLE, "smoke")
     assert load_profile().name == "smoke"
@@ -141,7 +142,7 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("name", "", "name", "pattern"),
     ],
 )
-def test_each_mistake_is_one_line_that_names_the_key(key, value, named, words):
+def test_each_mistake_is_one_line_that_names_the_key(key: str, value: Any, named: str, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_profile(changed(key, value), where="mine.toml")
     line = str(caught.value)
@@ -152,7 +153,7 @@ def test_each_mistake_is_one_line_that_names_the_key(key, value, named, words):
     assert len(line) < 300
 
 
-def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky():
+def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky() -> None:
     archive = parse_profile(changed("des.archive", ...), where="x").des.archive
     assert archive.tap_url == "https://datalab.noirlab.edu/tap"
     assert archive.sia_url == "https://datalab.noirlab.edu/sia/des_dr1"
@@ -163,7 +164,7 @@ def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_des_leg_of_a_profile_has_the_des_simulation_its_referee_and_all_else_of_it(name):
+def test_the_des_leg_of_a_profile_has_the_des_simulation_its_referee_and_all_else_of_it(name: str) -> None:
     profile = load_profile(name)
     leg = profile.des_leg
     assert (profile.leg, leg.leg) == ("main", "des")
@@ -174,14 +175,14 @@ def test_the_des_leg_of_a_profile_has_the_des_simulation_its_referee_and_all_els
     assert leg.model_dump(exclude=others) == profile.model_dump(exclude=others)
 
 
-def test_several_mistakes_are_counted_not_listed():
+def test_several_mistakes_are_counted_not_listed() -> None:
     raw = changed("simulation.stamp_pixels", 3)
     raw["normalization"] = {"beta": -1.0}
     with pytest.raises(SettingsError, match="and 1 more"):
         parse_profile(raw, where="mine.toml")
 
 
-def test_a_value_that_json_cannot_hold_is_refused(tmp_path):
+def test_a_value_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text((PROFILE_FOLDER / "smoke.toml").read_text() + "\n[run]\nworkers = 1979-05-27\n")
     with pytest.raises(SettingsError, match="use numbers, strings and tables only"):
@@ -189,7 +190,7 @@ def test_a_value_that_json_cannot_hold_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"[catalog\n", b"galaxies = \n", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
-def test_what_is_not_toml_is_one_line_with_the_path(tmp_path, content):
+def test_what_is_not_toml_is_one_line_with_the_path(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match="is not TOML") as caught:
@@ -198,7 +199,7 @@ def test_what_is_not_toml_is_one_line_with_the_path(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_profile(str(tmp_path / "absent.toml"))
     (tmp_path / "folder.toml").mkdir()
@@ -207,14 +208,14 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["smokey", "../smoke", "smoke.tom", "/etc/passwd", "smoke\n"])
-def test_an_unknown_profile_name_lists_those_there_are(name):
+def test_an_unknown_profile_name_lists_those_there_are(name: str) -> None:
     with pytest.raises(SettingsError, match="demo, gpu, report, smoke, two_cores") as caught:
         load_profile(name)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("stem", ["..", "a b", "Großes", "-rf", "a;rm", "x" * 60, ".hidden"])
-def test_a_hostile_file_name_cannot_name_a_folder(tmp_path, stem):
+def test_a_hostile_file_name_cannot_name_a_folder(tmp_path: Path, stem: Any) -> None:
     path = tmp_path / f"{stem}.toml"
     path.write_text((PROFILE_FOLDER / "smoke.toml").read_text())
     with pytest.raises(SettingsError, match=r"^name: ") as caught:
@@ -222,7 +223,7 @@ def test_a_hostile_file_name_cannot_name_a_folder(tmp_path, stem):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_ones_own_is_named_by_its_stem(tmp_path):
+def test_a_file_of_ones_own_is_named_by_its_stem(tmp_path: Path) -> None:
     path = tmp_path / "mine-2.toml"
     path.write_text((PROFILE_FOLDER / "smoke.toml").read_text())
     profile = load_profile(str(path))
@@ -230,11 +231,11 @@ def test_a_file_of_ones_own_is_named_by_its_stem(tmp_path):
     assert profile.simulation == load_profile("smoke").simulation
 
 
-def test_integers_serve_as_floats_and_values_cannot_be_changed_later():
+def test_integers_serve_as_floats_and_values_cannot_be_changed_later() -> None:
     profile = parse_profile(changed("normalization.beta", 3), where="x")
     assert profile.normalization.beta == 3.0
     with pytest.raises(ValueError, match="frozen"):
-        profile.normalization.beta = 4.0  # type: ignore[misc]
+        profile.normalization.beta = 4.0
 
 
 def leaves(section: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
@@ -265,7 +266,7 @@ def other(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value * 1.0001 + 0.0001
 
 
-def test_a_fingerprint_changes_with_every_setting_of_its_section_and_with_no_other(profile):
+def test_a_fingerprint_changes_with_every_setting_of_its_section_and_with_no_other(profile: Profile) -> None:
     before = fingerprint(profile.simulation)
     assert before == fingerprint(load_profile("smoke").simulation), "the same for the same values"
     seen = {before}
@@ -284,7 +285,7 @@ def test_a_fingerprint_changes_with_every_setting_of_its_section_and_with_no_oth
     assert fingerprint(parse_profile(unrelated, where="x").simulation) == before
 
 
-def test_a_fingerprint_knows_the_order_of_its_parts_and_refuses_nan():
+def test_a_fingerprint_knows_the_order_of_its_parts_and_refuses_nan() -> None:
     assert fingerprint(1, 2) != fingerprint(2, 1)
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}), "a mapping has no order"
     assert fingerprint("1") != fingerprint(1)
@@ -293,7 +294,9 @@ def test_a_fingerprint_knows_the_order_of_its_parts_and_refuses_nan():
         fingerprint(float("nan"))
 
 
-def test_the_storage_folder_is_absolute_and_moved_by_the_environment(monkeypatch, tmp_path):
+def test_the_storage_folder_is_absolute_and_moved_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "elsewhere"))
     assert storage_root() == (tmp_path / "elsewhere").resolve()
     monkeypatch.chdir(tmp_path)
@@ -314,7 +317,7 @@ def test_the_storage_folder_is_absolute_and_moved_by_the_environment(monkeypatch
         ("s3://bucket", "s3://bucket/"),
     ],
 )
-def test_the_storage_is_a_folder_or_an_object_store(monkeypatch, text, path):
+def test_the_storage_is_a_folder_or_an_object_store(monkeypatch: pytest.MonkeyPatch, text: str, path: str) -> None:
     monkeypatch.setenv("DEBLEND_STORAGE", text)
     root = storage_root()
     assert str(root) == path
@@ -335,16 +338,19 @@ def test_the_storage_is_a_folder_or_an_object_store(monkeypatch, text, path):
         ("s3://bucket/prefix?key=secret", "is not of the form s3://bucket/prefix"),
     ],
 )
-def test_a_url_that_is_no_storage_is_one_line_without_what_may_be_secret(monkeypatch, text, words):
+def test_a_url_that_is_no_storage_is_one_line_without_what_may_be_secret(
+    monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
     monkeypatch.setenv("DEBLEND_STORAGE", text)
     with pytest.raises(SettingsError, match=re.escape(words)) as caught:
         storage_root()
     line = str(caught.value)
-    assert "[DEBLEND_STORAGE]: " in line and "\n" not in line
+    assert "[DEBLEND_STORAGE]: " in line
+    assert "\n" not in line
     assert "secret" not in line
 
 
-def test_a_store_whose_package_is_not_installed_says_what_to_install(monkeypatch):
+def test_a_store_whose_package_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("upath", "s3fs") else found(name))
     with pytest.raises(SettingsError, match="s3:// needs upath and s3fs") as caught:

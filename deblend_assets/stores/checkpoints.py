@@ -159,6 +159,7 @@ def _dump(content: dict[str, Any]) -> bytes:
 
 
 def checkpoint_content(data: bytes, path: StorePath, asset: str) -> dict[str, Any]:
+    """What the bytes of a checkpoint hold; a CorruptDataError names the asset to materialise again."""
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:

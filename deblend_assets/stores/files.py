@@ -172,10 +172,12 @@ def read_json(path: StorePath) -> Any:
 
 
 def sha256(data: bytes) -> str:
+    """Hexadecimal digest."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sidecar(path: StorePath) -> StorePath:
+    """The JSON file beside a file, which vouches for it."""
     return path.with_name(path.name + ".json")
 
 

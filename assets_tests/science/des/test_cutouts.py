@@ -61,7 +61,7 @@ def read(data: bytes, *, band: str = "r", ra: float = RA, dec: float = DEC, side
 
 
 def stamp_of(data: bytes, **asked: float) -> BandStamp:
-    stamp = read(data, **asked)  # type: ignore[arg-type]
+    stamp = read(data, **asked)
     assert stamp is not None
     return stamp
 
@@ -183,18 +183,18 @@ def test_a_turn_below_a_degree_is_accepted() -> None:
 
 def test_weights_are_the_same_pixels_as_the_image() -> None:
     asked = {"band": "r", "ra": RA, "dec": DEC, "pixels": 45, "where": "weights"}
-    weights = read_weight(file(), **asked)  # type: ignore[arg-type]
+    weights = read_weight(file(), **asked)
     assert weights is not None
     assert np.array_equal(weights, stamp_of(file()).counts)
     # A flat map is what an evenly exposed coadd has, and no sign of a place never exposed.
-    assert read_weight(file(np.full((NY, NX), 4.0)), **asked) is not None  # type: ignore[arg-type]
-    assert read_weight(file(), **{**asked, "pixels": 63}) is None  # type: ignore[arg-type]
+    assert read_weight(file(np.full((NY, NX), 4.0)), **asked) is not None
+    assert read_weight(file(), **{**asked, "pixels": 63}) is None
     with pytest.raises(ArchiveError, match="negative"):
-        read_weight(file(-1 - pixels()), **asked)  # type: ignore[arg-type]
+        read_weight(file(-1 - pixels()), **asked)
 
 
 def record(band: str, product: str, exposure: float, source: str = "a", title: str = "t") -> ImageRecord:
-    return ImageRecord(f"http://x/cutout?siaRef={source}&extn=1", band, product, exposure, title)  # type: ignore[arg-type]
+    return ImageRecord(f"http://x/cutout?siaRef={source}&extn=1", band, product, exposure, title)
 
 
 def test_the_longest_exposure_is_chosen_with_its_own_weights() -> None:

@@ -57,8 +57,8 @@ def test_scales_that_agree_leave_the_pixels_alone() -> None:
     electrons, present = to_model_frame(stamps, frame("griz", (30.0, 31.0, 32.0, 32.5), 0.2637))
     assert present.tolist() == [True, False, False, True]
     assert electrons.dtype == np.float32
-    assert electrons[0] == pytest.approx(10 * stamps["g"].counts, rel=1e-6)  # type: ignore[union-attr]
-    assert electrons[3] == pytest.approx(10 * stamps["z"].counts, rel=1e-6)  # type: ignore[union-attr]
+    assert electrons[0] == pytest.approx(10 * stamps["g"].counts, rel=1e-6)
+    assert electrons[3] == pytest.approx(10 * stamps["z"].counts, rel=1e-6)
     assert not electrons[1:3].any()
 
 

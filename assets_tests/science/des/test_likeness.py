@@ -19,7 +19,8 @@ def test_a_tile_drawn_like_the_training_is_like_it() -> None:
     assert found.warnings == []
     assert found.table["ratio"][0] == pytest.approx(1.1)
     assert found.table["ratio"][3] == pytest.approx(0.02, abs=0.015)
-    assert found.ks_p is not None and found.ks_p > 1e-3
+    assert found.ks_p is not None
+    assert found.ks_p > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,8 @@ def test_each_difference_is_told_by_one_warning(changed: Sample, row: int, words
 def test_a_shifted_distribution_is_told_by_the_ks_test_before_the_share() -> None:
     found = compare(replace(TILE, flux=1.3 * TILE.flux), TRAINING, "r")
     assert found.warnings == []
-    assert found.ks_p is not None and found.ks_p < 1e-6
+    assert found.ks_p is not None
+    assert found.ks_p < 1e-6
     assert found.ks_distance == pytest.approx(0.105, abs=0.04)  # 2 Φ(ln 1.3 / 2) - 1
 
 

@@ -52,8 +52,8 @@ def archive() -> Iterator[sqlite3.Connection]:
         connection.execute("CREATE TABLE simulation.truth (coadd_objects_id, tilename, g1)")
         for identity, (ra, dec) in GALAXIES.items():
             if identity != 12:
-                row = [identity, *(100 * identity + k for k in range(1, len(SHAPE_COLUMNS)))]
-                connection.execute(f"INSERT INTO des_sva1.gold_im3shape VALUES ({', '.join('?' * len(row))})", row)
+                shape = [identity, *(100 * identity + k for k in range(1, len(SHAPE_COLUMNS)))]
+                connection.execute(f"INSERT INTO des_sva1.gold_im3shape VALUES ({', '.join('?' * len(shape))})", shape)
             if identity != 11:
                 connection.execute("INSERT INTO des_sva1.gold_catalog VALUES (?, ?, ?)", (identity, ra, dec))
         for area in (ZERO, PLAIN, EMPTY):

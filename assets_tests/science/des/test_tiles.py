@@ -57,5 +57,6 @@ def test_an_area_contains_its_galaxies_also_across_ra_0(ra_min: float, ra_max: f
 
 
 def test_positions_on_either_side_of_ra_0_are_near() -> None:
-    assert signed_degrees(0.25 - 359.75) == 0.5 and signed_degrees(359.75 - 0.25) == -0.5
+    assert signed_degrees(0.25 - 359.75) == 0.5
+    assert signed_degrees(359.75 - 0.25) == -0.5
     np.testing.assert_array_equal(signed_degrees(np.array([-180.0, 180.0, 540.5, 0.0])), [-180.0, -180.0, -179.5, 0.0])

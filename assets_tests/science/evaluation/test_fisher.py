@@ -128,7 +128,7 @@ def test_a_turned_and_a_mirrored_scene_have_the_same_floor(
     """LSST's PSF is round: e1's error becomes that of -e1 under a quarter turn, e2's that of -e2 in a mirror."""
     x, y = (table[f"{axis}_arcsec"] for axis in "xy")
     turned = table.assign(x_arcsec=-y, y_arcsec=x, rotation_deg=table["rotation_deg"] + 90)
-    components = renderer.galaxy_renderer.components  # type: ignore[attr-defined]
+    components = renderer.galaxy_renderer.components
     angle = np.degrees(components.angle[table["row"].to_numpy()])
     mirrored = table.assign(y_arcsec=-y, rotation_deg=-2 * angle - table["rotation_deg"])
     for other in (turned, mirrored):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from deblend_assets.science.deblender.stages import new_regressor, new_vae
 from deblend_assets.science.measuring.export import export
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.settings import Profile
 
 ALONE = """
 import sys
@@ -27,7 +29,7 @@ np.savez("found.npz", *[output.detach().numpy() for output in outputs])
 """
 
 
-def test_a_process_without_the_package_gets_the_same_numbers(profile, tmp_path):
+def test_a_process_without_the_package_gets_the_same_numbers(profile: Profile, tmp_path: Path) -> None:
     recipe, bands, pixels = profile.recipes.training, ("u", "g", "r"), 21
     normalization = Normalization(bands, (50.0, 400.0, 900.0), 2.5)
     network = Deblender(new_vae(3, pixels, recipe), new_regressor(recipe), normalization)

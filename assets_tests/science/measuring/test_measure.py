@@ -44,7 +44,7 @@ def stamps() -> np.ndarray:
     return (light + rng.normal(0, 30, light.shape)).astype(np.float32)
 
 
-def test_deblend_is_eq_9_the_networks_and_eq_9_back(model, stamps):
+def test_deblend_is_eq_9_the_networks_and_eq_9_back(model: Model, stamps: np.ndarray) -> None:
     network = model.network
     present = np.ones(stamps.shape[:2], dtype=bool)
     own, found = deblend(network, stamps, present)
@@ -60,7 +60,7 @@ def test_deblend_is_eq_9_the_networks_and_eq_9_back(model, stamps):
         np.testing.assert_allclose(found[f"{name}_err"], estimate.log_sigma.exp()[:, k], rtol=1e-5)
 
 
-def test_batches_change_nothing(model, stamps):
+def test_batches_change_nothing(model: Model, stamps: np.ndarray) -> None:
     present = np.ones(stamps.shape[:2], dtype=bool)
     (whole, found), (parts, again) = (deblend(model.network, stamps, present, batch) for batch in (100, 5))
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
@@ -68,7 +68,7 @@ def test_batches_change_nothing(model, stamps):
         np.testing.assert_allclose(again[name], values, atol=1e-6)
 
 
-def test_threads_change_rounding_alone_and_are_left_as_they_were(model, stamps):
+def test_threads_change_rounding_alone_and_are_left_as_they_were(model: Model, stamps: np.ndarray) -> None:
     before, present = torch.get_num_threads(), np.ones(stamps.shape[:2], dtype=bool)
     try:
         torch.set_num_threads(1)
@@ -87,7 +87,7 @@ def test_threads_change_rounding_alone_and_are_left_as_they_were(model, stamps):
         np.testing.assert_allclose(again[name], values, atol=1e-6)
 
 
-def test_the_table_holds_what_its_columns_say(model, stamps):
+def test_the_table_holds_what_its_columns_say(model: Model, stamps: np.ndarray) -> None:
     table, own = measure(model, stamps)
     columns = measured_columns(BANDS, "r")
     assert list(table) == list(columns)
@@ -105,7 +105,7 @@ def test_the_table_holds_what_its_columns_say(model, stamps):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model, stamps, value):
+def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model: Model, stamps: np.ndarray, value: float) -> None:
     clean, images = measure(model, stamps)
     stamps[3, 1, 4, 5] = value
     stamps[7, :] = np.nan
@@ -120,7 +120,7 @@ def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model, stamps, value
     np.testing.assert_allclose(own[~broken], images[~broken], rtol=1e-5)
 
 
-def test_a_band_of_nan_is_absent_and_the_networks_are_told(model, stamps):
+def test_a_band_of_nan_is_absent_and_the_networks_are_told(model: Model, stamps: np.ndarray) -> None:
     stamps[2:4, 0] = np.nan
     table, _ = measure(model, stamps)
     assert table["flags"].tolist() == [MISSING_BAND if k in (2, 3) else 0 for k in range(len(stamps))]
@@ -133,7 +133,7 @@ def test_a_band_of_nan_is_absent_and_the_networks_are_told(model, stamps):
     np.testing.assert_allclose(table["e1_err"][2], np.sqrt(told.covariance[0, 2, 2]), atol=1e-6)
 
 
-def test_networks_of_two_frames_are_refused(model):
+def test_networks_of_two_frames_are_refused(model: Model) -> None:
     with pytest.raises(MismatchError, match=r"bands is \['g', 'r', 'i'\], the model's .* \[deblender\]: "):
         replace(model, shapes=untrained_shapes(("g", "i", "r"), PIXELS))
     with pytest.raises(MismatchError, match=r"shape is \[3, 21, 21\], the model's \[3, 25, 25\] \[deblender\]: "):

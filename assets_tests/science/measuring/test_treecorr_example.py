@@ -23,10 +23,10 @@ RESPONSE = 0.8
 
 
 def sheared(galaxies: int = 8000, seed: int = 3) -> pd.DataFrame:
-    """Galaxies around the page's lens: tangential shear 0.05 at all distances, in the catalogue's frame; estimates are
-    drawn to round, and a single galaxy's response is noise.
+    """Galaxies around the page's lens, with a tangential shear of 0.05 at all distances, in the catalogue's frame.
 
-    Tangential by definition: γ_t = -(γ1 cos 2φ + γ2 sin 2φ), φ from east towards north.
+    Estimates are shrunk toward zero, and a single galaxy's response is noise. Tangential is
+    γ_t = -(γ1 cos 2φ + γ2 sin 2φ), φ from east towards north.
     """
     rng = np.random.default_rng(seed)
     east, north = rng.uniform(-0.1, 0.1, (2, galaxies))

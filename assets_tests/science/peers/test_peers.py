@@ -160,7 +160,7 @@ def test_a_stamp_without_numbers_is_a_row_of_nan_among_good_ones(
     np.testing.assert_allclose(found.g[[0, 2]], measured(name).g[[0, 2]], atol=atol)
 
 
-@pytest.mark.parametrize("name", ("sep_hsm", "sersic"))
+@pytest.mark.parametrize("name", ["sep_hsm", "sersic"])
 def test_pure_noise_is_a_failure(name: str, isolated: Sky) -> None:
     sky = isolated.blends.sky
     noise = np.random.default_rng(5).normal(0, np.sqrt(sky)[:, None, None], (4, len(sky), SIDE, SIDE))
@@ -178,7 +178,7 @@ def test_a_galaxy_far_from_the_centre_is_not_seps_target(isolated: Sky) -> None:
     assert np.isnan(found.flux).all()
 
 
-@pytest.mark.parametrize("name", ("scarlet2", "sersic"))
+@pytest.mark.parametrize("name", ["scarlet2", "sersic"])
 def test_positions_help_with_a_bright_neighbour(name: str) -> None:
     sky = discs(4, neighbour=True)
     found, unmasked = peer(name).measure(sky.blends), BY_NAME["hsm"].measure(sky.blends)
@@ -203,7 +203,7 @@ def test_the_mean_response_turns_fpfs_into_a_shear() -> None:
     assert abs(slope[1]) < 0.01
 
 
-@pytest.mark.parametrize("neighbour", (False, True))
+@pytest.mark.parametrize("neighbour", [False, True])
 def test_the_compiled_fit_is_that_of_scarlet2(neighbour: bool) -> None:
     pytest.importorskip("scarlet2")
     from deblend_assets.science.peers.scarlet2 import Fitter

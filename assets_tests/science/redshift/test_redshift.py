@@ -1,6 +1,4 @@
-"""Posteriors of redshift: a mixture's own arithmetic, a network on a problem of known error, the measures by which it
-is judged, and the colours it has to beat.
-"""
+"""Posteriors of redshift: the mixture, a network on a problem of known error, its measures, and the colour baseline."""
 
 from __future__ import annotations
 

@@ -50,8 +50,7 @@ def stamps() -> torch.Tensor:
 def test_a_turned_stamp_has_the_turned_posterior(
     network: ShapeNetwork, head: NeighbourHead, stamps: torch.Tensor, orientations: int
 ) -> None:
-    """All eight symmetries; the rotation by 90° changes the sign of both components of both pairs.
-    What is told of neighbours stays."""
+    """All eight symmetries; the rotation by 90° changes the sign of both components of both pairs, odds stay."""
     present = torch.ones(stamps.shape[:2], dtype=torch.bool)
     mean, covariance, odds = oriented_posterior(network, stamps, present, orientations, head)
     assert mean[:, :4].abs().min() > 1e-4  # nothing to turn would make this test pass
@@ -66,7 +65,8 @@ def test_a_turned_stamp_has_the_turned_posterior(
             turned_covariance, covariance * signs[:, :, None] * signs[:, None, :], rtol=1e-4, atol=1e-6
         )
         torch.testing.assert_close(turned_odds, odds, rtol=1e-4, atol=1e-6)
-    assert odds.shape == (len(stamps), len(QUESTIONS)) and odds.std(dim=0).min() > 1e-4
+    assert odds.shape == (len(stamps), len(QUESTIONS))
+    assert odds.std(dim=0).min() > 1e-4
     quarter = torch.rot90(stamps, 1, (-2, -1))
     turned_mean, _, _ = oriented_posterior(network, quarter, present, orientations)
     torch.testing.assert_close(turned_mean[:, :4], -mean[:, :4], rtol=1e-4, atol=1e-6)
@@ -232,8 +232,10 @@ def test_the_spread_is_that_of_galaxies_that_the_flow_has_not_seen(flow: Residua
 
 
 def test_a_tail_that_the_flow_has_not_seen_is_spread_further_than_the_rest(flow: ResidualFlow) -> None:
-    """A tenth of the truths 2.5 times as far out: 68 and 95 % are both held, where one factor for all draws would hold
-    too many at 68 % or too few at 95 %."""
+    """A tenth of the truths lie 2.5 times as far out: coverage is right at 68 and at 95 %.
+
+    One factor for all draws would cover too many at 68 % or too few at 95 %.
+    """
     n = 4_000
     heavy, posterior, odds = copy.deepcopy(flow), _gaussian(n, 2, 9), _odds(n, 14)
     generator = torch.Generator().manual_seed(31)
@@ -249,8 +251,10 @@ def test_a_tail_that_the_flow_has_not_seen_is_spread_further_than_the_rest(flow:
 
 
 def test_coverage_is_kept_in_a_group_that_is_only_suspected(flow: ResidualFlow) -> None:
-    """A third of the galaxies err 1.5 times as much, and odds hint at which: in every group the promise is kept within
-    the report's 3 points, where one factor for all misses it by more."""
+    """A third of the galaxies err 1.5 times as much, and odds hint at which: coverage is right in every group.
+
+    Within the report's 3 points; one factor for all misses it by more.
+    """
     n = 4_000
     generator = torch.Generator().manual_seed(21)
     crowded = torch.rand(n, generator=generator) < 1 / 3
@@ -275,14 +279,16 @@ def test_groups_of_the_coverage_are_thirds_of_all_and_of_blends() -> None:
     nearest = np.where(rng.random(900) < 0.6, rng.uniform(0.5, 3, 900), np.inf)
     groups, weights = coverage_groups(snr, blendedness, nearest, seen)
     beside = int(np.isfinite(nearest).sum())
-    assert groups.shape == (13, 900) and len(weights) == 13
+    assert groups.shape == (13, 900)
+    assert len(weights) == 13
     assert groups[0].all()
     for first, total in ((1, 900), (4, beside), (7, beside), (10, 900)):
         assert groups[first : first + 3].sum(axis=0).max() == 1
         assert groups[first : first + 3].sum() == total
     assert nearest[groups[7]].max() <= nearest[groups[8]].min()
     alone, _ = coverage_groups(snr, blendedness, np.full(900, np.inf), seen)
-    assert alone.shape == (7, 900) and alone.any(axis=1).all()  # no group without a galaxy
+    assert alone.shape == (7, 900)
+    assert alone.any(axis=1).all()
 
 
 def test_the_flow_is_symmetric_and_samples_what_it_says(flow: ResidualFlow) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import galsim
 import numpy as np
 import pandas as pd
@@ -133,7 +136,7 @@ def test_the_response_of_images_is_that_of_the_light_though_noise_is_sheared_as_
     assert abs(((ahead - behind)[:, component] / 0.02).mean() - true) > 4 * error
 
 
-def _table(estimate, scenes: int = 400, seed: int = 1, noise: float = 0.05) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+def _table(estimate: Callable[..., np.ndarray], scenes: int = 400, seed: int = 1, noise: float = 0.05) -> pd.DataFrame:
     """Scenes of which `estimate(lensed shape, rng)` is what a method says."""
     rng = np.random.default_rng(seed)
     shape = rng.normal(0, 0.2, (scenes, 2))
@@ -180,7 +183,7 @@ def test_a_perfect_estimate_has_neither_m_nor_c_beyond_its_noise() -> None:
     ],
     ids=["multiplied by 1.01", "0.001 added to component 1", "sign of component 2 swapped"],
 )
-def test_a_fault_is_reported_as_what_it_is(fault, m, c) -> None:  # type: ignore[no-untyped-def]
+def test_a_fault_is_reported_as_what_it_is(fault: Any, m: tuple[float, ...], c: tuple[float, ...]) -> None:
     found = scene_responses(_table(fault, noise=1e-4), "posterior")
     assert [x.value for x in multiplicative(found)] == pytest.approx(m, abs=1e-6)
     assert [x.value for x in additive(found)] == pytest.approx(c, abs=1e-5)
@@ -198,14 +201,16 @@ def test_a_failed_estimate_costs_its_scene_and_is_counted() -> None:
     table = _table(lambda g: g)
     table.loc[3, "posterior_1"] = np.nan
     found = scene_responses(table, "posterior")
-    assert found.failures == 1 and len(found.scene) == 399
+    assert found.failures == 1
+    assert len(found.scene) == 399
 
 
 def test_jackknife_errors_know_that_scenes_of_one_galaxy_are_alike() -> None:
     rng = np.random.default_rng(4)
     own = rng.normal(size=2_000)
     mean, error = jackknife(own, block_of(np.arange(2_000)))
-    assert error == pytest.approx(1 / np.sqrt(2_000), rel=0.3) and mean == pytest.approx(own.mean())
+    assert error == pytest.approx(1 / np.sqrt(2_000), rel=0.3)
+    assert mean == pytest.approx(own.mean())
     galaxy = np.repeat(np.arange(100), 20)
     shared = rng.normal(size=100)[galaxy]
     assert jackknife(shared, block_of(galaxy))[1] == pytest.approx(1 / np.sqrt(100), rel=0.4)
@@ -266,7 +271,8 @@ def _judged() -> pd.DataFrame:
 def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
     judgement = judge_shear(_judged())
     found, images = judgement["methods"]["posterior"], judgement["image_response"]
-    assert images["n"] == 200 and images["images"]["error"] == pytest.approx(0.5 / np.sqrt(800), rel=0.3)
+    assert images["n"] == 200
+    assert images["images"]["error"] == pytest.approx(0.5 / np.sqrt(800), rel=0.3)
     assert errors_apart(judgement) < 4
     assert abs(images["calibrated"]["m1"]["value"]) < 4 * images["calibrated"]["m1"]["error"]
     assert found["response"]["value"] == pytest.approx(0.9)
@@ -283,7 +289,8 @@ def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
 def test_what_is_beyond_the_requirement_or_not_known_is_named() -> None:
     judgement = judge_shear(_judged())
     # c of this noise is known to 0.0013: nothing can be said against it, nor that it meets the requirement.
-    assert findings(judgement) == [] and not judgement["methods"]["posterior"]["calibrated"]["met"]
+    assert findings(judgement) == []
+    assert not judgement["methods"]["posterior"]["calibrated"]["met"]
     judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
     assert findings(judgement) == ["m2 0.02 ± 0.001, required 0.003"]
     judgement["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()

@@ -79,7 +79,8 @@ def test_pixels_lie_where_a_gnomonic_projection_puts_them(name: str) -> None:
     geometry = TileGeometry.of_tile(name, 1001, 0.2637)
     x, y = np.array([500.0, 520.0, 500.0, 0.0]), np.array([500.0, 500.0, 520.0, 1000.0])
     ra, dec = geometry.sky(x, y)
-    assert (ra >= 0).all() and (ra < 360).all()
+    assert (ra >= 0).all()
+    assert (ra < 360).all()
     centre = SkyCoord(geometry.ra, geometry.dec, unit="deg")
     points = SkyCoord(ra, dec, unit="deg")
     offset = np.hypot(x - 500, y - 500) * 0.2637 * ARCSEC
@@ -102,7 +103,8 @@ def test_positions_go_to_pixels_and_back() -> None:
 def test_bounds_hold_the_tile_and_straddle_ra_0() -> None:
     geometry = TileGeometry.of_tile("DES0000+6015", 195, 0.2637)
     ra_min, ra_max, dec_min, dec_max = geometry.bounds()
-    assert ra_min > 359.9 and ra_max < 0.1
+    assert ra_min > 359.9
+    assert ra_max < 0.1
     edge = np.linspace(-0.5, 194.5, 40)
     for x, y in ((edge, edge), (edge, edge[::-1]), (edge, 0 * edge + 194.5)):
         ra, dec = geometry.sky(x, y)
@@ -271,7 +273,8 @@ def test_faults_are_counted_and_none_hides_another(catalog: pd.DataFrame, profil
 def test_every_target_and_bright_neighbour_is_listed_under_its_own_id(tile: TileSky, settings: DesSettings) -> None:
     tables = tile.tables.tables
     truth = tables[TRUTH_TABLE]
-    assert truth["coadd_objects_id"].is_unique and truth["coadd_objects_id"].dtype == np.int64
+    assert truth["coadd_objects_id"].is_unique
+    assert truth["coadd_objects_id"].dtype == np.int64
     listed = truth["coadd_objects_id"].isin(tables[SHAPE_TABLE]["coadd_objects_id"])
     assert (listed == ((truth["member"] == 0) | (truth["snr_r"] > 5))).all()
     assert (truth["member"] == 0).sum() == settings.sky.cells**2
@@ -317,7 +320,8 @@ def test_what_is_written_is_read(tile: TileSky, tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="materialise des/simulated_sky"):
         sky.record()
     sky.write([tile], "a", {"galsim": "2"})
-    assert sky.finished("a") and not sky.finished("b")
+    assert sky.finished("a")
+    assert not sky.finished("b")
     assert sky.check()["faults"] == {tile.name: tile.tables.faults}
     header, pixels = sky.image(tile.name, "Y", "image")
     assert np.array_equal(pixels, tile.images["Y"])
@@ -335,7 +339,8 @@ def test_the_same_tiles_make_the_same_bytes(tile: TileSky, tmp_path: Path) -> No
     for name in ("one", "two"):
         SimulatedSky(tmp_path / name).write([tile], "a", {})
     one, two = (SimulatedSky(tmp_path / name).check()["files"] for name in ("one", "two"))
-    assert one == two and len(one) == 14
+    assert one == two
+    assert len(one) == 14
     assert fits.open(io.BytesIO((tmp_path / "one" / f"{tile.name}_r.fits").read_bytes()))[0].header["BAND"] == "r"
 
 
@@ -357,7 +362,8 @@ def test_a_killed_survey_is_not_trusted_and_made_anew(tile: TileSky, tmp_path: P
     with pytest.raises(MissingDataError):
         sky.check()
     sky.write([tile], "a", {})
-    assert sky.finished("a") and sky.check()
+    assert sky.finished("a")
+    assert sky.check()
 
 
 def test_a_spoilt_or_lost_file_is_seen(tile: TileSky, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def write(df: pd.DataFrame, path: Path) -> Path:
 def test_columns_are_the_19_of_catsim_with_unit_and_meaning() -> None:
     assert len(CATSIM_COLUMNS) == 19
     assert all(c.meaning and c.unit in ("", "deg", "arcsec", "mag") for c in CATSIM_COLUMNS.values())
-    assert CATSIM_COLUMNS["a_d"].unit == "arcsec" and CATSIM_COLUMNS["pa_disk"].unit == "deg"
+    assert CATSIM_COLUMNS["a_d"].unit == "arcsec"
+    assert CATSIM_COLUMNS["pa_disk"].unit == "deg"
 
 
 def test_reading_gives_back_native_numbers_in_order_and_drops_other_columns(
@@ -127,7 +128,8 @@ def test_a_bad_row_is_named(catalog: pd.DataFrame, change: Callable[[pd.DataFram
     change(catalog)
     with pytest.raises(CatalogError) as caught:
         validate_catalog(catalog, "my.fits")
-    assert message in str(caught.value) and "[my.fits]" in str(caught.value)
+    assert message in str(caught.value)
+    assert "[my.fits]" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -46,7 +46,7 @@ class Population:
         self.turn = rng.uniform(0, 360, n)
 
     def galaxy_renderer(self, kind: str, shear: complex = 0j) -> GalaxyRenderer:
-        return new_galaxy_renderer(kind, self.catalog, self.magnitudes, self.survey, PIXELS, shear)  # type: ignore[arg-type]
+        return new_galaxy_renderer(kind, self.catalog, self.magnitudes, self.survey, PIXELS, shear)
 
     def render(self, kind: str, shear: complex = 0j) -> NDArray:
         return self.galaxy_renderer(kind, shear).render(self.rows, self.x, self.y, self.turn)

@@ -49,7 +49,7 @@ def test_pixels_are_those_of_btks_generator(
     for part in ("disk", "bulge"):
         table[f"pa_{part}"] = first["position_angle_deg"].to_numpy()
 
-    class Given(SamplingFunction):  # type: ignore[misc]
+    class Given(SamplingFunction):
         compatible_catalogs = ("CatsimCatalog",)
 
         def __call__(self, _: Table) -> Table:

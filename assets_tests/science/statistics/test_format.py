@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,16 +31,16 @@ PM = "\u00a0±\u00a0"
         (float("nan"), 0.1, "–"),
     ],
 )
-def test_a_value_has_as_many_places_as_its_error(value, error, text):
+def test_a_value_has_as_many_places_as_its_error(value: Any, error: Any, text: str) -> None:
     assert format_measure({"value": value, "error": error}) == text
 
 
-def test_a_factor_scales_value_and_error():
+def test_a_factor_scales_value_and_error() -> None:
     assert format_measure({"value": -0.0034, "error": 0.0019}, 1e3) == f"−3.4{PM}1.9"
     assert format_measure(None) == "–"
 
 
-def test_no_measure_can_be_broken_over_two_lines():
+def test_no_measure_can_be_broken_over_two_lines() -> None:
     text = format_measure({"value": -1.5, "error": 0.25})
     assert not set(text) & set(" -")
 
@@ -47,11 +49,11 @@ def test_no_measure_can_be_broken_over_two_lines():
     ("number", "text"),
     [(1234, "1,234"), (np.int64(1234), "1,234"), (12345.6, "12,346"), (0.123456, "0.1235"), (-2.0, "−2"), (None, "–")],
 )
-def test_numbers_without_an_error(number, text):
+def test_numbers_without_an_error(number: Any, text: str) -> None:
     assert format_number(number) == text
 
 
-def test_cells_are_told_by_their_kind():
+def test_cells_are_told_by_their_kind() -> None:
     assert [format_cell(cell) for cell in ("a", True, 1000, 0.5, None, {"value": 1.0, "error": 0.1})] == [
         "a",
         "yes",
@@ -65,7 +67,7 @@ def test_cells_are_told_by_their_kind():
 TABLE = Table.of({"e": {"N": 1200, "|Δ|": {"value": 0.02, "error": 0.001}}}, "kind", "A caption", "A note, < 1.")
 
 
-def test_the_same_cells_in_three_forms():
+def test_the_same_cells_in_three_forms() -> None:
     cell = f"0.0200{PM}0.0010"
     assert TABLE.text() == f"A caption\nkind  N      |Δ|\ne     1,200  {cell}\nA note, < 1."
     assert TABLE.markdown().splitlines() == [
@@ -82,5 +84,5 @@ def test_the_same_cells_in_three_forms():
     assert '<p class="note">A note, &lt; 1.</p>' in page
 
 
-def test_a_table_without_rows_has_its_headings():
+def test_a_table_without_rows_has_its_headings() -> None:
     assert Table(("a", "b"), []).markdown().splitlines() == ["| a   | b |", "| --- | --- |"]

@@ -70,7 +70,7 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
     stream = io.BytesIO()
     torch.save(state, stream)
     stream.seek(0)
-    return torch.load(stream, weights_only=True)  # type: ignore[no-any-return]
+    return torch.load(stream, weights_only=True)
 
 
 def stamps(n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,7 @@
-"""`shape_network`, `neighbour_head`, `shape_posterior`: the posterior of a target's shape, size and flux, what its
-stamp tells of neighbours, and the calibration that knows both."""
+"""The assets `shape_network`, `neighbour_head` and `shape_posterior`.
+
+The posterior of a target's shape, size and flux, the chances of neighbours in its stamp, and the calibration of both.
+"""
 
 from collections.abc import Callable, Sequence
 

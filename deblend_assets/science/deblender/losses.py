@@ -65,8 +65,11 @@ def noise_loss(reconstruction: Tensor, target: Tensor, sky_sigma: Tensor) -> Ten
 
 
 def vae_losses(difference: Tensor, kl: Tensor, kl_weight: float) -> dict[str, Tensor]:
-    """Eq. 6 of a mean difference and of each stamp's KL [nats], (N,): `total`, `reconstruction` (the difference) and
-    `kl`, each a scalar mean over the batch."""
+    """Eq. 6 of a mean difference and of each stamp's KL [nats], (N,).
+
+    Returns:
+        `total`, `reconstruction` (the difference) and `kl`, each a scalar mean over the batch.
+    """
     mean = kl.mean()
     return {"total": difference + kl_weight * mean, "reconstruction": difference, "kl": mean}
 

@@ -24,8 +24,11 @@ _COMPARED = 3.0  # errors beyond which a bias or a slope is no chance any more, 
 
 
 def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which scenes belong to which group: all, isolated, blended, thirds of S/N, and among scenes with neighbours of
-    blendedness, separation and difference in magnitude."""
+    """Which scenes belong to which group.
+
+    All, isolated, blended, thirds of S/N, and among scenes with neighbours thirds of blendedness, separation and
+    difference in magnitude.
+    """
     neighbour = np.isfinite(values(rows, "separation_arcsec"))
     found = {
         "all": np.ones(len(rows), dtype=bool),

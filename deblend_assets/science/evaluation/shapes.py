@@ -61,9 +61,10 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
 
 
 def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which rows belong to which group: all; alone; terciles of S/N, and among those with a neighbour of blendedness
-    and separation; terciles of what is measured of neighbours: light beside the target, and chance of a close one;
-    blendedness above 0.05.
+    """Which rows belong to which group.
+
+    All; alone; terciles of S/N, and among those with a neighbour of blendedness and separation; terciles of what is
+    measured of neighbours: light beside the target, and chance of a close one; blendedness above 0.05.
 
     A posterior of greatest likelihood promises coverage among galaxies that look alike. What is only known of the
     truth, such as how blended a galaxy is that looks alone, it need not keep its promise in: see `calibration`.

@@ -55,8 +55,12 @@ class StampTrunk(nn.Module):
         self.dense = nn.Sequential(nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, dense), nn.ReLU())
 
     def maps(self, stamps: Tensor, present: Tensor) -> Tensor:
-        """(N, band, y, x) in units of the sky's noise and mask (N, band) to (N, MAP_CHANNELS, side, side): what lies
-        where, before the dense layers."""
+        """Map of what lies where, (N, MAP_CHANNELS, side, side), before the dense layers.
+
+        Args:
+            stamps: (N, band, y, x), in units of the sky's noise.
+            present: (N, band), False where a band is missing.
+        """
         # bfloat16 would round the pixels of a bright core to 3 %, ten times their photon noise.
         with torch.autocast(stamps.device.type, enabled=False):
             begun = self.first(_asinh(hide_bands(stamps, present)))

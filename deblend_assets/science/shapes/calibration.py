@@ -105,8 +105,9 @@ def fit_spread(
     groups: tuple[NDArray, Floats],
     generator: torch.Generator,
 ) -> None:
-    """Set the flow's spread to what brings coverage at 68 and 95 % nearest to 68 and 95 % in all groups at once: least
-    squares in units of what chance makes of each group, with a Gaussian prior on the coefficients. A pair has one.
+    """Set the flow's spread to what brings coverage at 68 and 95 % nearest to 68 and 95 % in all groups at once.
+
+    Least squares in units of each group's sampling error, with a Gaussian prior on the coefficients. A pair has one.
 
     Args:
         flow: fitted.

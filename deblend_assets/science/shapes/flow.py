@@ -54,14 +54,16 @@ class ResidualFlow(nn.Module):
         )
 
     def terms(self, neighbours: Tensor) -> Tensor:
-        """What the logarithm of the spread is a sum of, (N, 1 + 2 M): 1, the log-odds (N, M) held to certainty, and
-        their squares."""
+        """Terms of the logarithm of the spread, (N, 1 + 2 M): 1, the log-odds (N, M), clamped, and their squares."""
         told = _told(neighbours)
         return torch.cat([told.new_ones((len(told), 1)), told, told.square()], dim=1)
 
     def spread(self, neighbours: Tensor) -> Tensor:
-        """Factors on the draws' distances from the Gaussian's mean, of log-odds (N, M): (2, N, K), those of most draws
-        and those of the `TAIL`."""
+        """Factors on the draws' distances from the Gaussian's mean, given log-odds (N, M).
+
+        Returns:
+            (2, N, K): those of most draws and those of the `TAIL`.
+        """
         return spread_of(self.terms(neighbours), self.widening)
 
     def _context(self, posterior: GaussianPosterior, neighbours: Tensor, signs: Tensor) -> Tensor:

@@ -127,8 +127,10 @@ class ShapePosterior(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior means and standard deviations of the quantities in their own units, two of (N, 6), of stamps as
-        `whitened` takes them; what an exported model gives."""
+        """Posterior means and standard deviations of the quantities in their own units, two arrays (N, 6).
+
+        This is what an exported model returns. Stamps are as `whitened` takes them.
+        """
         mean, covariance, _ = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
         return mean * self._scale + self._mean, covariance.diagonal(dim1=1, dim2=2).sqrt() * self._error_scale
 
@@ -149,8 +151,10 @@ class ShapePosterior(nn.Module):
         return replace(found, covariance=found.covariance * np.outer(self.stretch, self.stretch))
 
     def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
-        """What is said of each stamp's target; arguments as `whitened`. Nobody is asked about neighbours: none of it
-        depends on them."""
+        """Posterior and likelihood summaries of each stamp's target; arguments as `whitened`.
+
+        Skips the neighbour head; its output is not used here.
+        """
         return self.summaries(self._calibrated(None, electrons, present, batch))
 
     def summaries(self, found: Whitened) -> Posteriors:

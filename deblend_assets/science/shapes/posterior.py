@@ -1,5 +1,7 @@
-"""What is said of a galaxy: its posterior, the same in all eight orientations of its stamp, and what the pixels alone
-say, without the population that every posterior contains.
+"""Posterior and likelihood summaries of a galaxy.
+
+Its posterior, the same in all eight orientations of its stamp, and its likelihood: the posterior with the prior, which
+is the training population's, divided out.
 
 With posterior N(m, C) and a prior of moments (p, P), the likelihood has the information L = C^-1 - P^-1 and its peak
 at p + (1 - C P^-1)^-1 (m - p): unlike the posterior mean it is not drawn towards round, its slope on the truth is 1.

@@ -1,6 +1,7 @@
-"""The same scenes under one shear after another: galaxies, places and photons' noise alike, nothing but the lens
-different (Pujol et al. 2019), and each scene a second time turned by 90° before it is lensed, so that the shapes of
-the galaxies cancel (Massey et al. 2007).
+"""The same scenes under one shear after another.
+
+Galaxies, positions and photon noise are the same, only the shear differs (Pujol et al. 2019). Each scene comes a second
+time, rotated by 90° before it is sheared, so that the shapes of the galaxies cancel (Massey et al. 2007).
 """
 
 from __future__ import annotations

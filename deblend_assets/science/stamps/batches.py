@@ -31,8 +31,11 @@ def in_batches(compute: Callable[[slice], Computed], count: int, batch: int, dev
 
 @cache
 def _workers(threads: int) -> ThreadPoolExecutor:
-    """Threads that compute a batch each, alone: torch's own wait for one another after every layer, and stall when a
-    core is taken. They stay, since a new thread has to get all its memory anew."""
+    """Threads that compute a batch each, alone.
+
+    Torch's own threads wait for one another after every layer, and stall when a core is taken. The threads are kept,
+    since a new thread has to allocate all its memory anew.
+    """
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     begun = threading.Barrier(threads)
     list(pool.map(lambda _: begun.wait(), range(threads)))

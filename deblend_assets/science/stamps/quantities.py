@@ -45,8 +45,9 @@ def turn(values: Tensor, elements: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PriorMoments:
-    """First and second moments of the quantities over the training galaxies: units of the network, and the prior
-    that its estimates contain.
+    """First and second moments of the quantities over the training galaxies.
+
+    They are the units of the network, and the prior that its estimates contain.
 
     Attributes:
         mean: (6,); 0 for the pairs, which have no direction.

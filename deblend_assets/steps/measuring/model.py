@@ -85,8 +85,10 @@ def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, l
 
 
 def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[ShapePosterior, str]:
-    """The calibrated shape posterior and its fingerprint: the trained one, or where there is none the shipped one of
-    the same survey; errors as `load_model`."""
+    """The calibrated shape posterior and its fingerprint; errors as `load_model`.
+
+    The trained one, or where there is none the shipped one of the same survey.
+    """
     survey = store.profile.simulation.survey
     try:
         return load_shapes(store), store.shape_checkpoint("shape_posterior").fingerprint

@@ -34,9 +34,12 @@ class Estimators:
     version: str
 
     def estimates(self, electrons: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-        """Columns of stamps (N, band, y, x) [electron] with all bands: `posterior_1`, `_2` (mean of the intrinsic
-        shear-type g) and its mean expected error `posterior_err`; `free_1`, `_2` (prior-free g); `ln_size` [arcsec],
-        `ln_flux` [electron]; `report_1`, `_2` (observed distortion e) where there is one."""
+        """Columns of stamps (N, band, y, x) [electron] with all bands.
+
+        `posterior_1`, `_2` (mean of the intrinsic shear-type g) and its mean expected error `posterior_err`; `free_1`,
+        `_2` (likelihood-only g); `ln_size` [arcsec], `ln_flux` [electron]; `report_1`, `_2` (observed distortion e)
+        where there is one.
+        """
         there = np.ones(electrons.shape[:2], dtype=bool)
         found = self.shapes.measure(electrons, there)
         errors = np.sqrt(np.einsum("nii->ni", found.covariance)[:, :2].mean(axis=1))

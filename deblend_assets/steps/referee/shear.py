@@ -130,8 +130,10 @@ def _quiet(_: str) -> None:
 def _drawn(
     condition: Condition, step: float, renderer: ShardRenderer, shard: Shard
 ) -> tuple[Observed, list[dict[str, np.ndarray]]]:
-    """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens; no columns
-    where SEP is not installed."""
+    """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens.
+
+    No columns where SEP is not installed.
+    """
     observed = observe(condition, step, renderer, shard)
     if not available(sep_hsm.SEP_HSM):
         return observed, [{} for _ in observed.lenses]

@@ -49,8 +49,10 @@ _CALIBRATION_BATCH = 256
 def fit_neighbours(
     store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
 ) -> tuple[Checkpoint, dict[str, float]]:
-    """Train the head that tells of neighbours on the finished network's map: as many blends of training galaxies as
-    the calibration has of others."""
+    """Train the neighbour head on the finished network's map.
+
+    On as many blends of training galaxies as the calibration has of others.
+    """
     recipe, frame, folder = store.profile.shape_recipe, frame_of(store), store.shape_checkpoint("neighbour_head")
     network, _ = trained_network(store, device)
     scenes = {"train": recipe.calibration_scenes, "validation": recipe.validation_scenes}
@@ -141,8 +143,10 @@ def fit_calibration(
 
 
 def held_galaxies(values: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
-    """Which blends the flow is not fitted to, (N,): all of a galaxy, which is the same in all its blends but for its
-    position angle. A flow that knows a galaxy by heart is too narrow on others.
+    """Which blends the flow is not fitted to, (N,): all of some galaxies.
+
+    A galaxy is the same in all its blends but for its position angle. A flow that has overfitted a galaxy is too narrow
+    on others.
 
     Args:
         values: true quantities (N, 6).

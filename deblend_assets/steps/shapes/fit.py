@@ -178,6 +178,7 @@ def posteriors_of_light(
 
 
 def card_of(store: ProjectStore, frame: StampFrame, population: PriorMoments) -> dict[str, Any]:
+    """The card of a checkpoint: the frame, survey and population that its network is for."""
     return {
         "frame": asdict(frame),
         "survey": store.profile.simulation.survey,
@@ -189,4 +190,5 @@ def card_of(store: ProjectStore, frame: StampFrame, population: PriorMoments) ->
 
 
 def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a network's weights on the CPU, as a checkpoint holds them."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}

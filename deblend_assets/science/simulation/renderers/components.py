@@ -53,8 +53,9 @@ class Components:
         return cls(hlr, q, np.nan_to_num(share), angle, np.where(light.sum(axis=1)[:, None] > 0, flux, 0.0))
 
     def ellipses(self, row: NDArray, turn: NDArray, shear: complex) -> NDArray:
-        """The matrices Q of some galaxies' components, for which k'^2 = k^T Q k is the wave number of the round
-        profile of half-light radius 1.
+        """The matrices Q of some galaxies' components.
+
+        k'^2 = k^T Q k is the wave number of the round profile of half-light radius 1.
 
         Args:
             row: (G,).
