@@ -7,11 +7,13 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 export DEBLEND_PROFILE ?= $(PROFILE)
 unexport DAGSTER_HOME
 RUN := $(VENV)/bin/python -m
+CORES ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$(( n < 8 ? n : 8 )))
+PYTEST := $(VENV)/bin/pytest --dist loadfile --no-loadscope-reorder
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des tile baseline referee test lint bench ui clean-env
+.PHONY: demo lsst des tile baseline referee test test-slow test-all coverage lint bench ui clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -62,8 +64,20 @@ referee: $(VENV)/.peers
 	$(MATERIALIZE) --select group:referee
 	@$(RUN) deblend_assets.steps.referee.where
 
-test: $(VENV)/.test lint
-	$(VENV)/bin/pytest
+# Lint, types and every quick test, on all cores: at most six minutes on two.
+test: lint
+	$(PYTEST) -n $(CORES) -m 'not slow'
+
+# The slow tests: kills, daemons, clusters, whole lineages. Many of them wait, so one more runs than there are cores.
+test-slow: $(VENV)/.test
+	$(PYTEST) -n $$(( $(CORES) + 1 )) -m slow --durations=20
+
+# Lint, types and every test, quick and slow.
+test-all: test test-slow
+
+# Which share of the package's lines the quick tests run, and which lines they do not.
+coverage: $(VENV)/.test
+	$(PYTEST) -n $(CORES) -m 'not slow' --cov --cov-report=term-missing:skip-covered
 
 # Ratios against named peers; half an hour on two quiet cores. BENCH=--quick for a look.
 bench: $(VENV)/.bench

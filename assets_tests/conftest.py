@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a smoke profile, its catalogue, and one small simulation drawn once."""
+"""What all tests share: their order over the workers, a smoke profile and its catalogue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,32 @@ import pytest
 from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.settings import Profile, load_profile
+
+# Workers take files in this order: those that last or wait longest first, so that none is left to itself at the end.
+LONGEST = (
+    "cluster/test_slurm.py",
+    "ui/test_ui.py",
+    "automation/test_daemon.py",
+    "assets/test_kill.py",
+    "assets/test_object_store.py",
+    "assets/test_referee.py",
+    "cluster/test_ray.py",
+    "assets/test_faults.py",
+    "assets/test_several_devices.py",
+    "assets/test_tile_kills.py",
+    "assets/test_tiles.py",
+    "science/training/test_loop.py",
+    "science/shapes/test_exact_posterior.py",
+    "science/shapes/test_posterior.py",
+    "stores/test_object_store.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; the order within a file stays."""
+    folder = Path(__file__).parent
+    rank = {folder / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")

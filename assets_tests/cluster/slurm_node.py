@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,8 @@ _DAEMONS = ("munged", "slurmctld", "slurmd")
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 # Slurm forgets a job this long after its end; until then `scontrol show job` tells how it ended.
 _REMEMBERED_SECONDS = 3600
+# Set by pytest-xdist, the same in all its workers.
+_TEST_RUN = "PYTEST_XDIST_TESTRUNUID"
 
 # The addresses of the two GPUs are files that every machine has; they are counted, allotted and masked like real ones.
 _GPUS = ("/dev/null", "/dev/zero")
@@ -75,9 +77,18 @@ def why_not() -> str | None:
         return f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)"
     if os.geteuid() != 0:
         return "Slurm's daemons need root"
-    if any(process.info["name"] in ("slurmctld", "slurmd") for process in psutil.process_iter(["name"])):
+    if any(process.info["name"] in ("slurmctld", "slurmd") for process in _others(psutil.process_iter(["name"]))):
         return "a Slurm runs on this machine already"
     return None
+
+
+def _others(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    """Those that no worker of this very test run has started."""
+    run = os.environ.get(_TEST_RUN)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if run is None or process.environ().get(_TEST_RUN) != run:
+                yield process
 
 
 def _find(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What the Makefile and the README's commands are made of: ranges, tiles, and a profile of the real archive."""
+"""What the Makefile and the documentation's commands are made of: ranges, tiles, and a profile of the real archive."""
 
 from __future__ import annotations
 
