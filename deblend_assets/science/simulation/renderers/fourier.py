@@ -6,7 +6,9 @@ evaluated once a galaxy and shared by the bands, each of which multiplies it by 
 inverse transform is made for the stamp's pixels alone, as two matrix products (ky, then kx), the galaxy's position in
 their phases: a stamp is a third of the grid's side, so that this costs less than an FFT of the whole grid, and k
 beyond the pixels' Nyquist frequency is aliased as light is. T is real; its parts even and odd in ky go with the cosine
-and the sine of the phase, so that a quarter of the plane is all that is multiplied.
+and the sine of the phase, so that a quarter of the plane is all that is multiplied. A PSF that is not its own image
+under a turn by 180° (coma, trefoil, an offset centre) has an imaginary part too, odd in k, which takes two more
+products.
 
 The grid's step is that of GalSim (`components.grid_sizes`), hence both fold the same light back into the stamp.
 Measured against BTK: see docs/rendering.md.
@@ -24,7 +26,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.renderers.components import Components, grid_sizes
 from deblend_assets.science.simulation.surveys import SurveyModel
 
@@ -45,8 +46,9 @@ class _Grid:
         k: of either axis, (k,) float64 [1/arcsec].
         squares: kx² and ky² of each wave vector; two of (K,) float32.
         product: 2 kx ky; (K,) float32.
-        even: part of PSF × pixel × weight / side² that is even in ky, (ky, band, kx) float32.
-        odd: the odd part; none where every PSF is symmetric.
+        even, odd: parts of Re(PSF) × pixel × weight / side² that are even and odd in ky, (ky, band, kx) float32;
+            no odd part where every PSF is its own mirror image.
+        even_imaginary, odd_imaginary: the same of Im(PSF); none where every PSF is its own image under a turn by 180°.
         cos, sin: of k times the stamp's pixels, (pixel, k) float32.
     """
 
@@ -55,6 +57,8 @@ class _Grid:
     product: Tensor
     even: Tensor
     odd: Tensor | None
+    even_imaginary: Tensor | None
+    odd_imaginary: Tensor | None
     cos: Tensor
     sin: Tensor
 
@@ -146,16 +150,27 @@ class FourierRenderer:
             # One quarter stands for the plane: kx > 0 for its mirror image, ky > 0 for the pair ±ky.
             weight = np.where(k > 0, 2.0, 1.0)[None, :] * np.where(k > 0, 1.0, 0.5)[:, None] * np.outer(pixel, pixel)
             psf = np.stack([self._transform(p, n, step) for p in self._psfs])  # band, ky of both signs, kx
-            above, below = psf[:, n:], psf[:, n::-1]
-            even, odd = (0.5 * (above + sign * below) * weight / side**2 for sign in (1, -1))
-            ordered = [self._put(part.transpose(1, 0, 2)) for part in (even, odd)]
+            scaled = weight / side**2
+            parts = [
+                0.5 * (values[:, n:] + sign * values[:, n::-1]) * scaled
+                for values in (psf.real, psf.imag)
+                for sign in (1, -1)
+            ]
+            # Rounding in the transforms of symmetric PSFs is no asymmetry.
+            least = 1e-6 * np.abs(parts[0]).max()
+            even, odd, even_imaginary, odd_imaginary = (
+                self._put(part.transpose(1, 0, 2)) if np.abs(part).max() > least else None for part in parts
+            )
+            assert even is not None
             phase = (np.arange(self.pixels) - (self.pixels - 1) / 2)[:, None] * scale * k
             self._grids[side] = _Grid(
                 k=torch.from_numpy(k).to(self.device),
                 squares=(self._put(np.tile(k**2, n + 1)), self._put(np.repeat(k**2, n + 1))),
                 product=self._put(2 * np.outer(k, k).ravel()),
-                even=ordered[0],
-                odd=ordered[1] if np.abs(odd).max() > 1e-6 * np.abs(even).max() else None,
+                even=even,
+                odd=odd,
+                even_imaginary=even_imaginary,
+                odd_imaginary=odd_imaginary,
                 cos=self._put(np.cos(phase)),
                 sin=self._put(np.sin(phase)),
             )
@@ -165,13 +180,7 @@ class FourierRenderer:
     def _transform(psf: galsim.GSObject, n: int, step: float) -> NDArray:
         image = galsim.ImageCD(galsim.BoundsI(0, n, -n, n), scale=step)
         values: NDArray = psf.drawKImage(image=image, recenter=False).array
-        if np.abs(values.imag).max() > 1e-6:
-            raise SettingsError(
-                "a PSF that is not its own image under a turn by 180° cannot be drawn by the torch renderer",
-                where="simulation.renderer",
-                remedy='use renderer = "btk"',
-            )
-        return values.real
+        return values
 
     def _render(self, grid: _Grid, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
         """Stamps of unit flux of galaxies sorted by their components; (G, band, y, x)."""
@@ -180,17 +189,31 @@ class FourierRenderer:
         cos_x, sin_x = self._phases(grid, x)
         side, bands, p = len(grid.k), len(self._psfs), self.pixels
 
-        def with_psf(light: Tensor, other: Tensor) -> Tensor:
-            """(G, ky, band × kx)."""
-            spectrum = light.view(-1, side, 1, side) * grid.even
-            if grid.odd is not None:
-                spectrum.addcmul_(other.view(-1, side, 1, side), grid.odd)
-            return spectrum.view(len(light), side, bands * side)
+        def with_psf(light: Tensor, other: Tensor, alike: Tensor | None, unlike: Tensor | None) -> Tensor | None:
+            """(G, ky, band × kx); none where the PSF has no such part."""
+            spectrum = None if alike is None else light.view(-1, side, 1, side) * alike
+            if unlike is not None:
+                second = other.view(-1, side, 1, side)
+                spectrum = second * unlike if spectrum is None else spectrum.addcmul_(second, unlike)
+            return None if spectrum is None else spectrum.view(len(light), side, bands * side)
 
-        # Re[Σ S e^(i(kx x + ky y))] of the real spectrum S, rows first.
-        light = torch.bmm(torch.bmm(cos_y, with_psf(even, odd)).view(len(even), p * bands, side), cos_x.mT)
-        rows = torch.bmm(sin_y, with_psf(odd, even)).view(len(even), p * bands, side)
-        return torch.baddbmm(light, rows, sin_x.mT, alpha=-1).view(-1, p, bands, p).permute(0, 2, 1, 3)
+        def rows(phase: Tensor, spectrum: Tensor | None) -> Tensor:
+            """(G, y × band, kx)."""
+            assert spectrum is not None
+            return torch.bmm(phase, spectrum).view(len(even), p * bands, side)
+
+        # Re[Σ S e^(i(kx x + ky y))] of the spectrum S = A + iB, rows first: A goes with the cosine of the phase, B with
+        # minus its sine.
+        real, imaginary = (grid.even, grid.odd), (grid.even_imaginary, grid.odd_imaginary)
+        light = torch.bmm(rows(cos_y, with_psf(even, odd, *real)), cos_x.mT)
+        for along_y, along_x, spectrum in (
+            (sin_y, sin_x, with_psf(odd, even, *real)),
+            (cos_y, sin_x, with_psf(even, odd, *imaginary)),
+            (sin_y, cos_x, with_psf(odd, even, *imaginary)),
+        ):
+            if spectrum is not None:
+                light = torch.baddbmm(light, rows(along_y, spectrum), along_x.mT, alpha=-1)
+        return light.view(-1, p, bands, p).permute(0, 2, 1, 3)
 
     def _phases(self, grid: _Grid, centre: NDArray) -> tuple[Tensor, Tensor]:
         """cos and sin of k (pixel - centre), (G, pixel, k) float32."""
