@@ -1,9 +1,9 @@
-"""Profiles: every number a run depends on, validated once, in one place.
+"""Profiles: every number that a run depends on, validated once, in one place.
 
-A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `two_cores`, `report`), or a path to
-your own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
-models below say what each key means, its unit and its default; a key that is not here, or a value out of
-range, is refused with one line that names it.
+A profile is a TOML file: one of those shipped in `profiles/` (`smoke`, `demo`, `two_cores`, `gpu`, `report`), or a path
+to your own. `DEBLEND_PROFILE` names it; `DEBLEND_STORAGE` moves the storage, to a folder or an object store. The
+models below give the meaning, unit and default of each key. An unknown key or a value out of range is an error of one
+line that names it.
 
 This module holds values only. It imports nothing of the package but its errors, so every layer may read it.
 """
@@ -25,10 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from deblend_assets.errors import SettingsError
 
-if TYPE_CHECKING:  # of an optional extra
+if TYPE_CHECKING:  # from an optional extra
     from upath import UPath
 
-# Where something lies in the storage: in a folder or, below a URL, in an object store.
+# A place in the storage: in a folder or, below a URL, in an object store.
 StorePath: TypeAlias = "Path | UPath"
 
 PROFILE_VARIABLE = "DEBLEND_PROFILE"
@@ -36,9 +36,9 @@ STORAGE_VARIABLE = "DEBLEND_STORAGE"
 DEFAULT_PROFILE = "demo"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 SPLITS = ("train", "validation", "test")
-# In place of an archive's URL: the survey that the package itself simulates and serves.
+# Instead of an archive's URL: the survey that the package simulates and serves.
 SIMULATED_ARCHIVE = "simulated"
-# Stores in which an object appears whole or not at all, and the package that speaks to each.
+# Object stores (an object appears whole or not at all), and the client package of each.
 _OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
@@ -47,12 +47,14 @@ class _Section(BaseModel):
 
 
 class CatalogSettings(_Section):
-    """The galaxies that scenes are drawn from."""
+    """The galaxies of the scenes."""
 
-    path: str | None = Field(default=None, description="local CatSim FITS; none: the generated population")
+    path: str | None = Field(
+        default=None, description="a CatSim FITS file on this machine; none: the generated population"
+    )
     galaxies: int = Field(default=100_000, ge=1_000, description="size of the generated population")
     seed: int = Field(default=1, ge=0)
-    train: float = Field(default=0.8, gt=0, lt=1, description="fraction of the galaxies, by a hash of their id")
+    train: float = Field(default=0.8, gt=0, lt=1, description="fraction of the galaxies, split by a hash of their id")
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.1, gt=0, lt=1)
 
@@ -69,7 +71,7 @@ class CatalogSettings(_Section):
 
 
 class ScenesPerSplit(_Section):
-    """Number of scenes in each split; each a whole number of shards."""
+    """Number of scenes in each split, a whole number of shards."""
 
     train: int = Field(ge=1)
     validation: int = Field(ge=1)
@@ -77,22 +79,28 @@ class ScenesPerSplit(_Section):
 
 
 class SimulationSettings(_Section):
-    """What a scene is and how it is observed."""
+    """Content of a scene, and how it is observed."""
 
     survey: str = Field(default="LSST", min_length=1, description="a SurveyCodex survey name")
     renderer: Literal["torch", "btk"] = Field(
-        default="torch", description="torch: batched, checked against BTK on every shard; btk: the reference itself"
+        default="torch", description="torch: batched, checked against BTK on every shard; btk: the reference renderer"
     )
     stamp_pixels: int = Field(default=45, ge=15, le=255, description="stamp side [pixel]")
     scenes: ScenesPerSplit
-    shard_scenes: int = Field(default=1_000, ge=1, description="scenes in a shard, the unit of work and trust")
+    shard_scenes: int = Field(
+        default=1_000, ge=1, description="scenes in a shard, which is rendered, stored and checked as a whole"
+    )
     max_galaxies: int = Field(default=3, ge=1, le=20, description="a scene holds 1 to this many galaxies")
     target_i_max: float = Field(default=24.3, description="faintest target, AB magnitude in i")
     neighbour_i_min: float = Field(default=24.3, description="brightest neighbour, AB magnitude in i")
     neighbour_i_max: float = Field(default=27.0, description="faintest neighbour, AB magnitude in i")
-    neighbour_radius_arcsec: float = Field(default=3.0, gt=0, description="neighbours lie within it, uniformly")
-    dither_pixels: float = Field(default=0.5, ge=0, le=0.5, description="target offset from the centre, each axis")
-    shear_g1: float = Field(default=0.0, gt=-0.5, lt=0.5, description="constant shear g applied to each scene")
+    neighbour_radius_arcsec: float = Field(
+        default=3.0, gt=0, description="neighbours are placed uniformly within it [arcsec]"
+    )
+    dither_pixels: float = Field(
+        default=0.5, ge=0, le=0.5, description="largest offset of the target from the centre, each axis [pixel]"
+    )
+    shear_g1: float = Field(default=0.0, gt=-0.5, lt=0.5, description="constant shear-type g applied to each scene")
     shear_g2: float = Field(default=0.0, gt=-0.5, lt=0.5)
     label_band: str = Field(default="r", min_length=1, description="band of the observed distortion e")
     seed: int = Field(default=2, ge=0)
@@ -116,7 +124,7 @@ class SimulationSettings(_Section):
 class NormalizationSettings(_Section):
     """Eq. 9 of the report."""
 
-    beta: float = Field(default=2.5, gt=0, description="the report's and debvader's empirical constant")
+    beta: float = Field(default=2.5, gt=0, description="empirical constant, as in the report and debvader")
 
 
 class StageSettings(_Section):
@@ -124,7 +132,9 @@ class StageSettings(_Section):
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, le=1)
-    patience: int | None = Field(default=None, ge=1, description="epochs without gain before stopping; none: never")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after this many epochs without gain; none: never"
+    )
 
 
 class TrainingSettings(_Section):
@@ -133,27 +143,36 @@ class TrainingSettings(_Section):
     start: str = Field(
         default="fresh",
         min_length=1,
-        description="weights to begin with: fresh, or a survey whose weights the package ships (bands go by name)",
+        description="initial weights: fresh (random), or a survey with shipped weights (bands are matched by name)",
     )
     batch_size: int = Field(default=128, ge=1)
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    warmup_fraction: float = Field(default=0.15, ge=0, lt=1, description="share of the steps of one_cycle's rise")
-    clip_norm: float = Field(default=100.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
+    warmup_fraction: float = Field(
+        default=0.15, ge=0, lt=1, description="share of the steps in which one_cycle raises the step size"
+    )
+    clip_norm: float = Field(
+        default=100.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
+    )
     band_dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="chance that a stamp loses a band in training, so that real ones may"
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="probability that a training stamp loses a band, for stamps with absent bands",
     )
     bfloat16: Literal["never", "cuda", "everywhere"] = Field(
         default="cuda",
-        description="where convolutions are computed in bfloat16; on a CPU it pays with AMX and batches of 128",
+        description="devices with convolutions in bfloat16; a CPU gains only with AMX and batches of 128",
     )
     seed: int = Field(default=3, ge=0)
 
 
 class Recipe(TrainingSettings):
-    """How the three stages are trained. The defaults are ours; `baseline` in a profile holds the report's."""
+    """How the three stages are trained. `baseline` in a profile holds the internship report's values."""
 
-    network: Literal["residual", "report"] = Field(default="residual", description="of stages 1 and 2")
-    widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of a residual scale")
+    network: Literal["residual", "report"] = Field(default="residual", description="network of stages 1 and 2")
+    widths: tuple[int, ...] = Field(
+        default=(48, 96, 160), min_length=1, description="channels of each scale of the residual network"
+    )
     dense: int = Field(default=256, ge=1, description="units of the residual network's dense layers")
     latent: int = Field(default=64, ge=2, description="dimension of z; the report: 32")
     reconstruction: Literal["l2", "l1", "noise"] = Field(
@@ -161,26 +180,30 @@ class Recipe(TrainingSettings):
         description="squared or absolute difference in Eq. 9 space; noise: the photons' likelihood alone",
     )
     noise_weight: float = Field(
-        default=0.02, ge=0, description="of the photons' likelihood beside the difference in Eq. 9 space"
+        default=0.02, ge=0, description="weight of the photons' likelihood, added to the difference in Eq. 9 space"
     )
     reduction: Literal["sum", "mean"] = Field(
         default="sum", description="over the bands and pixels of a stamp; the mean over the batch is always taken"
     )
     kl_weight: float = Field(default=3e-4, ge=0, description="beta of Eq. 6")
     prior: Literal["normal", "flow"] = Field(
-        default="normal", description="from which stage 2 counts its KL: N(0, 1), or the flow of latent/latent_flow"
+        default="normal", description="prior in stage 2's KL term: N(0, 1), or the flow of latent/latent_flow"
     )
     resize: Literal["crop", "bilinear"] = Field(default="crop", description="from the decoder's grid to the stamp")
-    output_bias: float = Field(default=-4.0, description="initial bias before the sigmoid: dark, as the sky is")
-    augment: bool = Field(default=True, description="the eight symmetries of the square, on image and label alike")
-    minimum_distortion: float = Field(default=0.0, ge=0, lt=1, description="train on targets with e above it")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="in the regressor")
+    output_bias: float = Field(
+        default=-4.0, description="initial bias before the sigmoid: negative, so that training starts from dark images"
+    )
+    augment: bool = Field(default=True, description="apply the eight symmetries of the square to image and label")
+    minimum_distortion: float = Field(
+        default=0.0, ge=0, lt=1, description="train only on targets with a larger distortion"
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout probability in the regressor")
     drawn_scenes: int = Field(
         default=0,
         ge=0,
-        description="blends drawn for stages 1 and 2, whose photons are counted anew each epoch; 0: the stored ones",
+        description="blends rendered for stages 1 and 2, with new photon noise in each epoch; 0: use the stored ones",
     )
-    shear_label: bool = Field(default=True, description="stage 3 also learns the intrinsic shear-type g")
+    shear_label: bool = Field(default=True, description="train stage 3 on the intrinsic shear-type g too")
     stage1: StageSettings
     stage2: StageSettings
     stage3: StageSettings
@@ -189,7 +212,7 @@ class Recipe(TrainingSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.drawn_scenes and self.minimum_distortion:
-            raise ValueError("drawn_scenes are not cut: minimum_distortion must be 0 with them")
+            raise ValueError("drawn_scenes cannot be cut by distortion: set minimum_distortion = 0 with them")
         if self.start != "fresh" and self.network != "residual":
             raise ValueError("only the residual network can start from shipped weights")
         if (self.reconstruction == "noise" or self.noise_weight) and self.network != "residual":
@@ -198,18 +221,21 @@ class Recipe(TrainingSettings):
 
 
 class ShapeRecipe(TrainingSettings):
-    """How the shape posterior is trained: on scenes drawn for it, whose photons are counted anew each epoch."""
+    """How the shape posterior is trained: on scenes rendered for it, with new photon noise in each epoch."""
 
-    clip_norm: float = Field(default=3.0, ge=0, description="gradient norm above which it is scaled down; 0: off")
-    scenes: int = Field(default=10_000, ge=100, description="blends drawn for it")
+    clip_norm: float = Field(
+        default=3.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
+    )
+    scenes: int = Field(default=10_000, ge=100, description="blends rendered for it")
     validation_scenes: int = Field(default=2_000, ge=100, description="blends of validation galaxies")
     calibration_scenes: int = Field(
-        default=2_000, ge=100, description="blends of validation galaxies that the calibration is fitted to"
+        default=2_000, ge=100, description="blends of validation galaxies for the fit of the calibration"
     )
     widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")
     orientations: Literal[1, 2, 4, 8] = Field(
-        default=8, description="of a stamp that are measured and averaged: fewer are faster and err more"
+        default=8,
+        description="orientations of a stamp that are measured and averaged; fewer are faster and less accurate",
     )
     training: StageSettings = StageSettings(epochs=6, learning_rate=2e-3)
     neighbours: StageSettings = StageSettings(epochs=4, learning_rate=2e-3)
@@ -218,7 +244,7 @@ class ShapeRecipe(TrainingSettings):
 
 
 class RecipeSettings(_Section):
-    """Ours and the report's, trained on the same arrays so that both can be compared; and ours on DES stamps."""
+    """Recipes of this model and of the report, trained on the same arrays for comparison, and of the DES model."""
 
     training: Recipe
     baseline: Recipe
@@ -229,7 +255,9 @@ class RecipeSettings(_Section):
     @model_validator(mode="after")
     def _ours_alone_has_a_flow(self) -> RecipeSettings:
         if "flow" in (self.baseline.prior, self.des.prior):
-            raise ValueError("a flow is fitted to the latent of `training` alone: prior must be normal in the others")
+            raise ValueError(
+                "the flow is fitted to the latent of `training` only: prior must be normal in the other recipes"
+            )
         return self
 
 
@@ -237,7 +265,7 @@ class ArchiveSettings(_Section):
     """Where the survey's catalogues and images come from: a TAP and an SIA 1 service, anonymous.
 
     The defaults are Astro Data Lab's. `"simulated"` for both URLs is the package's own survey of known truth,
-    served on loopback for as long as a run asks it.
+    served on loopback while a run needs it.
     """
 
     tap_url: str = Field(default="https://datalab.noirlab.edu/tap", min_length=1)
@@ -248,27 +276,32 @@ class ArchiveSettings(_Section):
     gold_dec: str = Field(default="dec_j2000", description="column of the declination there [deg]")
     tile_table: str = Field(default="des_dr1.tile_info", description="names and corners of the tiles")
     truth_table: str | None = Field(
-        default=None, description="known truth of a simulated survey; all that comes of it is marked as simulated"
+        default=None,
+        description="table of known truth of a simulated survey; everything made from it is marked as simulated",
     )
-    zero_point: float = Field(default=30.0, description="AB magnitude of one count where an image names none")
-    pixel_scale_arcsec: float = Field(default=0.263, gt=0, description="of its images; within 0.5 % [arcsec/pixel]")
-    timeout_s: float = Field(default=60.0, gt=0, description="silence after which a request is given up [s]")
+    zero_point: float = Field(
+        default=30.0, description="AB magnitude of one count for images whose header has no zero point"
+    )
+    pixel_scale_arcsec: float = Field(
+        default=0.263, gt=0, description="pixel scale of the images, within 0.5 % [arcsec/pixel]"
+    )
+    timeout_s: float = Field(default=60.0, gt=0, description="time without data after which a request is given up [s]")
     job_timeout_s: float = Field(default=3600.0, gt=0, description="longest wait for an asynchronous query [s]")
-    attempts: int = Field(default=6, ge=1, le=20, description="tries of one request, the first included")
-    backoff_s: float = Field(default=1.0, ge=0, description="wait before the second try, doubled with each one [s]")
+    attempts: int = Field(default=6, ge=1, le=20, description="attempts for one request, the first included")
+    backoff_s: float = Field(default=1.0, ge=0, description="wait before the second attempt, doubled each time [s]")
     connections: int = Field(default=4, ge=1, le=16, description="requests under way at a time")
-    max_rows: int = Field(default=200_000, ge=1, description="MAXREC; a longer answer is an error, never a cut")
+    max_rows: int = Field(default=200_000, ge=1, description="MAXREC; a longer answer is an error and is never cut")
     max_table_mb: float = Field(default=500.0, gt=0, description="largest table accepted [MiB]")
     max_image_mb: float = Field(default=5.0, gt=0, description="largest cutout accepted [MiB]")
 
     @property
     def served_here(self) -> bool:
-        """Whether the archive is the package's own simulated survey, served for as long as a run asks it."""
+        """Whether the archive is the package's own simulated survey, served while a run needs it."""
         return self.tap_url == SIMULATED_ARCHIVE
 
     @property
     def simulated(self) -> bool:
-        """Whether the truth is known: everything made from such an archive must say that it is simulated."""
+        """Whether the truth is known; everything made from such an archive is marked as simulated."""
         return self.truth_table is not None
 
     @model_validator(mode="after")
@@ -276,7 +309,9 @@ class ArchiveSettings(_Section):
         if self.served_here != (self.sia_url == SIMULATED_ARCHIVE):
             raise ValueError(f"tap_url and sia_url must both be {SIMULATED_ARCHIVE!r}, or neither")
         if self.served_here and not self.simulated:
-            raise ValueError("a simulated archive needs its truth_table, by which all that comes of it is marked")
+            raise ValueError(
+                "a simulated archive needs its truth_table, which marks everything made from it as simulated"
+            )
         for table in (self.shape_table, self.gold_table, self.tile_table, self.truth_table):
             if table is not None and not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", table):
                 raise ValueError(f"a table is named schema.table, not {table!r}")
@@ -287,7 +322,7 @@ class ArchiveSettings(_Section):
 
 
 class SkySettings(_Section):
-    """The simulated survey that the package serves: tiles of known truth, drawn from the test galaxies."""
+    """The simulated survey that the package serves: tiles of known truth, rendered from the test galaxies."""
 
     tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1)
     cells: int = Field(default=22, ge=2, le=60, description="a tile holds cells x cells scenes, one target each")
@@ -301,36 +336,44 @@ class SkySettings(_Section):
 
 
 class TileSettings(_Section):
-    """What becomes of a survey's tile."""
+    """How tiles of a survey are selected, registered and renewed."""
 
     snr_w_min: float = Field(default=20.0, ge=0, description="im3shape's S/N must exceed it (Jarvis et al. 2016)")
-    minimum_galaxies: int = Field(default=10, ge=1, description="fewer than these make no evaluation")
+    minimum_galaxies: int = Field(default=10, ge=1, description="least number of galaxies for an evaluation")
     list_file: str | None = Field(
         default=None, description="plain list of tile names, one a line; none: tiles.txt in the profile's folder"
     )
     watch_archive: bool = Field(default=False, description="register every tile of the archive that has shapes")
-    new_tiles_per_tick: int = Field(default=5, ge=1, description="tiles registered by one look of the sensor")
-    reevaluations_per_week: int = Field(default=50, ge=1, description="stale tiles that one schedule's tick renews")
+    new_tiles_per_tick: int = Field(default=5, ge=1, description="most tiles that the sensor registers at a time")
+    reevaluations_per_week: int = Field(
+        default=50, ge=1, description="most stale tiles that the weekly schedule renews"
+    )
 
 
 class RefereeSettings(_Section):
-    """How much is asked of the estimators by the referee.
+    """Number of scenes that the referee measures with each estimator.
 
-    Calibrated by images, m of the shipped LSST weights is uncertain by 0.17 / sqrt(response_scenes) a component and c
-    by 0.022 / sqrt(shear_scenes); calibrated by other galaxies, m by 0.2 / sqrt(galaxies) of either sample, and a
-    scene more of the same galaxies adds nothing.
+    For the shipped LSST weights, sigma(m) = 0.17 / sqrt(response_scenes) a component when calibrated by images, and
+    sigma(c) = 0.022 / sqrt(shear_scenes). When calibrated by other galaxies, sigma(m) = 0.2 / sqrt(galaxies) of either
+    sample; more scenes of the same galaxies do not lower it.
     """
 
     peer_scenes: int = Field(default=2_000, ge=10, description="test blends that the peers measure")
-    shear: float = Field(default=0.02, gt=0, le=0.1, description="applied in turn to either component, shear-type")
-    shear_scenes: int = Field(default=2_000, ge=10, description="test scenes, seen under 4 shears, upright and turned")
+    shear: float = Field(default=0.02, gt=0, le=0.1, description="shear-type g applied to one component at a time")
+    shear_scenes: int = Field(
+        default=2_000, ge=10, description="test scenes, observed under 4 shears, upright and turned by 90 degrees"
+    )
     calibration_scenes: int = Field(default=2_000, ge=10, description="validation scenes that give the response")
-    side_scenes: int = Field(default=500, ge=10, description="of the test scenes, those seen under other conditions")
-    response_scenes: int = Field(default=500, ge=10, description="of the test scenes, those sheared as images too")
+    side_scenes: int = Field(
+        default=500, ge=10, description="number of these test scenes observed under other conditions too"
+    )
+    response_scenes: int = Field(
+        default=500, ge=10, description="number of these test scenes whose images are sheared too"
+    )
 
 
 class DesSettings(_Section):
-    """The DES leg: a model trained on DES simulations, an archive, tiles."""
+    """The DES model (trained on DES simulations), the archive and the tiles."""
 
     simulation: SimulationSettings
     referee: RefereeSettings = RefereeSettings()
@@ -346,23 +389,23 @@ class DesSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """The held-out judgement."""
+    """The evaluation on held-out galaxies."""
 
-    bootstrap: int = Field(default=200, ge=10, description="resamplings behind every error bar")
+    bootstrap: int = Field(default=200, ge=10, description="bootstrap resamplings of every error bar")
     seed: int = Field(default=4, ge=0)
 
 
 class RunSettings(_Section):
-    """How the work is done; nothing here changes a result."""
+    """How the work is done. Nothing here changes a result."""
 
     workers: int = Field(default=0, ge=0, description="rendering processes; 0: one a core")
     memory_gb: float = Field(default=4.0, gt=0, description="training arrays kept in memory up to this size [GiB]")
-    require_cuda: bool = Field(default=False, description="fail rather than train on the CPU")
-    devices: int = Field(default=1, ge=1, le=64, description="GPUs that a VAE stage trains on together, on one machine")
+    require_cuda: bool = Field(default=False, description="fail instead of training on the CPU")
+    devices: int = Field(default=1, ge=1, le=64, description="GPUs of one machine that train stage 1 or 2 together")
     executor: Literal["in_process", "ray"] = Field(default="in_process", description="where steps run")
     ray_address: str = Field(default="http://127.0.0.1:8265", description="Ray's job server, for the executor ray")
     step_cores: int = Field(
-        default=1, ge=1, description="cores, and so threads, that a training or measurement asks of a Ray cluster"
+        default=1, ge=1, description="cores (and threads) that a training or measurement requests from a Ray cluster"
     )
 
 
@@ -387,12 +430,12 @@ class Profile(_Section):
 
     @property
     def shape_recipe(self) -> ShapeRecipe:
-        """Of the shape posterior of this leg."""
+        """Recipe of the shape posterior for this simulation."""
         return self.recipes.shapes if self._leg == "main" else self.recipes.des_shapes
 
     @property
     def des_leg(self) -> Profile:
-        """This profile with the DES simulation in the place of the main one: what the DES model is made from."""
+        """This profile with the DES simulation instead of the main one; the DES model is made from it."""
         leg = self.model_copy(update={"simulation": self.des.simulation, "referee": self.des.referee})
         leg._leg = "des"
         return leg
@@ -428,7 +471,7 @@ def load_profile(name_or_path: str | None = None) -> Profile:
             f"cannot be read ({error.strerror})", where=str(path), remedy="give the path of a readable .toml file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"is not TOML ({error})", where=str(path), remedy="mend the line named") from error
+        raise SettingsError(f"is not TOML ({error})", where=str(path), remedy="correct the line named") from error
     return parse_profile({"name": path.stem, **raw}, where=str(path))
 
 
@@ -458,7 +501,7 @@ def _lower(message: str) -> str:
 
 
 def storage_root() -> StorePath:
-    """What everything is written below: `DEBLEND_STORAGE`, or the folder `storage` in the checkout or here."""
+    """The root of all stored files: `DEBLEND_STORAGE`, or the folder `storage` in the checkout or here."""
     given = os.environ.get(STORAGE_VARIABLE)
     if given:
         return store_path(given)
@@ -470,7 +513,7 @@ def store_path(text: str) -> StorePath:
     """The absolute path of a folder, or the prefix in an object store that a URL such as `s3://bucket/prefix` names.
 
     Raises:
-        SettingsError: neither, a URL that carries credentials, or the package that speaks to its store is not there.
+        SettingsError: neither, a URL with credentials, or the store's client package is not installed.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -480,11 +523,11 @@ def store_path(text: str) -> StorePath:
         return Path(unquote(rest.removeprefix(place))).resolve()
     if scheme not in _OBJECT_STORES:
         raise SettingsError(
-            f"{scheme}:// is not a storage that can be used",
+            f"{scheme}:// is not a supported storage",
             where=STORAGE_VARIABLE,
             remedy=f"give a folder or a URL of {', '.join(f'{known}://' for known in _OBJECT_STORES)}",
         )
-    # Not shown: what stands before an @ or behind a ? may be a key.
+    # Not shown: the text before an @ or behind a ? may be a key.
     if not place or set(rest) & set("@?#"):
         raise SettingsError(
             f"is not of the form {scheme}://bucket/prefix",
@@ -499,8 +542,8 @@ def store_path(text: str) -> StorePath:
         )
     from upath import UPath
 
-    # A listing kept from earlier would hide what another process has written since. s3fs asks how long an object is
-    # before it asks for the object, unless it may not fetch parts of it side by side.
+    # A cached listing would hide files written by other processes since. With more than one connection an object,
+    # s3fs requests an object's length before the object.
     options: dict[str, Any] = {"use_listings_cache": False, **({"max_concurrency": 1} if scheme == "s3" else {})}
     return UPath(f"{scheme}://{rest.rstrip('/')}", **options)
 

@@ -329,9 +329,9 @@ def test_the_storage_is_a_folder_or_an_object_store(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ftp://host/folder", "ftp:// is not a storage that can be used"),
-        ("S3://bucket", "S3:// is not a storage that can be used"),
-        ("file://host/folder", "file:// is not a storage that can be used"),
+        ("ftp://host/folder", "ftp:// is not a supported storage"),
+        ("S3://bucket", "S3:// is not a supported storage"),
+        ("file://host/folder", "file:// is not a supported storage"),
         ("s3://", "is not of the form s3://bucket/prefix"),
         ("s3:///prefix", "is not of the form s3://bucket/prefix"),
         ("s3://name:secret@host/bucket", "is not of the form s3://bucket/prefix"),

@@ -1,0 +1,322 @@
+"""Every snippet of README and docs/: Python runs, commands exist with their options, settings validate.
+
+The README's two examples (an image and stamps drawn with GalSim, measured with the shipped weights) run as a reader
+would run them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+import zarr
+
+from assets_tests.docs.pages import PAGES, ROOT, Block, blocks, console_commands, inline_commands, languages, name_of
+from assets_tests.skies import draw_sky, small_sky
+from deblend_assets import cli
+from deblend_assets.definitions import build_defs
+from deblend_assets.partitions import shard_partitions
+from deblend_assets.science.des.tiles import tile_name
+from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.settings import PROFILE_FOLDER, Profile, load_profile, parse_profile
+from deblend_assets.stores.project import ProjectStore
+
+# Run word for word by a test of its own, which knows the answer.
+RUN_ELSEWHERE = {"docs/shape_catalog.md": "assets_tests/science/measuring/test_treecorr_example.py"}
+# Programs that are not ours: nothing of them is checked.
+FOREIGN = {"cd", "echo", "export", "git", "mkdir", "mv", "pre-commit", "ray", "sed", "source", "stilts", "grep"}
+
+
+def execute(block: Block) -> dict[str, Any]:
+    """Run a block in the present folder; its variables."""
+    variables: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block.text, str(block), "exec"), variables)
+    return variables
+
+
+def block_of(page: str, language: str, with_text: str = "") -> Block:
+    (found,) = (block for block in blocks(language) if block.page == page and with_text in block.text)
+    return found
+
+
+def test_every_block_has_a_language_that_is_checked() -> None:
+    assert languages() <= {"console", "python", "toml", "yaml", "text"}
+
+
+# Python
+
+
+def test_the_readmes_examples_give_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image and stamps drawn with GalSim, and the commands that measure them; the answers are near the truth."""
+    monkeypatch.chdir(tmp_path)
+    truth = execute(block_of("README.md", "python"))["table"]
+    measuring = [
+        command
+        for block in blocks("console")
+        if block.page == "README.md"
+        for command in console_commands(block.text)
+        if command[:2] == ["deblend_assets", "measure"]
+    ]
+    assert len(measuring) == 2
+    for command in measuring:
+        assert cli.main([*command[1:], "--device", "cpu"]) == 0
+    field = pd.read_parquet("field/measurements.parquet")
+    stamps = pd.read_parquet("measured/measurements.parquet")
+    assert len(field) == len(stamps) == len(truth)
+    assert {"x", "y", "mag"} & set(field.columns) >= {"x", "y"}, "the user's positions lead the catalogue"
+    assert np.isfinite(field[["g1", "g2", "e1", "e2", "flux_r"]].to_numpy()).all()
+    assert (field["flags"] == 0).mean() > 0.9
+    # The stamps are cut around the same pixels.
+    assert np.allclose(field["g1"], stamps["g1"], atol=0.02)
+    isolated = isolated_rows(np.asarray(truth["x"]), np.asarray(truth["y"]), 25.0)
+    assert isolated.sum() > 10
+    for component in ("g1", "g2"):
+        pull = (field[component] - np.asarray(truth[component])) / field[f"{component}_err"]
+        assert np.median(np.abs(pull[isolated])) < 1.5, component
+
+
+def isolated_rows(x: np.ndarray, y: np.ndarray, pixels: float) -> np.ndarray:
+    apart = np.hypot(x[:, None] - x, y[:, None] - y)
+    np.fill_diagonal(apart, np.inf)
+    return apart.min(axis=1) > pixels
+
+
+def evaluated_storage(profile: Profile) -> None:
+    """Estimates and arrays of an evaluation, made up, where the project's store has them."""
+    store = ProjectStore(Path("storage"), load_profile("demo"))
+    report = Path(str(store.report_folder("evaluation")))
+    report.mkdir(parents=True)
+    pd.DataFrame({"e1": [0.1]}).to_parquet(report / "estimates.parquet")
+    group = zarr.open_group(str(store.folder / "simulated" / "0123456789ab" / "arrays.zarr"), mode="w")
+    group.create_array("blended", shape=(2, 6, 45, 45), dtype="f4")
+
+
+def simulated_survey(profile: Profile) -> None:
+    """A small simulated survey, where the demo has its own."""
+    store = ProjectStore(Path("storage"), load_profile("demo"))
+    galaxies = generate_population(profile.catalog.galaxies, profile.catalog.seed)
+    split = assign_split(galaxies["galtileid"].to_numpy(), profile.catalog.fractions, salt="1")
+    settings = small_sky(profile, 2)
+    draw_sky(galaxies.assign(split=split), settings, Path(str(store.folder)) / "des_sky")
+
+
+def exported_model(profile: Profile) -> None:
+    """The shipped model as `deblend_assets export` writes it."""
+    assert cli.main(["export", "--out", "model.pt2"]) == 0
+
+
+# What a block needs beside it, by page and number.
+BESIDE: dict[tuple[str, int], Callable[[Profile], None]] = {
+    ("docs/quick_start.md", 0): evaluated_storage,
+    ("docs/simulated_survey.md", 0): simulated_survey,
+    ("docs/measuring.md", 0): exported_model,
+}
+SLOW = {("docs/measuring.md", 0)}
+RUN_HERE = [
+    pytest.param(block, id=str(block), marks=[pytest.mark.slow] if (block.page, block.number) in SLOW else [])
+    for block in blocks("python")
+    if block.page not in (*RUN_ELSEWHERE, "README.md")
+]
+
+
+@pytest.mark.parametrize("block", RUN_HERE)
+def test_python_runs(block: Block, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda prompt="": "")
+    if (prepare := BESIDE.get((block.page, block.number))) is not None:
+        prepare(profile)
+    execute(block)
+
+
+def test_what_runs_elsewhere_does() -> None:
+    for page, test in RUN_ELSEWHERE.items():
+        assert Path(page).name in (ROOT / test).read_text(encoding="utf-8")
+
+
+# Settings
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in over.items()
+    }
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_settings_validate(block: Block) -> None:
+    """Beside those of a shipped profile that asks a real archive."""
+    base = tomllib.loads((PROFILE_FOLDER / "report.toml").read_text(encoding="utf-8"))
+    parse_profile({"name": "page", **merged(base, tomllib.loads(block.text))}, where=str(block))
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_is_an_excerpt_of_the_shipped_file(block: Block) -> None:
+    shipped = yaml.safe_load((ROOT / "cluster" / "dagster_postgres.yaml").read_text(encoding="utf-8"))
+    excerpt = yaml.safe_load(block.text)
+    assert set(excerpt) <= set(shipped)
+    assert excerpt["storage"] == shipped["storage"]
+
+
+# Commands
+
+
+def check_deblend_assets(words: Sequence[str], profile: Profile) -> None:
+    if any("…" in word for word in words):
+        check_options("deblend_assets", words)
+        return
+    try:
+        cli.parser().parse_args(list(words))
+    except SystemExit as end:
+        assert end.code == 0, f"deblend_assets {' '.join(words)}"
+
+
+def check_options(program: str, words: Sequence[str]) -> None:
+    """Of a command that a sentence shortens: its first word and its options are there."""
+    source = (ROOT / "deblend_assets" / "cli.py").read_text(encoding="utf-8")
+    for word in words:
+        if word.startswith("--"):
+            assert f'"{word}"' in source, f"{program} {word}"
+    if words and words[0].isalpha():
+        assert f'"{words[0]}"' in source, f"{program} {words[0]}"
+
+
+def make_targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rules = re.findall(r"^([a-z][\w -]*):(?!=)", makefile, flags=re.MULTILINE)
+    return {target for rule in rules for target in rule.split()}
+
+
+def check_make(words: Sequence[str], profile: Profile) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for word in words:
+        if "=" in word:
+            assert f"$({word.partition('=')[0]})" in makefile, f"make knows no {word}"
+        elif "…" not in word:
+            assert word in make_targets(), f"make {word}"
+
+
+def check_dagster(words: Sequence[str], profile: Profile) -> None:
+    if words[:2] != ["asset", "materialize"]:
+        assert words[0] in ("dev", "asset") or "…" in words[0], f"dagster {' '.join(words)}"
+        return
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    assert given.keys() <= {"-m", "--select", "--partition", "--partition-range"}
+    if "-m" in given:
+        assert given["-m"] == "deblend_assets.definitions"
+    graph = build_defs(profile).resolve_asset_graph()
+    selected = dg.AssetSelection.from_string(given["--select"]).resolve(graph)
+    assert selected, f"nothing is selected by {given['--select']}"
+    shards = {
+        key for simulated in (profile, profile.des_leg) for key in shard_partitions(simulated).get_partition_keys()
+    }
+    for key in (given.get("--partition"), *given.get("--partition-range", "").split("...")):
+        if key and key not in shards:
+            tile_name(key)
+
+
+def check_python(words: Sequence[str], profile: Profile) -> None:
+    if words[0] == "-m" and words[1] not in ("venv", "pip"):
+        spec = importlib.util.find_spec(words[1])
+        assert spec is not None and spec.origin, f"no module {words[1]}"
+        package = Path(spec.origin).with_name("__main__.py")
+        source = (package if package.exists() and spec.submodule_search_locations else Path(spec.origin)).read_text()
+        for option in (word for word in words[2:] if word.startswith("--")):
+            assert f'"{option}"' in source, f"{words[1]} {option}"
+
+
+def check_pip(words: Sequence[str], profile: Profile) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for word in words:
+        if found := re.fullmatch(r"(?:deblend_assets|\.)\[([\w,]+)\]", word):
+            assert set(found[1].split(",")) <= set(project["optional-dependencies"])
+    if "-c" in words:
+        assert (ROOT / words[list(words).index("-c") + 1]).exists()
+
+
+def check_script(words: Sequence[str], profile: Profile) -> None:
+    scripts = [word for word in words if word.startswith("cluster/")]
+    assert len(scripts) == 1
+    assert (ROOT / scripts[0]).exists()
+
+
+CHECKS: dict[str, Callable[[Sequence[str], Profile], None]] = {
+    "deblend_assets": check_deblend_assets,
+    "make": check_make,
+    "dagster": check_dagster,
+    "python": check_python,
+    "python3": check_python,
+    "pip": check_pip,
+    "pytest": lambda words, profile: None,
+    "sbatch": check_script,
+}
+
+
+@pytest.fixture(scope="module")
+def demo() -> Profile:
+    """The profile that the pages speak of."""
+    return load_profile("demo")
+
+
+def check_command(command: Sequence[str], profile: Profile) -> None:
+    program, *words = command
+    if program.startswith("cluster/"):
+        check_script(command, profile)
+    elif program not in FOREIGN:
+        assert program in CHECKS, f"unknown command {program}: add how to check it"
+        CHECKS[program](words, profile)
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=str)
+def test_commands_exist_with_their_options(block: Block, demo: Profile) -> None:
+    found = console_commands(block.text)
+    assert found
+    for command in found:
+        check_command(command, demo)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_sentences_exist(page: Path, demo: Profile) -> None:
+    if page.name == "CHANGELOG.md":
+        pytest.skip("names what was there")
+    for text in inline_commands(page):
+        for command in console_commands(text):
+            if command[0] == "deblend_assets":
+                check_options(command[0], command[1:])
+            elif command[0] == "dagster" and "--select" not in command:
+                continue
+            else:
+                check_command(command, demo)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "deblend_assets measure --picture g=g.fits --out x",
+        "make demonstration",
+        "make demo PROFIL=smoke",
+        "dagster asset materialize -m deblend_assets.definitions --select no/asset",
+        "dagster asset materialize -m deblend_assets.definitions --select 'key:\"simulated/*\"' --partition train_999",
+        "python -m deblend_assets.nothing",
+        "python -m benchmarks --quickly",
+        "pip install 'deblend_assets[moon]'",
+        "sbatch cluster/slurm/nothing.sh",
+        "unheard_of --option",
+    ],
+)
+def test_a_wrong_command_would_be_seen(wrong: str, demo: Profile) -> None:
+    (command,) = console_commands(wrong)
+    with pytest.raises(Exception):  # noqa: B017 - each check has its own
+        check_command(command, demo)
