@@ -1,5 +1,5 @@
-# Where the jobs read their settings: sourced by the job scripts and by submit_lineage.sh. Paths must be those of a file
-# system that all nodes share. Every variable can be set before sbatch, which hands them on.
+# Settings of the jobs, sourced by the job scripts and by submit_lineage.sh. Paths must be on a file system that all nodes
+# share. Every variable can be set before sbatch, which passes it on.
 # shellcheck shell=bash
 
 : "${DEBLEND_CHECKOUT:=${SLURM_SUBMIT_DIR:-$PWD}}"             # this repository
@@ -7,8 +7,8 @@
 : "${DEBLEND_PROFILE:=${PROFILE:-demo}}"                       # a shipped profile, or the path of a .toml file
 : "${DAGSTER_HOME:=$DEBLEND_CHECKOUT}"                         # the folder of dagster.yaml
 : "${DEBLEND_STORAGE:=$DEBLEND_CHECKOUT/storage}"              # a folder, or the URL of an object store
-: "${STOP_SECONDS:=120}"       # what a job that runs out of time gives a step to keep its state, before it is killed
-: "${MAX_RESTARTS:=50}"        # how often a job that runs out of time puts itself in the queue again
+: "${STOP_SECONDS:=120}"       # time that a step has to keep its state when the job runs out of time; then it is killed
+: "${MAX_RESTARTS:=50}"        # how often a job that runs out of time goes back into the queue
 
 if [[ $DEBLEND_PROFILE == *.toml ]]; then
     DEBLEND_PROFILE=$(realpath -- "$DEBLEND_PROFILE")

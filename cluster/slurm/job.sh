@@ -1,9 +1,9 @@
-# Sourced by the job scripts: runs a command as a job step, and materialises assets with it.
+# Sourced by the job scripts: runs a command, such as the materialisation of assets, as a job step.
 # shellcheck shell=bash
 
 source "${BASH_SOURCE[0]%/*}/environment.sh"
 
-# Threads as the job was given cores: torch and BLAS would otherwise start one for each core of the node.
+# As many threads as the job has cores: by default torch and BLAS start one for each core of the node.
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
 announce() {
@@ -11,8 +11,9 @@ announce() {
         "profile $DEBLEND_PROFILE, ${SLURM_CPUS_PER_TASK:-1} cores, CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-none}"
 }
 
-# Slurm tells steps to stop (pre-emption, scancel, requeue) but, as a rule, not the shell of the job: so the work is a
-# step, and the shell stays to see how it ends. That the time is up is told to the shell alone (--signal=B:USR1@...).
+# Slurm sends the signals of pre-emption, scancel and requeue to steps but, as a rule, not to the job's shell. Therefore the
+# work is a step, and the shell waits for its end. The signal of the time limit goes to the shell alone
+# (--signal=B:USR1@...).
 time_is_up=""
 current_step=""
 executioner=""
@@ -23,13 +24,13 @@ trap 'time_is_up=yes; stop_step' USR1
 stop_step() {
     if [[ -n $current_step ]]; then
         scancel --signal=TERM "$current_step" || true
-        # A step that cannot keep its state at once is killed in time for the job to be queued again.
+        # Kills a step that does not stop in time, so that the job can still be queued again.
         (sleep "$STOP_SECONDS" && scancel --signal=KILL "$current_step") &
         executioner=$!
     fi
 }
 
-# Run a command as a job step and answer with its status; a job whose time is up goes back into the queue.
+# Run a command as a job step and return its status; a job whose time is up goes back into the queue.
 step() {
     local child status=1
     if [[ -z $time_is_up ]]; then
@@ -43,7 +44,7 @@ step() {
         done
         wait "$child" && status=0 || status=$?
         current_step=""
-        # Left alone, it would kill the step of that number in the job's next start.
+        # It would otherwise kill the step of the same number in the job's next start.
         if [[ -n $executioner ]]; then
             kill "$executioner" 2>/dev/null || true
         fi
@@ -55,8 +56,8 @@ step() {
     return "$status"
 }
 
-# Close the runs whose processes have died, so that they do not block this one; then materialise.
-# Arguments: a selection, then what else `dagster asset materialize` takes.
+# Close the runs of dead processes, so that they do not block this one; then materialise.
+# Arguments: a selection, then further arguments of `dagster asset materialize`.
 materialize() {
     "$DEBLEND_PYTHON" -m deblend_assets.automation.recovery
     step "$DEBLEND_PYTHON" -m dagster asset materialize -m deblend_assets.definitions --select "$@"

@@ -1,8 +1,9 @@
-"""Print a task's slice of a leg's shards, as `dagster asset materialize --partition-range` takes it.
+"""Print a task's slice of the shards, as `dagster asset materialize --partition-range` takes it.
 
-    python shard_slice.py main 3 16     the fourth of sixteen slices, such as train_012...train_015
+    python shard_slice.py main 3 16     the fourth of sixteen slices of the LSST model's shards, such as train_012...train_015
 
-Slices are contiguous and differ in length by one shard at most; an empty one prints nothing.
+`main` is the LSST model, `des` the DES model. Slices are contiguous and differ in length by at most one shard; an empty
+one prints nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from deblend_assets.settings import load_profile
 
 
 def shard_slice(keys: Sequence[str], task: int, tasks: int) -> str:
-    """The range of task `task` (from 0) of `tasks`; empty where there are fewer shards than tasks before it.
+    """The range of task `task` (from 0) of `tasks`; empty where no shard is left for it.
 
     Raises:
-        SettingsError: the task is not one of them: the shards of those left out would be drawn by nobody.
+        SettingsError: the task is not one of them; shards of omitted tasks would not be rendered.
     """
     if not 0 <= task < tasks:
         raise SettingsError(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Submits everything, each job after those that it stands on: catalogue, then for each leg shards, normalisation, training
-# and evaluation, then the tiles. What is finished is kept: after a failure, submit again.
+# Submits everything, each job after those that it depends on: the catalogue; for the LSST and the DES model shards,
+# normalisation, training and evaluation; then the tiles. Finished work is kept: after a failure, submit again.
 #   DAGSTER_HOME=/shared/dagster DEBLEND_STORAGE=/shared/storage PROFILE=report PARTITION=cpu GPU_PARTITION=gpu \
 #       cluster/slurm/submit_lineage.sh
 set -euo pipefail
@@ -11,14 +11,14 @@ set -euo pipefail
 : "${GPU_PARTITION:=$PARTITION}"   # for the trainings
 : "${CORES:=8}"                    # a task
 : "${MEMORY_PER_CORE:=2G}"
-: "${SHARD_TASKS:=16}"             # array tasks that share the shards of a leg
+: "${SHARD_TASKS:=16}"             # array tasks that share the shards of a model
 : "${SHARD_TIME:=04:00:00}"        # limits of a job or of a task, hours:minutes:seconds
 : "${TRAINING_TIME:=12:00:00}"     # a training that needs longer goes back into the queue and goes on
 : "${ASSET_TIME:=02:00:00}"        # catalogue, normalisation, evaluation
 : "${TILE_TIME:=02:00:00}"
 : "${TRAINING_GRES=gpu:1}"         # empty: train on the CPU
 : "${TILE_LIST:=}"                 # plain list, one a line; empty: the tiles of the profile's simulated survey
-: "${TILES_AT_ONCE:=4}"            # tasks that ask a public archive at a time
+: "${TILES_AT_ONCE:=4}"            # tasks that query a public archive at a time
 
 : "${DEBLEND_CHECKOUT:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
 if [[ -n $TILE_LIST ]]; then
@@ -45,7 +45,7 @@ submit_cpu() {
 }
 
 jobs="$DEBLEND_CHECKOUT/cluster/slurm"
-# First and alone: it also creates the tables of a new Dagster instance, which several jobs would do at the same time.
+# First and alone: it also creates the tables of a new Dagster instance, which several jobs must not do at the same time.
 catalog=$(submit_cpu "" "$ASSET_TIME" catalog "$jobs/assets.sh" simulation/galaxy_catalog)
 echo "catalog $catalog"
 

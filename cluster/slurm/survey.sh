@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Before the array of tiles: registers them all, and draws the simulated survey where the profile asks for one.
-# Once, not in every task: two processes that change the registry at a time are refused.
+# Before the array of tiles: registers all of them, and renders the simulated survey where the profile has one.
+# Once, not in every task: two processes cannot change the registry at the same time.
 #   sbatch cluster/slurm/survey.sh LIST        (a plain list of tiles, one a line)
 #SBATCH --job-name=deblend-survey
 #SBATCH --requeue

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Array job: catalogue, cutouts, shapes and evaluation of tiles; survey.sh and the DES model come before it.
-# As many tasks as tiles make a tile a task; with fewer, task k takes lines k, k + tasks, ... of the list.
+# Array job: catalogue, cutouts, shapes and evaluation of tiles. Run survey.sh and make the DES model before it.
+# With as many tasks as tiles, each task makes one tile; with fewer, task k makes lines k, k + tasks, ... of the list.
 #   sbatch --array=0-99%4 cluster/slurm/tiles.sh LIST      (%4: four at a time, which is enough for a public archive)
 #SBATCH --job-name=deblend-tiles
 #SBATCH --requeue
@@ -13,7 +13,7 @@ announce
 mapfile -t names < <(grep -v '^[[:space:]]*$' "$list")
 failed=()
 for ((line = SLURM_ARRAY_TASK_ID; line < ${#names[@]}; line += SLURM_ARRAY_TASK_COUNT)); do
-    # A tile that fails says why in its run; the others do not wait for it.
+    # The run of a failed tile has the reason; the other tiles go on.
     materialize 'group:des and not key:"des/simulated_sky"' --partition "${names[line]}" || failed+=("${names[line]}")
 done
 if ((${#failed[@]})); then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# GPU job: the stages of a training, one after the other. Pre-empted, requeued or out of time, it goes on where it was.
+# GPU job: the stages of a training, one after the other. After pre-emption, requeue or the time limit it resumes.
 #   sbatch --gres=gpu:1 --cpus-per-task=8 cluster/slurm/training.sh ['SELECTION']
 #SBATCH --job-name=deblend-training
 #SBATCH --requeue
