@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from deblend_assets.assets.training.latent_fit import fit_flow, judged_priors
+from deblend_assets.assets.training.latent_fit import evaluate_priors, fit_flow
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.reports.figures.latent import rate_distortion
 from deblend_assets.science.reports.figures.style import to_png
@@ -29,7 +29,7 @@ from deblend_assets.steps.training.models import latent_flow_of
 from deblend_assets.stores.project import STAGES, ProjectStore
 
 BETAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-Judgement = dict[str, Any]
+Evaluation = dict[str, Any]
 
 
 def variant(profile: Profile, beta: float, reconstruction: str, epochs: int) -> Profile:
@@ -45,22 +45,22 @@ def variant(profile: Profile, beta: float, reconstruction: str, epochs: int) -> 
     return profile.model_copy(update={"recipes": profile.recipes.model_copy(update={"training": recipe})})
 
 
-def judged(store: ProjectStore) -> dict[str, Judgement]:
+def evaluated(store: ProjectStore) -> dict[str, Evaluation]:
     """By prior, `round_bias.latent_comparison`; what is not fitted yet is."""
     device, stage1 = torch.device("cpu"), store.checkpoint("training", STAGES[0])
     if not stage1.finished:
         stage1.finish(fit_stage(store, "training", STAGES[0], device, RenderingWorkers(), lambda line: None)[0])
     if not store.latent_flow().finished:
         store.latent_flow().finish(fit_flow(store, device, lambda line: None)[0])
-    return judged_priors(store, latent_flow_of(store.latent_flow().read(), store.profile.recipes.training))[0]
+    return evaluate_priors(store, latent_flow_of(store.latent_flow().read(), store.profile.recipes.training))[0]
 
 
 def main(betas: list[float], epochs: int, figure: Path | None) -> None:
     profile = load_profile()
-    sweeps: dict[str, dict[float, Judgement]] = {"N(0, 1)": {}, "flow": {}}
+    sweeps: dict[str, dict[float, Evaluation]] = {"N(0, 1)": {}, "flow": {}}
     runs = [(beta, "l2") for beta in betas] + [(profile.recipes.training.kl_weight, "noise")]
     for beta, reconstruction in runs:
-        found = judged(ProjectStore(storage_root(), variant(profile, beta, reconstruction, epochs)))
+        found = evaluated(ProjectStore(storage_root(), variant(profile, beta, reconstruction, epochs)))
         print(
             json.dumps({"beta": beta, "reconstruction": reconstruction, "epochs": epochs, "priors": found}), flush=True
         )

@@ -48,7 +48,7 @@ def measure(quick: bool) -> list[Row]:
             detail=f"{large:,.0f} MiB at N = {sizes[1]:,} against {small:,.0f} MiB, fresh processes",
         )
         for name, (small, large) in peaks.items()
-        if name not in _NOT_JUDGED
+        if name not in _NOT_COMPARED
     ]
 
 
@@ -78,7 +78,7 @@ STEPS: dict[str, Callable[[ProjectStore], None]] = {
     "measure": _measured,
 }
 # Its size does not depend on the number of scenes.
-_NOT_JUDGED = ("the catalogue",)
+_NOT_COMPARED = ("the catalogue",)
 
 
 def peak_of(step: str, folder: Path, number: int, shard: int) -> float:

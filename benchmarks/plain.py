@@ -72,12 +72,12 @@ def train(store: ProjectStore) -> None:
 
 
 def evaluate(store: ProjectStore) -> None:
-    """The judgement on held-out galaxies, with its report."""
+    """The evaluation on held-out galaxies, with its report."""
     write_evaluation(store, "training", "evaluation", _DEVICE, print)
 
 
 def shapes(store: ProjectStore) -> None:
-    """The shape posterior, its calibration, the floor and the judgement."""
+    """The shape posterior, its calibration, the floor and the evaluation."""
     workers, device = RenderingWorkers(processes=store.profile.run.workers), torch.device(_DEVICE)
     network, _ = fit_network(store, workers, device, print)
     store.shape_checkpoint("shape_network").finish(network)

@@ -33,7 +33,7 @@ def validation(lineage: Lineage, stage: str) -> list[float]:
     return [row["validation_total"] for row in checkpoint.history]
 
 
-def test_both_priors_are_judged_and_a_finished_flow_is_kept(lineage: Callable[..., Lineage]) -> None:
+def test_both_priors_are_evaluated_and_a_finished_flow_is_kept(lineage: Callable[..., Lineage]) -> None:
     there = lineage()
     first = metadata(there.succeeds(FLOW))[FLOW]
     assert {"shapes", "rate_distortion", "losses"} <= pictures(first).keys()
@@ -127,7 +127,7 @@ def test_the_check_tells_whether_the_flow_gains(
     there = lineage()
     there.succeeds(FLOW)
     for nats in (0.5, -0.5):
-        # The finished flow is kept, and judged by a density whose gain is known.
+        # The finished flow is kept, and evaluated by a density whose gain is known.
         monkeypatch.setattr(LatentFlow, "log_prob", lambda self, z, nats=nats: gaussian_log_prob(z) + nats)
         evaluation = flow_gains(there.succeeds(FLOW))
         assert evaluation.passed == (nats > 0)
@@ -138,7 +138,7 @@ def test_the_check_tells_whether_the_flow_gains(
 def test_of_a_handful_of_galaxies_nothing_is_said(
     lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latent_fit, "_JUDGED", 5)
+    monkeypatch.setattr(latent_fit, "_EVALUATED", 5)
     result = lineage().succeeds(FLOW)
     assert not flow_gains(result).passed
     assert "kl_gain_nats" not in metadata(result)[FLOW]

@@ -31,10 +31,10 @@ PEER, SHEAR, DES_SHEAR, PAGE = REFEREE = (
 
 
 @pytest.fixture(scope="module")
-def judged(
+def evaluated(
     first_run: tuple[Lineage, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
-    """Our own trained posterior for LSST; nothing trained for DES, whose shipped weights are judged."""
+    """Our own trained posterior for LSST; nothing trained for DES, whose shipped weights are evaluated."""
     lineage = first_run[0].copy(tmp_path_factory.mktemp("referee"))
     return lineage, lineage.succeeds(*REFEREE)
 
@@ -43,8 +43,8 @@ def table(lineage: Lineage, name: str) -> pd.DataFrame:
     return pd.read_parquet(lineage.store.report_folder(name) / "estimates.parquet")
 
 
-def test_every_method_is_asked_about_every_blend(judged: tuple[Lineage, Any]) -> None:
-    lineage, _ = judged
+def test_every_method_is_asked_about_every_blend(evaluated: tuple[Lineage, Any]) -> None:
+    lineage, _ = evaluated
     found = table(lineage, "peer_comparison")
     installed = {peer.name for peer in PEERS if available(peer)}
     assert {"hsm", "sep_hsm"} <= installed
@@ -54,8 +54,8 @@ def test_every_method_is_asked_about_every_blend(judged: tuple[Lineage, Any]) ->
     assert np.isfinite(ours[["e1_est", "g1_est", "flux_r_est", "ssim", "cosine", "milliseconds"]]).all().all()
 
 
-def test_tables_explain_themselves(judged: tuple[Lineage, Any]) -> None:
-    lineage, _ = judged
+def test_tables_explain_themselves(evaluated: tuple[Lineage, Any]) -> None:
+    lineage, _ = evaluated
     for name in ("peer_comparison", "shear_calibration"):
         data = (lineage.store.report_folder(name) / "estimates.parquet").read_bytes()
         assert all(meaning for _, meaning in column_units(data).values())
@@ -63,36 +63,36 @@ def test_tables_explain_themselves(judged: tuple[Lineage, Any]) -> None:
     assert not list(lineage.store.report_folder("shear_calibration").rglob("parts/*/*.parquet"))
 
 
-def test_every_scene_is_seen_under_every_lens(judged: tuple[Lineage, Any]) -> None:
-    found = table(judged[0], "shear_calibration")
+def test_every_scene_is_seen_under_every_lens(evaluated: tuple[Lineage, Any]) -> None:
+    found = table(evaluated[0], "shear_calibration")
     blended = found[found["condition"] == "blended"]
     assert blended.groupby("scene").size().eq(8).all()
     assert set(zip(blended["g1"], blended["g2"], strict=True)) == {(0.02, 0), (-0.02, 0), (0, 0.02), (0, -0.02)}
     assert set(found["condition"]) == {
         "calibration", "blended", "isolated", "psf_size", "psf_shear", "population",
     }  # fmt: skip
-    splits = judged[0].store.read_catalog().set_index("galtileid")["split"]
+    splits = evaluated[0].store.read_catalog().set_index("galtileid")["split"]
     of = splits.reindex(found["galtileid"]).to_numpy()
     assert set(of[found["condition"] == "calibration"]) == {"validation"}
     assert set(of[found["condition"] != "calibration"]) == {"test"}
     assert found["hsm_known_1"].notna().eq(found["condition"] == "psf_shear").mean() > 0.9
 
 
-def test_numbers_and_pictures_reach_the_ui(judged: tuple[Lineage, Any]) -> None:
-    found = metadata(judged[1])
+def test_numbers_and_pictures_reach_the_ui(evaluated: tuple[Lineage, Any]) -> None:
+    found = metadata(evaluated[1])
     assert {"rms_e_ours", "rms_e_ours_error", "rms_e_sep_hsm", "milliseconds_ours"} <= found[PEER].keys()
     assert {"uncalibrated_m1_hsm", "calibrated_c2_posterior_error", "response_posterior"} <= found[SHEAR].keys()
     assert {"errors", "cost", "worst_failures"} <= pictures(found[PEER]).keys()
     assert {"biases", "groups", "responses"} <= pictures(found[DES_SHEAR]).keys()
-    checks = {(c.asset_key.to_user_string(), c.check_name) for c in judged[1].get_asset_check_evaluations()}
+    checks = {(c.asset_key.to_user_string(), c.check_name) for c in evaluated[1].get_asset_check_evaluations()}
     assert checks == {
         (PEER, "unbiased"), (PEER, "no_regression"),
         *((a, n) for a in (SHEAR, DES_SHEAR) for n in ("calibrated", "responses_agree", "no_regression")),
     }  # fmt: skip
 
 
-def test_the_page_answers_its_questions_and_needs_no_network(judged: tuple[Lineage, Any]) -> None:
-    page = (judged[0].store.report_folder("referee") / "report.html").read_text(encoding="utf-8")
+def test_the_page_answers_its_questions_and_needs_no_network(evaluated: tuple[Lineage, Any]) -> None:
+    page = (evaluated[0].store.report_folder("referee") / "report.html").read_text(encoding="utf-8")
     for words in (
         "better than what I run today",
         "Where does it fail",
@@ -105,8 +105,8 @@ def test_the_page_answers_its_questions_and_needs_no_network(judged: tuple[Linea
     assert page.count("data:image/png") == 5 + 2 * 3
 
 
-def test_again_it_keeps_every_estimate(judged: tuple[Lineage, Any], tmp_path: Path) -> None:
-    again = judged[0].copy(tmp_path / "again")
+def test_again_it_keeps_every_estimate(evaluated: tuple[Lineage, Any], tmp_path: Path) -> None:
+    again = evaluated[0].copy(tmp_path / "again")
     before = {p: p.read_bytes() for p in again.root.rglob("reports/*/estimates.parquet")}
     # Not even written again: killed while it is, an hour's measurements would be lost.
     written = {p: p.stat().st_mtime_ns for p in again.root.rglob("reports/*/estimates.parquet*") if p.is_file()}
@@ -147,9 +147,9 @@ def test_frozen_noise_is_refused(lineage: Callable[..., Lineage], monkeypatch: p
     assert "share their noise" in lineage().failure(PEER)
 
 
-def test_killed_it_goes_on_with_what_was_measured(judged: tuple[Lineage, Any], tmp_path: Path) -> None:
+def test_killed_it_goes_on_with_what_was_measured(evaluated: tuple[Lineage, Any], tmp_path: Path) -> None:
     """SIGKILL of the whole process group of a real run once a part is there; the next run ends with the same table."""
-    other = judged[0].copy(tmp_path / "killed")
+    other = evaluated[0].copy(tmp_path / "killed")
     folder = other.store.report_folder("shear_calibration")
     expected = (folder / "estimates.parquet").read_bytes()
     for path in (folder / "estimates.parquet", folder / "estimates.parquet.json"):

@@ -130,7 +130,7 @@ def test_everything_that_leaves_says_that_the_tile_is_simulated(
     for remote in ('src="http', "@import", "<link"):
         assert remote not in page, "it needs no network"
     numbers = read_json(folder / "numbers.json")
-    assert numbers["judgement"]["truth"] is not None
+    assert numbers["evaluation"]["truth"] is not None
     assert "simulated" in numbers["provenance"]["tile"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deblend_assets.science.evaluation.tile import judge_tile
+from deblend_assets.science.evaluation.tile import evaluate_tile
 from deblend_assets.science.measuring.columns import flag_bits, nanojansky
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 
@@ -18,17 +18,17 @@ SCATTER = 0.2  # of a component of the true g
 
 @dataclass
 class TileTables:
-    """The four tables that `judge_tile` reads."""
+    """The four tables that `evaluate_tile` reads."""
 
     shapes: pd.DataFrame
     reference: pd.DataFrame
     truth: pd.DataFrame
     cutout_flux: pd.DataFrame
 
-    def judge(self, known: bool = True, test_blends: pd.DataFrame | None = None) -> dict[str, Any]:
-        """The judgement, with or without the truth."""
+    def evaluate(self, known: bool = True, test_blends: pd.DataFrame | None = None) -> dict[str, Any]:
+        """The evaluation, with or without the truth."""
         extra: dict[str, Any] = {"truth": self.truth, "cutout_flux": self.cutout_flux} if known else {}
-        return judge_tile(
+        return evaluate_tile(
             self.shapes,
             self.reference,
             bands=BANDS,

@@ -234,7 +234,7 @@ def test_a_run_without_known_processes_or_with_one_alive_is_left_alone(
     assert recover_dead_runs(instance) == []
 
 
-def test_only_runs_of_this_machine_are_judged_by_their_pids(instance: dg.DagsterInstance, dead_pid: int) -> None:
+def test_only_runs_of_this_machine_are_known_by_their_pids(instance: dg.DagsterInstance, dead_pid: int) -> None:
     ours = fabricate(instance, dead_pid, tags={MACHINE_TAG: machine_name()})
     theirs = fabricate(instance, dead_pid, tags={MACHINE_TAG: "another pid:[4026531836]"})
     assert recover_dead_runs(instance) == [ours]

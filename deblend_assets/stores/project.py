@@ -86,6 +86,12 @@ def library_versions(*names: str) -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
+def read_evaluation(numbers: StorePath) -> dict[str, Any]:
+    """The evaluation that a report's `numbers.json` holds; releases before 0.2.0 called it `judgement`."""
+    stored = read_json(numbers)
+    return dict(stored["evaluation" if "evaluation" in stored else "judgement"])
+
+
 class ProjectStore:
     """Everything of one profile on disk.
 

@@ -83,6 +83,6 @@ def stored_table(store: ProjectStore, name: str, asset: str) -> pd.DataFrame:
 
 
 def numbers_of(store: ProjectStore, name: str) -> dict[str, Any] | None:
-    """The judgement of a report as it was last written, if any."""
+    """The evaluation of a report as it was last written, if any."""
     path = store.report_folder(name) / "numbers.json"
     return dict(read_json(path)) if is_file(path) else None

@@ -12,9 +12,9 @@ import pytest
 from deblend_assets.science.evaluation.comparison import (
     FLOOR,
     OURS,
+    evaluate_peers,
     findings,
     headline,
-    judge_peers,
     worst,
 )
 from deblend_assets.science.statistics.noise import LIMIT, repeated_noise
@@ -53,19 +53,19 @@ def rows(
     return pd.DataFrame(table)
 
 
-def judged(*tables: pd.DataFrame) -> dict:
-    return judge_peers(pd.concat(tables, ignore_index=True), BANDS, resamples=60, seed=1)
+def evaluated(*tables: pd.DataFrame) -> dict:
+    return evaluate_peers(pd.concat(tables, ignore_index=True), BANDS, resamples=60, seed=1)
 
 
 def test_a_method_is_described_as_it_is() -> None:
-    found = judged(rows(OURS))["methods"][OURS]
+    found = evaluated(rows(OURS))["methods"][OURS]
     everything = found["groups"]["all"]["e"]
     assert everything["rms"]["value"] == pytest.approx(0.02, rel=0.03)
     assert everything["rms"]["error"] == pytest.approx(0.02 / np.sqrt(4 * N), rel=0.3)
     assert everything["slope1"]["value"] == pytest.approx(1.0, abs=0.008)
     assert found["flux"]["r"]["median"]["value"] == pytest.approx(0.05, abs=0.002)
     assert found["groups"]["without neighbour"]["e"]["n"] == pytest.approx(0.3 * N, rel=0.1)
-    assert findings(judged(rows(OURS))) == []
+    assert findings(evaluated(rows(OURS))) == []
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_method_is_described_as_it_is() -> None:
 )
 def test_a_fault_is_reported(fault: Any, words: str) -> None:
     """With errors of 0.005, what 2,000 blends can tell; with larger ones the constant-shear scenes are asked."""
-    found = findings(judged(rows(OURS, noise=0.005, fault=fault)))
+    found = findings(evaluated(rows(OURS, noise=0.005, fault=fault)))
     assert any(words in line for line in found), found
 
 
@@ -93,17 +93,17 @@ def test_frozen_noise_is_seen() -> None:
 def test_failures_are_counted_and_not_dropped_silently() -> None:
     theirs = rows("hsm")
     theirs.loc[theirs.index < 100, ["e1_est", "g2_est"]] = np.nan
-    found = judged(rows(OURS), theirs)["methods"]["hsm"]
+    found = evaluated(rows(OURS), theirs)["methods"]["hsm"]
     assert found["groups"]["all"]["e"]["failures"] == 100
     assert found["groups"]["all"]["e"]["n"] == N
     assert found["beside"]["e"]["n"] == N - 100
 
 
 def test_a_difference_below_its_error_is_a_tie_and_a_larger_one_is_not() -> None:
-    found = judged(rows(OURS), rows("worse", seed=3, noise=0.04))["methods"]
+    found = evaluated(rows(OURS), rows("worse", seed=3, noise=0.04))["methods"]
     assert found["worse"]["beside"]["e"]["better"] == OURS
     assert found["worse"]["beside"]["e"]["ratio"]["value"] == pytest.approx(0.5, rel=0.05)
-    twice = judged(rows(OURS), rows("itself"))["methods"]["itself"]["beside"]["e"]
+    twice = evaluated(rows(OURS), rows("itself"))["methods"]["itself"]["beside"]["e"]
     assert twice["better"] == "tie"
     assert twice["difference"]["value"] == 0
 
@@ -112,7 +112,7 @@ def test_the_floor_is_the_rms_of_the_galaxies_least_errors() -> None:
     floor = rows(FLOOR)
     for name in ("e1_est", "e2_est"):
         floor[name] = np.where(floor["scene"] < N // 2, 0.01, 0.03)
-    value = judged(rows(OURS), floor)["methods"][FLOOR]["groups"]["all"]["e"]["rms"]["value"]
+    value = evaluated(rows(OURS), floor)["methods"][FLOOR]["groups"]["all"]["e"]["rms"]["value"]
     assert value == pytest.approx(np.sqrt((0.01**2 + 0.03**2) / 2))
 
 
@@ -132,7 +132,7 @@ def test_what_grew_beyond_its_errors_is_named() -> None:
 
 
 def test_the_ui_gets_numbers_with_their_errors() -> None:
-    flat = headline(judged(rows(OURS)))
+    flat = headline(evaluated(rows(OURS)))
     assert flat["rms_e_ours"] == pytest.approx(0.02, rel=0.05)
     assert flat["rms_e_ours_error"] > 0
     assert flat["failures_e_ours"] == 0

@@ -1,4 +1,4 @@
-"""The judgement: what was put into a table of estimates is what it finds."""
+"""The evaluation: what was put into a table of estimates is what it finds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from assets_tests.science.conftest import BANDS
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.evaluation.deblender import PUBLISHED, flat_numbers, judge
+from deblend_assets.science.evaluation.deblender import PUBLISHED, evaluate, flat_numbers
 
 Make = Callable[..., pd.DataFrame]
 
 
-def judged(estimates: pd.DataFrame) -> dict[str, Any]:
-    return judge(estimates, BANDS, "r", resamples=60, seed=4)
+def evaluated(estimates: pd.DataFrame) -> dict[str, Any]:
+    return evaluate(estimates, BANDS, "r", resamples=60, seed=4)
 
 
 def within(measure: dict[str, float], expected: float, sigmas: float = 4.0) -> bool:
@@ -27,8 +27,8 @@ def within(measure: dict[str, float], expected: float, sigmas: float = 4.0) -> b
 
 def test_injected_slope_offset_and_noise_are_recovered(make_estimates: Make) -> None:
     estimates = make_estimates(4000, slope=0.8, noise=0.06, offset=0.01)
-    judgement = judged(estimates)
-    regressor = judgement["estimators"]["regressor"]
+    evaluation = evaluated(estimates)
+    regressor = evaluation["estimators"]["regressor"]
     for component in ("e1", "e2"):
         found = regressor[component]
         assert within(found["slope"], 0.8)
@@ -38,7 +38,7 @@ def test_injected_slope_offset_and_noise_are_recovered(make_estimates: Make) -> 
         assert within(found["rms"], rms)
         assert within(found["robust_sigma"], np.sqrt((0.2 * 0.13) ** 2 + 0.06**2))
         assert within(found["scatter_ratio"], np.sqrt((0.8 * 0.13) ** 2 + 0.06**2) / 0.13)
-    assert within(judgement["label_scatter"]["both"], 0.13)
+    assert within(evaluation["label_scatter"]["both"], 0.13)
     assert within(regressor["both"]["rms"], rms)
     assert within(regressor["both"]["rms_over_scatter"], rms / 0.13)
 
@@ -46,16 +46,16 @@ def test_injected_slope_offset_and_noise_are_recovered(make_estimates: Make) -> 
 def test_a_constant_answer_has_slope_0_and_rms_over_scatter_1(make_estimates: Make) -> None:
     estimates = make_estimates(500)
     estimates[["e1_regressor", "e2_regressor"]] = estimates[["e1", "e2"]].mean().to_numpy()
-    found = judged(estimates)["estimators"]["regressor"]
+    found = evaluated(estimates)["estimators"]["regressor"]
     assert found["both"]["rms_over_scatter"]["value"] == pytest.approx(1.0)
     assert found["e1"]["slope"]["value"] == pytest.approx(0.0, abs=1e-12)
     assert found["e1"]["scatter_ratio"]["value"] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_truth_itself_is_judged_perfect(make_estimates: Make) -> None:
+def test_the_truth_itself_is_found_perfect(make_estimates: Make) -> None:
     estimates = make_estimates(500)
     estimates[["e1_regressor", "e2_regressor"]] = estimates[["e1", "e2"]]
-    found = judged(estimates)["estimators"]["regressor"]
+    found = evaluated(estimates)["estimators"]["regressor"]
     for component in ("e1", "e2", "e"):
         assert found[component]["slope"]["value"] == pytest.approx(1.0)
         assert found[component]["rms"]["value"] == 0.0
@@ -64,9 +64,9 @@ def test_the_truth_itself_is_judged_perfect(make_estimates: Make) -> None:
 
 def test_a_stretch_of_one_percent_is_seen(make_estimates: Make) -> None:
     estimates = make_estimates()
-    before = judged(estimates)["estimators"]["regressor"]
+    before = evaluated(estimates)["estimators"]["regressor"]
     estimates[["e1_regressor", "e2_regressor"]] *= 1.01
-    after = judged(estimates)["estimators"]["regressor"]
+    after = evaluated(estimates)["estimators"]["regressor"]
     for component in ("e1", "e2", "e"):
         for measure in ("slope", "scatter_ratio"):
             assert after[component][measure]["value"] == pytest.approx(1.01 * before[component][measure]["value"])
@@ -74,9 +74,9 @@ def test_a_stretch_of_one_percent_is_seen(make_estimates: Make) -> None:
 
 def test_an_offset_is_seen_in_its_component_alone(make_estimates: Make) -> None:
     estimates = make_estimates()
-    before = judged(estimates)["estimators"]["regressor"]
+    before = evaluated(estimates)["estimators"]["regressor"]
     estimates["e1_regressor"] += 0.02
-    after = judged(estimates)["estimators"]["regressor"]
+    after = evaluated(estimates)["estimators"]["regressor"]
     assert after["e1"]["bias"]["value"] == pytest.approx(before["e1"]["bias"]["value"] + 0.02)
     assert after["e1"]["robust_sigma"]["value"] == pytest.approx(before["e1"]["robust_sigma"]["value"])
     assert after["e2"] == before["e2"]
@@ -84,9 +84,9 @@ def test_an_offset_is_seen_in_its_component_alone(make_estimates: Make) -> None:
 
 def test_a_swapped_sign_of_e2_is_seen_though_the_modulus_hides_it(make_estimates: Make) -> None:
     estimates = make_estimates()
-    before = judged(estimates)["estimators"]["regressor"]
+    before = evaluated(estimates)["estimators"]["regressor"]
     estimates["e2_regressor"] *= -1
-    after = judged(estimates)["estimators"]["regressor"]
+    after = evaluated(estimates)["estimators"]["regressor"]
     assert after["e2"]["slope"]["value"] == pytest.approx(-before["e2"]["slope"]["value"])
     assert after["both"]["rms"]["value"] > 1.5 * before["both"]["rms"]["value"]
     assert after["e"]["slope"]["value"] == pytest.approx(before["e"]["slope"]["value"])
@@ -94,7 +94,7 @@ def test_a_swapped_sign_of_e2_is_seen_though_the_modulus_hides_it(make_estimates
 
 def test_failures_are_counted_in_all_and_in_each_bin(make_estimates: Make) -> None:
     estimates = make_estimates()
-    found = judged(estimates)["estimators"]
+    found = evaluated(estimates)["estimators"]
     assert found["regressor"]["failures"] == 0
     assert found["reconstruction"]["failures"] == 20
     assert found["reconstruction"]["n"] == 2000
@@ -107,18 +107,18 @@ def test_half_a_shape_is_a_failure(make_estimates: Make) -> None:
     estimates = make_estimates(100)
     estimates.loc[5, "e1_regressor"] = np.nan
     estimates.loc[6, "e2_regressor"] = np.inf
-    assert judged(estimates)["estimators"]["regressor"]["failures"] == 2
+    assert evaluated(estimates)["estimators"]["regressor"]["failures"] == 2
 
 
 def test_scenes_without_label_are_set_apart(make_estimates: Make) -> None:
     estimates = make_estimates(100)
     estimates.loc[:6, ["e1", "e2"]] = np.nan
-    judgement = judged(estimates)
-    assert (judgement["scenes"], judgement["unlabelled"]) == (100, 7)
-    assert judgement["estimators"]["regressor"]["n"] == 93
+    evaluation = evaluated(estimates)
+    assert (evaluation["scenes"], evaluation["unlabelled"]) == (100, 7)
+    assert evaluation["estimators"]["regressor"]["n"] == 93
     estimates[["e1", "e2"]] = np.nan
     with pytest.raises(MismatchError, match="none of 100 scenes has a label"):
-        judged(estimates)
+        evaluated(estimates)
 
 
 def test_bins_hold_their_own_scenes(make_estimates: Make) -> None:
@@ -127,14 +127,14 @@ def test_bins_hold_their_own_scenes(make_estimates: Make) -> None:
     truth, noise = estimates["e1"].copy(), np.random.default_rng(1).normal(0, 0.3, len(estimates))
     estimates["e1_regressor"] = truth + np.where(estimates["blendedness"] >= 0.05, noise, 0)
     estimates["e2_regressor"] = estimates["e2"]
-    least, middle, most = judged(estimates)["estimators"]["regressor"]["bins"]["blendedness"]
+    least, middle, most = evaluated(estimates)["estimators"]["regressor"]["bins"]["blendedness"]
     assert (least["low"], least["high"], most["low"], most["high"]) == (None, 0.01, 0.05, None)
     assert least["e1"]["rms"]["value"] == middle["e1"]["rms"]["value"] == 0
     assert most["e1"]["rms"]["value"] == pytest.approx(0.3, rel=0.2)
 
     faint = estimates["snr"] < np.quantile(estimates["snr"], 1 / 3)
     estimates["e1_regressor"] = truth + np.where(faint, noise, 0)
-    low, _, high = judged(estimates)["estimators"]["regressor"]["bins"]["snr"]
+    low, _, high = evaluated(estimates)["estimators"]["regressor"]["bins"]["snr"]
     assert low["e1"]["rms"]["value"] == pytest.approx(0.3, rel=0.2)
     assert high["e1"]["rms"]["value"] == 0
     assert low["median"] < low["high"] <= high["low"] < high["median"]
@@ -146,7 +146,7 @@ def test_flux_error_is_relative_and_robust(make_estimates: Make) -> None:
     noise[:20] = 1000.0
     estimates["flux_reconstruction_g"] = estimates["flux_isolated_g"] * (0.9 + noise)
     estimates.loc[990:, "flux_isolated_g"] = 0.0
-    found = judged(estimates)["flux_error"]["g"]
+    found = evaluated(estimates)["flux_error"]["g"]
     assert found["failures"] == 10
     assert within(found["median"], -0.1)
     assert found["robust_sigma"]["value"] == pytest.approx(0.05, rel=0.15)
@@ -156,7 +156,7 @@ def test_similarity_tells_stages_apart(make_estimates: Make) -> None:
     estimates = make_estimates(50)
     estimates["ssim_stage2"] = np.linspace(0.9, 1.0, 50)
     estimates.loc[0, "cosine_blend"] = np.nan
-    similarity = judged(estimates)["similarity"]
+    similarity = evaluated(estimates)["similarity"]
     found = similarity["ssim"]["images"]["stage2"]
     assert found["mean"]["value"] == pytest.approx(0.95)
     assert found["percentiles"]["50"] == pytest.approx(0.95)
@@ -168,24 +168,24 @@ def test_similarity_tells_stages_apart(make_estimates: Make) -> None:
 def test_json_without_nan_whatever_the_number_of_scenes(make_estimates: Make, scenes: int) -> None:
     estimates = make_estimates(scenes)
     estimates["e1"] = 0.1  # no slope can be had
-    judgement = judged(estimates)
-    text = json.dumps(judgement, allow_nan=False)
-    assert json.loads(text) == judgement
-    assert judgement["estimators"]["regressor"]["e1"]["slope"]["value"] is None
-    numbers = flat_numbers(judgement)
+    evaluation = evaluated(estimates)
+    text = json.dumps(evaluation, allow_nan=False)
+    assert json.loads(text) == evaluation
+    assert evaluation["estimators"]["regressor"]["e1"]["slope"]["value"] is None
+    numbers = flat_numbers(evaluation)
     assert all(isinstance(value, float) and np.isfinite(value) for value in numbers.values())
     assert "regressor_slope_e1" not in numbers
     assert ("regressor_rms" in numbers) == (scenes >= 10)
 
 
-def test_same_seed_same_judgement(make_estimates: Make) -> None:
+def test_same_seed_same_evaluation(make_estimates: Make) -> None:
     estimates = make_estimates(200)
-    assert judged(estimates) == judged(estimates)
-    assert judge(estimates, BANDS, "r", resamples=60, seed=5) != judged(estimates)
+    assert evaluated(estimates) == evaluated(estimates)
+    assert evaluate(estimates, BANDS, "r", resamples=60, seed=5) != evaluated(estimates)
 
 
 def test_flat_numbers_name_what_was_published(make_estimates: Make) -> None:
-    numbers = flat_numbers(judged(make_estimates(200)))
+    numbers = flat_numbers(evaluated(make_estimates(200)))
     assert set(PUBLISHED) <= set(numbers)
     assert {"flux_error_median_r", "flux_error_scatter_y", "ssim_stage2_u", "regressor_failures"} <= set(numbers)
 
@@ -201,4 +201,4 @@ def test_published_row() -> None:
 def test_missing_columns_are_named(make_estimates: Make) -> None:
     estimates = make_estimates(20).drop(columns=["ssim_stage2_z", "e2_regressor"])
     with pytest.raises(MismatchError, match="e2_regressor, ssim_stage2_z"):
-        judged(estimates)
+        evaluated(estimates)

@@ -1,4 +1,4 @@
-"""The judgement of a tile: what was put into its tables is what it finds."""
+"""The evaluation of a tile: what was put into its tables is what it finds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def within(measure: dict[str, float], expected: float, sigmas: float = 4.0) -> b
 def test_noise_of_the_reference_attenuates_one_slope_and_not_the_other() -> None:
     """cov/(var + σ²) against cov/var: 0.8 becomes 0.8 · 0.04/(0.04 + 0.01) = 0.64."""
     tables = tile_tables(8000)
-    found = tables.judge(known=False)["im3shape"]["shear"]
+    found = tables.evaluate(known=False)["im3shape"]["shear"]
     for component in ("component1", "component2", "both"):
         assert within(found[component]["slope"], 0.8 * SCATTER**2 / (SCATTER**2 + 0.1**2))
         assert within(found[component]["eiv_slope"], 0.8)
@@ -37,7 +37,7 @@ def test_noise_of_the_reference_attenuates_one_slope_and_not_the_other() -> None
 
 def test_exact_reference_has_one_slope() -> None:
     tables = tile_tables(500, noise=0.0, reference_noise=0.0)
-    found = tables.judge(known=False)["im3shape"]["shear"]
+    found = tables.evaluate(known=False)["im3shape"]["shear"]
     for component in ("component1", "component2", "both"):
         assert found[component]["slope"]["value"] == pytest.approx(0.8)
         assert found[component]["eiv_slope"]["value"] == pytest.approx(0.8)
@@ -47,12 +47,12 @@ def test_exact_reference_has_one_slope() -> None:
 def test_errors_larger_than_the_scatter_leave_no_slope_rather_than_a_negative_one() -> None:
     tables = tile_tables(100)
     tables.reference["e_sigma"] = 1.0
-    assert tables.judge(known=False)["im3shape"]["shear"]["component1"]["eiv_slope"]["value"] is None
+    assert tables.evaluate(known=False)["im3shape"]["shear"]["component1"]["eiv_slope"]["value"] is None
 
 
 def test_each_comparison_has_its_own_columns() -> None:
     tables = tile_tables(4000, reference_noise=1e-3, noise=1e-3)
-    found = tables.judge(known=False)["im3shape"]
+    found = tables.evaluate(known=False)["im3shape"]
     # d(distortion)/dg = 2 for small g, and the tables observe 0.4 of it; the mean slope is a little lower.
     assert found["shear"]["both"]["slope"]["value"] == pytest.approx(0.8, abs=0.01)
     assert found["distortion"]["both"]["slope"]["value"] == pytest.approx(0.8 * 0.4 * 1.75, abs=0.05)
@@ -61,9 +61,9 @@ def test_each_comparison_has_its_own_columns() -> None:
 
 def test_an_offset_of_a_thousandth_is_seen() -> None:
     tables = tile_tables(20_000, noise=0.01, slope=1.0, reference_noise=0.01)
-    before = tables.judge(known=False)["im3shape"]["shear"]["component1"]["bias"]
+    before = tables.evaluate(known=False)["im3shape"]["shear"]["component1"]["bias"]
     tables.shapes["g1"] += 0.001
-    found = tables.judge(known=False)
+    found = tables.evaluate(known=False)
     after = found["im3shape"]["shear"]["component1"]["bias"]
     assert after["value"] - before["value"] == pytest.approx(0.001)
     assert after["value"] > 4 * after["error"]
@@ -83,14 +83,14 @@ def test_a_swapped_sign_is_reported(signs: tuple[int, int], said: str) -> None:
     tables = tile_tables(300)
     for sign, component in zip(signs, ("g1", "g2"), strict=True):
         tables.shapes[component] *= sign
-    found = tables.judge()
+    found = tables.evaluate()
     assert found["orientation"] == said
     assert found["truth"]["orientation"] == said
 
 
 def test_noise_alone_has_no_orientation() -> None:
     tables = tile_tables(300, slope=0.0)
-    assert tables.judge(known=False)["orientation"] == "undecided"
+    assert tables.evaluate(known=False)["orientation"] == "undecided"
     assert orientation({"value": 1.0, "error": None}, {"value": 1.0, "error": 0.1}) == "undecided"
 
 
@@ -100,7 +100,7 @@ def test_mean_shear_is_that_of_the_formula() -> None:
     rng = np.random.default_rng(1)
     e1, w, m = rng.normal(0, 0.2, 12), rng.uniform(5, 20, 12), rng.uniform(-0.2, 0.0, 12)
     tables.reference = tables.reference.assign(e_1=e1, w=w, nbc_m=m, nbc_c1=0.01)
-    found = tables.judge(known=False)["mean_shear"]
+    found = tables.evaluate(known=False)["mean_shear"]
     assert found["n"] == 12
     assert found["im3shape_1"]["value"] == pytest.approx((w * (e1 - 0.01)).sum() / (w * (1 + m)).sum())
     assert found["ours_1"]["value"] == pytest.approx(tables.shapes["g1"].mean())
@@ -112,7 +112,7 @@ def test_a_known_shear_is_found_by_both_catalogues() -> None:
     tables = tile_tables(20_000, slope=1.0)
     tables.reference["e_1"] = (tables.reference["e_1"] + 0.02) * 0.95 + 1e-3  # the biases that m and c describe
     tables.shapes["g1"] += 0.02
-    found = tables.judge(known=False)["mean_shear"]
+    found = tables.evaluate(known=False)["mean_shear"]
     assert within(found["im3shape_1"], 0.02)
     assert within(found["ours_1"], 0.02)
     assert within(found["difference_1"], 0.0)
@@ -123,7 +123,7 @@ def test_bins_hold_their_own_galaxies() -> None:
     tables = tile_tables(3000, noise=0.0, reference_noise=0.0, slope=1.0)
     much = tables.shapes["blendedness"] >= 0.05
     tables.shapes.loc[much, "g1"] += np.random.default_rng(2).normal(0, 0.3, int(much.sum()))
-    bins = tables.judge(known=False)["bins"]
+    bins = tables.evaluate(known=False)["bins"]
     *clean, blended = bins["blendedness"]
     assert [b["component1"]["rms"]["value"] for b in clean] == [0.0, 0.0]
     assert blended["component1"]["rms"]["value"] == pytest.approx(0.3, rel=0.1)
@@ -134,7 +134,7 @@ def test_bins_hold_their_own_galaxies() -> None:
 def test_missing_bands_and_flags_are_counted() -> None:
     tables = tile_tables(200)
     tables.shapes.loc[:2, "bands_present"] = "grY"
-    found = tables.judge(known=False)
+    found = tables.evaluate(known=False)
     assert found["missing_bands"] == {"g": 0, "r": 0, "i": 3, "z": 3, "Y": 3}
     assert found["flags"]["1"] == 4
     assert found["flags"]["4"] == 0
@@ -144,7 +144,7 @@ def test_failures_are_counted_and_left_out() -> None:
     tables = tile_tables(100)
     tables.shapes.loc[3, "g1"] = np.nan
     tables.shapes.loc[4, "g2"] = np.inf
-    found = tables.judge()
+    found = tables.evaluate()
     assert found["im3shape"]["shear"]["failures"] == 2
     assert found["im3shape"]["distortion"]["failures"] == 0
     assert found["truth"]["shapes"]["g"]["failures"] == 2
@@ -152,7 +152,7 @@ def test_failures_are_counted_and_left_out() -> None:
 
 
 def test_against_truth_slopes_and_pulls_are_those_put_in() -> None:
-    found = tile_tables(4000).judge()["truth"]
+    found = tile_tables(4000).evaluate()["truth"]
     for kind in ("g", "e"):
         for k in (1, 2):
             assert within(found["shapes"][kind][f"{kind}{k}"]["slope"], 0.8)
@@ -170,7 +170,7 @@ def test_position_offsets_know_the_sphere() -> None:
     np.testing.assert_allclose(found["dec"], [0.0, -0.3], atol=1e-8)
     tables = tile_tables(1000)
     tables.shapes["ra"] = (tables.shapes["ra"] + 0.05 / 3600 / np.cos(np.radians(tables.shapes["dec"]))) % 360.0
-    position = tables.judge()["truth"]["position"]
+    position = tables.evaluate()["truth"]["position"]
     assert position["mean_ra"]["value"] == pytest.approx(0.05, abs=1e-6)
     assert within(position["mean_dec"], 0.0)
     assert position["rms_dec"]["value"] == pytest.approx(0.02, rel=0.1)
@@ -178,7 +178,7 @@ def test_position_offsets_know_the_sphere() -> None:
 
 
 def test_flux_ratios_are_of_targets_alone_and_in_one_unit() -> None:
-    found = tile_tables(2000).judge()["truth"]
+    found = tile_tables(2000).evaluate()["truth"]
     for band in BANDS:
         assert within(found["cutout_flux"][band]["ratio"], 1.0)
         assert found["cutout_flux"][band]["ratio"]["error"] < 0.01
@@ -189,14 +189,14 @@ def test_flux_ratios_are_of_targets_alone_and_in_one_unit() -> None:
 
 def test_the_tile_is_held_against_test_blends_of_its_own_cut() -> None:
     tables = tile_tables(2000)
-    found = tables.judge(test_blends=make_test_blends())["truth"]["test_blends"]
+    found = tables.evaluate(test_blends=make_test_blends())["truth"]["test_blends"]
     assert (found["n_tile"], found["n_test_blends"]) == (2000, 1500)
     for name in ("g1", "g2", "e1", "e2"):
         entry = found[name]
         assert entry["agrees"], name
         assert entry["difference"]["value"] == entry["tile"]["value"] - entry["test_blends"]["value"]
         assert entry["sigmas"] == pytest.approx(entry["difference"]["value"] / entry["difference"]["error"])
-    other = tables.judge(test_blends=make_test_blends(slope=0.7))["truth"]["test_blends"]
+    other = tables.evaluate(test_blends=make_test_blends(slope=0.7))["truth"]["test_blends"]
     assert not other["g1"]["agrees"]
     assert other["g1"]["sigmas"] > 5
 
@@ -206,19 +206,19 @@ def test_the_tile_is_held_against_test_blends_of_its_own_cut() -> None:
 def test_json_without_nan_whatever_the_number_of_galaxies(galaxies: int, known: bool) -> None:
     full = tile_tables(60)
     tables = TileTables(full.shapes[:galaxies], full.reference, full.truth, full.cutout_flux)
-    judgement = tables.judge(known, test_blends=make_test_blends(40))
-    assert json.loads(json.dumps(judgement, allow_nan=False)) == judgement
-    slope = judgement["im3shape"]["shear"]["component1"]["slope"]["value"]
+    evaluation = tables.evaluate(known, test_blends=make_test_blends(40))
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+    slope = evaluation["im3shape"]["shear"]["component1"]["slope"]["value"]
     assert (slope is None) == (galaxies < 10)
-    assert (judgement["truth"] is None) == (not known)
-    numbers = flat_numbers(judgement)
+    assert (evaluation["truth"] is None) == (not known)
+    numbers = flat_numbers(evaluation)
     assert all(isinstance(value, float) and np.isfinite(value) for value in numbers.values())
     assert ("shear_eiv_slope_1" in numbers) == (galaxies >= 10)
     assert ("truth_slope_g2" in numbers) == (known and galaxies >= 10)
 
 
-def test_same_seed_same_judgement() -> None:
-    assert tile_tables(100).judge() == tile_tables(100).judge()
+def test_same_seed_same_evaluation() -> None:
+    assert tile_tables(100).evaluate() == tile_tables(100).evaluate()
 
 
 def test_wrong_tables_are_refused_in_one_line() -> None:
@@ -226,21 +226,21 @@ def test_wrong_tables_are_refused_in_one_line() -> None:
     with pytest.raises(MismatchError, match=r"no column e_sigma, w \[im3shape_catalog\]"):
         TileTables(
             tables.shapes, tables.reference.drop(columns=["w", "e_sigma"]), tables.truth, tables.cutout_flux
-        ).judge()
+        ).evaluate()
     twice = pd.concat([tables.reference, tables.reference[:1]])
     with pytest.raises(MismatchError, match="stands twice"):
-        TileTables(tables.shapes, twice, tables.truth, tables.cutout_flux).judge()
+        TileTables(tables.shapes, twice, tables.truth, tables.cutout_flux).evaluate()
     other = tables.reference.assign(coadd_objects_id=tables.reference["coadd_objects_id"] + 10**10)
     with pytest.raises(MismatchError, match="none of 30 galaxies"):
-        TileTables(tables.shapes, other, tables.truth, tables.cutout_flux).judge()
+        TileTables(tables.shapes, other, tables.truth, tables.cutout_flux).evaluate()
 
 
 def test_what_a_missing_band_costs_is_told_from_test_blends_also_without_a_truth() -> None:
     tables = tile_tables(300)
     blends = make_test_blends(slope=1.0, noise=0.05)
-    withheld = tables.judge(known=False, test_blends=blends)["withheld"]
+    withheld = tables.evaluate(known=False, test_blends=blends)["withheld"]
     assert withheld.keys() == {"none", *BANDS}
     assert withheld["g"] == withheld["none"]
     assert withheld["none"]["value"] == pytest.approx(0.05, abs=4 * withheld["none"]["error"])
     assert withheld["i"]["value"] == pytest.approx(0.05 * 2**0.5, abs=4 * withheld["i"]["error"])
-    assert tables.judge(known=False)["withheld"] is None
+    assert tables.evaluate(known=False)["withheld"] is None

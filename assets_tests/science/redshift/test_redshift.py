@@ -9,7 +9,7 @@ from scipy.stats import kstest, norm
 from torch import Tensor
 
 from assets_tests.science.savers import Memory
-from deblend_assets.science.evaluation.redshift import PIT_BINS, judge_redshifts
+from deblend_assets.science.evaluation.redshift import PIT_BINS, evaluate_redshifts
 from deblend_assets.science.networks.trunk import StampTrunk
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts, asinh_magnitudes
 from deblend_assets.science.redshift.redshift import (
@@ -178,7 +178,7 @@ def simulated(sigma: float, galaxies: int = 4000, seed: int = 7) -> tuple[np.nda
 
 def test_scatter_and_bias_are_those_of_the_simulation() -> None:
     true, estimate, _ = simulated(0.03)
-    found = judge_redshifts(true, estimate + 0.01 * (1 + true), None, resamples=200, seed=1)
+    found = evaluate_redshifts(true, estimate + 0.01 * (1 + true), None, resamples=200, seed=1)
     for name, expected in (("sigma_NMAD", 0.03), ("bias", 0.01)):
         assert abs(found[name]["value"] - expected) < 3 * found[name]["error"]
         # Known errors of the two, of a Gaussian sample: 1.17 σ / √n and 1.25 σ / √n.
@@ -192,7 +192,7 @@ def test_outliers_are_counted_and_failures_left_out() -> None:
     estimate[:37] = true[:37] + 0.16 * np.where(np.arange(37) % 2, 1, -1) * (1 + true[:37])
     estimate[37:50] = true[37:50] - 0.14 * (1 + true[37:50])
     estimate[50:60] = np.nan
-    found = judge_redshifts(true, estimate, None, resamples=50, seed=1)
+    found = evaluate_redshifts(true, estimate, None, resamples=50, seed=1)
     assert (found["n"], found["failures"]) == (4000, 10)
     assert found["outliers"]["value"] == pytest.approx(37 / 3990, abs=1e-12)
     assert found["sigma_NMAD"]["value"] == pytest.approx(0.02, rel=0.06)
@@ -201,7 +201,7 @@ def test_outliers_are_counted_and_failures_left_out() -> None:
 def test_exact_posteriors_are_uniform_and_overconfident_ones_are_not() -> None:
     true, estimate, unit = simulated(0.03)
     limit = 1.36 / np.sqrt(len(true))
-    exact = judge_redshifts(true, estimate, norm.cdf(-unit), resamples=100, seed=1)["pit"]
+    exact = evaluate_redshifts(true, estimate, norm.cdf(-unit), resamples=100, seed=1)["pit"]
     assert exact["kolmogorov"]["value"] < limit
     assert exact["coverage_68%"]["value"] == pytest.approx(0.68, abs=4 * exact["coverage_68%"]["error"])
     assert exact["coverage_95%"]["value"] == pytest.approx(0.95, abs=4 * exact["coverage_95%"]["error"])
@@ -212,7 +212,7 @@ def test_exact_posteriors_are_uniform_and_overconfident_ones_are_not() -> None:
     assert (np.abs(density - 1) < 4 * error).all()
 
     # Errors half as large as they are: the distance of Φ(x) and Φ(2 x) is 0.161 at most.
-    narrow = judge_redshifts(true, estimate, norm.cdf(-2 * unit), resamples=100, seed=1)["pit"]
+    narrow = evaluate_redshifts(true, estimate, norm.cdf(-2 * unit), resamples=100, seed=1)["pit"]
     assert narrow["kolmogorov"]["value"] == pytest.approx(0.161, abs=0.02)
     assert narrow["kolmogorov"]["value"] > 5 * limit
     assert narrow["coverage_68%"]["value"] == pytest.approx(2 * norm.cdf(norm.ppf(0.84) / 2) - 1, abs=0.03)
@@ -221,12 +221,12 @@ def test_exact_posteriors_are_uniform_and_overconfident_ones_are_not() -> None:
 
 def test_kolmogorov_distance_is_scipys() -> None:
     pit = np.random.default_rng(8).beta(2.0, 1.5, 500)
-    found = judge_redshifts(np.ones(500), np.ones(500), pit, resamples=2, seed=1)
+    found = evaluate_redshifts(np.ones(500), np.ones(500), pit, resamples=2, seed=1)
     assert found["pit"]["kolmogorov"]["value"] == pytest.approx(kstest(pit, "uniform").statistic, abs=1e-12)
 
 
 def test_few_galaxies_have_no_measures() -> None:
-    found = judge_redshifts(np.ones(5), np.ones(5), np.full(5, 0.5), resamples=10, seed=1)
+    found = evaluate_redshifts(np.ones(5), np.ones(5), np.full(5, 0.5), resamples=10, seed=1)
     assert found["n"] == 5
     assert found["bias"] == found["pit"]["kolmogorov"] == {"value": None, "error": None}
 
@@ -242,7 +242,7 @@ def test_few_galaxies_have_no_measures() -> None:
 )
 def test_senseless_input_is_refused(true: np.ndarray, estimate: np.ndarray, cdf: np.ndarray | None, match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        judge_redshifts(true, estimate, cdf, resamples=10, seed=1)
+        evaluate_redshifts(true, estimate, cdf, resamples=10, seed=1)
 
 
 def photometry(galaxies: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -260,8 +260,8 @@ def test_colors_give_redshifts() -> None:
     baseline = ColorRedshifts(seed=1).fit(fluxes, sigmas, z)
     fluxes, sigmas, z = photometry(1000, 10)
     estimate = baseline.predict(fluxes, sigmas)
-    found = judge_redshifts(z, estimate, None, resamples=50, seed=1)
-    guess = judge_redshifts(z, np.full(1000, np.median(z)), None, resamples=50, seed=1)
+    found = evaluate_redshifts(z, estimate, None, resamples=50, seed=1)
+    guess = evaluate_redshifts(z, np.full(1000, np.median(z)), None, resamples=50, seed=1)
     assert found["sigma_NMAD"]["value"] < 0.15 * guess["sigma_NMAD"]["value"]
     assert abs(found["bias"]["value"]) < 0.01
     # Seeded.

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from assets_tests.science.conftest import BANDS
-from deblend_assets.science.evaluation.deblender import Judgement, judge
+from deblend_assets.science.evaluation.deblender import Evaluation, evaluate
 from deblend_assets.science.reports.deblender import evaluation_report
 from deblend_assets.science.reports.deblender_text import FIGURES
 from deblend_assets.science.reports.figures import accuracy, distributions, style, training
@@ -32,8 +32,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def judgement(make_estimates: Make) -> Judgement:
-    return judge(make_estimates(300), BANDS, "r", resamples=20, seed=4)
+def evaluation(make_estimates: Make) -> Evaluation:
+    return evaluate(make_estimates(300), BANDS, "r", resamples=20, seed=4)
 
 
 def stamps(scenes: int, seed: int = 1) -> np.ndarray:
@@ -47,13 +47,13 @@ HISTORY = [
 ]
 
 
-def figures_of_tables(estimates: pd.DataFrame, judgement: Judgement) -> dict[str, Figure]:
+def figures_of_tables(estimates: pd.DataFrame, evaluation: Evaluation) -> dict[str, Figure]:
     return {
         "similarity": distributions.similarity(estimates),
         "ellipticity_scatter": shape_figures.ellipticity_scatter(estimates),
         "ellipticity_distributions": distributions.ellipticity_distributions(estimates),
-        "binned_accuracy": accuracy.binned_accuracy(judgement),
-        "flux_error": accuracy.flux_error(judgement),
+        "binned_accuracy": accuracy.binned_accuracy(evaluation),
+        "flux_error": accuracy.flux_error(evaluation),
         "loss_stage1": training.loss_curves(HISTORY, "stage 1"),
     }
 
@@ -70,8 +70,8 @@ def figures_of_stamps() -> dict[str, Figure]:
     }
 
 
-def test_every_figure_is_a_small_png_with_units_on_its_axes(make_estimates: Make, judgement: Judgement) -> None:
-    for name, figure in (figures_of_tables(make_estimates(300), judgement) | figures_of_stamps()).items():
+def test_every_figure_is_a_small_png_with_units_on_its_axes(make_estimates: Make, evaluation: Evaluation) -> None:
+    for name, figure in (figures_of_tables(make_estimates(300), evaluation) | figures_of_stamps()).items():
         png = style.to_png(figure)
         assert png.startswith(PNG), name
         assert len(png) < 200_000, name
@@ -85,7 +85,7 @@ def test_figures_bear_tables_of_hardly_any_scene(make_estimates: Make, scenes: i
     """All reconstructions of a table of one scene have failed; all estimates are one and the same."""
     estimates = make_estimates(scenes)
     estimates[["e1_regressor", "e2_regressor"]] = 0.0
-    for figure in figures_of_tables(estimates, judge(estimates, BANDS, "r", resamples=20, seed=4)).values():
+    for figure in figures_of_tables(estimates, evaluate(estimates, BANDS, "r", resamples=20, seed=4)).values():
         assert style.to_png(figure, dpi=30).startswith(PNG)
 
 
@@ -150,9 +150,9 @@ class Page(HTMLParser):
         self.sources += [value or "" for name, value in attrs if name in ("src", "srcset", "data")]
 
 
-def test_report_holds_every_figure_and_needs_nothing_else(judgement: Judgement) -> None:
+def test_report_holds_every_figure_and_needs_nothing_else(evaluation: Evaluation) -> None:
     given = {name: PNG + name.encode() for name in (*FIGURES, "something_new")}
-    html = evaluation_report(judgement, given, {"profile": "smoke"})
+    html = evaluation_report(evaluation, given, {"profile": "smoke"})
     page = Page(html)
     shown = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in page.sources]
     assert sorted(shown) == sorted(given.values())
@@ -163,13 +163,13 @@ def test_report_holds_every_figure_and_needs_nothing_else(judgement: Judgement) 
         assert caption in unescape(html)
 
 
-def test_report_states_the_numbers_beside_the_published(judgement: Judgement) -> None:
+def test_report_states_the_numbers_beside_the_published(evaluation: Evaluation) -> None:
     text = re.sub(
-        r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", evaluation_report(judgement, {}, {"profile": "smoke"})))
+        r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", evaluation_report(evaluation, {}, {"profile": "smoke"})))
     )
-    ours = format_measure(judgement["similarity"]["ssim"]["images"]["stage2"]["mean"]).replace("\u00a0", " ")
+    ours = format_measure(evaluation["similarity"]["ssim"]["images"]["stage2"]["mean"]).replace("\u00a0", " ")
     assert f"SSIM, stage 2 on blends (t2) {ours} 0.932 digitised from the report's Fig. 13" in text
-    slope = format_measure(judgement["estimators"]["regressor"]["e2"]["slope"]).replace("\u00a0", " ")
+    slope = format_measure(evaluation["estimators"]["regressor"]["e2"]["slope"]).replace("\u00a0", " ")
     assert f"regressor: slope, e2 {slope} 0.70" in text
     assert "300 held-out scenes" in text
     assert "moments of the reconstruction 3." in text, "failures are stated"
@@ -177,7 +177,7 @@ def test_report_states_the_numbers_beside_the_published(judgement: Judgement) ->
 
 
 def test_report_of_hardly_any_scene_has_dashes(make_estimates: Make) -> None:
-    html = evaluation_report(judge(make_estimates(3), BANDS, "r", resamples=20, seed=4), {}, {})
+    html = evaluation_report(evaluate(make_estimates(3), BANDS, "r", resamples=20, seed=4), {}, {})
     assert "–" in html
     assert "None" not in html
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)

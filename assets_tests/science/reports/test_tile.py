@@ -28,11 +28,11 @@ def likeness(noise: float = 1.0) -> Likeness:
     return compare(Sample({"r": noise * 40.0}, {"r": 1.0}, fluxes), sample, "r")
 
 
-def page(judgement: dict[str, Any], simulated: bool = True, found: Likeness | None = None, **figures: bytes) -> str:
+def page(evaluation: dict[str, Any], simulated: bool = True, found: Likeness | None = None, **figures: bytes) -> str:
     provenance = {"archive": "https://example.org/tap"}
     return tile_report(
         "DES0000+6015",
-        judgement,
+        evaluation,
         found or likeness(),
         ATTRITION,
         REJECTIONS,
@@ -48,13 +48,13 @@ def words(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def judgement() -> dict[str, Any]:
-    return tile_tables(300).judge(test_blends=make_test_blends(400))
+def evaluation() -> dict[str, Any]:
+    return tile_tables(300).evaluate(test_blends=make_test_blends(400))
 
 
-def test_report_holds_every_figure_and_needs_nothing_else(judgement: dict[str, Any]) -> None:
+def test_report_holds_every_figure_and_needs_nothing_else(evaluation: dict[str, Any]) -> None:
     given = {name: PNG + name.encode() for name in (*FIGURES, "something_new")}
-    html = page(judgement, **given)
+    html = page(evaluation, **given)
     sources = re.findall(r'<img src="data:image/png;base64,([^"]+)"', html)
     assert sorted(base64.b64decode(source) for source in sources) == sorted(given.values())
     assert html.count("<img") == len(given)
@@ -63,29 +63,29 @@ def test_report_holds_every_figure_and_needs_nothing_else(judgement: dict[str, A
         assert text in unescape(html)
 
 
-def test_a_simulated_tile_is_called_so_in_title_and_first_line(judgement: dict[str, Any]) -> None:
-    html = page(judgement)
+def test_a_simulated_tile_is_called_so_in_title_and_first_line(evaluation: dict[str, Any]) -> None:
+    html = page(evaluation)
     assert "<title>Shapes on simulated tile DES0000+6015</title>" in html
     main = words(html[html.index("<main>") :])
     assert main.strip().startswith("This is a simulated tile")
-    real = page(tile_tables(50).judge(known=False), simulated=False)
+    real = page(tile_tables(50).evaluate(known=False), simulated=False)
     assert "<title>Shapes on tile DES0000+6015</title>" in real
     assert "This is a simulated tile" not in real
 
 
-def test_report_states_the_numbers_of_the_judgement(judgement: dict[str, Any]) -> None:
-    text = words(page(judgement))
+def test_report_states_the_numbers_of_the_evaluation(evaluation: dict[str, Any]) -> None:
+    text = words(page(evaluation))
 
     def said(measure: dict[str, float]) -> str:
         return format_measure(measure).replace("\u00a0", " ")
 
-    found, truth = judgement["im3shape"], judgement["truth"]
+    found, truth = evaluation["im3shape"], evaluation["truth"]
     assert f"slope of our g on im3shape's {said(found['shear']['both']['slope'])} least squares" in text
     assert f"the same, errors in variables {said(found['shear']['both']['eiv_slope'])}" in text
     assert f"slope of our e on im3shape's {said(found['distortion']['both']['slope'])} the report: 0.4 ± 0.1" in text
     assert f"slope, errors in variables {said(found['shear']['component1']['eiv_slope'])}" in text
     assert "orientation against im3shape right" in text
-    assert f"im3shape, weighted and calibrated {said(judgement['mean_shear']['im3shape_1'])}" in text
+    assert f"im3shape, weighted and calibrated {said(evaluation['mean_shear']['im3shape_1'])}" in text
     assert f"median distance {said(truth['position']['median_total'])}" in text
     assert f"intrinsic g, component 2 {said(truth['shapes']['g']['g2']['slope'])}" in text
     assert f"e1 {said(truth['test_blends']['e1']['tile'])} {said(truth['test_blends']['e1']['test_blends'])}" in text
@@ -96,13 +96,13 @@ def test_report_states_the_numbers_of_the_judgement(judgement: dict[str, Any]) -
     assert "archive https://example.org/tap" in text
 
 
-def test_warnings_of_an_unlike_tile_stand_in_the_headline_and_their_section(judgement: dict[str, Any]) -> None:
-    text = words(page(judgement, found=likeness(2.0)))
+def test_warnings_of_an_unlike_tile_stand_in_the_headline_and_their_section(evaluation: dict[str, Any]) -> None:
+    text = words(page(evaluation, found=likeness(2.0)))
     assert text.count("noise in band r is 2.00 times the training's") == 2
     assert "like what was learnt no" in text
-    assert "like what was learnt yes" in words(page(judgement))
+    assert "like what was learnt yes" in words(page(evaluation))
     empty = compare(Sample({}, {}, np.array([])), Sample({}, {}, np.array([])), "r")
-    assert "like what was learnt unknown" in words(page(judgement, found=empty))
+    assert "like what was learnt unknown" in words(page(evaluation, found=empty))
 
 
 @pytest.mark.parametrize("galaxies", [0, 3])
@@ -110,7 +110,7 @@ def test_warnings_of_an_unlike_tile_stand_in_the_headline_and_their_section(judg
 def test_report_of_hardly_any_galaxy_has_dashes(galaxies: int, known: bool) -> None:
     full = tile_tables(30)
     tables = TileTables(full.shapes[:galaxies], full.reference, full.truth, full.cutout_flux)
-    text = words(page(tables.judge(known), simulated=known))
+    text = words(page(tables.evaluate(known), simulated=known))
     assert "–" in text
     assert "None" not in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)

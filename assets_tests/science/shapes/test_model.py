@@ -1,4 +1,4 @@
-"""The model and its frame, its calibration, and the judgement, on numbers whose answer is known."""
+"""The model and its frame, its calibration, and the evaluation, on numbers whose answer is known."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.science.evaluation.shapes import (
     MEASURED_CLOSE,
     MEASURED_OTHERS,
+    evaluate_shapes,
     groups,
     headline,
-    judge_shapes,
 )
 from deblend_assets.science.shapes.calibration import stretch_of
 from deblend_assets.science.shapes.model import ShapePosterior
@@ -89,7 +89,7 @@ def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
 
 
 def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
-    numbers = headline(judge_shapes(table_of(20_000, 3), resamples=50, seed=4))
+    numbers = headline(evaluate_shapes(table_of(20_000, 3), resamples=50, seed=4))
     for kind in "eg":
         assert numbers[f"rms_over_floor_with_population_{kind}"] == pytest.approx(1.0, abs=0.02)
         assert numbers[f"rms_over_floor_{kind}"] < 1.0
@@ -104,7 +104,7 @@ def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
 def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
     """Chances from 0 to 1, drawn: a skill of 1 - (1/6)/(1/4); sure and right: 1; the same for all, or turned round."""
     table = table_of(20_000, 3)
-    found = judge_shapes(table, resamples=50, seed=4)["neighbours"]
+    found = evaluate_shapes(table, resamples=50, seed=4)["neighbours"]
     assert found["blended_chance"]["skill"]["value"] == 1.0
     close = found["close_chance"]
     assert close["expected"]["value"] == pytest.approx(table["close_chance"].mean())
@@ -112,18 +112,18 @@ def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
     assert close["skill"]["value"] == pytest.approx(1 / 3, abs=4 * close["skill"]["error"])
     assert close["skill"]["error"] < 0.01
     for chance, skill in ((close["share"]["value"], 0.0), (1 - table["close_chance"], -1.0)):
-        wrong = judge_shapes(table.assign(close_chance=chance), resamples=50, seed=4)["neighbours"]["close_chance"]
+        wrong = evaluate_shapes(table.assign(close_chance=chance), resamples=50, seed=4)["neighbours"]["close_chance"]
         assert wrong["skill"]["value"] == pytest.approx(skill, abs=0.04)
 
 
 def test_faults_are_seen() -> None:
     """A factor of 1.01, and errors that are claimed 1.3 times too small."""
-    bold = headline(judge_shapes(table_of(20_000, 3, confidence=1.3), resamples=50, seed=4))
+    bold = headline(evaluate_shapes(table_of(20_000, 3, confidence=1.3), resamples=50, seed=4))
     assert bold["coverage_e1_68%"] < 0.6
     stretched = table_of(20_000, 3)
-    right = judge_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
+    right = evaluate_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
     stretched["g1_likelihood"] *= 1.02
-    wrong = judge_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
+    wrong = evaluate_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
     assert wrong["value"] / right["value"] == pytest.approx(1.02, rel=1e-6)
     assert wrong["value"] - 1 > 3 * wrong["error"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.resources.rendering_workers import open_renderer
-from deblend_assets.science.evaluation.shear import errors_apart, findings, judge_shear
+from deblend_assets.science.evaluation.shear import errors_apart, evaluate_shear, findings
 from deblend_assets.science.shear.calibration import (
     Measure,
     additive,
@@ -191,10 +191,10 @@ def test_a_fault_is_reported_as_what_it_is(fault: Any, m: tuple[float, ...], c: 
 
 
 def test_the_calibration_of_a_fault_is_seen_on_other_galaxies() -> None:
-    """A response that is wrong by 1 % leaves m = 1 %: calibrating on one estimate and judging another is found out."""
+    """A response that is wrong by 1 % leaves m = 1 %: the calibration of another estimate is found out."""
     right = pooled(scene_responses(_table(lambda g: 0.9 * g, seed=2), "posterior"))
-    judged = scene_responses(_table(lambda g: 0.9 * 1.01 * g), "posterior")
-    assert [m.value for m in multiplicative(judged, right)] == pytest.approx([0.01, 0.01], abs=1e-6)
+    evaluated = scene_responses(_table(lambda g: 0.9 * 1.01 * g), "posterior")
+    assert [m.value for m in multiplicative(evaluated, right)] == pytest.approx([0.01, 0.01], abs=1e-6)
 
 
 def test_a_failed_estimate_costs_its_scene_and_is_counted() -> None:
@@ -228,7 +228,7 @@ def test_a_cut_that_follows_the_shear_has_a_response_of_its_own() -> None:
     assert none.value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_galaxies_of_another_split_cannot_be_judged(catalog: pd.DataFrame) -> None:
+def test_galaxies_of_another_split_cannot_be_evaluated(catalog: pd.DataFrame) -> None:
     splits = catalog.set_index("galtileid")["split"]
     by = {name: splits.index[splits == name].to_numpy() for name in ("train", "test")}
     require_split(by["test"], splits, "test", "here")
@@ -249,7 +249,7 @@ def test_a_requirement_is_met_only_by_numbers_that_are_known_well_enough() -> No
     assert not meets([Measure(4e-3, 1e-3)], 3e-3)
 
 
-def _judged() -> pd.DataFrame:
+def _evaluated() -> pd.DataFrame:
     parts = []
     for number, name in enumerate(["calibration", "blended", *(c.name for c in SIDES)]):
         part = _table(lambda g: 0.9 * g, seed=1 if name != "calibration" else 2)
@@ -268,12 +268,12 @@ def _judged() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
-    judgement = judge_shear(_judged())
-    found, images = judgement["methods"]["posterior"], judgement["image_response"]
+def test_the_evaluation_knows_what_was_done_to_each_condition() -> None:
+    evaluation = evaluate_shear(_evaluated())
+    found, images = evaluation["methods"]["posterior"], evaluation["image_response"]
     assert images["n"] == 200
     assert images["images"]["error"] == pytest.approx(0.5 / np.sqrt(800), rel=0.3)
-    assert errors_apart(judgement) < 4
+    assert errors_apart(evaluation) < 4
     assert abs(images["calibrated"]["m1"]["value"]) < 4 * images["calibrated"]["m1"]["error"]
     assert found["response"]["value"] == pytest.approx(0.9)
     assert found["uncalibrated"]["m1"]["value"] == pytest.approx(-0.1)
@@ -287,11 +287,11 @@ def test_the_judgement_knows_what_was_done_to_each_condition() -> None:
 
 
 def test_what_is_beyond_the_requirement_or_not_known_is_named() -> None:
-    judgement = judge_shear(_judged())
+    evaluation = evaluate_shear(_evaluated())
     # c of this noise is known to 0.0013: nothing can be said against it, nor that it meets the requirement.
-    assert findings(judgement) == []
-    assert not judgement["methods"]["posterior"]["calibrated"]["met"]
-    judgement["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
-    assert findings(judgement) == ["m2 0.02 ± 0.001, required 0.003"]
-    judgement["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()
-    assert findings(judgement) == ["m2 is not known"]
+    assert findings(evaluation) == []
+    assert not evaluation["methods"]["posterior"]["calibrated"]["met"]
+    evaluation["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
+    assert findings(evaluation) == ["m2 0.02 ± 0.001, required 0.003"]
+    evaluation["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()
+    assert findings(evaluation) == ["m2 is not known"]

@@ -208,7 +208,7 @@ def test_a_catalogue_that_departs_from_a_relation_fails_its_check(
     assert any(not check.passed and abs(check.measured - check.expected) > check.tolerance for check in mine)
 
 
-def test_too_few_galaxies_are_not_judged() -> None:
+def test_too_few_galaxies_are_not_compared() -> None:
     few: list[PopulationCheck] = check_population(generate_population(20, seed=0))
     assert few == []
 

@@ -59,14 +59,14 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         the report's own comparison, observed distortion against it, beside; how unlike the tile is what was learnt. On
         a simulated tile, all of it against the truth: positions, orientation, fluxes, slopes.
         """
-        from deblend_assets.assets.des.tile_evaluation import evaluate_tile
+        from deblend_assets.assets.des.tile_evaluation import write_tile_evaluation
         from deblend_assets.science.des.tiles import tile_name
         from deblend_assets.stores.des import DesStore
 
         name, store = tile_name(context.partition_key), storage.open(leg)
         des = DesStore(store)
-        outcome = evaluate_tile(des, name)
-        judged, likeness = outcome.judgement, outcome.likeness
+        outcome = write_tile_evaluation(des, name)
+        evaluation, likeness = outcome.evaluation, outcome.likeness
         results = [
             check(
                 "like_training",
@@ -77,14 +77,14 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             ),
             check(
                 "signs",
-                judged["orientation"] == "right",
-                judged["orientation"],
-                {"galaxies": judged["matched"]},
-                warn=judged["orientation"] == "undecided",
+                evaluation["orientation"] == "right",
+                evaluation["orientation"],
+                {"galaxies": evaluation["matched"]},
+                warn=evaluation["orientation"] == "undecided",
             ),
         ]
-        if judged["truth"] is not None:
-            results += _against_truth(judged["truth"])
+        if evaluation["truth"] is not None:
+            results += _against_truth(evaluation["truth"])
         return dg.MaterializeResult(
             metadata={
                 "report": dg.MetadataValue.path(str(outcome.report)),

@@ -1,4 +1,4 @@
-"""Judging a tile: its shape catalogue against im3shape and, where it is simulated, against the truth."""
+"""Evaluating a tile: its shape catalogue against im3shape and, where it is simulated, against the truth."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deblend_assets.assets.common import plot
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
 from deblend_assets.science.evaluation.against_truth import position_offsets
-from deblend_assets.science.evaluation.tile import flat_numbers, judge_tile
+from deblend_assets.science.evaluation.tile import evaluate_tile, flat_numbers
 from deblend_assets.science.measuring.columns import ID
 from deblend_assets.science.reports.figures import des_catalog, des_shapes, des_tile
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.simulated_survey.sky import ZERO_POINT
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.settings import StorePath
 from deblend_assets.steps.des.model import TrainingReference, training_scenes
 from deblend_assets.steps.des.stamps import ModelStamps, model_stamps
@@ -40,29 +40,29 @@ class TileEvaluation:
 
     Attributes:
         report: its path.
-        judgement, likeness: all numbers.
+        evaluation, likeness: all numbers.
         plots: metadata entries of the key figures.
     """
 
     report: StorePath
-    judgement: Judgement
+    evaluation: Evaluation
     likeness: Likeness
     plots: dict[str, dg.MetadataValue]
 
     @property
     def numbers(self) -> dict[str, float]:
-        return flat_numbers(self.judgement)
+        return flat_numbers(self.evaluation)
 
 
-def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
-    """Read everything of a tile, judge it and write its report.
+def write_tile_evaluation(des: DesStore, name: str) -> TileEvaluation:
+    """Read everything of a tile, evaluate it and write its report.
 
     Raises:
         MissingDataError: something upstream is not there, or too few galaxies are.
         MismatchError: something upstream was made from other inputs.
     """
     tile, store, settings = des.tile(name), des.project, des.settings
-    evaluation, label = store.profile.evaluation, settings.simulation.label_band
+    bootstrap, label = store.profile.evaluation, settings.simulation.label_band
     shapes = tile.read_table("shape_catalog", des.shapes_inputs(tile))
     reference = tile.read_table("im3shape_catalog", des.im3shape_inputs())
     attrition = tile.read_table("attrition", des.im3shape_inputs())
@@ -75,14 +75,14 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
         )
     truth = tile.read_table("truth", des.im3shape_inputs()) if des.simulated else None
     blends = store.read_shape_estimates()
-    judgement = judge_tile(
+    evaluation = evaluate_tile(
         shapes,
         reference,
         bands=cutouts.bands,
         label_band=label,
         snr_min=settings.tiles.snr_w_min,
-        resamples=evaluation.bootstrap,
-        seed=evaluation.seed,
+        resamples=bootstrap.bootstrap,
+        seed=bootstrap.seed,
         truth=truth,
         test_blends=blends,
         cutout_flux=_cutout_flux(cutouts) if des.simulated else None,
@@ -91,16 +91,16 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
     stamps, learnt = model_stamps(des, cutouts), training_scenes(des)
     sample = _sample(des, stamps, reference, cutouts)
     likeness = compare(sample, learnt.sample, label)
-    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, learnt, sample, likeness, judgement)
+    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, learnt, sample, likeness, evaluation)
     if truth is not None:
         offsets = position_offsets(shapes, truth)
         figures["positions"] = des_tile.positions(offsets["ra"], offsets["dec"], tile=name)
-        figures["truth_slopes"] = des_shapes.truth_slopes(judgement, tile=name)
+        figures["truth_slopes"] = des_shapes.truth_slopes(evaluation, tile=name)
     pictures = {key: to_png(figure) for key, figure in figures.items()}
     provenance = _provenance(des, name, shapes)
     page = tile_report(
         name,
-        judgement,
+        evaluation,
         likeness,
         attrition,
         cutouts.info["rejected"],
@@ -108,11 +108,11 @@ def evaluate_tile(des: DesStore, name: str) -> TileEvaluation:
         provenance,
         simulated=des.simulated,
     )
-    numbers = {"judgement": judgement, "likeness": _plain(likeness), "provenance": provenance}
+    numbers = {"evaluation": evaluation, "likeness": _plain(likeness), "provenance": provenance}
     tile.write_file("numbers.json", to_json(numbers))
     report = tile.write_file("report.html", page.encode())
     return TileEvaluation(
-        report, judgement, likeness, {key: plot(figures[key]) for key in _KEY_PLOTS if key in figures}
+        report, evaluation, likeness, {key: plot(figures[key]) for key in _KEY_PLOTS if key in figures}
     )
 
 
@@ -147,7 +147,7 @@ def _figures(
     learnt: TrainingReference,
     sample: Sample,
     likeness: Likeness,
-    judgement: Judgement,
+    evaluation: Evaluation,
 ) -> dict[str, Figure]:
     label = des.settings.simulation.label_band
     whose: dict[str, Any] = {"tile": name, "simulated": des.simulated}
@@ -165,9 +165,9 @@ def _figures(
             labels=[f"S/N {s:.0f}" for s in chosen["snr_w"]],
             **whose,
         ),
-        "shapes_against_im3shape": des_shapes.shapes_against_im3shape(shapes, reference, judgement, **whose),
+        "shapes_against_im3shape": des_shapes.shapes_against_im3shape(shapes, reference, evaluation, **whose),
         "shape_distributions": des_shapes.shape_distributions(shapes, reference, **whose),
-        "binned_slopes": des_shapes.binned_slopes(judgement, **whose),
+        "binned_slopes": des_shapes.binned_slopes(evaluation, **whose),
         "likeness": des_tile.likeness(likeness, sample, learnt.sample, label_band=label, **whose),
         "dynamic_range": des_tile.dynamic_range(
             stamps.electrons, stamps.present, learnt.stamps, des.project.normalization(), **whose

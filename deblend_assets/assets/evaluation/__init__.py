@@ -1,1 +1,1 @@
-"""The held-out judgement."""
+"""The held-out evaluation."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from deblend_assets.assets.common import plot
 from deblend_assets.science.deblender.network import deblend
-from deblend_assets.science.evaluation.deblender import flat_numbers, judge
+from deblend_assets.science.evaluation.deblender import evaluate, flat_numbers
 from deblend_assets.science.reports.deblender import evaluation_report
 from deblend_assets.science.reports.figures.accuracy import binned_accuracy, flux_error
 from deblend_assets.science.reports.figures.distributions import ellipticity_distributions, similarity
@@ -23,7 +23,7 @@ from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.figures.training import loss_curves
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import SPLITS, StorePath, fingerprint
-from deblend_assets.steps.evaluation.estimates import Judge, estimate_columns
+from deblend_assets.steps.evaluation.estimates import DeblenderEstimator, estimate_columns
 from deblend_assets.steps.training.models import load_regressor, load_vae
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import to_json
@@ -61,7 +61,7 @@ class Evaluation:
 def write_evaluation(
     store: ProjectStore, recipe: str, name: str, torch_device: str, log: Callable[[str], None]
 ) -> Evaluation:
-    """Judge a recipe's networks on the test split and write the report.
+    """Evaluate a recipe's networks on the test split and write the report.
 
     Args:
         store: where everything lies.
@@ -75,19 +75,19 @@ def write_evaluation(
     stage1, stage2 = (load_vae(store, recipe, stage).to(device) for stage in STAGES[:2])
     label = profile.simulation.label_band
     regressor = load_regressor(store, recipe).to(device)
-    judging = Judge(arrays, normalization, stage1, stage2, regressor, label, device)
+    estimator = DeblenderEstimator(arrays, normalization, stage1, stage2, regressor, label, device)
     shards = arrays.shards("test")
-    estimates = judging.estimate(shards, log)
+    estimates = estimator.estimate(shards, log)
     settings = profile.evaluation
-    judgement = judge(estimates, arrays.bands, label, settings.bootstrap, settings.seed)
+    evaluation = evaluate(estimates, arrays.bands, label, settings.bootstrap, settings.seed)
 
     figures = {
-        **_example_figures(judging, arrays, normalization, estimates),
+        **_example_figures(estimator, arrays, normalization, estimates),
         "similarity": similarity(estimates),
         "ellipticity_scatter": ellipticity_scatter(estimates),
         "ellipticity_distributions": ellipticity_distributions(estimates),
-        "binned_accuracy": binned_accuracy(judgement),
-        "flux_error": flux_error(judgement),
+        "binned_accuracy": binned_accuracy(evaluation),
+        "flux_error": flux_error(evaluation),
     }
     checkpoints = {stage: store.checkpoint(recipe, stage).read() for stage in STAGES}
     for stage, checkpoint in checkpoints.items():
@@ -112,15 +112,15 @@ def write_evaluation(
         name,
         {
             "estimates.parquet": to_parquet(estimates, estimate_columns(arrays.bands, regressor.components), _NOTE),
-            "numbers.json": to_json({"judgement": judgement, "provenance": provenance}),
-            "report.html": evaluation_report(judgement, pictures, provenance).encode(),
+            "numbers.json": to_json({"evaluation": evaluation, "provenance": provenance}),
+            "report.html": evaluation_report(evaluation, pictures, provenance).encode(),
         },
         {"recipe": recipe, "evaluation": provenance["evaluation"], "model": checkpoints[STAGES[-1]].fingerprint},
     )
     columns = [f"{c}_{e}" for c in ("e1", "e2") for e in ("regressor", "reconstruction")]
     return Evaluation(
         folder,
-        flat_numbers(judgement),
+        flat_numbers(evaluation),
         {key: plot(figures[key]) for key in _KEY_PLOTS},
         _shared_galaxies(arrays),
         int((~np.isfinite(estimates[columns].to_numpy())).any(axis=1).sum()),
@@ -128,7 +128,7 @@ def write_evaluation(
 
 
 def _example_figures(
-    judging: Judge, arrays: SimulatedArrays, normalization: Normalization, estimates: Any
+    estimator: DeblenderEstimator, arrays: SimulatedArrays, normalization: Normalization, estimates: Any
 ) -> dict[str, Figure]:
     """Figures of single stamps: the first blended scenes of the first test shard, chosen before any result is seen."""
     shard = arrays.shards("test")[0]
@@ -136,9 +136,9 @@ def _example_figures(
     crowded = truth.loc[truth["member"] == 1, "scene"].unique()[:_EXAMPLES]
     rows = crowded - shard.start
     blended, isolated = (arrays.read(name, shard)[rows] for name in ("blended", "isolated"))
-    rebuilt, _ = deblend(judging.network, blended, np.ones(blended.shape[:2], dtype=bool))
+    rebuilt, _ = deblend(estimator.network, blended, np.ones(blended.shape[:2], dtype=bool))
     chosen = estimates.set_index("scene").loc[crowded]
-    label, k, scale = arrays.bands[judging.label], judging.label, arrays.attributes["pixel_scale_arcsec"]
+    label, k, scale = arrays.bands[estimator.label], estimator.label, arrays.attributes["pixel_scale_arcsec"]
     labels = [f"S/N {row.snr:.0f}, blendedness {row.blendedness:.3f}" for row in chosen.itertuples()]
     true_e, found_e = (chosen[list(names)].to_numpy() for names in (("e1", "e2"), ("e1_regressor", "e2_regressor")))
     return {

@@ -1,4 +1,4 @@
-"""`simulated_evaluation`: the judgement on held-out galaxies."""
+"""`simulated_evaluation`: the evaluation on held-out galaxies."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the referee's two measuring assets have in common: keep or measure, judge, store, tell Dagster."""
+"""What the referee's two measuring assets have in common: keep or measure, evaluate, store, report to Dagster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.assets.common import check, plot, rounded
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.regression import worse
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
@@ -80,14 +80,14 @@ def table_of(
     return table
 
 
-def store_judgement(
+def store_evaluation(
     store: ProjectStore,
     report: RefereeReport,
-    judgement: Judgement,
+    evaluation: Evaluation,
     numbers: Mapping[str, float],
     provenance: Mapping[str, str],
 ) -> Mapping[str, float]:
-    """Write the judgement; returns the numbers of the one that lay there."""
+    """Write the evaluation; returns the numbers of the one that lay there."""
     before = (numbers_of(store, report.name) or {}).get("headline", {})
     origin = {
         "profile": store.profile.name,
@@ -96,6 +96,6 @@ def store_judgement(
         "inputs": report.identity,
         **library_versions("torch", "galsim", "numpy"),
     }
-    content = {"judgement": judgement, "headline": numbers, "provenance": origin}
+    content = {"evaluation": evaluation, "headline": numbers, "provenance": origin}
     store.write_report(report.name, {"numbers.json": to_json(content)}, {})
     return dict(before)

@@ -1,1 +1,1 @@
-"""The shape posterior: its network, its calibration, and what it is judged by."""
+"""The shape posterior: its network, its calibration, and its evaluation."""

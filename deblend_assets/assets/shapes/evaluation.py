@@ -12,7 +12,7 @@ import torch
 
 from deblend_assets.assets.common import plot
 from deblend_assets.progress import Progress
-from deblend_assets.science.evaluation.shapes import headline, judge_shapes, table_columns
+from deblend_assets.science.evaluation.shapes import evaluate_shapes, headline, table_columns
 from deblend_assets.science.reports.figures.shape_posterior import (
     calibration,
     coverage,
@@ -62,7 +62,7 @@ class ShapeEvaluation:
 def estimated(
     model: ShapePosterior, electrons: np.ndarray, targets: pd.DataFrame, seed: int, masked: int
 ) -> pd.DataFrame:
-    """Truth and what the posterior says of each target, see `judgement.table_columns` (without separation).
+    """Truth and what the posterior says of each target, see `evaluation.table_columns` (without separation).
 
     Args:
         model: on its device.
@@ -99,7 +99,7 @@ def estimated(
 
 
 def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable[[str], None]) -> ShapeEvaluation:
-    """Judge the shape posterior on the test split and write the report.
+    """Evaluate the shape posterior on the test split and write the report.
 
     Args:
         store: where everything lies.
@@ -126,12 +126,12 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
     without = int(table["g1"].isna().sum())
     table = table[table["g1"].notna()].reset_index(drop=True)
 
-    judgement = judge_shapes(table, resamples=settings.bootstrap, seed=settings.seed)
+    evaluation = evaluate_shapes(table, resamples=settings.bootstrap, seed=settings.seed)
     figures = {
         "calibration": calibration(table),
-        "errors_by_group": errors_by_group(judgement),
+        "errors_by_group": errors_by_group(evaluation),
         "expected_errors": expected_errors(table),
-        "coverage": coverage(table, judgement),
+        "coverage": coverage(table, evaluation),
         "neighbours": neighbours(table),
     }
     simulation = profile.simulation
@@ -159,9 +159,9 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable
         store.shapes_report,
         {
             "estimates.parquet": to_parquet(table, columns, _NOTE),
-            "numbers.json": to_json({"judgement": judgement, "provenance": provenance}),
-            "report.html": shape_report(judgement, {k: to_png(f) for k, f in figures.items()}, provenance).encode(),
+            "numbers.json": to_json({"evaluation": evaluation, "provenance": provenance}),
+            "report.html": shape_report(evaluation, {k: to_png(f) for k, f in figures.items()}, provenance).encode(),
         },
         {"evaluation": provenance["evaluation"], "model": checkpoint.fingerprint},
     )
-    return ShapeEvaluation(folder, headline(judgement), {key: plot(figure) for key, figure in figures.items()})
+    return ShapeEvaluation(folder, headline(evaluation), {key: plot(figure) for key, figure in figures.items()})

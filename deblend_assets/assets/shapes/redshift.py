@@ -1,4 +1,4 @@
-"""Fitting and judging the redshift posterior."""
+"""Fitting and evaluating the redshift posterior."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.evaluation.redshift import judge_redshifts
+from deblend_assets.science.evaluation.redshift import evaluate_redshifts
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts
 from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
 from deblend_assets.science.shapes.model import new_shape_network
@@ -25,7 +25,7 @@ from deblend_assets.science.stamps.batches import in_batches
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import transform_images
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.settings import ShapeRecipe, fingerprint
 from deblend_assets.steps.light import light_of, recombined
 from deblend_assets.steps.shapes.fit import blend_feeds, card_of, fitted, frame_of, weights_of
@@ -103,9 +103,9 @@ def redshifts(network: RedshiftNetwork, stamps: NDArray[np.float32], true_z: Flo
     return torch.cat(medians).double().numpy(), torch.cat(below).double().numpy()
 
 
-def judge(
+def evaluate(
     store: ProjectStore, checkpoint: Checkpoint, device: torch.device, log: Callable[[str], None]
-) -> dict[str, Judgement]:
+) -> dict[str, Evaluation]:
     """Our redshifts and the peers' on the test blends; keys of `_WORDS`."""
     arrays, frame, settings = store.arrays(), frame_of(store), store.profile.evaluation
     network = load_redshift(checkpoint, frame, store.profile.shape_recipe).to(device)
@@ -124,13 +124,13 @@ def judge(
     truth = pd.concat(targets)["redshift"].to_numpy(float)
     learnt, held = (_fluxes(arrays, frame, split, settings.seed) for split in ("train", "test"))
     draws = {"resamples": settings.bootstrap, "seed": settings.seed}
-    judged = {"ours": judge_redshifts(truth, np.concatenate(estimates), np.concatenate(ranks), **draws)}
+    evaluations = {"ours": evaluate_redshifts(truth, np.concatenate(estimates), np.concatenate(ranks), **draws)}
     for name in ("colors_true", "colors_blend"):
         flux, errors = learnt[name]
         peer = ColorRedshifts(settings.seed).fit(flux, errors, learnt["redshift"][0])
-        judged[name] = judge_redshifts(truth, peer.predict(*held[name]), None, **draws)
+        evaluations[name] = evaluate_redshifts(truth, peer.predict(*held[name]), None, **draws)
     constant = np.full(len(truth), np.median(learnt["redshift"][0]))
-    return judged | {"constant": judge_redshifts(truth, constant, None, **draws)}
+    return evaluations | {"constant": evaluate_redshifts(truth, constant, None, **draws)}
 
 
 def _fluxes(arrays: SimulatedArrays, frame: StampFrame, split: str, seed: int) -> dict[str, tuple[Floats, Floats]]:
@@ -157,17 +157,21 @@ def _fluxes(arrays: SimulatedArrays, frame: StampFrame, split: str, seed: int) -
 def materialize_redshift(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
 ) -> dg.MaterializeResult:
-    """Train or keep the network, and judge it."""
+    """Train or keep the network, and evaluate it."""
     folder = store.shape_checkpoint("redshift_posterior")
     checkpoint, metadata = finished(
         context, folder, devices, lambda device: fit_redshift(store, workers, device, context.log.info)
     )
     with devices.allocate(folder.asset, context.log) as lease:
-        judged = judge(store, checkpoint, torch.device(lease.torch_device), context.log.info)
+        evaluations = evaluate(store, checkpoint, torch.device(lease.torch_device), context.log.info)
     identity = fingerprint(checkpoint.fingerprint, store.profile.evaluation, CODE_VERSIONS["redshift"])
     path = store.write_report(
         store.shapes_report + "_redshift",
-        {"numbers.json": to_json({"judgement": judged, "evaluation": identity, "methods": _WORDS})},
+        {
+            "numbers.json": to_json(
+                {"evaluation": evaluations, "provenance": {"evaluation": identity}, "methods": _WORDS}
+            )
+        },
         {"evaluation": identity},
     )
     rows = {
@@ -175,18 +179,18 @@ def materialize_redshift(
             measure: f"{found[measure]['value']:.4f} ± {found[measure]['error']:.1g}"
             for measure in ("sigma_NMAD", "bias", "outliers")
         }
-        for name, found in judged.items()
+        for name, found in evaluations.items()
         if found["sigma_NMAD"]["value"] is not None
     }
     numbers = {
-        "sigma_NMAD": judged["ours"]["sigma_NMAD"]["value"] or math.nan,
-        "sigma_NMAD_constant": judged["constant"]["sigma_NMAD"]["value"] or math.nan,
+        "sigma_NMAD": evaluations["ours"]["sigma_NMAD"]["value"] or math.nan,
+        "sigma_NMAD_constant": evaluations["constant"]["sigma_NMAD"]["value"] or math.nan,
     }
-    pit = judged["ours"]["pit"]
+    pit = evaluations["ours"]["pit"]
     coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
     return dg.MaterializeResult(
         metadata={
-            "accuracy": table(rows, f"N = {judged['ours']['n']:,} test blends, Δz / (1 + z)"),
+            "accuracy": table(rows, f"N = {evaluations['ours']['n']:,} test blends, Δz / (1 + z)"),
             **{name: value for name, value in coverage.items() if value is not None},
             **numbers,
             **metadata,

@@ -1,4 +1,4 @@
-"""Fitting the latent's flow, and judging both priors on validation galaxies."""
+"""Fitting the latent's flow, and evaluating both priors on validation galaxies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deblend_assets.science.evaluation.round_bias import decoded_band, kl_gain, 
 from deblend_assets.science.networks import VAE, Latent
 from deblend_assets.science.reports.figures.latent import ellipticity_distributions, rate_distortion
 from deblend_assets.science.stamps.band_masks import all_present
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.training.feeding import Feed
 from deblend_assets.steps.shapes.fit import fitted, weights_of
 from deblend_assets.steps.training.data import StageData
@@ -27,7 +27,7 @@ from deblend_assets.stores.project import STAGES, ProjectStore, library_versions
 
 _RECIPE = "training"
 # Validation galaxies that are decoded: the roundness of a thousand is known to 0.005.
-_JUDGED = 2_000
+_EVALUATED = 2_000
 # Draws of q(z|x) a galaxy behind its KL.
 _DRAWS = 8
 
@@ -94,11 +94,11 @@ def encoded(
 def materialize_flow(
     context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices
 ) -> dg.MaterializeResult:
-    """Fit the flow, or keep the finished one of the same inputs, and judge it."""
+    """Fit the flow, or keep the finished one of the same inputs, and evaluate it."""
     checkpoint, metadata = finished(
         context, store.latent_flow(), devices, lambda device: fit_flow(store, device, context.log.info)
     )
-    found, gain, figures = judged_priors(store, latent_flow_of(checkpoint, store.profile.recipes.training))
+    found, gain, figures = evaluate_priors(store, latent_flow_of(checkpoint, store.profile.recipes.training))
     normal, learned = found["N(0, 1)"], found["flow"]
     # Not known of a handful of galaxies, or where the flow has left the numbers.
     known = {} if gain["value"] is None else {"kl_gain_nats": gain["value"], "kl_gain_error": gain["error"]}
@@ -122,13 +122,13 @@ def materialize_flow(
     )
 
 
-def judged_priors(
+def evaluate_priors(
     store: ProjectStore, flow: LatentFlow
-) -> tuple[dict[str, Judgement], Judgement, dict[str, dg.MetadataValue]]:
+) -> tuple[dict[str, Evaluation], Evaluation, dict[str, dg.MetadataValue]]:
     """`round_bias.latent_comparison` for N(0, 1) and the flow, `round_bias.kl_gain` of the flow, and their figures."""
     settings, label = store.profile.evaluation, store.profile.simulation.label_band
     network, normalization = load_vae(store, _RECIPE, STAGES[0]), store.normalization()
-    latent, targets = encoded(store, network, "validation", torch.device("cpu"), _JUDGED)
+    latent, targets = encoded(store, network, "validation", torch.device("cpu"), _EVALUATED)
     generator = torch.Generator().manual_seed(settings.seed)
     count, size = len(latent.mean), latent.mean.shape[1]
     noise = torch.randn((_DRAWS, count, size), generator=generator)
@@ -170,12 +170,12 @@ def judged_priors(
         {
             "shapes": plot(ellipticity_distributions(truth, made, distances, label)),
             # One stage 1 is one β: the same decoder, at the rate that either prior pays for it.
-            "rate_distortion": plot(rate_distortion({name: {beta: judged} for name, judged in found.items()})),
+            "rate_distortion": plot(rate_distortion({name: {beta: each} for name, each in found.items()})),
         },
     )
 
 
-def _row(found: Judgement, store: ProjectStore) -> dict[str, object]:
+def _row(found: Evaluation, store: ProjectStore) -> dict[str, object]:
     label = store.profile.simulation.label_band
     of_samples, of_images = (found["round_bias"][name] for name in ("samples", "reconstructions"))
     flux = found["flux_error"][label]
@@ -194,6 +194,6 @@ def _row(found: Judgement, store: ProjectStore) -> dict[str, object]:
     }
 
 
-def _number(measure: Judgement) -> str:
+def _number(measure: Evaluation) -> str:
     value, error = measure["value"], measure["error"]
     return "–" if value is None else f"{value:.4g}" + ("" if error is None else f" ± {error:.1g}")

@@ -1,1 +1,1 @@
-"""The DES leg: tiles, queries, cutouts, what a shape catalogue holds and how it is judged."""
+"""The DES leg: tiles, queries, cutouts, what a shape catalogue holds and how it is evaluated."""

@@ -145,7 +145,7 @@ def first_pixel(x: float, y: float, pixels: int) -> tuple[int, int]:
 def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
     """[arcsec / pixel] at a pixel; ArchiveError unless north is up, east is left and pixels are square.
 
-    From finite differences over one pixel, so that any projection and distortion is judged where the galaxy is.
+    From finite differences over one pixel, so that any projection and distortion is evaluated where the galaxy is.
     """
     step = np.array([0.5, -0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, -0.5])
     ra, dec = image.wcs.all_pix2world(x + step[0], y + step[1], 0)

@@ -1,1 +1,1 @@
-"""Numbers that judge: each module compares estimates with truth, im3shape, the Fisher floor or peers."""
+"""Accuracy of estimates: each module compares them with the truth, im3shape, the Fisher floor or peers."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from deblend_assets.science.statistics.accuracy import Judgement, measured, positive, values
+from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, values
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma
 
 # Our columns that are held against im3shape's e_1, e_2, the first like with like, the others as the report did.
@@ -37,8 +37,8 @@ MEASURES = (
 )
 
 
-def against_im3shape(rows: pd.DataFrame, ours: tuple[str, str], *, resamples: int, seed: int) -> Judgement:
-    """Measures of two of our columns against im3shape's; see `evaluation.judge_tile`.
+def against_im3shape(rows: pd.DataFrame, ours: tuple[str, str], *, resamples: int, seed: int) -> Evaluation:
+    """Measures of two of our columns against im3shape's; see `evaluate_tile`.
 
     Args:
         rows: e_1, e_2, e_sigma and the two columns.
@@ -57,7 +57,7 @@ def against_im3shape(rows: pd.DataFrame, ours: tuple[str, str], *, resamples: in
         "variance": np.full(int(worked.sum()), np.nan),
     }
     tables = [{"x": columns[f"x{k}"], "y": columns[f"y{k}"], "variance": columns["variance"]} for k in (1, 2)]
-    found: Judgement = {"n": len(rows), "failures": int((~worked).sum())}
+    found: Evaluation = {"n": len(rows), "failures": int((~worked).sum())}
     for component, table in zip(COMPONENTS, (*tables, modulus), strict=True):
         found[component] = measured(_component, MEASURES, table, resamples, seed)
     found["both"] = measured(_both, ("slope", "eiv_slope", "rms", "scatter_ratio"), columns, resamples, seed)
@@ -104,7 +104,7 @@ def _both(columns: Mapping[str, Floats]) -> Floats:
     )
 
 
-def mean_shear(rows: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+def mean_shear(rows: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
     """Mean shear of both catalogues over the galaxies that both measure.
 
     im3shape's is γ = Σ w (e - c) / Σ w (1 + m) (Jarvis et al. 2016, 1507.05603): its corrections hold for an ensemble,

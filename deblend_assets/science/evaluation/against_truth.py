@@ -10,7 +10,7 @@ import pandas as pd
 from deblend_assets.science.des.tiles import signed_degrees
 from deblend_assets.science.measuring.columns import ID, nanojansky
 from deblend_assets.science.statistics.accuracy import (
-    Judgement,
+    Evaluation,
     measured,
     median_and_scatter,
     positive,
@@ -26,7 +26,7 @@ AGREEMENT_SIGMAS = 3.0
 _POSITION = ("mean_ra", "mean_dec", "rms_ra", "rms_dec", "median_total")
 
 
-def judge_truth(
+def evaluate_truth(
     catalog: pd.DataFrame,
     truth: pd.DataFrame,
     test_blends: pd.DataFrame | None,
@@ -36,8 +36,8 @@ def judge_truth(
     *,
     resamples: int,
     seed: int,
-) -> Judgement:
-    """Every number that only a truth can give; arguments and measures as for `evaluation.judge_tile`.
+) -> Evaluation:
+    """Every number that only a truth can give; arguments and measures as for `evaluate_tile`.
 
     * `shapes`, `pulls`: `accuracy.shapes` and `accuracy.pulls` of g (intrinsic) and e (observed) against the truth;
     * `position`: catalogue - truth [arcsec], along right ascension times cos δ, and the median distance;
@@ -103,7 +103,7 @@ def _position(columns: Mapping[str, Floats]) -> Floats:
 
 def _cutout_flux(
     truth: pd.DataFrame, cutout_flux: pd.DataFrame | None, bands: Sequence[str], *, resamples: int, seed: int
-) -> Judgement:
+) -> Evaluation:
     if cutout_flux is None:
         return {}
     # A neighbour's light lies in the stamp without being in the target's truth.
@@ -123,21 +123,21 @@ def _cutout_flux(
     return found
 
 
-def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
     """Slopes of targets on the tile and on test blends; both sets are drawn from the same galaxies.
 
     A slope is the same in the pixel and in the sky frame: truth and estimate change sign together.
     """
     labelled = blends[np.isfinite(blends[list(TRUTH_KINDS)].astype(float)).all(axis=1)]
-    found: Judgement = {"n_tile": len(tile), "n_test_blends": len(labelled)}
+    found: Evaluation = {"n_tile": len(tile), "n_test_blends": len(labelled)}
     draws = {"resamples": resamples, "seed": seed}
     both = [
         {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")}  # type: ignore[arg-type]
         for table in (tile, labelled)
     ]
     for name in TRUTH_KINDS:
-        here, there = (judged[name[0]][name]["slope"] for judged in both)
-        entry: Judgement = {"tile": here, "test_blends": there, "difference": {"value": None, "error": None}}
+        here, there = (evaluated[name[0]][name]["slope"] for evaluated in both)
+        entry: Evaluation = {"tile": here, "test_blends": there, "difference": {"value": None, "error": None}}
         entry |= {"sigmas": None, "agrees": None}
         if None not in (here["value"], here["error"], there["value"], there["error"]):
             difference = here["value"] - there["value"]

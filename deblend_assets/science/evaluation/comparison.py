@@ -1,7 +1,8 @@
 """Methods beside each other on the same blends, from the table of what each said of every one of them.
 
-Errors by bootstrap over scenes. A method that failed on a blend is counted there and judged on the others; beside the
-reference it is judged on the blends where both worked, galaxy by galaxy, and a difference below its own error is a tie.
+Errors by bootstrap over scenes. A method that failed on a blend is counted there and evaluated on the others; it is
+compared with the reference on the blends where both worked, galaxy by galaxy, and a difference below its own error is
+a tie.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.evaluation.shapes import BLENDED
-from deblend_assets.science.statistics.accuracy import Judgement, measured, median_and_scatter, positive, values
+from deblend_assets.science.statistics.accuracy import Evaluation, measured, median_and_scatter, positive, values
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma, thirds
 
 OURS, FLOOR = "ours", "floor"
@@ -53,7 +54,7 @@ def methods_of(table: pd.DataFrame) -> list[str]:
     return sorted(table["method"].unique(), key=lambda name: (rank.get(name, len(_ORDER)), name))
 
 
-def judge_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Judgement:
+def evaluate_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Evaluation:
     """Every number of the comparison.
 
     Args:
@@ -70,22 +71,22 @@ def judge_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int, se
     """
     methods = methods_of(table)
     per_method = {m: table[table["method"] == m].sort_values("scene").reset_index(drop=True) for m in methods}
-    found: Judgement = {"n": int(table["scene"].nunique()), "methods": {}}
+    found: Evaluation = {"n": int(table["scene"].nunique()), "methods": {}}
     for method, rows in per_method.items():
-        judged: Judgement = {"groups": {}}
+        evaluated: Evaluation = {"groups": {}}
         for name, chosen in groups(rows).items():
             part = rows[chosen]
-            judged["groups"][name] = {
+            evaluated["groups"][name] = {
                 kind: _floor(part, kind) if method == FLOOR else _accuracy(part, kind, resamples, seed) for kind in "eg"
             }
         if method != FLOOR:
-            judged["flux"] = {b: _flux(rows, b, resamples, seed) for b in bands}
+            evaluated["flux"] = {b: _flux(rows, b, resamples, seed) for b in bands}
             for name in ("ssim", "cosine"):
-                judged[name] = _mean(values(rows, name), resamples, seed)
-            judged["milliseconds"] = float(np.nanmean(values(rows, "milliseconds")))
+                evaluated[name] = _mean(values(rows, name), resamples, seed)
+            evaluated["milliseconds"] = float(np.nanmean(values(rows, "milliseconds")))
             if method != OURS and OURS in per_method:
-                judged["beside"] = {k: _beside(rows, per_method[OURS], k, resamples, seed) for k in "eg"}
-        found["methods"][method] = judged
+                evaluated["beside"] = {k: _beside(rows, per_method[OURS], k, resamples, seed) for k in "eg"}
+        found["methods"][method] = evaluated
     return found
 
 
@@ -94,7 +95,7 @@ def _columns(rows: pd.DataFrame, kind: str) -> tuple[dict[str, Floats], NDArray[
     return columns, np.isfinite(columns["found1"]) & np.isfinite(columns["found2"])
 
 
-def _accuracy(rows: pd.DataFrame, kind: str, resamples: int, seed: int) -> Judgement:
+def _accuracy(rows: pd.DataFrame, kind: str, resamples: int, seed: int) -> Evaluation:
     columns, worked = _columns(rows, kind)
     kept = {name: column[worked] for name, column in columns.items()}
     return {"n": len(rows), "failures": int((~worked).sum())} | measured(_measures, _MEASURES, kept, resamples, seed)
@@ -107,23 +108,23 @@ def _measures(columns: Mapping[str, Floats]) -> Floats:
     return np.stack([rms(both), robust_sigma(both), *slopes, *(o.mean(axis=-1) for o in off)])
 
 
-def _floor(rows: pd.DataFrame, kind: str) -> Judgement:
+def _floor(rows: pd.DataFrame, kind: str) -> Evaluation:
     sigma = np.concatenate([values(rows, f"{kind}{k}_est") for k in (1, 2)])
     sigma = sigma[np.isfinite(sigma)]
     return {"n": len(rows), "failures": 0, "rms": {"value": float(rms(sigma)) if len(sigma) else None, "error": None}}
 
 
-def _flux(rows: pd.DataFrame, band: str, resamples: int, seed: int) -> Judgement:
+def _flux(rows: pd.DataFrame, band: str, resamples: int, seed: int) -> Evaluation:
     true = positive(values(rows, f"flux_{band}"))
     return median_and_scatter(values(rows, f"flux_{band}_est") / true - 1.0, resamples=resamples, seed=seed)
 
 
-def _mean(numbers: Floats, resamples: int, seed: int) -> Judgement:
+def _mean(numbers: Floats, resamples: int, seed: int) -> Evaluation:
     worked = numbers[np.isfinite(numbers)]
     return measured(lambda c: np.stack([c["v"].mean(axis=-1)]), ("mean",), {"v": worked}, resamples, seed)["mean"]
 
 
-def _beside(rows: pd.DataFrame, ours: pd.DataFrame, kind: str, resamples: int, seed: int) -> Judgement:
+def _beside(rows: pd.DataFrame, ours: pd.DataFrame, kind: str, resamples: int, seed: int) -> Evaluation:
     ours = ours.set_index("scene").reindex(rows["scene"]).reset_index()
     (theirs, worked), (mine, also) = _columns(rows, kind), _columns(ours, kind)
     kept = worked & also
@@ -142,14 +143,14 @@ def _beside(rows: pd.DataFrame, ours: pd.DataFrame, kind: str, resamples: int, s
     return found | {"n": int(kept.sum()), "better": verdict}
 
 
-def findings(judgement: Judgement, method: str = OURS) -> list[str]:
+def findings(evaluation: Evaluation, method: str = OURS) -> list[str]:
     """What is wrong with a method's estimates by its own numbers: biases, and slopes that are not 1, beyond 3 errors.
 
     A posterior mean's slope is below 1 as it must be: ask this of the prior-free summary.
     """
     found = []
     for kind in "eg":
-        accuracy = judgement["methods"][method]["groups"]["all"][kind]
+        accuracy = evaluation["methods"][method]["groups"]["all"][kind]
         for k in (1, 2):
             for name, ideal in ((f"slope{k}", 1.0), (f"bias{k}", 0.0)):
                 measure = accuracy[name]
@@ -171,10 +172,10 @@ def worst(table: pd.DataFrame, method: str, count: int = 10) -> pd.DataFrame:
     return rows.sort_values("off", ascending=False).head(count)
 
 
-def headline(judgement: Judgement) -> dict[str, float]:
+def headline(evaluation: Evaluation) -> dict[str, float]:
     """The numbers that a row of the UI shows, errors as `{name}_error`."""
-    flat: dict[str, float] = {"scenes": judgement["n"]}
-    for method, found in judgement["methods"].items():
+    flat: dict[str, float] = {"scenes": evaluation["n"]}
+    for method, found in evaluation["methods"].items():
         everything = found["groups"]["all"]
         for kind in "eg":
             measure = everything[kind]["rms"]

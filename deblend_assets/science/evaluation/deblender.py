@@ -1,4 +1,4 @@
-"""The judgement of a deblender on held-out scenes: from a table of estimates to numbers with error bars.
+"""Evaluation of a deblender on held-out scenes: from a table of estimates to numbers with error bars.
 
 `e` is the **distortion** (a² - b²)/(a² + b²) of Eq. 12, observed (PSF-convolved, unweighted moments of the stamp in
 the label band), in truth and estimates alike; `g` is the intrinsic **shear-type** (a - b)/(a + b). Similarities are
@@ -16,7 +16,7 @@ import pandas as pd
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.statistics.accuracy import (
-    Judgement,
+    Evaluation,
     measured,
     median_and_scatter,
     number,
@@ -65,7 +65,7 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamples: int, seed: int) -> Judgement:
+def evaluate(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamples: int, seed: int) -> Evaluation:
     """Every number of the evaluation.
 
     Each measure is `{"value", "error"}`, the error by bootstrap over scenes; a number that cannot be had is None
@@ -99,7 +99,7 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
         MismatchError: columns are missing, or no scene has a label.
     """
     _require_columns(estimates, bands)
-    # A target without light in the label band has no shape to be judged against.
+    # A target without light in the label band has no shape to be compared with.
     labelled = estimates[np.isfinite(estimates["e1"]) & np.isfinite(estimates["e2"])]
     if labelled.empty:
         raise MismatchError(
@@ -114,7 +114,7 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
     for name in ESTIMATORS:
         bins = {quantity: _binned(labelled, name, quantity, at, **draws) for quantity, at in edges.items()}
         estimators[name] = {**shapes(labelled, "e", name, **draws), "bins": bins}
-    learnt: Judgement = {"errors": {"e": pulls(labelled, "e", "regressor", **draws)}}
+    learnt: Evaluation = {"errors": {"e": pulls(labelled, "e", "regressor", **draws)}}
     if "g1_regressor" in estimates:
         # A galaxy of AGN light alone has no intrinsic shape.
         extended = labelled[np.isfinite(labelled["g1"]) & np.isfinite(labelled["g2"])]
@@ -144,32 +144,32 @@ def judge(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamp
     }
 
 
-def flat_numbers(judgement: Judgement) -> dict[str, float]:
+def flat_numbers(evaluation: Evaluation) -> dict[str, float]:
     """The key figures under flat names, such as `ssim_stage2` or `regressor_slope_e1`, without those that are None."""
     flat: dict[str, float | None] = {
-        "scenes": float(judgement["scenes"]),
-        "label_scatter": judgement["label_scatter"]["both"]["value"],
+        "scenes": float(evaluation["scenes"]),
+        "label_scatter": evaluation["label_scatter"]["both"]["value"],
     }
-    for kind, found in judgement["similarity"].items():
+    for kind, found in evaluation["similarity"].items():
         for name, distribution in found["images"].items():
             flat[f"{kind}_{name}"] = distribution["mean"]["value"]
         for band, distribution in found["stage2_by_band"].items():
             flat[f"{kind}_stage2_{band}"] = distribution["mean"]["value"]
-    for name, found in judgement["estimators"].items():
+    for name, found in evaluation["estimators"].items():
         flat[f"{name}_failures"] = float(found["failures"])
         for measure, value in found["both"].items():
             flat[f"{name}_{measure}"] = value["value"]
         for component in COMPONENTS:
             for measure in ("slope", "bias", "rms", "scatter_ratio"):
                 flat[f"{name}_{measure}_{component}"] = found[component][measure]["value"]
-    if "shear" in judgement:
-        flat |= {f"shear_{measure}": m["value"] for measure, m in judgement["shear"]["both"].items()}
-        flat |= {f"shear_slope_{c}": judgement["shear"][c]["slope"]["value"] for c in ("g1", "g2", "g")}
-    for kind, found in judgement["errors"].items():
+    if "shear" in evaluation:
+        flat |= {f"shear_{measure}": m["value"] for measure, m in evaluation["shear"]["both"].items()}
+        flat |= {f"shear_slope_{c}": evaluation["shear"][c]["slope"]["value"] for c in ("g1", "g2", "g")}
+    for kind, found in evaluation["errors"].items():
         flat[f"pull_{kind}"] = found["pull"]["value"]
-    for way, by_band in judgement["withheld"].items():
+    for way, by_band in evaluation["withheld"].items():
         flat |= {f"regressor_rms_{way}_{band}": found["both"]["rms"]["value"] for band, found in by_band.items()}
-    for band, found in judgement["flux_error"].items():
+    for band, found in evaluation["flux_error"].items():
         flat[f"flux_error_median_{band}"] = found["median"]["value"]
         flat[f"flux_error_scatter_{band}"] = found["robust_sigma"]["value"]
     return {name: value for name, value in flat.items() if value is not None}
@@ -191,7 +191,7 @@ def _require_columns(estimates: pd.DataFrame, bands: Sequence[str]) -> None:
         )
 
 
-def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
     """Standard deviations of the labels: what a constant answer would leave as its RMS."""
 
     def scatter(columns: Mapping[str, Floats]) -> Floats:
@@ -204,7 +204,7 @@ def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Judgemen
 
 def _binned(
     rows: pd.DataFrame, estimator: str, quantity: str, edges: Sequence[float], *, resamples: int, seed: int
-) -> list[Judgement]:
+) -> list[Evaluation]:
     """Measures in bins [low, high) of a column; the outer bins are open."""
     column = values(rows, quantity)
     bins = []
@@ -218,17 +218,17 @@ def _binned(
     return bins
 
 
-def _distribution(column: pd.Series, *, resamples: int, seed: int) -> Judgement:
+def _distribution(column: pd.Series, *, resamples: int, seed: int) -> Evaluation:
     """Mean with its error, and percentiles."""
     numbers = column.to_numpy(dtype=np.float64)
     worked = numbers[np.isfinite(numbers)]
-    found: Judgement = {"n": len(numbers), "failures": len(numbers) - len(worked)}
+    found: Evaluation = {"n": len(numbers), "failures": len(numbers) - len(worked)}
     found |= measured(lambda c: c["v"].mean(axis=-1)[None], ("mean",), {"v": worked}, resamples, seed)
     at = np.percentile(worked, _PERCENTILES) if len(worked) else np.full(len(_PERCENTILES), np.nan)
     return {**found, "percentiles": {str(p): number(v) for p, v in zip(_PERCENTILES, at, strict=True)}}
 
 
-def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int) -> Judgement:
+def _flux_error(estimates: pd.DataFrame, band: str, *, resamples: int, seed: int) -> Evaluation:
     """Median and robust scatter of reconstructed over true flux - 1; a target without flux counts as a failure."""
     true, found = values(estimates, f"flux_isolated_{band}"), values(estimates, f"flux_reconstruction_{band}")
     return median_and_scatter(found / positive(true) - 1.0, resamples=resamples, seed=seed)

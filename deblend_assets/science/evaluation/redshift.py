@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.statistics.accuracy import Judgement, measured
+from deblend_assets.science.statistics.accuracy import Evaluation, measured
 from deblend_assets.science.statistics.metrics import Floats, robust_sigma
 
 OUTLIER = 0.15
@@ -30,14 +30,14 @@ _LEVELS = (0.68, 0.95)
 _MEASURES = ("sigma_NMAD", "bias", "outliers")
 
 
-def judge_redshifts(
+def evaluate_redshifts(
     true_z: NDArray[np.floating],
     estimate_z: NDArray[np.floating],
     cdf_at_truth: NDArray[np.floating] | None,
     *,
     resamples: int,
     seed: int,
-) -> Judgement:
+) -> Evaluation:
     """Measures of redshift estimates, and of their posteriors where there are any.
 
     Args:
@@ -70,14 +70,14 @@ def judge_redshifts(
 
     worked = np.isfinite(estimate) if cdf is None else np.isfinite(estimate) & np.isfinite(cdf)
     off = ((estimate - truth) / (1 + truth))[worked]
-    found: Judgement = {"n": len(truth), "failures": int((~worked).sum())}
+    found: Evaluation = {"n": len(truth), "failures": int((~worked).sum())}
     found |= measured(_offsets, _MEASURES, {"off": off}, resamples, seed)
     if cdf is not None:
         found["pit"] = _uniformity(cdf[worked], resamples, seed)
     return found
 
 
-def _uniformity(pit: Floats, resamples: int, seed: int) -> Judgement:
+def _uniformity(pit: Floats, resamples: int, seed: int) -> Evaluation:
     names = [*(f"coverage_{level:.0%}" for level in _LEVELS), "kolmogorov"]
     bins = [f"bin {k}" for k in range(PIT_BINS)]
     found = measured(_pit, [*names, *bins], {"pit": pit}, resamples, seed)

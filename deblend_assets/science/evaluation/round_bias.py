@@ -19,13 +19,13 @@ from deblend_assets.science.deblender.latent_prior import LogProb, gaussian_log_
 from deblend_assets.science.networks import Latent
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.normalization import Normalization
-from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement, measured, median_and_scatter, positive
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation, measured, median_and_scatter, positive
 from deblend_assets.science.statistics.metrics import Floats, Statistic, rms
 
 _BATCH = 128  # stamps decoded at a time
 
 
-def wasserstein_with_error(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> Judgement:
+def wasserstein_with_error(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> Evaluation:
     """Wasserstein-1 distance of two samples on a line, its error, and what equal distributions would show.
 
     Rows are taken for independent, also between the samples: where they are paired (a galaxy and its reconstruction),
@@ -101,7 +101,7 @@ def latent_comparison(
     noise: Tensor,
     resamples: int,
     seed: int,
-) -> Judgement:
+) -> Evaluation:
     """Rate, distortion and round bias of one decoder with one prior.
 
     The measures of the prior are `kl` and what is said of `samples`; the others are the same for every prior.
@@ -139,7 +139,7 @@ def latent_comparison(
         "samples": shape_distribution(decoded_band(decoder, samples, normalization, label_band)),
     }
 
-    def mean(values: Floats) -> Judgement:
+    def mean(values: Floats) -> Evaluation:
         return _mean(values, resamples, seed)
 
     return {
@@ -163,7 +163,7 @@ def latent_comparison(
 
 
 @torch.no_grad()
-def kl_gain(latent: Latent, log_prob: LogProb, noise: Tensor, *, resamples: int, seed: int) -> Judgement:
+def kl_gain(latent: Latent, log_prob: LogProb, noise: Tensor, *, resamples: int, seed: int) -> Evaluation:
     """By how much a prior lowers the KL under N(0, 1) [nats]: `{"value", "error"}`, None below `MINIMUM_ROWS` galaxies.
 
     Both are taken of the same galaxies and draws, whose spread is most of the error of either: that of the difference
@@ -209,12 +209,12 @@ def _by_galaxy(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _one(statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int) -> Judgement:
-    measure: Judgement = measured(lambda c: statistic(c)[None], ("it",), columns, resamples, seed)["it"]
+def _one(statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int) -> Evaluation:
+    measure: Evaluation = measured(lambda c: statistic(c)[None], ("it",), columns, resamples, seed)["it"]
     return measure
 
 
-def _mean(values: Floats, resamples: int, seed: int) -> Judgement:
+def _mean(values: Floats, resamples: int, seed: int) -> Evaluation:
     return _one(lambda c: np.asarray(c["v"].mean(axis=-1)), {"v": values}, resamples, seed)
 
 
@@ -233,7 +233,7 @@ def _both_components(columns: Mapping[str, Floats]) -> Floats:
     return np.asarray(np.sqrt(0.5 * (rms(columns["e1"]) ** 2 + rms(columns["e2"]) ** 2)))
 
 
-def _shift(moduli: Floats, truth: Floats) -> Judgement:
+def _shift(moduli: Floats, truth: Floats) -> Evaluation:
     """Difference of the means, with the error of independent samples."""
     if min(len(moduli), len(truth)) < MINIMUM_ROWS:
         return {"value": None, "error": None}

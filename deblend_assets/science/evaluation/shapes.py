@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
 from deblend_assets.science.shapes.neighbours import BLENDED_ABOVE, CLOSE_ARCSEC, chance_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
-from deblend_assets.science.statistics.accuracy import Judgement, measured, positive, pulls, shapes, values
+from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, pulls, shapes, values
 from deblend_assets.science.statistics.metrics import Floats, rms, robust_sigma
 
 Kind = Literal["e", "g"]
@@ -85,7 +85,7 @@ def true_neighbour_labels(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement:
+def evaluate_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
     """Every number of the evaluation.
 
     Args:
@@ -100,7 +100,7 @@ def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement
         each, `n`, `coverage` and for "e" and "g" the RMS, its expected value and, where there are floors, the ratios to
         them. Every measure is `{"value", "error"}`.
     """
-    found: Judgement = {"n": len(table)}
+    found: Evaluation = {"n": len(table)}
     for kind in KINDS:
         found[kind] = _scatter_ratio(table, kind, resamples, seed)
         for estimator in ("posterior", "likelihood"):
@@ -113,14 +113,14 @@ def judge_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Judgement
     found["groups"] = {}
     for name, rows in groups(table).items():
         part = table[rows]
-        group: Judgement = {"n": len(part), "coverage": _coverage(part, resamples, seed)}
+        group: Evaluation = {"n": len(part), "coverage": _coverage(part, resamples, seed)}
         for kind in KINDS:
             group[kind] = _beside_floor(part, kind, resamples, seed)
         found["groups"][name] = group
     return found
 
 
-def _scatter_ratio(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Judgement:
+def _scatter_ratio(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Evaluation:
     free = table[np.isfinite(table[f"{kind}1_likelihood"]) & np.isfinite(table[f"{kind}2_likelihood"])]
     columns = {
         f"{name}{k}": values(free, f"{kind}{k}{suffix}")
@@ -136,7 +136,7 @@ def _scatter_ratio(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -
     return measured(ratio, ("scatter_ratio",), columns, resamples, seed)
 
 
-def _coverage(table: pd.DataFrame, resamples: int, seed: int) -> Judgement:
+def _coverage(table: pd.DataFrame, resamples: int, seed: int) -> Evaluation:
     columns = {name: values(table, f"{name}_pit") for name in QUANTITIES}
 
     def within(rows: Mapping[str, Floats]) -> Floats:
@@ -146,7 +146,7 @@ def _coverage(table: pd.DataFrame, resamples: int, seed: int) -> Judgement:
     return measured(within, names, columns, resamples, seed)
 
 
-def _chance(chance: Floats, true: NDArray[np.bool_], resamples: int, seed: int) -> Judgement:
+def _chance(chance: Floats, true: NDArray[np.bool_], resamples: int, seed: int) -> Evaluation:
     def read(rows: Mapping[str, Floats]) -> Floats:
         share, expected = rows["true"].mean(axis=-1), rows["chance"].mean(axis=-1)
         brier = np.square(rows["chance"] - rows["true"]).mean(axis=-1)
@@ -156,7 +156,7 @@ def _chance(chance: Floats, true: NDArray[np.bool_], resamples: int, seed: int) 
     return measured(read, ("expected", "share", "skill"), columns, resamples, seed)
 
 
-def _beside_floor(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Judgement:
+def _beside_floor(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) -> Evaluation:
     columns: dict[str, Floats] = {}
     for k in (1, 2):
         columns[f"off{k}"] = values(table, f"{kind}{k}_posterior") - values(table, f"{kind}{k}")
@@ -188,11 +188,11 @@ def _floors(rows: Mapping[str, Floats]) -> Floats:
     return np.stack([rms(off) / positive(floors[0]), robust_sigma(off) / positive(floors[1]), *floors, with_population])
 
 
-def headline(judgement: Judgement) -> dict[str, float]:
+def headline(evaluation: Evaluation) -> dict[str, float]:
     """The numbers of an evaluation that a row of the UI shows, flat; those that cannot be had are left out."""
-    flat: dict[str, float | None] = {"scenes": judgement["n"]}
+    flat: dict[str, float | None] = {"scenes": evaluation["n"]}
     for kind in KINDS:
-        part, whole = judgement[kind], judgement["groups"]["all"][kind]
+        part, whole = evaluation[kind], evaluation["groups"]["all"][kind]
         flat[f"rms_{kind}"] = whole["rms"]["value"]
         flat[f"robust_sigma_{kind}"] = whole["robust_sigma"]["value"]
         for name in _FLOOR_MEASURES:
@@ -203,6 +203,6 @@ def headline(judgement: Judgement) -> dict[str, float]:
             flat[f"slope_{kind}{k}_posterior"] = part["posterior"][f"{kind}{k}"]["slope"]["value"]
         flat[f"scatter_ratio_{kind}"] = part["scatter_ratio"]["value"]
         flat[f"flagged_{kind}"] = part["likelihood"]["failures"]
-    flat |= {f"coverage_{name}": measure["value"] for name, measure in judgement["coverage"].items()}
-    flat |= {f"{name}_skill": found["skill"]["value"] for name, found in judgement["neighbours"].items()}
+    flat |= {f"coverage_{name}": measure["value"] for name, measure in evaluation["coverage"].items()}
+    flat |= {f"{name}_skill": found["skill"]["value"] for name, found in evaluation["neighbours"].items()}
     return {name: value for name, value in flat.items() if value is not None}

@@ -25,7 +25,7 @@ from deblend_assets.science.shear.calibration import (
     selection_response,
 )
 from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
-from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
 from deblend_assets.science.statistics.metrics import thirds
 
 # Column prefix of each method, and what it is called.
@@ -47,7 +47,7 @@ def methods_of(table: pd.DataFrame) -> list[str]:
     return [m for m in METHODS if f"{m}_1" in table and table[f"{m}_1"].notna().any()]
 
 
-def judge_shear(table: pd.DataFrame) -> Judgement:
+def evaluate_shear(table: pd.DataFrame) -> Evaluation:
     """m, c and what changes them.
 
     Args:
@@ -62,7 +62,7 @@ def judge_shear(table: pd.DataFrame) -> Judgement:
         `shape_noise`; `image_response` of the posterior. Measures are `{"value", "error"}`.
     """
     parts = {str(name): part for name, part in table.groupby("condition", sort=False)}
-    found: Judgement = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
+    found: Evaluation = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
     truth = parts["blended"].groupby("scene").first()
     for method in methods_of(table):
         at = {name: scene_responses(part, method) for name, part in parts.items()}
@@ -81,15 +81,15 @@ def judge_shear(table: pd.DataFrame) -> Judgement:
     return found
 
 
-def _biases(found: SceneResponses, response: Measure | None) -> Judgement:
+def _biases(found: SceneResponses, response: Measure | None) -> Evaluation:
     m, c = multiplicative(found, response), additive(found, response)
     named = {"m1": m[0], "m2": m[1], "c1": c[0], "c2": c[1]}
     met = meets(m, REQUIRED_M) and meets(c, REQUIRED_C)
     return {name: measure.as_json() for name, measure in named.items()} | {"met": met}
 
 
-def _groups(whole: SceneResponses, truth: pd.DataFrame, response: Measure) -> Judgement:
-    groups: Judgement = {}
+def _groups(whole: SceneResponses, truth: pd.DataFrame, response: Measure) -> Evaluation:
+    groups: Evaluation = {}
     for name, chosen in _thirds(whole, truth):
         m = pooled(whole.of(chosen))
         scaled = Measure(m.value / response.value - 1.0, m.error / response.value)
@@ -109,9 +109,9 @@ def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, 
 
 def _changes(
     parts: Mapping[str, pd.DataFrame], at: Mapping[str, SceneResponses], method: str, response: Measure
-) -> Judgement:
+) -> Evaluation:
     """What a condition changes, scene by scene: differences of the same galaxies, lenses and noise."""
-    changes: Judgement = {}
+    changes: Evaluation = {}
     blended = parts["blended"]
     whole = scene_responses(blended[blended["g2"] == 0], method)
     for condition in SIDES:
@@ -142,10 +142,10 @@ def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) 
     return len(scenes), Measure(float(mean[0]), float(error[0])), Measure(float(mean[1]), float(error[1]))
 
 
-def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Evaluation:
     """Cuts on what was measured, at its median."""
     cuts = {"expected error of g below its median": ("posterior_err", -1), "size above its median": ("ln_size", 1)}
-    found: Judgement = {}
+    found: Evaluation = {}
     for words, (column, sign) in cuts.items():
         values = sign * blended[column].to_numpy(float)
         fixed, further = selection_response(blended, method, values > np.nanmedian(values))
@@ -156,7 +156,7 @@ def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Judgeme
     return found
 
 
-def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Judgement:
+def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Evaluation:
     """Scatter of the calibrated estimate, of the true shapes, and the effective share of the galaxies."""
     upright = blended[~blended["turned"].to_numpy(bool) & (blended["g1"].to_numpy() > 0)]
     scatter, true, share = [], [], []
@@ -175,7 +175,7 @@ def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Judge
     }
 
 
-def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
+def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Evaluation:
     """The response from the images beside that from pairs, of the same scenes."""
     rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
     values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
@@ -183,7 +183,7 @@ def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
     paired = scene_responses(blended[blended["scene"].isin(per_scene.index)], WITH_RESPONSE)
     both = np.stack([per_scene.reindex(paired.scene).to_numpy(float), paired.response.mean(axis=1)], axis=1)
 
-    def compared(chosen: NDArray[np.bool_]) -> Judgement:
+    def compared(chosen: NDArray[np.bool_]) -> Evaluation:
         three = np.concatenate([both[chosen], both[chosen, :1] - both[chosen, 1:]], axis=1)
         mean, error = jackknife(three, paired.block[chosen])
         names = ("images", "pairs", "difference")
@@ -195,7 +195,7 @@ def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Judgement:
     return found | {"calibrated": _by_images(paired, both[:, 0])}
 
 
-def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Judgement:
+def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Evaluation:
     """What a user who has no simulation would have: estimates divided by the mean response of their own images.
 
     Numerator and denominator are of the same galaxies, whose scatter is not an error of the ratio.
@@ -221,9 +221,9 @@ def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
     return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
 
 
-def findings(judgement: Judgement, method: str = WITH_RESPONSE) -> list[str]:
+def findings(evaluation: Evaluation, method: str = WITH_RESPONSE) -> list[str]:
     """Calibrated biases of a method that are beyond the requirement by more than two of their errors."""
-    found = judgement["methods"][method]["calibrated"]
+    found = evaluation["methods"][method]["calibrated"]
     beyond = []
     for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
         value, error = found[name]["value"], found[name]["error"]
@@ -234,16 +234,16 @@ def findings(judgement: Judgement, method: str = WITH_RESPONSE) -> list[str]:
     return beyond
 
 
-def errors_apart(judgement: Judgement) -> float:
+def errors_apart(evaluation: Evaluation) -> float:
     """Difference of the two routes to the response, in units of its error; infinite where it is not known."""
-    difference = judgement["image_response"]["difference"]
+    difference = evaluation["image_response"]["difference"]
     return abs(difference["value"]) / difference["error"] if difference["error"] else float("inf")
 
 
-def headline(judgement: Judgement) -> dict[str, float]:
+def headline(evaluation: Evaluation) -> dict[str, float]:
     """The numbers that a row of the UI shows."""
-    flat: dict[str, float | None] = {f"scenes_{name}": n for name, n in judgement["n"].items()}
-    for method, found in judgement["methods"].items():
+    flat: dict[str, float | None] = {f"scenes_{name}": n for name, n in evaluation["n"].items()}
+    for method, found in evaluation["methods"].items():
         for which in ("uncalibrated", "calibrated"):
             for name in ("m1", "m2", "c1", "c2"):
                 flat[f"{which}_{name}_{method}"] = found[which][name]["value"]
@@ -251,8 +251,8 @@ def headline(judgement: Judgement) -> dict[str, float]:
         flat[f"response_{method}"] = found["response"]["value"]
         flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
     for name in ("m1", "m2", "c1", "c2"):
-        measure = judgement["image_response"]["calibrated"][name]
+        measure = evaluation["image_response"]["calibrated"][name]
         flat |= {f"by_images_{name}": measure["value"], f"by_images_{name}_error": measure["error"]}
-    difference = judgement["image_response"]["difference"]
+    difference = evaluation["image_response"]["difference"]
     flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
     return {name: value for name, value in flat.items() if value is not None and np.isfinite(value)}

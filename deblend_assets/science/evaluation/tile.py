@@ -1,4 +1,4 @@
-"""The judgement of one tile: our shapes against im3shape's and, where the tile is simulated, against the truth.
+"""The evaluation of one tile: our shapes against im3shape's and, where the tile is simulated, against the truth.
 
 Everything here is in the sky frame: +x to the east, +y to the north.
 """
@@ -13,16 +13,16 @@ import pandas as pd
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, against_im3shape, mean_shear
-from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS, judge_truth
+from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS, evaluate_truth
 from deblend_assets.science.evaluation.deblender import BLENDEDNESS_EDGES
 from deblend_assets.science.measuring.columns import FLAGS, ID
-from deblend_assets.science.statistics.accuracy import Judgement, number, values
+from deblend_assets.science.statistics.accuracy import Evaluation, number, values
 from deblend_assets.science.statistics.accuracy import shapes as shapes_against
 
 _REFERENCE = (ID, "e_1", "e_2", "e_sigma", "w", "nbc_m", "nbc_c1", "nbc_c2", "snr_w")
 
 
-def judge_tile(
+def evaluate_tile(
     shapes: pd.DataFrame,
     reference: pd.DataFrame,
     *,
@@ -35,7 +35,7 @@ def judge_tile(
     test_blends: pd.DataFrame | None = None,
     cutout_flux: pd.DataFrame | None = None,
     zero_point: float = 30.0,
-) -> Judgement:
+) -> Evaluation:
     """Every number of a tile's evaluation.
 
     Each measure is `{"value", "error"}`, the error by bootstrap over galaxies; None where it cannot be had, and below
@@ -82,7 +82,7 @@ def judge_tile(
             remedy="materialise the tile's im3shape_catalog and all that follows again",
         )
     draws = {"resamples": resamples, "seed": seed}
-    found: Judgement = {
+    found: Evaluation = {
         "galaxies": len(shapes),
         "matched": len(rows),
         "bands": list(bands),
@@ -110,13 +110,13 @@ def judge_tile(
         _require(truth, [ID, *columns, *(f"{f}_{b}" for f in ("flux", "stamp_flux") for b in bands)], "truth")
         if cutout_flux is not None:
             _require(cutout_flux, [ID, *(f"cutout_flux_{band}" for band in bands)], "des_cutouts")
-        found["truth"] = judge_truth(shapes, truth, test_blends, cutout_flux, bands, zero_point, **draws)
+        found["truth"] = evaluate_truth(shapes, truth, test_blends, cutout_flux, bands, zero_point, **draws)
         slopes = found["truth"]["shapes"]["g"]
         found["truth"]["orientation"] = orientation(slopes["g1"]["slope"], slopes["g2"]["slope"])
     return found
 
 
-def orientation(slope1: Judgement, slope2: Judgement) -> str:
+def orientation(slope1: Evaluation, slope2: Evaluation) -> str:
     """What the signs of both components' slopes say of the frame; a sign counts from three errors on."""
     signs = []
     for slope in (slope1, slope2):
@@ -132,14 +132,14 @@ def orientation(slope1: Judgement, slope2: Judgement) -> str:
     }[signs[0], signs[1]]
 
 
-def flat_numbers(judgement: Judgement) -> dict[str, float]:
+def flat_numbers(evaluation: Evaluation) -> dict[str, float]:
     """Key figures under flat names, such as `shear_eiv_slope_1` or `truth_slope_g2`; without those that are None."""
-    flat: dict[str, float | None] = {"galaxies": float(judgement["matched"])}
-    for name, found in judgement["im3shape"].items():
+    flat: dict[str, float | None] = {"galaxies": float(evaluation["matched"])}
+    for name, found in evaluation["im3shape"].items():
         for k in (1, 2):
             flat |= {f"{name}_{m}_{k}": found[f"component{k}"][m]["value"] for m in ("slope", "eiv_slope", "bias")}
         flat |= {f"{name}_{measure}": found["both"][measure]["value"] for measure in ("slope", "eiv_slope", "rms")}
-    if (truth := judgement["truth"]) is not None:
+    if (truth := evaluation["truth"]) is not None:
         for kind in ("g", "e"):
             flat |= {f"truth_slope_{kind}{k}": truth["shapes"][kind][f"{kind}{k}"]["slope"]["value"] for k in (1, 2)}
             flat[f"truth_rms_{kind}"] = truth["shapes"][kind]["both"]["rms"]["value"]
@@ -149,7 +149,7 @@ def flat_numbers(judgement: Judgement) -> dict[str, float]:
     return {name: value for name, value in flat.items() if value is not None}
 
 
-def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Judgement:
+def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Evaluation:
     """What a missing band costs: RMS error of the observed e per component, by the band that is masked."""
     labelled = blends[np.isfinite(blends["e1"]) & np.isfinite(blends["e2"])]
     estimators = {"none": "posterior", **{band: f"masked_{band}" for band in bands}}
@@ -169,7 +169,7 @@ def _require(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
         raise MismatchError(f"galaxy {twice} stands twice", where=where, remedy=remedy)
 
 
-def _bins(rows: pd.DataFrame, bands: int, measure: Callable[[pd.DataFrame], Judgement]) -> dict[str, list[Any]]:
+def _bins(rows: pd.DataFrame, bands: int, measure: Callable[[pd.DataFrame], Evaluation]) -> dict[str, list[Any]]:
     """Measures in bins [low, high), the outer ones open, and with all bands or not."""
     snr_edges = np.quantile(values(rows, "snr_w"), [1 / 3, 2 / 3]).tolist() if len(rows) else []
     found: dict[str, list[Any]] = {}

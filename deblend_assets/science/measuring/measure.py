@@ -1,7 +1,7 @@
 """From stamps in electrons to deblended stamps, shapes and fluxes: what is applied wherever a trained model measures.
 
 The tiles, `deblend_assets measure` and the exported model deblend with `Deblender`, which the held-out evaluation
-judges, and take shapes from `ShapePosterior`, which an evaluation of its own judges. The frame is the pixel frame:
+evaluates, and take shapes from `ShapePosterior`, which has an evaluation of its own. The frame is the pixel frame:
 x with the column, y with the row.
 """
 

@@ -14,26 +14,26 @@ from deblend_assets.science.evaluation.deblender import (
 )
 from deblend_assets.science.reports import deblender_text as text
 from deblend_assets.science.reports.page import Section, placed, render_report
-from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement, bin_label
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation, bin_label
 from deblend_assets.science.statistics.format import Table, format_measure
 from deblend_assets.science.statistics.metrics import SSIM_WINDOW
 
 
-def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
+def evaluation_report(evaluation: Evaluation, figures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
     """The report of the evaluation as HTML.
 
     Args:
-        judgement: of `evaluation.judge`.
+        evaluation: of `evaluation.deblender.evaluate`.
         figures: PNG bytes by name; those of `report_text.FIGURES` have their captions and places, any other goes
             to the end under its own name.
         provenance: profile, recipe, fingerprints, versions.
     """
     tables = {
-        text.SIMILARITY: _similarity_tables(judgement),
-        text.SHAPES: _shape_tables(judgement),
-        text.BINS: _bin_tables(judgement),
-        text.MISSING: [_withheld_table(judgement)],
-        text.FLUX: [_flux_table(judgement)],
+        text.SIMILARITY: _similarity_tables(evaluation),
+        text.SHAPES: _shape_tables(evaluation),
+        text.BINS: _bin_tables(evaluation),
+        text.MISSING: [_withheld_table(evaluation)],
+        text.FLUX: [_flux_table(evaluation)],
     }
     pictures = placed(figures, text.FIGURES, text.OTHER)
     sections = [Section("How to read this", text.READING)]
@@ -42,26 +42,26 @@ def evaluation_report(judgement: Judgement, figures: Mapping[str, bytes], proven
             sections.append(Section(title, (), tables.get(title, ()), pictures.get(title, ())))
     sections.append(Section("Limits", text.LIMITS))
     title = "Deblending and shapes on held-out simulated blends"
-    return render_report(title, _headline(judgement), sections, provenance)
+    return render_report(title, _headline(evaluation), sections, provenance)
 
 
-def _headline(judgement: Judgement) -> Table:
-    numbers, errors = flat_numbers(judgement), _errors(judgement)
+def _headline(evaluation: Evaluation) -> Table:
+    numbers, errors = flat_numbers(evaluation), _errors(evaluation)
     rows = []
     for name, meaning in text.HEADLINE.items():
         published = PUBLISHED.get(name)
         theirs = (_short(published.value), published.source) if published else ("–", "not given")
         rows.append((meaning, format_measure({"value": numbers.get(name), "error": errors.get(name)}), *theirs))
-    failures = {name: judgement["estimators"][name]["failures"] for name in ESTIMATORS}
+    failures = {name: evaluation["estimators"][name]["failures"] for name in ESTIMATORS}
     note = (
-        f"Population: {judgement['scenes']:,} held-out scenes of {judgement['targets']:,} different targets, held "
-        f"out by galaxy. Shapes: distortion e observed in band {judgement['label_band']}; "
-        f"N = {judgement['estimators']['regressor']['n']:,} labelled scenes, failures: regressor "
+        f"Population: {evaluation['scenes']:,} held-out scenes of {evaluation['targets']:,} different targets, held "
+        f"out by galaxy. Shapes: distortion e observed in band {evaluation['label_band']}; "
+        f"N = {evaluation['estimators']['regressor']['n']:,} labelled scenes, failures: regressor "
         f"{failures['regressor']:,}, moments of the reconstruction {failures['reconstruction']:,}. "
         "Similarities: against the isolated noiseless target in Eq. 9 space, bands "
-        f"{', '.join(judgement['bands'])}; SSIM averaged over the bands, data range 1, uniform window of "
+        f"{', '.join(evaluation['bands'])}; SSIM averaged over the bands, data range 1, uniform window of "
         f"{SSIM_WINDOW} × {SSIM_WINDOW} pixels; cosine over all bands at once. ±: standard error, "
-        f"{judgement['bootstrap']['resamples']} bootstrap resamples of the scenes. The report: 200,000 LSST scenes of "
+        f"{evaluation['bootstrap']['resamples']} bootstrap resamples of the scenes. The report: 200,000 LSST scenes of "
         "CatSim galaxies, target i ≤ 24.3, 90 % for training, its own validation scenes."
     )
     return Table(
@@ -69,17 +69,17 @@ def _headline(judgement: Judgement) -> Table:
     )
 
 
-def _errors(judgement: Judgement) -> dict[str, float | None]:
+def _errors(evaluation: Evaluation) -> dict[str, float | None]:
     """Errors under the names of `flat_numbers`, for the headline."""
-    errors = {"label_scatter": judgement["label_scatter"]["both"]["error"]}
-    for kind, found in judgement["similarity"].items():
+    errors = {"label_scatter": evaluation["label_scatter"]["both"]["error"]}
+    for kind, found in evaluation["similarity"].items():
         errors |= {f"{kind}_{name}": values["mean"]["error"] for name, values in found["images"].items()}
-    for name, found in judgement["estimators"].items():
+    for name, found in evaluation["estimators"].items():
         errors |= {f"{name}_{measure}": measured["error"] for measure, measured in found["both"].items()}
         errors |= {f"{name}_slope_{component}": found[component]["slope"]["error"] for component in COMPONENTS}
-    if "shear" in judgement:
-        errors["shear_rms"] = judgement["shear"]["both"]["rms"]["error"]
-        errors |= {f"shear_slope_{c}": judgement["shear"][c]["slope"]["error"] for c in ("g1", "g2")}
+    if "shear" in evaluation:
+        errors["shear_rms"] = evaluation["shear"]["both"]["rms"]["error"]
+        errors |= {f"shear_slope_{c}": evaluation["shear"][c]["slope"]["error"] for c in ("g1", "g2")}
     return errors
 
 
@@ -88,7 +88,7 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if round(value, 2) == value else f"{value:.3g}"
 
 
-def _similarity_tables(judgement: Judgement) -> list[Table]:
+def _similarity_tables(evaluation: Evaluation) -> list[Table]:
     meanings = dict(
         zip(
             IMAGES,
@@ -98,18 +98,18 @@ def _similarity_tables(judgement: Judgement) -> list[Table]:
     )
     rows = []
     for kind, name in (("ssim", "SSIM"), ("cosine", "cosine")):
-        for image, found in judgement["similarity"][kind]["images"].items():
+        for image, found in evaluation["similarity"][kind]["images"].items():
             spread = (_plain(found["percentiles"][p]) for p in ("5", "16", "50", "84", "95"))
             rows.append((f"{name}, {meanings[image]}", format_measure(found["mean"]), *spread, f"{found['n']:,}"))
     by_band = [
         (
             band,
             *(
-                format_measure(judgement["similarity"][kind]["stage2_by_band"][band]["mean"])
+                format_measure(evaluation["similarity"][kind]["stage2_by_band"][band]["mean"])
                 for kind in ("ssim", "cosine")
             ),
         )
-        for band in judgement["bands"]
+        for band in evaluation["bands"]
     ]
     return [
         Table(
@@ -133,22 +133,22 @@ _MEASURES = {
 _ESTIMATOR_NAMES = {"regressor": "regressor", "reconstruction": "moments of the reconstruction"}
 
 
-def _shape_tables(judgement: Judgement) -> list[Table]:
+def _shape_tables(evaluation: Evaluation) -> list[Table]:
     note = (
         "Δe = estimate − truth. Robust σ: 1.4826 times the median absolute deviation. Scatter ratio: standard "
         "deviation of the estimates over that of the truth; below 1: drawn toward round."
     )
     tables = []
     for name in ESTIMATORS:
-        found = judgement["estimators"][name]
+        found = evaluation["estimators"][name]
         rows = [
             (meaning, *(format_measure(found[component][measure]) for component in COMPONENTS))
             for measure, meaning in _MEASURES.items()
         ]
         caption = f"{_ESTIMATOR_NAMES[name].capitalize()}: N = {found['n']:,}, failures {found['failures']:,}"
         tables.append(Table(("measure", "e1", "e2", "|e|"), rows, caption, note if name == ESTIMATORS[-1] else ""))
-    if "shear" in judgement:
-        found = judgement["shear"]
+    if "shear" in evaluation:
+        found = evaluation["shear"]
         rows = [
             (
                 meaning.replace("Δe", "Δg"),
@@ -158,14 +158,14 @@ def _shape_tables(judgement: Judgement) -> list[Table]:
         ]
         caption = f"Regressor, intrinsic shear-type g: N = {found['n']:,}, failures {found['failures']:,}"
         tables.append(Table(("measure", "g1", "g2", "|g|"), rows, caption))
-    return [*tables, _error_table(judgement)]
+    return [*tables, _error_table(evaluation)]
 
 
-def _error_table(judgement: Judgement) -> Table:
+def _error_table(evaluation: Evaluation) -> Table:
     names = {"e": "observed distortion e", "g": "intrinsic shear-type g"}
     rows = [
         (names[kind], *(format_measure(found[measure]) for measure in ("expected", "pull", "within")))
-        for kind, found in judgement["errors"].items()
+        for kind, found in evaluation["errors"].items()
     ]
     note = (
         "The regressor tells with each estimate how large an error it expects. Pull: RMS of (estimate − truth) over "
@@ -175,10 +175,10 @@ def _error_table(judgement: Judgement) -> Table:
     return Table(("estimate", "expected error, RMS", "pull", "within 1 σ"), rows, "Expected errors per component", note)
 
 
-def _withheld_table(judgement: Judgement) -> Table:
-    rows = [("none", *[format_measure(judgement["estimators"]["regressor"]["both"]["rms"])] * len(WITHHELD))]
-    for band in judgement["bands"]:
-        found = (judgement["withheld"][way][band]["both"]["rms"] for way in WITHHELD)
+def _withheld_table(evaluation: Evaluation) -> Table:
+    rows = [("none", *[format_measure(evaluation["estimators"]["regressor"]["both"]["rms"])] * len(WITHHELD))]
+    for band in evaluation["bands"]:
+        found = (evaluation["withheld"][way][band]["both"]["rms"] for way in WITHHELD)
         rows.append((band, *(format_measure(measure) for measure in found)))
     note = (
         "RMS of the regressor's error of e per component where one band is withheld from the networks. With the mask "
@@ -187,12 +187,12 @@ def _withheld_table(judgement: Judgement) -> Table:
     return Table(("band withheld", "zeros and the mask", "zeros alone"), rows, "A band that is missing", note)
 
 
-def _bin_tables(judgement: Judgement) -> list[Table]:
+def _bin_tables(evaluation: Evaluation) -> list[Table]:
     tables = []
     for quantity, meaning in (("snr", "S/N (target alone, all bands; terciles)"), ("blendedness", "blendedness")):
         rows = []
         for name in ESTIMATORS:
-            for found in judgement["estimators"][name]["bins"][quantity]:
+            for found in evaluation["estimators"][name]["bins"][quantity]:
                 measures = (
                     found["both"]["rms"],
                     found["both"]["rms_over_scatter"],
@@ -209,7 +209,7 @@ def _bin_tables(judgement: Judgement) -> list[Table]:
                 )
         columns = ("estimator, bin", "N", "failures", "RMS Δe", "RMS / label scatter", "slope e1", "slope e2")
         tables.append(Table(columns, rows, f"By {meaning}"))
-    band = judgement["label_band"]
+    band = evaluation["label_band"]
     note = (
         f"Blendedness in band {band}: 1 − Σ own² / Σ own·all (Bosch et al. 2018). A dash: fewer than "
         f"{MINIMUM_ROWS} scenes. The label scatter is that of the bin's own scenes."
@@ -218,10 +218,10 @@ def _bin_tables(judgement: Judgement) -> list[Table]:
     return tables
 
 
-def _flux_table(judgement: Judgement) -> Table:
+def _flux_table(evaluation: Evaluation) -> Table:
     rows = []
-    for band in judgement["bands"]:
-        found = judgement["flux_error"][band]
+    for band in evaluation["bands"]:
+        found = evaluation["flux_error"][band]
         medians = (format_measure(found[m], 100.0) for m in ("median", "robust_sigma"))
         rows.append((band, *medians, f"{found['n']:,}", f"{found['failures']:,}"))
     note = "Sums over the stamp [electron] after the inverse of Eq. 9. Failures: targets without flux in the band."

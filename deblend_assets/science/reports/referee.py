@@ -13,7 +13,7 @@ from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
-Judgement = Mapping[str, Any]
+Evaluation = Mapping[str, Any]
 _WORDS = {p.name: p.words for p in PEERS} | {
     OURS: "shape posterior's mean, and the deblender of stage 2; no positions given",
     "ours, prior-free": "the same posterior with the population divided out; flagged galaxies count as failures",
@@ -39,8 +39,8 @@ _SHEAR_CAPTIONS = {
 
 
 def referee_report(
-    peers: Judgement,
-    shear: Mapping[str, Judgement],
+    peers: Evaluation,
+    shear: Mapping[str, Evaluation],
     pictures: Mapping[str, bytes],
     provenance: Mapping[str, str],
     density: Mapping[str, float],
@@ -48,8 +48,8 @@ def referee_report(
     """One HTML page.
 
     Args:
-        peers: of `comparison.judge_peers`.
-        shear: of `shear.judgement.judge_shear`, by the survey's name.
+        peers: of `comparison.evaluate_peers`.
+        shear: of `shear.evaluation.evaluate_shear`, by the survey's name.
         pictures: PNG bytes: CAPTIONS, and `{survey}_{name}` of the shear's figures.
         provenance: what the numbers were made from.
         density: of the generated population's targets, by the survey's name [1 / arcmin²].
@@ -65,8 +65,8 @@ def referee_report(
                     "Every method measured the same blends with its own recommended settings. e is the observed "
                     "distortion (a² − b²)/(a² + b²) of the label band, unweighted moments of the noiseless target; "
                     "adaptive moments measure another quantity, and their error here holds that difference. g is the "
-                    "intrinsic shear-type (a − b)/(a + b). A failure is counted, not judged; beside ours, both are "
-                    "judged on the blends where both worked, and a difference below its error is a tie.",
+                    "intrinsic shear-type (a − b)/(a + b). A failure is counted and left out; beside ours, both are "
+                    "evaluated on the blends where both worked, and a difference below its error is a tie.",
                     *(f"{m}: {_WORDS.get(m, '')}." for m in peers["methods"]),
                 ],
                 [_slopes(peers), _images(peers)],
@@ -79,13 +79,13 @@ def referee_report(
                 [show[n] for n in ("errors_by_group_e", "errors_by_group_g", "worst_failures") if n in show],
             ),
             Section("How fast is it?", [], [], [show[n] for n in ("cost",) if n in show]),
-            *(_calibration(survey, judged, pictures, density[survey]) for survey, judged in shear.items()),
+            *(_calibration(survey, evaluation, pictures, density[survey]) for survey, evaluation in shear.items()),
         ],
         provenance,
     )
 
 
-def _methods(peers: Judgement) -> Table:
+def _methods(peers: Evaluation) -> Table:
     rows = []
     for method, found in peers["methods"].items():
         groups, blended = found["groups"]["all"], found["groups"][f"blendedness > {BLENDED}"]
@@ -122,19 +122,19 @@ def _methods(peers: Judgement) -> Table:
     )
 
 
-def _failures(groups: Judgement) -> str:
+def _failures(groups: Evaluation) -> str:
     given = [groups[k] for k in "eg" if groups[k]["rms"]["value"] is not None]
     return f"{max(g['failures'] for g in given):,}" if given else "all"
 
 
-def _verdict(beside: Judgement | None) -> str:
+def _verdict(beside: Evaluation | None) -> str:
     if beside is None or beside["ratio"]["value"] is None:
         return "–"
     tie = " (tie)" if beside["better"] == "tie" else ""
     return f"{format_measure(beside['ratio'])}{tie}"
 
 
-def _slopes(peers: Judgement) -> Table:
+def _slopes(peers: Evaluation) -> Table:
     names = [f"{n}{k}, {kind}" for kind in "eg" for n in ("slope", "bias") for k in (1, 2)]
     rows = []
     for method, found in peers["methods"].items():
@@ -160,7 +160,7 @@ def _slopes(peers: Judgement) -> Table:
     )
 
 
-def _images(peers: Judgement) -> Table:
+def _images(peers: Evaluation) -> Table:
     bands = list(next(f["flux"] for f in peers["methods"].values() if "flux" in f))
     rows = []
     for method, found in peers["methods"].items():
@@ -181,7 +181,7 @@ def _images(peers: Judgement) -> Table:
     )
 
 
-def _groups(peers: Judgement, kind: str) -> Table:
+def _groups(peers: Evaluation, kind: str) -> Table:
     given = [m for m in peers["methods"] if peers["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
     methods = [m for m in given if kind == "e" or m != FLOOR]
     names = list(peers["methods"][methods[0]]["groups"])
@@ -193,13 +193,13 @@ def _groups(peers: Judgement, kind: str) -> Table:
     return Table(("blends", "N", *methods), rows, f"RMS error of the {words}, a component")
 
 
-def _calibration(survey: str, judged: Judgement, pictures: Mapping[str, bytes], density: float) -> Section:
+def _calibration(survey: str, evaluation: Evaluation, pictures: Mapping[str, bytes], density: float) -> Section:
     figures = [
         Picture(pictures[f"{survey}_{name}"], words)
         for name, words in _SHEAR_CAPTIONS.items()
         if f"{survey}_{name}" in pictures
     ]
-    n = judged["n"]
+    n = evaluation["n"]
     return Section(
         f"How do I calibrate it? {survey}",
         [
@@ -210,18 +210,24 @@ def _calibration(survey: str, judged: Judgement, pictures: Mapping[str, bytes], 
             "(response_g1, response_g2 of the shape catalogue) or of simulations like these. Never divide one "
             "galaxy by its own R: a single one is noise for the most part.",
         ],
-        [_biases(judged), _routes(judged), _changes(judged), _selection(judged), _noise(judged, density)],
+        [
+            _biases(evaluation),
+            _routes(evaluation),
+            _changes(evaluation),
+            _selection(evaluation),
+            _noise(evaluation, density),
+        ],
         figures,
     )
 
 
-def _biases(judged: Judgement) -> Table:
+def _biases(evaluation: Evaluation) -> Table:
     rows = []
-    for method, found in judged["methods"].items():
+    for method, found in evaluation["methods"].items():
         for which in ("uncalibrated", "calibrated"):
             rows.append(_bias_row(METHODS[method], which, found["response"], found[which], found["failures"]))
-    found = judged["image_response"]
-    failures = judged["methods"][WITH_RESPONSE]["failures"]
+    found = evaluation["image_response"]
+    failures = evaluation["methods"][WITH_RESPONSE]["failures"]
     words = METHODS[WITH_RESPONSE]
     rows.append(_bias_row(words, "calibrated by its own images", found["images"], found["calibrated"], failures))
     return Table(
@@ -232,13 +238,13 @@ def _biases(judged: Judgement) -> Table:
     )
 
 
-def _bias_row(words: str, which: str, response: Judgement, found: Judgement, failures: float) -> Sequence[Cell]:
+def _bias_row(words: str, which: str, response: Evaluation, found: Evaluation, failures: float) -> Sequence[Cell]:
     biases = [format_measure(found[f"{q}{k}"], scale) for q, scale in (("m", 1e3), ("c", 1e4)) for k in (1, 2)]
     return [words, which, response, *biases, f"{failures:.1%}", "met" if found["met"] else "not shown"]
 
 
-def _routes(judged: Judgement) -> Table:
-    found = judged["image_response"]
+def _routes(evaluation: Evaluation) -> Table:
+    found = evaluation["image_response"]
     rows = [["all", *(found[k] for k in ("images", "pairs", "difference"))]]
     rows += [[n, *(g[k] for k in ("images", "pairs", "difference"))] for n, g in found["groups"].items()]
     return Table(
@@ -250,9 +256,9 @@ def _routes(judged: Judgement) -> Table:
     )
 
 
-def _changes(judged: Judgement) -> Table:
+def _changes(evaluation: Evaluation) -> Table:
     rows = []
-    for method, found in judged["methods"].items():
+    for method, found in evaluation["methods"].items():
         for change in found["conditions"].values():
             rows.append(
                 [
@@ -273,10 +279,10 @@ def _changes(judged: Judgement) -> Table:
     )
 
 
-def _selection(judged: Judgement) -> Table:
+def _selection(evaluation: Evaluation) -> Table:
     rows = [
         [METHODS[method], words, format_measure(cut["m"], 1e3), format_measure(cut["selection"], 1e3)]
-        for method, found in judged["methods"].items()
+        for method, found in evaluation["methods"].items()
         for words, cut in found["selection"].items()
     ]
     return Table(
@@ -288,15 +294,15 @@ def _selection(judged: Judgement) -> Table:
     )
 
 
-def _noise(judged: Judgement, density: float) -> Table:
+def _noise(evaluation: Evaluation, density: float) -> Table:
     rows = []
-    for method, found in judged["methods"].items():
+    for method, found in evaluation["methods"].items():
         noise = found["shape_noise"]
         share = noise["effective_share"]
         rows.append([METHODS[method], f"{noise['sigma']:.3f}", f"{share:.3f}", f"{share * density:.1f}"])
-    true = judged["methods"]["posterior"]["shape_noise"]["sigma_true"]
-    if "floor_share" in judged:
-        share = judged["floor_share"]
+    true = evaluation["methods"]["posterior"]["shape_noise"]["sigma_true"]
+    if "floor_share" in evaluation:
+        share = evaluation["floor_share"]
         rows.append(["Fisher floor", "–", f"{share:.3f}", f"{share * density:.1f}"])
     return Table(
         ("method", "σ of the calibrated estimate, a component", "effective share of the galaxies", "n_eff [arcmin⁻²]"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from deblend_assets.science.evaluation.shapes import KINDS, Kind
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.format import Table, format_measure
 
 _TITLE = "Shape posterior on held-out galaxies"
@@ -29,11 +29,11 @@ _CAPTIONS = {
 }
 
 
-def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
+def shape_report(evaluation: Evaluation, pictures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
     """One HTML page.
 
     Args:
-        judgement: of `judge_shapes`.
+        evaluation: of `evaluate_shapes`.
         pictures: PNG bytes by the names of the figures.
         provenance: what the numbers were made from.
     """
@@ -41,7 +41,7 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
     flags = "; ".join(f"{bit} {words}" for bit, words in SHAPE_FLAGS.items())
     return render_report(
         _TITLE,
-        _summary(judgement),
+        _summary(evaluation),
         [
             Section(
                 "Is it unbiased?",
@@ -59,17 +59,17 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
                     "fluxes and every neighbour's parameters unknown. With the population: the information of the "
                     "prior added, as a posterior has it."
                 ],
-                [_groups(judgement)],
+                [_groups(evaluation)],
                 [figures["errors_by_group"], figures["expected_errors"]],
             ),
-            Section("Are its errors to be believed?", [], [_coverage(judgement)], [figures["coverage"]]),
+            Section("Are its errors to be believed?", [], [_coverage(evaluation)], [figures["coverage"]]),
             Section(
                 "What does it see of neighbours?",
                 [
                     "From the same look at the stamp: the chance that another galaxy is close, and that its light "
                     "matters. Scenes are as crowded as in training; where the sky is not, chances are off with it."
                 ],
-                [_neighbours(judgement)],
+                [_neighbours(evaluation)],
                 [figures["neighbours"]],
             ),
         ],
@@ -77,10 +77,10 @@ def shape_report(judgement: Judgement, pictures: Mapping[str, bytes], provenance
     )
 
 
-def _summary(judgement: Judgement) -> Table:
+def _summary(evaluation: Evaluation) -> Table:
     rows = []
     for kind in KINDS:
-        part, whole = judgement[kind], judgement["groups"]["all"][kind]
+        part, whole = evaluation[kind], evaluation["groups"]["all"][kind]
         rows.append(
             [
                 _WORDS[kind],
@@ -105,17 +105,17 @@ def _summary(judgement: Judgement) -> Table:
             "flagged",
         ),
         rows,
-        note=f"N = {judgement['n']:,} test scenes; errors by bootstrap over scenes. RMS and robust σ are of the "
+        note=f"N = {evaluation['n']:,} test scenes; errors by bootstrap over scenes. RMS and robust σ are of the "
         "posterior mean; slopes and scatter of the prior-free summary, flagged galaxies left out.",
     )
 
 
-def _groups(judgement: Judgement) -> Table:
+def _groups(evaluation: Evaluation) -> Table:
     columns = ["galaxies", "N"]
     for kind in KINDS:
         columns += [f"RMS Δ{kind}", f"floor, {kind}", f"RMS / floor, {kind}", f"robust / floor, {kind}"]
     rows = []
-    for name, group in judgement["groups"].items():
+    for name, group in evaluation["groups"].items():
         cells = [name, f"{group['n']:,}"]
         for kind in KINDS:
             found = group[kind]
@@ -125,19 +125,19 @@ def _groups(judgement: Judgement) -> Table:
     return Table(columns, rows, note="A component; the floor is the RMS of the galaxies' own floors.")
 
 
-def _coverage(judgement: Judgement) -> Table:
+def _coverage(evaluation: Evaluation) -> Table:
     names = ("g1", "g2", "e1", "e2", "ln_size", "ln_flux")
     rows = []
-    for group, found in judgement["groups"].items():
+    for group, found in evaluation["groups"].items():
         measures = [found["coverage"][f"{name}_{level}%"] for level in (68, 95) for name in names]
         rows.append([group, *("–" if m["value"] is None else f"{100 * m['value']:.1f}" for m in measures)])
     columns = ["galaxies", *(f"{name}, {level} %" for level in (68, 95) for name in names)]
     return Table(columns, rows, "Truth within the posterior's central interval [%]")
 
 
-def _neighbours(judgement: Judgement) -> Table:
+def _neighbours(evaluation: Evaluation) -> Table:
     rows = [
-        [name, found["expected"], found["share"], found["skill"]] for name, found in judgement["neighbours"].items()
+        [name, found["expected"], found["share"], found["skill"]] for name, found in evaluation["neighbours"].items()
     ]
     return Table(
         ("chance", "mean", "share of galaxies that it is true of", "Brier skill"),

@@ -21,13 +21,13 @@ from deblend_assets.science.reports.tile_tables import (
     rejections_table,
     truth_tables,
 )
-from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Judgement
+from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
 from deblend_assets.science.statistics.format import Table, format_measure
 
 
 def tile_report(
     tile: str,
-    judgement: Judgement,
+    evaluation: Evaluation,
     likeness: Likeness,
     attrition: pd.DataFrame,
     rejections: Mapping[str, int],
@@ -40,7 +40,7 @@ def tile_report(
 
     Args:
         tile: its name.
-        judgement: of `evaluation.judge_tile`.
+        evaluation: of `evaluate_tile`.
         likeness: of `likeness.compare`.
         attrition: of `cuts.quality_cuts`.
         rejections: galaxies that the cutouts lost, by reason.
@@ -50,14 +50,14 @@ def tile_report(
         simulated: whether the tile is; the page says so in its title and in its first line.
     """
     tables: dict[str, list[Table]] = {
-        text.LIKE_WITH_LIKE: [comparison_table(name, judgement) for name in COMPARISONS],
-        text.BINS: [bins_table(judgement), counts_table(judgement)],
-        text.SHEAR: [mean_shear_table(judgement)],
+        text.LIKE_WITH_LIKE: [comparison_table(name, evaluation) for name in COMPARISONS],
+        text.BINS: [bins_table(evaluation), counts_table(evaluation)],
+        text.SHEAR: [mean_shear_table(evaluation)],
         text.LIKENESS: [likeness_table(likeness)],
         text.CATALOG: [attrition_table(attrition), rejections_table(rejections)],
     }
-    if judgement["truth"] is not None:
-        tables[text.TRUTH] = truth_tables(judgement)
+    if evaluation["truth"] is not None:
+        tables[text.TRUTH] = truth_tables(evaluation)
     pictures = placed(figures, text.FIGURES, text.OTHER)
     sections = [Section("How to read this", text.READING)]
     for title in text.SECTIONS:
@@ -66,26 +66,26 @@ def tile_report(
             sections.append(Section(title, words, tables.get(title, ()), pictures.get(title, ())))
     sections.append(Section("Limits", text.LIMITS))
     heading = f"Shapes on {text.tile_label(tile, simulated)}"
-    return render_report(heading, _headline(judgement, likeness, simulated), sections, provenance)
+    return render_report(heading, _headline(evaluation, likeness, simulated), sections, provenance)
 
 
-def _headline(judgement: Judgement, likeness: Likeness, simulated: bool) -> Table:
-    shear, distortion = (judgement["im3shape"][name] for name in ("shear", "distortion"))
+def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Table:
+    shear, distortion = (evaluation["im3shape"][name] for name in ("shear", "distortion"))
     rows = [
-        ("galaxies with both shapes", f"{judgement['matched']:,}", f"{shear['failures']:,} failures"),
+        ("galaxies with both shapes", f"{evaluation['matched']:,}", f"{shear['failures']:,} failures"),
         ("slope of our g on im3shape's", format_measure(shear["both"]["slope"]), "least squares, both components"),
         ("the same, errors in variables", format_measure(shear["both"]["eiv_slope"]), "im3shape's noise taken out"),
         ("RMS Δg per component", format_measure(shear["both"]["rms"]), "im3shape's noise included"),
         ("slope of our e on im3shape's", format_measure(distortion["both"]["slope"]), "the report: 0.4 ± 0.1"),
         ("RMS Δe per component", format_measure(distortion["both"]["rms"]), "the report: about 0.14"),
-        ("orientation against im3shape", judgement["orientation"], "signs of both slopes"),
+        ("orientation against im3shape", evaluation["orientation"], "signs of both slopes"),
         (
             "like what was learnt",
             "no" if likeness.warnings else "yes" if LIKE in set(likeness.table["verdict"]) else "unknown",
             "; ".join(likeness.warnings) or "no limit exceeded",
         ),
     ]
-    truth = judgement["truth"]
+    truth = evaluation["truth"]
     if truth is not None:
         for kind, words in (("g", "intrinsic"), ("e", "observed")):
             both = truth["shapes"][kind]["both"]["rms"]
@@ -101,8 +101,8 @@ def _headline(judgement: Judgement, likeness: Likeness, simulated: bool) -> Tabl
             said = "undecided" if None in agrees else "yes" if all(agrees) else "no"
             rows.append(("slopes agree with the test blends'", said, f"within {AGREEMENT_SIGMAS:g} errors"))
     note = (
-        f"Shapes in band {judgement['label_band']}, bands {''.join(judgement['bands'])}, "
-        f"snr_w > {judgement['snr_min']:g}, sky frame. ±: standard error, {judgement['bootstrap']['resamples']} "
+        f"Shapes in band {evaluation['label_band']}, bands {''.join(evaluation['bands'])}, "
+        f"snr_w > {evaluation['snr_min']:g}, sky frame. ±: standard error, {evaluation['bootstrap']['resamples']} "
         f"bootstrap resamples of the galaxies; a dash: fewer than {MINIMUM_ROWS} galaxies, or no such number. The "
         "report's values were digitised from its Fig. 17."
     )

@@ -11,7 +11,7 @@ from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPONENTS
 from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
 from deblend_assets.science.measuring.columns import FLAGS, MISSING_BAND
-from deblend_assets.science.statistics.accuracy import Judgement, bin_label
+from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
 from deblend_assets.science.statistics.format import Table, format_measure
 
 _COMPARISONS = {
@@ -30,9 +30,9 @@ _MEASURES = {
 }
 
 
-def comparison_table(name: str, judgement: Judgement) -> Table:
+def comparison_table(name: str, evaluation: Evaluation) -> Table:
     """Measures of one of `against_im3shape.COMPARISONS`."""
-    found = judgement["im3shape"][name]
+    found = evaluation["im3shape"][name]
     rows = [
         (meaning, *(format_measure(found[component][measure]) for component in COMPONENTS))
         for measure, meaning in _MEASURES.items()
@@ -46,14 +46,14 @@ def comparison_table(name: str, judgement: Judgement) -> Table:
     return Table(("measure", "component 1", "component 2", "modulus"), rows, caption, note if name == "moments" else "")
 
 
-def bins_table(judgement: Judgement) -> Table:
+def bins_table(evaluation: Evaluation) -> Table:
     """Our g against im3shape's by S/N, blendedness and bands."""
     labelled = [
         (f"{quantity} {bin_label(b)}" if b["low"] is not None or b["high"] is not None else quantity, b)
         for quantity in ("snr_w", "blendedness")
-        for b in judgement["bins"][quantity]
+        for b in evaluation["bins"][quantity]
     ]
-    labelled += [("all bands" if b["complete"] else "a band missing", b) for b in judgement["bins"]["bands"]]
+    labelled += [("all bands" if b["complete"] else "a band missing", b) for b in evaluation["bins"]["bands"]]
     rows = [
         (
             label,
@@ -67,31 +67,31 @@ def bins_table(judgement: Judgement) -> Table:
     return Table(columns, rows, "Our g against im3shape's, both components together")
 
 
-def counts_table(judgement: Judgement) -> Table:
+def counts_table(evaluation: Evaluation) -> Table:
     """Missing bands, with what each costs on test blends, and flags."""
-    costs = judgement["withheld"] or {}
+    costs = evaluation["withheld"] or {}
     unknown = {"value": None, "error": None}
-    rows = [("all bands are there", f"{_complete(judgement):,}", format_measure(costs.get("none", unknown)))]
-    for band, n in judgement["missing_bands"].items():
+    rows = [("all bands are there", f"{_complete(evaluation):,}", format_measure(costs.get("none", unknown)))]
+    for band, n in evaluation["missing_bands"].items():
         rows.append((f"no image in band {band}", f"{n:,}", format_measure(costs.get(band, unknown))))
-    rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}", "") for bit, n in judgement["flags"].items()]
+    rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}", "") for bit, n in evaluation["flags"].items()]
     note = (
         "The last column is the RMS error of the observed e per component on the model's simulated test blends with "
         "that band withheld (zeros and the mask): what a missing band costs. A band that the model never had, such as "
         "DES's u, costs nothing here; what u is worth to a model of LSST is in the evaluation of that leg."
     )
-    caption = f"Of {judgement['galaxies']:,} galaxies in the shape catalogue"
+    caption = f"Of {evaluation['galaxies']:,} galaxies in the shape catalogue"
     return Table(("condition", "galaxies", "RMS Δe on test blends"), rows, caption, note)
 
 
-def _complete(judgement: Judgement) -> int:
+def _complete(evaluation: Evaluation) -> int:
     """Galaxies with an image in every band."""
-    return int(judgement["galaxies"] - judgement["flags"][str(MISSING_BAND)])
+    return int(evaluation["galaxies"] - evaluation["flags"][str(MISSING_BAND)])
 
 
-def mean_shear_table(judgement: Judgement) -> Table:
+def mean_shear_table(evaluation: Evaluation) -> Table:
     """Both catalogues' mean shear and their difference."""
-    found = judgement["mean_shear"]
+    found = evaluation["mean_shear"]
     names = {
         "im3shape": "im3shape, weighted and calibrated",
         "ours": "ours, plain mean, not calibrated",
@@ -101,9 +101,9 @@ def mean_shear_table(judgement: Judgement) -> Table:
     return Table(("catalogue", "component 1", "component 2"), rows, f"The same {found['n']:,} galaxies, sky frame")
 
 
-def truth_tables(judgement: Judgement) -> list[Table]:
+def truth_tables(evaluation: Evaluation) -> list[Table]:
     """Shapes, slopes beside the test blends', positions and fluxes against the truth."""
-    truth = judgement["truth"]
+    truth = evaluation["truth"]
     shapes = []
     for kind, words in (("g", "intrinsic g"), ("e", "observed e")):
         for k in (1, 2):
@@ -139,10 +139,10 @@ def truth_tables(judgement: Judgement) -> list[Table]:
         ("median distance", format_measure(position["median_total"])),
     ]
     tables.append(Table(("position", "catalogue − truth [arcsec]"), rows, f"Positions, N = {truth['matched']:,}"))
-    return [*tables, _fluxes(judgement["bands"], truth)]
+    return [*tables, _fluxes(evaluation["bands"], truth)]
 
 
-def _fluxes(bands: Sequence[str], truth: Judgement) -> Table:
+def _fluxes(bands: Sequence[str], truth: Evaluation) -> Table:
     rows = []
     for band in bands:
         cutout, deblended = truth["cutout_flux"].get(band), truth["deblended_flux"][band]

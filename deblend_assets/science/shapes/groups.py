@@ -1,4 +1,4 @@
-"""The groups in which a posterior is to keep its promises: fitted to them (`calibration`), and judged by them."""
+"""The groups in which a posterior is to keep its promises: fitted to them (`calibration`), and evaluated by them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class ShapeObjective:
     """The likelihood of the true quantities under the posterior, and the squared error of its mean.
 
     Likelihood alone would have the network see to bright galaxies first, whose errors are small; the squared error,
-    in units of the mean expected variance, weighs all galaxies alike, as the RMS does by which it is judged.
+    in units of the mean expected variance, weighs all galaxies alike, as the RMS of the evaluation does.
 
     Batches: light of the targets and of the other galaxies, two of (N, band, y, x) float16 in units of the sky's noise;
     whitened quantities (N, 6). Scenes and photons are made of them anew each time (`photons.augment`).

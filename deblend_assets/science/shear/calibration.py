@@ -73,13 +73,13 @@ class SceneResponses:
 
 
 def require_split(ids: NDArray, splits: Mapping[int, str] | pd.Series, wanted: str, what: str) -> None:
-    """Refuse galaxies of another split: whoever trained on a galaxy is not judged on it.
+    """Refuse galaxies of another split: whoever trained on a galaxy is not evaluated on it.
 
     Args:
         ids: `galtileid` of the galaxies.
         splits: split of each catalogue galaxy by its `galtileid`.
         wanted: the split they must be of.
-        what: is judged, for the message.
+        what: is evaluated, for the message.
 
     Raises:
         MismatchError: names how many are of which other split.
@@ -90,7 +90,7 @@ def require_split(ids: NDArray, splits: Mapping[int, str] | pd.Series, wanted: s
         raise MismatchError(
             f"{len(wrong):,} of {len(found):,} galaxies are of the {', '.join(sorted(set(wrong)))} split, not {wanted}",
             where=what,
-            remedy=f"judge on galaxies of the {wanted} split alone: the others were trained or calibrated on",
+            remedy=f"evaluate on galaxies of the {wanted} split alone: the others were trained or calibrated on",
         )
 
 
@@ -169,7 +169,7 @@ def multiplicative(found: SceneResponses, calibration: Measure | None = None) ->
     """m1 and m2 of an estimate that is divided by a response.
 
     Args:
-        found: of the scenes judged.
+        found: of the scenes evaluated.
         calibration: the response, of other galaxies than these; none: 1.
     """
     by = calibration or Measure(1.0, 0.0)

@@ -1,6 +1,6 @@
-"""Measures of an estimate against a reference, with bootstrap errors: the pieces that every judgement is made of.
+"""Measures of an estimate against a reference, with bootstrap errors: the pieces that every evaluation is made of.
 
-A number that cannot be had is None, so that a judgement is JSON without NaN. Below `MINIMUM_ROWS` rows a bootstrap's
+A number that cannot be had is None, so that an evaluation is JSON without NaN. Below `MINIMUM_ROWS` rows a bootstrap's
 error says nothing, and every measure is None.
 """
 
@@ -17,10 +17,10 @@ from deblend_assets.science.statistics.metrics import Floats, Statistic, bootstr
 MINIMUM_ROWS = 10
 _MEASURES = ("slope", "intercept", "bias", "rms", "robust_sigma", "scatter_ratio", "rms_over_scatter")
 
-Judgement = dict[str, Any]
+Evaluation = dict[str, Any]
 
 
-def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamples: int, seed: int) -> Judgement:
+def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamples: int, seed: int) -> Evaluation:
     """Measures of one estimator of an ellipticity against the truth.
 
     Args:
@@ -45,7 +45,7 @@ def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resam
         f"{kind}2": (columns["true2"], columns["found2"]),
         kind: (np.hypot(columns["true1"], columns["true2"]), np.hypot(columns["found1"], columns["found2"])),
     }
-    found: Judgement = {"n": len(rows), "failures": int((~worked).sum())}
+    found: Evaluation = {"n": len(rows), "failures": int((~worked).sum())}
     for component, (truth, estimate) in pairs.items():
         table = {"truth": truth, "estimate": estimate}
         found[component] = measured(_component, _MEASURES, table, resamples, seed)
@@ -53,7 +53,7 @@ def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resam
     return found
 
 
-def pulls(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamples: int, seed: int) -> Judgement:
+def pulls(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamples: int, seed: int) -> Evaluation:
     """How the expected errors of both components compare with the actual ones.
 
     Args:
@@ -73,7 +73,7 @@ def pulls(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamp
     return measured(_pulls, ("pull", "within", "expected"), columns, resamples, seed)
 
 
-def median_and_scatter(numbers: Floats, *, resamples: int, seed: int) -> Judgement:
+def median_and_scatter(numbers: Floats, *, resamples: int, seed: int) -> Evaluation:
     """`n`, `failures` (not numbers, left out), `median` and `robust_sigma` of (N,) numbers."""
     worked = numbers[np.isfinite(numbers)]
     measures = measured(
@@ -103,7 +103,7 @@ def pooled_scatter(columns: Mapping[str, Floats]) -> Floats:
 
 def measured(
     statistic: Statistic, names: Sequence[str], columns: Mapping[str, Floats], resamples: int, seed: int
-) -> Judgement:
+) -> Evaluation:
     """Named measures `{"value", "error"}` of a statistic; all None below `MINIMUM_ROWS` rows."""
     if min(len(column) for column in columns.values()) < MINIMUM_ROWS:
         return {name: {"value": None, "error": None} for name in names}
@@ -148,8 +148,8 @@ def _pulls(columns: Mapping[str, Floats]) -> Floats:
     return np.stack([np.sqrt(0.5 * (rms(ratio[0]) ** 2 + rms(ratio[1]) ** 2)), np.asarray(within), expected])
 
 
-def bin_label(found: Judgement) -> str:
-    """Range of a bin of `judge`, such as "0.01–0.05"."""
+def bin_label(found: Evaluation) -> str:
+    """Range of a bin, such as "0.01–0.05"."""
     low, high = found["low"], found["high"]
     if low is None:
         return f"< {high:.3g}"

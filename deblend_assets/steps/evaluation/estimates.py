@@ -64,7 +64,7 @@ def estimate_columns(bands: tuple[str, ...], components: tuple[str, ...]) -> dic
     return columns
 
 
-class Judge:
+class DeblenderEstimator:
     """Applies the trained networks to held-out shards.
 
     Args:

@@ -95,7 +95,7 @@ def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[S
     except MissingDataError as missing:
         if "shapes" not in surveys().get(survey, ()):
             raise
-        log(f"{missing.what}: judging the weights that the package ships for {survey}")
+        log(f"{missing.what}: evaluating the weights that the package ships for {survey}")
     checkpoint = shipped(survey, "shapes")
     model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
     model.frame.require(store.frame().attributes(), f"settings of the profile, against the shipped weights of {survey}")

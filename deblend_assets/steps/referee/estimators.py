@@ -21,7 +21,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Estimators:
-    """What is judged.
+    """What is evaluated.
 
     Attributes:
         shapes: the shape posterior.

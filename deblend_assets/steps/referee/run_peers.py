@@ -1,4 +1,4 @@
-"""Materialising the comparison with the peers: measure, judge, draw, store."""
+"""Materialising the comparison with the peers: measure, evaluate, plot, store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deblend_assets.assets.keys import referee_keys
-from deblend_assets.assets.referee.outcome import Outcome, store_judgement, table_of
+from deblend_assets.assets.referee.outcome import Outcome, store_evaluation, table_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.evaluation.comparison import FLOOR, findings, headline, judge_peers, methods_of, worst
+from deblend_assets.science.evaluation.comparison import FLOOR, evaluate_peers, findings, headline, methods_of, worst
 from deblend_assets.science.reports.figures.peers import by_group, cost, errors, failures
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.steps.referee.estimators import available_estimators
 from deblend_assets.steps.referee.peers import NOTE, PRIOR_FREE, columns, measured_peers, peers_identity
 from deblend_assets.stores.project import ProjectStore
@@ -26,7 +26,7 @@ NAME = "peer_comparison"
 def write_peer_comparison(
     store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
 ) -> Outcome:
-    """Judge ours and the peers on the same test blends, on the table of the same methods and blends or a new one.
+    """Compare ours and the peers on the same test blends, on the table of the same methods and blends or a new one.
 
     Args:
         store: of the LSST leg.
@@ -45,28 +45,28 @@ def write_peer_comparison(
         NOTE,
         log,
     )
-    judgement = judged_peers(store, table)
-    numbers = headline(judgement)
-    blends = f"{judgement['n']:,} of the test split, {table['galtileid'].nunique():,} galaxies"
+    evaluation = peer_evaluation(store, table)
+    numbers = headline(evaluation)
+    blends = f"{evaluation['n']:,} of the test split, {table['galtileid'].nunique():,} galaxies"
     provenance = {"blends": blends, "estimators": estimators.version}
-    before = store_judgement(store, report, judgement, numbers, provenance)
-    figures = peer_figures(store, table, judgement)
-    return Outcome(str(report.folder), numbers, before, figures, findings(judgement, PRIOR_FREE))
+    before = store_evaluation(store, report, evaluation, numbers, provenance)
+    figures = peer_figures(store, table, evaluation)
+    return Outcome(str(report.folder), numbers, before, figures, findings(evaluation, PRIOR_FREE))
 
 
-def judged_peers(store: ProjectStore, table: pd.DataFrame) -> Judgement:
-    """The judgement of a table."""
+def peer_evaluation(store: ProjectStore, table: pd.DataFrame) -> Evaluation:
+    """The evaluation of a table."""
     settings = store.profile.evaluation
-    return judge_peers(table, store.arrays().bands, resamples=settings.bootstrap, seed=settings.seed)
+    return evaluate_peers(table, store.arrays().bands, resamples=settings.bootstrap, seed=settings.seed)
 
 
-def peer_figures(store: ProjectStore, table: pd.DataFrame, judgement: Judgement) -> dict[str, Figure]:
+def peer_figures(store: ProjectStore, table: pd.DataFrame, evaluation: Evaluation) -> dict[str, Figure]:
     """By the names of the page's captions."""
     return {
-        "errors": errors(judgement),
-        "errors_by_group_e": by_group(judgement, "e"),
-        "errors_by_group_g": by_group(judgement, "g"),
-        "cost": cost(judgement),
+        "errors": errors(evaluation),
+        "errors_by_group_e": by_group(evaluation, "e"),
+        "errors_by_group_g": by_group(evaluation, "g"),
+        "cost": cost(evaluation),
         "worst_failures": failures(*worst_of(store, table)),
     }
 

@@ -1,4 +1,4 @@
-"""Materialising the shear calibration: measure, judge, draw, store."""
+"""Materialising the shear calibration: measure, evaluate, plot, store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.assets.keys import referee_keys
-from deblend_assets.assets.referee.outcome import Outcome, store_judgement, table_of
+from deblend_assets.assets.referee.outcome import Outcome, store_evaluation, table_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.evaluation.shear import errors_apart, findings, floor_share, headline, judge_shear
+from deblend_assets.science.evaluation.shear import errors_apart, evaluate_shear, findings, floor_share, headline
 from deblend_assets.science.reports.figures.shear import biases, groups, responses
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.steps.referee.estimators import available_estimators
 from deblend_assets.steps.referee.shear import COLUMNS, NOTE, measured_shear, shear_identity
 from deblend_assets.stores.project import ProjectStore
@@ -27,7 +27,7 @@ def report_name(store: ProjectStore) -> str:
 def write_shear_calibration(
     store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
 ) -> tuple[Outcome, float]:
-    """Judge the estimators' answer to shear, on the table of the same estimators and settings or a new one.
+    """Evaluate the estimators' response to shear, on the table of the same estimators and settings or a new one.
 
     Args:
         store: of the leg.
@@ -42,25 +42,25 @@ def write_shear_calibration(
     asset = referee_keys(store.profile)["shear_calibration"].to_user_string()
     report = RefereeReport(store, report_name(store), asset, shear_identity(store, estimators))
     table = table_of(store, report, lambda: measured_shear(store, report, estimators, workers, log), COLUMNS, NOTE, log)
-    judgement = judged(store, table)
-    numbers = headline(judgement)
+    evaluation = shear_evaluation(store, table)
+    numbers = headline(evaluation)
     shear = f"±{store.profile.referee.shear:g} on either component"
     provenance = {"estimators": estimators.version, "shear": shear}
-    before = store_judgement(store, report, judgement, numbers, provenance)
-    outcome = Outcome(str(report.folder), numbers, before, shear_figures(judgement), findings(judgement))
-    return outcome, errors_apart(judgement)
+    before = store_evaluation(store, report, evaluation, numbers, provenance)
+    outcome = Outcome(str(report.folder), numbers, before, shear_figures(evaluation), findings(evaluation))
+    return outcome, errors_apart(evaluation)
 
 
-def judged(store: ProjectStore, table: pd.DataFrame) -> Judgement:
-    """The judgement of a table, with the photons' limit beside it where it was computed."""
-    judgement = judge_shear(table)
+def shear_evaluation(store: ProjectStore, table: pd.DataFrame) -> Evaluation:
+    """The evaluation of a table, with the photons' limit beside it where it was computed."""
+    evaluation = evaluate_shear(table)
     if store.has_floor:
         floor = store.read_floor()
-        sigma = judgement["methods"]["posterior"]["shape_noise"]["sigma_true"]
-        judgement["floor_share"] = floor_share(floor[["sigma_g1", "sigma_g2"]].to_numpy(float), sigma)
-    return judgement
+        sigma = evaluation["methods"]["posterior"]["shape_noise"]["sigma_true"]
+        evaluation["floor_share"] = floor_share(floor[["sigma_g1", "sigma_g2"]].to_numpy(float), sigma)
+    return evaluation
 
 
-def shear_figures(judgement: Judgement) -> dict[str, Figure]:
+def shear_figures(evaluation: Evaluation) -> dict[str, Figure]:
     """By the names of the page's captions."""
-    return {"biases": biases(judgement), "groups": groups(judgement), "responses": responses(judgement)}
+    return {"biases": biases(evaluation), "groups": groups(evaluation), "responses": responses(evaluation)}

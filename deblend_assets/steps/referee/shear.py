@@ -1,4 +1,4 @@
-"""Asking the estimators under known shears: part after part, then the judgement, the figures and the page."""
+"""Asking the estimators under known shears: part after part, then the evaluation, the figures and the page."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def measured_shear(
     Args:
         store: of the leg.
         report: keeps the parts.
-        estimators: what is judged.
+        estimators: what is evaluated.
         workers: draw the scenes, and run SEP + HSM on them.
         log: takes progress lines.
 
     Raises:
-        MismatchError: a galaxy is of a split that must not be judged.
+        MismatchError: a galaxy is of a split that must not be used for the evaluation.
     """
     settings, catalog = store.profile.referee, store.read_catalog()
     survey = load_survey(store.profile.simulation.survey)

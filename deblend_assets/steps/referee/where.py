@@ -5,14 +5,14 @@ from __future__ import annotations
 from deblend_assets.science.evaluation.shear import METHODS
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.stores.files import read_json
-from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.project import ProjectStore, read_evaluation
 
 
 def main() -> None:
     """Print the key figures and the page's path."""
     store = ProjectStore(storage_root(), load_profile())
     peers = read_json(store.report_folder("peer_comparison") / "numbers.json")["headline"]
-    shear = read_json(store.report_folder("shear_calibration") / "numbers.json")["judgement"]
+    shear = read_evaluation(store.report_folder("shear_calibration") / "numbers.json")
     errors = {n.removeprefix("rms_e_"): v for n, v in peers.items() if n.startswith("rms_e_") and "_error" not in n}
     print(f"\n{peers['scenes']:,} test blends, RMS error of the observed distortion e a component:")
     for method, value in sorted(errors.items(), key=lambda item: item[1]):

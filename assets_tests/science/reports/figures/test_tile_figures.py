@@ -30,7 +30,7 @@ def stamps(galaxies: int, seed: int = 1) -> np.ndarray:
 def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figure]:
     """Every figure of a tile's report."""
     which = {"tile": TILE, "simulated": simulated}
-    judgement = tables.judge(test_blends=make_test_blends(60))
+    evaluation = tables.evaluate(test_blends=make_test_blends(60))
     rows = tables.shapes.merge(tables.reference, on="coadd_objects_id")[:4]
     fluxes = np.random.default_rng(1).lognormal(8, 1, galaxies)
     samples = [Sample({"g": 20.0 * k, "r": 30.0}, {"r": 1.0}, fluxes) for k in (1, 2)]
@@ -47,10 +47,10 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
             **which,
         ),
         "shapes_against_im3shape": des_shapes.shapes_against_im3shape(
-            tables.shapes, tables.reference, judgement, **which
+            tables.shapes, tables.reference, evaluation, **which
         ),
         "shape_distributions": des_shapes.shape_distributions(tables.shapes, tables.reference, **which),
-        "binned_slopes": des_shapes.binned_slopes(judgement, **which),
+        "binned_slopes": des_shapes.binned_slopes(evaluation, **which),
         "likeness": des_tile.likeness(compare(*samples, "r"), *samples, label_band="r", **which),
         "dynamic_range": des_tile.dynamic_range(stamps(galaxies), present, stamps(5, 2), NORMALIZATION, **which),
         "catalog_distributions": des_catalog.catalog_distributions(tables.reference[:galaxies], **which),
@@ -58,7 +58,7 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
     }
     if simulated:
         offsets = position_offsets(tables.shapes, tables.truth)
-        figures["truth_slopes"] = des_shapes.truth_slopes(judgement, tile=TILE)
+        figures["truth_slopes"] = des_shapes.truth_slopes(evaluation, tile=TILE)
         figures["positions"] = des_tile.positions(offsets["ra"], offsets["dec"], tile=TILE)
     return figures
 
@@ -107,14 +107,14 @@ def test_ellipse_toward_the_north_east_points_up_and_left() -> None:
     assert ellipse((-0.4, 0.0)).angle % 180 == pytest.approx(90.0)
 
 
-def test_lines_are_those_of_the_judgement() -> None:
+def test_lines_are_those_of_the_evaluation() -> None:
     tables = tile_tables(300)
-    judgement = tables.judge()
-    figure = des_shapes.shapes_against_im3shape(tables.shapes, tables.reference, judgement, tile=TILE, simulated=True)
+    evaluation = tables.evaluate()
+    figure = des_shapes.shapes_against_im3shape(tables.shapes, tables.reference, evaluation, tile=TILE, simulated=True)
     lines = {line.get_label().split(":")[0]: line for line in figure.axes[1].lines}
     for name, measure in (("least squares", "slope"), ("errors in variables", "eiv_slope")):
         x, y = lines[name].get_data()
-        slope = judgement["im3shape"]["shear"]["component2"][measure]["value"]
+        slope = evaluation["im3shape"]["shear"]["component2"][measure]["value"]
         assert np.diff(y)[0] / np.diff(x)[0] == pytest.approx(slope)
     points = figure.axes[1].lines[0]
     assert sorted(points.get_ydata()) == sorted(tables.shapes["g2"])

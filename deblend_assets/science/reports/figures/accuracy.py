@@ -1,4 +1,4 @@
-"""Figures of the judgement's numbers: accuracy in bins, and fluxes."""
+"""Figures of the evaluation's numbers: accuracy in bins, and fluxes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from deblend_assets.science.reports.figures.style import (
     VERMILION,
     new_figure,
 )
-from deblend_assets.science.statistics.accuracy import Judgement, bin_label
+from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
 
 _QUANTITIES = {"snr": "S/N of the target alone, all bands", "blendedness": "blendedness in the label band"}
 
 
-def binned_accuracy(judgement: Judgement) -> Figure:
+def binned_accuracy(evaluation: Evaluation) -> Figure:
     """RMS error and slope of both estimators against S/N and blendedness, with bootstrap errors.
 
     Args:
-        judgement: of `evaluation.judge`.
+        evaluation: of `evaluation.deblender.evaluate`.
     """
     figure = new_figure(10.5, 7.0)
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, (quantity, meaning) in enumerate(_QUANTITIES.items()):
         for step, (estimator, colour) in enumerate(ESTIMATOR_COLOURS.items()):
-            bins = judgement["estimators"][estimator]["bins"][quantity]
+            bins = evaluation["estimators"][estimator]["bins"][quantity]
             at = np.arange(len(bins)) + 0.16 * (step - 0.5)
             name = ESTIMATOR_LABELS[estimator]
             marker = "o" if step == 0 else "s"
@@ -44,11 +44,11 @@ def binned_accuracy(judgement: Judgement) -> Figure:
                     f"{name}, {component}",
                     fill,
                 )
-        first = judgement["estimators"]["regressor"]["bins"][quantity]
+        first = evaluation["estimators"]["regressor"]["bins"][quantity]
         axes[1, column].set_xticks(range(len(first)), [f"{bin_label(b)}\nN = {b['n']:,}" for b in first])
         axes[1, column].set_xlabel(meaning)
         axes[1, column].axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
-    scatter = judgement["label_scatter"]["both"]["value"]
+    scatter = evaluation["label_scatter"]["both"]["value"]
     for axis in axes[0]:
         if scatter is not None:
             axis.axhline(scatter, color="0.5", linewidth=0.8, linestyle=":", label="label scatter: no information")
@@ -61,16 +61,16 @@ def binned_accuracy(judgement: Judgement) -> Figure:
     return figure
 
 
-def flux_error(judgement: Judgement) -> Figure:
+def flux_error(evaluation: Evaluation) -> Figure:
     """Median and robust scatter of the reconstructed flux's relative error in each band.
 
     Args:
-        judgement: of `evaluation.judge`.
+        evaluation: of `evaluation.deblender.evaluate`.
     """
     figure = new_figure(7.5, 3.8)
     axis = figure.subplots()
-    at = np.arange(len(judgement["bands"]))
-    found = [judgement["flux_error"][band] for band in judgement["bands"]]
+    at = np.arange(len(evaluation["bands"]))
+    found = [evaluation["flux_error"][band] for band in evaluation["bands"]]
     medians = np.array([_value(f["median"]["value"]) for f in found])
     scatters = np.array([_value(f["robust_sigma"]["value"]) for f in found])
     axis.bar(
@@ -86,7 +86,7 @@ def flux_error(judgement: Judgement) -> Figure:
     axis.errorbar(at, 100 * medians, errors, fmt="o", color=VERMILION, capsize=3, label="median, bootstrap error")
     axis.axhline(0, color="0.5", linewidth=0.8)
     axis.use_sticky_edges = False
-    axis.set_xticks(at, judgement["bands"])
+    axis.set_xticks(at, evaluation["bands"])
     axis.set(xlabel="band", ylabel="reconstructed / true flux − 1 [%]")
     axis.set_title("Flux over the stamp, reconstruction of the blend against the isolated truth", fontsize=10)
     axis.legend(fontsize=8)
@@ -94,7 +94,7 @@ def flux_error(judgement: Judgement) -> Figure:
 
 
 def _points(
-    axis: Any, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str, fill: str | None = None
+    axis: Any, at: np.ndarray, measures: list[Evaluation], colour: str, marker: str, label: str, fill: str | None = None
 ) -> None:
     values = [_value(m["value"]) for m in measures]
     errors = [_value(m["error"]) for m in measures]

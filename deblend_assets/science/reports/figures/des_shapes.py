@@ -14,7 +14,7 @@ from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
 from deblend_assets.science.measuring.columns import ID
 from deblend_assets.science.reports.figures.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure
 from deblend_assets.science.reports.tile_text import tile_label
-from deblend_assets.science.statistics.accuracy import Judgement, bin_label, values
+from deblend_assets.science.statistics.accuracy import Evaluation, bin_label, values
 from deblend_assets.science.statistics.metrics import Floats
 
 _SHOWN_POINTS = 3_000
@@ -22,7 +22,7 @@ _ROWS = (("shear", "g", "like with like"), ("distortion", "e", "the report's com
 
 
 def shapes_against_im3shape(
-    shapes: pd.DataFrame, reference: pd.DataFrame, judgement: Judgement, *, tile: str, simulated: bool
+    shapes: pd.DataFrame, reference: pd.DataFrame, evaluation: Evaluation, *, tile: str, simulated: bool
 ) -> Figure:
     """Ours against im3shape's with both lines (the report's Fig. 17): g like with like, and e as the report did.
 
@@ -31,7 +31,7 @@ def shapes_against_im3shape(
     Args:
         shapes: the shape catalogue.
         reference: im3shape after the cuts.
-        judgement: of `evaluation.judge_tile` on both.
+        evaluation: of `evaluate_tile` on both.
         tile, simulated: which it is.
     """
     rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
@@ -44,12 +44,12 @@ def shapes_against_im3shape(
         for k, (axis, component) in enumerate(zip(row, COMPONENTS, strict=True)):
             x, y = (np.hypot(*pair) if k == 2 else pair[k] for pair in (theirs, ours))
             low, high = (0.0, 1.2 * reach) if k == 2 else (-reach, reach)
-            _points_and_lines(axis, x, y, judgement["im3shape"][name][component], low, high)
+            _points_and_lines(axis, x, y, evaluation["im3shape"][name][component], low, high)
             sign = (f"{letter}{k + 1}", f"e_{k + 1}") if k < 2 else (f"|{letter}|", "|e|")
             kind = "intrinsic, shear-type" if letter == "g" else "observed distortion"
             axis.set(xlabel=f"im3shape {sign[1]} (shear-type)", ylabel=f"our {sign[0]} ({kind})")
             axis.set_title(f"{words}: {sign[0]} on {sign[1]}", fontsize=9)
-    found = judgement["im3shape"]["shear"]
+    found = evaluation["im3shape"]["shear"]
     figure.suptitle(
         f"Shapes against im3shape, sky frame, N = {found['n'] - found['failures']:,}: {tile_label(tile, simulated)}",
         fontsize=11,
@@ -57,7 +57,7 @@ def shapes_against_im3shape(
     return figure
 
 
-def _points_and_lines(axis: Axes, x: Floats, y: Floats, found: Judgement, low: float, high: float) -> None:
+def _points_and_lines(axis: Axes, x: Floats, y: Floats, found: Evaluation, low: float, high: float) -> None:
     worked = np.isfinite(x) & np.isfinite(y)
     every = max(1, -(-int(worked.sum()) // _SHOWN_POINTS))
     size, alpha = (7, 0.6) if worked.sum() < 500 else (4, 0.3)
@@ -118,13 +118,13 @@ def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: 
     return figure
 
 
-def binned_slopes(judgement: Judgement, *, tile: str, simulated: bool) -> Figure:
-    """Slopes of our g on im3shape's in the bins of the judgement."""
+def binned_slopes(evaluation: Evaluation, *, tile: str, simulated: bool) -> Figure:
+    """Slopes of our g on im3shape's in the bins of the evaluation."""
     figure = new_figure(10.5, 4.2)
     meanings = {"snr_w": "im3shape's snr_w (terciles)", "blendedness": "blendedness of the deblended image"}
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (quantity, meaning) in zip(axes, meanings.items(), strict=True):
-        bins = judgement["bins"][quantity]
+        bins = evaluation["bins"][quantity]
         at = np.arange(len(bins))
         for measure, name, colour, marker, shift in (
             ("slope", "least squares", BLUE, "o", -0.12),
@@ -142,14 +142,14 @@ def binned_slopes(judgement: Judgement, *, tile: str, simulated: bool) -> Figure
     return figure
 
 
-def truth_slopes(judgement: Judgement, *, tile: str) -> Figure:
+def truth_slopes(evaluation: Evaluation, *, tile: str) -> Figure:
     """Slopes of estimate on truth on a simulated tile and on test blends, and their difference.
 
     Args:
-        judgement: of `evaluation.judge_tile` with a truth and test blends.
+        evaluation: of `evaluate_tile` with a truth and test blends.
         tile: which it is.
     """
-    found = judgement["truth"]["test_blends"]
+    found = evaluation["truth"]["test_blends"]
     figure = new_figure(9.4, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     at = np.arange(len(TRUTH_KINDS))
@@ -170,12 +170,12 @@ def truth_slopes(judgement: Judgement, *, tile: str) -> Figure:
         axis.set_xlim(-0.5, len(at) - 0.5)
         axis.set_xlabel("g: intrinsic, e: observed")
     left.legend(fontsize=8)
-    figure.suptitle(f"The chain's test, S/N > {judgement['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
+    figure.suptitle(f"The chain's test, S/N > {evaluation['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
     return figure
 
 
 def _errorbars(
-    axis: Axes, at: np.ndarray, measures: list[Judgement], colour: str, marker: str, label: str, fill: str
+    axis: Axes, at: np.ndarray, measures: list[Evaluation], colour: str, marker: str, label: str, fill: str
 ) -> None:
     found, errors = ([np.nan if m[key] is None else m[key] for m in measures] for key in ("value", "error"))
     axis.errorbar(at, found, errors, fmt=marker, color=colour, markerfacecolor=fill, capsize=3, label=label)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deblend_assets.science.reports.figures.style import BLUE, ORANGE, SKY, TRUTH_COLOUR, VERMILION, new_figure
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 
 _BINS = 40
 _COLOURS = (ORANGE, VERMILION, BLUE, SKY)
@@ -18,7 +18,7 @@ _SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (ORANGE, "^", "-."))
 
 
 def ellipticity_distributions(
-    truth: np.ndarray, made: Mapping[str, np.ndarray], distances: Mapping[str, Judgement], label_band: str
+    truth: np.ndarray, made: Mapping[str, np.ndarray], distances: Mapping[str, Evaluation], label_band: str
 ) -> Figure:
     """|e| of galaxies and of what a decoder makes, as densities, with their distances to the truth.
 
@@ -52,7 +52,7 @@ def ellipticity_distributions(
     return figure
 
 
-def rate_distortion(sweeps: Mapping[str, Mapping[float, Judgement]]) -> Figure:
+def rate_distortion(sweeps: Mapping[str, Mapping[float, Evaluation]]) -> Figure:
     """Reconstruction error and shape error against the information in the latent, over a sweep of β.
 
     Args:
@@ -105,13 +105,13 @@ def _density(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.asarray(np.histogram(values, edges)[0] / (max(len(values), 1) * np.diff(edges)))
 
 
-def _distance(found: Judgement) -> str:
+def _distance(found: Evaluation) -> str:
     if found["value"] is None:
         return "W₁ not known: too few shapes"
     return f"W₁ = {found['value']:.4f} ± {found['error']:.4f} ({found['expected']:.4f} if equal)"
 
 
-def _measures(found: list[Judgement], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _measures(found: list[Evaluation], name: str) -> tuple[np.ndarray, np.ndarray]:
     each: list[Any] = [f[name] for f in found]
     return np.array([_value(m["value"]) for m in each]), np.array([_value(m["error"]) for m in each])
 

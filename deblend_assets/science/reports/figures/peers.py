@@ -29,7 +29,7 @@ from deblend_assets.science.reports.figures.style import (
 )
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 
-Judgement = Mapping[str, Any]
+Evaluation = Mapping[str, Any]
 _COLOURS = (ORANGE, VERMILION, PURPLE, SKY, GREEN, YELLOW, BLACK)
 _TICKS = (0.02, 0.05, 0.1, 0.2)
 _LENGTH = 12.0  # of a drawn ellipse's major axis [pixel]
@@ -42,15 +42,15 @@ def _colour(method: str, methods: Sequence[str]) -> str:
     return BLACK if method == FLOOR else _COLOURS[others.index(method) % len(_COLOURS)]
 
 
-def errors(judgement: Judgement) -> Figure:
+def errors(evaluation: Evaluation) -> Figure:
     """RMS errors of e and g of every method, all blends and the strongly blended, with the floor as a line."""
     figure = new_figure(10.0, 4.6)
-    methods = [m for m in judgement["methods"] if m != FLOOR]
+    methods = [m for m in evaluation["methods"] if m != FLOOR]
     for axis, kind in zip(figure.subplots(1, 2), "eg", strict=True):
-        names = [m for m in methods if judgement["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
+        names = [m for m in methods if evaluation["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
         for group, marker, fill in (("all", "o", True), ("blendedness > 0.05", "s", False)):
             for place, method in enumerate(names):
-                found = judgement["methods"][method]["groups"][group][kind]
+                found = evaluation["methods"][method]["groups"][group][kind]
                 if found["rms"]["value"] is None:
                     continue
                 colour = _colour(method, methods)
@@ -63,8 +63,8 @@ def errors(judgement: Judgement) -> Figure:
                     mfc=colour if fill else "white",
                     label=group if not place else None,
                 )
-            if FLOOR in judgement["methods"]:
-                floor = judgement["methods"][FLOOR]["groups"][group][kind]["rms"]["value"]
+            if FLOOR in evaluation["methods"]:
+                floor = evaluation["methods"][FLOOR]["groups"][group][kind]["rms"]["value"]
                 # That of g is ruled by a few unresolved galaxies, and no line to hold anything against.
                 if floor is not None and kind == "e":
                     axis.axvline(floor, color="0.5", ls="-" if fill else ":", lw=1, label=f"Fisher floor, {group}")
@@ -79,16 +79,16 @@ def errors(judgement: Judgement) -> Figure:
     return figure
 
 
-def by_group(judgement: Judgement, kind: str) -> Figure:
+def by_group(evaluation: Evaluation, kind: str) -> Figure:
     """RMS error by thirds of S/N, blendedness, separation and difference in magnitude."""
-    methods = list(judgement["methods"])
-    names = [n for n in judgement["methods"][methods[0]]["groups"] if "third" in n]
+    methods = list(evaluation["methods"])
+    names = [n for n in evaluation["methods"][methods[0]]["groups"] if "third" in n]
     figure = new_figure(10.0, 4.6)
     axis = figure.subplots()
     for method in methods:
         if kind == "g" and method == FLOOR:
             continue
-        groups = judgement["methods"][method]["groups"]
+        groups = evaluation["methods"][method]["groups"]
         values = [groups[n][kind]["rms"]["value"] for n in names]
         if not any(v is not None for v in values):
             continue
@@ -110,13 +110,13 @@ def by_group(judgement: Judgement, kind: str) -> Figure:
     return figure
 
 
-def cost(judgement: Judgement) -> Figure:
+def cost(evaluation: Evaluation) -> Figure:
     """Error of e against the time that a galaxy takes on one core."""
     figure = new_figure(6.5, 4.2)
     axis = figure.subplots()
-    methods = [m for m in judgement["methods"] if m != FLOOR]
+    methods = [m for m in evaluation["methods"] if m != FLOOR]
     for method in methods:
-        found = judgement["methods"][method]
+        found = evaluation["methods"][method]
         for kind, fill in (("e", True), ("g", False)):
             measure = found["groups"]["all"][kind]["rms"]
             if measure["value"] is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.evaluation.shapes import KINDS, Kind, true_neighbour_labels
 from deblend_assets.science.reports.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
 from deblend_assets.science.shapes.neighbours import CHANCES, QUESTIONS
-from deblend_assets.science.statistics.accuracy import Judgement
+from deblend_assets.science.statistics.accuracy import Evaluation
 
 _KIND_WORDS: dict[Kind, str] = {
     "e": "distortion e, observed, label band",
@@ -32,7 +32,7 @@ def calibration(table: pd.DataFrame) -> Figure:
     """Median estimate in bins of the truth, both components together: posterior mean and prior-free summary.
 
     Args:
-        table: see `judgement.judge_shapes`.
+        table: see `evaluation.evaluate_shapes`.
     """
     figure = new_figure(10.0, 4.4)
     for axis, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
@@ -83,13 +83,13 @@ def expected_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def errors_by_group(judgement: Judgement) -> Figure:
+def errors_by_group(evaluation: Evaluation) -> Figure:
     """RMS error over the floor in every group, with bootstrap errors.
 
     Args:
-        judgement: of `judge_shapes`.
+        evaluation: of `evaluate_shapes`.
     """
-    names = list(judgement["groups"])
+    names = list(evaluation["groups"])
     # Two lines of text a group.
     figure = new_figure(10.0, 0.9 + 0.32 * len(names))
     at = np.arange(len(names))
@@ -99,24 +99,24 @@ def errors_by_group(judgement: Judgement) -> Figure:
             ("robust_over_floor", "robust σ / that of the floor", ORANGE, "s", 0.0),
             ("rms_over_floor_with_population", "RMS / floor with the population", GREEN, "^", 0.18),
         ):
-            found = [judgement["groups"][name][kind].get(measure) or {"value": None, "error": None} for name in names]
+            found = [evaluation["groups"][name][kind].get(measure) or {"value": None, "error": None} for name in names]
             value, error = (np.array([f[key] for f in found], dtype=float) for key in ("value", "error"))
             axis.errorbar(value, at + shift, xerr=error, fmt=marker, color=colour, markersize=4, label=words)
         axis.axvline(1.0, color="0.6", linewidth=0.8)
         axis.axvline(1.25, color=VERMILION, linewidth=0.8, linestyle=":", label="1.25")
         axis.set(xlabel=f"{_KIND_WORDS[kind]}: error over the floor")
         axis.legend(fontsize=7)
-    figure.axes[0].set_yticks(at, [f"{name}\nN = {judgement['groups'][name]['n']:,}" for name in names], fontsize=7)
+    figure.axes[0].set_yticks(at, [f"{name}\nN = {evaluation['groups'][name]['n']:,}" for name in names], fontsize=7)
     figure.axes[0].invert_yaxis()
     return figure
 
 
-def coverage(table: pd.DataFrame, judgement: Judgement) -> Figure:
+def coverage(table: pd.DataFrame, evaluation: Evaluation) -> Figure:
     """Histograms of the truth's rank in the posterior (PIT), and coverage by group.
 
     Args:
         table: with the columns `{quantity}_pit`.
-        judgement: of `judge_shapes`.
+        evaluation: of `evaluate_shapes`.
     """
     figure = new_figure(10.5, 6.4)
     grid = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1.6])
@@ -126,10 +126,10 @@ def coverage(table: pd.DataFrame, judgement: Judgement) -> Figure:
         axis.set(xlabel=f"rank of the true {words}", xlim=(0, 1))
     for axis in grid[:, 0]:
         axis.set_ylabel("density")
-    names = list(judgement["groups"])
+    names = list(evaluation["groups"])
     at = np.arange(len(names))
     for axis, level in zip(grid[:, 3], (68, 95), strict=True):
-        _coverage_panel(axis, judgement, names, at, level)
+        _coverage_panel(axis, evaluation, names, at, level)
     return figure
 
 
@@ -137,7 +137,7 @@ def neighbours(table: pd.DataFrame) -> Figure:
     """Share of galaxies with a neighbour against the chance that they were given.
 
     Args:
-        table: see `judgement.judge_shapes`.
+        table: see `evaluation.evaluate_shapes`.
     """
     figure = new_figure(9.0, 4.4)
     for axis, (name, true) in zip(figure.subplots(1, 2), true_neighbour_labels(table).items(), strict=True):
@@ -154,9 +154,9 @@ def neighbours(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _coverage_panel(axis: Axes, judgement: Judgement, names: list[str], at: NDArray[np.int_], level: int) -> None:
+def _coverage_panel(axis: Axes, evaluation: Evaluation, names: list[str], at: NDArray[np.int_], level: int) -> None:
     for shift, (quantity, colour) in enumerate((("g1", BLUE), ("g2", BLUE), ("e1", ORANGE), ("e2", ORANGE))):
-        found = [judgement["groups"][name]["coverage"][f"{quantity}_{level}%"] for name in names]
+        found = [evaluation["groups"][name]["coverage"][f"{quantity}_{level}%"] for name in names]
         value, error = (100 * np.array([f[key] for f in found], dtype=float) for key in ("value", "error"))
         marker = "o" if quantity.endswith("1") else "s"
         axis.errorbar(

@@ -18,19 +18,19 @@ _COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
 # m and c that are drawn [1]: of 1 nothing is left of an estimate.
 _WIDEST = 1.5
 _TICKS = (-1.0, -0.5, -0.2, -0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
-Judgement = Mapping[str, Any]
+Evaluation = Mapping[str, Any]
 
 
-def biases(judgement: Judgement) -> Figure:
+def biases(evaluation: Evaluation) -> Figure:
     """m and c of every method, as it comes and calibrated on other galaxies."""
     figure = new_figure(9.5, 4.6)
     axes = figure.subplots(1, 2, sharey=True)
-    rows = [(m, which) for m in judgement["methods"] for which in ("uncalibrated", "calibrated")]
+    rows = [(m, which) for m in evaluation["methods"] for which in ("uncalibrated", "calibrated")]
     rows.insert(rows.index((WITH_RESPONSE, "calibrated")) + 1, (WITH_RESPONSE, "by its own images"))
     for axis, quantity, required, scale in zip(axes, "mc", (REQUIRED_M, REQUIRED_C), (1e-3, 1e-4), strict=True):
         for place, (method, which) in enumerate(rows):
             by_images = which == "by its own images"
-            found = judgement["image_response"]["calibrated"] if by_images else judgement["methods"][method][which]
+            found = evaluation["image_response"]["calibrated"] if by_images else evaluation["methods"][method][which]
             for k, marker in ((1, "o"), (2, "s")):
                 value, error = _numbers(found[f"{quantity}{k}"])
                 axis.errorbar(
@@ -52,9 +52,9 @@ def biases(judgement: Judgement) -> Figure:
     return figure
 
 
-def groups(judgement: Judgement) -> Figure:
+def groups(evaluation: Evaluation) -> Figure:
     """m of the calibrated methods by S/N, size, blendedness and redshift."""
-    methods = judgement["methods"]
+    methods = evaluation["methods"]
     names = list(next(iter(methods.values()))["groups"])
     figure = new_figure(9.5, 4.4)
     axis = figure.subplots()
@@ -72,9 +72,9 @@ def groups(judgement: Judgement) -> Figure:
     return figure
 
 
-def responses(judgement: Judgement) -> Figure:
+def responses(evaluation: Evaluation) -> Figure:
     """Response from pairs of simulations and from the images alone, by the same groups."""
-    found = judgement["image_response"]
+    found = evaluation["image_response"]
     names = list(found["groups"])
     figure = new_figure(9.5, 4.4)
     axis = figure.subplots()

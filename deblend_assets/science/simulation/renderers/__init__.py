@@ -1,6 +1,6 @@
 """From a galaxy's parameters to its noiseless pixels, by two independent ways.
 
-* `btk`: BTK and GalSim, a galaxy and a band at a time. The reference, and the judge of the other.
+* `btk`: BTK and GalSim, a galaxy and a band at a time. The reference, which the other is tested against.
 * `torch`: the same light in Fourier space, a whole batch at once, on the CPU or a CUDA device.
 """
 
