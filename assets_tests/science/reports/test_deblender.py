@@ -19,9 +19,8 @@ from assets_tests.science.conftest import BANDS
 from deblend_assets.science.evaluation.deblender import Evaluation, evaluate
 from deblend_assets.science.reports.deblender import evaluation_report
 from deblend_assets.science.reports.deblender_text import FIGURES
-from deblend_assets.science.reports.figures import accuracy, distributions, style, training
+from deblend_assets.science.reports.figures import accuracy, distributions, ellipticities, style, training
 from deblend_assets.science.reports.figures import images as image_figures
-from deblend_assets.science.reports.figures import shapes as shape_figures
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.stamps.conventions import position_angle
 from deblend_assets.science.stamps.normalization import Normalization
@@ -50,7 +49,7 @@ HISTORY = [
 def figures_of_tables(estimates: pd.DataFrame, evaluation: Evaluation) -> dict[str, Figure]:
     return {
         "similarity": distributions.similarity(estimates),
-        "ellipticity_scatter": shape_figures.ellipticity_scatter(estimates),
+        "ellipticity_scatter": ellipticities.ellipticity_scatter(estimates),
         "ellipticity_distributions": distributions.ellipticity_distributions(estimates),
         "binned_accuracy": accuracy.binned_accuracy(evaluation),
         "flux_error": accuracy.flux_error(evaluation),
@@ -64,7 +63,7 @@ def figures_of_stamps() -> dict[str, Figure]:
     look: dict[str, Any] = {"band": "r", "pixel_scale": 0.2}
     return {
         "reconstructions": image_figures.reconstructions(images, images, 0.9 * images, labels=labels, **look),
-        "ellipses": shape_figures.ellipses(images, shapes, shapes, labels=labels, **look),
+        "ellipses": ellipticities.ellipses(images, shapes, shapes, labels=labels, **look),
         "dynamic_range": image_figures.dynamic_range(stamps(3), NORMALIZATION),
         "raw_and_normalized": image_figures.raw_and_normalized(stamps(1)[0], NORMALIZATION, **look),
     }
@@ -98,7 +97,7 @@ def test_drawn_ellipse_has_the_axis_ratio_and_angle_of_its_distortion() -> None:
     """e = (a² - b²)/(a² + b²), and θ = ½ atan2(e2, e1) from +x towards +y."""
     e1, e2 = -0.3, 0.4
     shape = np.array([[e1, e2]])
-    figure = shape_figures.ellipses(stamps(1)[:, 0], shape, -shape, band="r", pixel_scale=0.2, labels=[""])
+    figure = ellipticities.ellipses(stamps(1)[:, 0], shape, -shape, band="r", pixel_scale=0.2, labels=[""])
     true, found = (patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse))
     a2, b2 = true.width**2, true.height**2
     assert (a2 - b2) / (a2 + b2) == pytest.approx(0.5)
@@ -120,7 +119,7 @@ def test_reconstruction_panels_hold_what_their_titles_say() -> None:
 def test_error_contours_hold_their_share_of_a_gaussian(make_estimates: Make) -> None:
     """Of a round Gaussian, 68.3 % lie within 1.516 σ and 95.4 % within 2.482 σ: √(-2 ln(1 - share))."""
     estimates = make_estimates(20_000, slope=1.0, noise=0.06)
-    axis = shape_figures.ellipticity_scatter(estimates).axes[3]
+    axis = ellipticities.ellipticity_scatter(estimates).axes[3]
     regressor = axis.collections[0]
     reach = [path.get_extents().width / 2 / 0.06 for path in regressor.get_paths()]
     _, middle, innermost = reach  # levels rise inwards

@@ -68,7 +68,7 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         from deblend_assets.science.des.frames import stamp_side
         from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
         from deblend_assets.science.des.tiles import tile_name
-        from deblend_assets.science.reports.figures.des_tile import ellipses
+        from deblend_assets.science.reports.figures.tile_images import ellipses
         from deblend_assets.steps.des.cutting import Cutter, galaxy_columns
         from deblend_assets.stores.des import DesStore
         from deblend_assets.stores.tiles import SHARD_GALAXIES

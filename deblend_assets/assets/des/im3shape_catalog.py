@@ -56,8 +56,8 @@ def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             truth_query,
         )
         from deblend_assets.science.des.tiles import tile_name
-        from deblend_assets.science.reports.figures.des_catalog import attrition as attrition_chart
-        from deblend_assets.science.reports.figures.des_catalog import catalog_distributions
+        from deblend_assets.science.reports.figures.tile_catalog import attrition as attrition_chart
+        from deblend_assets.science.reports.figures.tile_catalog import catalog_distributions
         from deblend_assets.science.simulated_survey.columns import TRUTH_TABLE, table_columns
         from deblend_assets.stores.des import DesStore
 

@@ -16,7 +16,7 @@ from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux,
 from deblend_assets.science.evaluation.against_truth import position_offsets
 from deblend_assets.science.evaluation.tile import evaluate_tile, flat_numbers
 from deblend_assets.science.measuring.columns import ID
-from deblend_assets.science.reports.figures import des_catalog, des_shapes, des_tile
+from deblend_assets.science.reports.figures import tile_catalog, tile_images, tile_shapes
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.simulated_survey.sky import ZERO_POINT
@@ -94,8 +94,8 @@ def write_tile_evaluation(des: DesStore, name: str) -> TileEvaluation:
     figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, learnt, sample, likeness, evaluation)
     if truth is not None:
         offsets = position_offsets(shapes, truth)
-        figures["positions"] = des_tile.positions(offsets["ra"], offsets["dec"], tile=name)
-        figures["truth_slopes"] = des_shapes.truth_slopes(evaluation, tile=name)
+        figures["positions"] = tile_images.positions(offsets["ra"], offsets["dec"], tile=name)
+        figures["truth_slopes"] = tile_shapes.truth_slopes(evaluation, tile=name)
     pictures = {key: to_png(figure) for key, figure in figures.items()}
     provenance = _provenance(des, name, shapes)
     page = tile_report(
@@ -156,7 +156,7 @@ def _figures(
     shown = bright[:: max(1, len(bright) // _EXAMPLES)][:_EXAMPLES]
     chosen = rows.iloc[shown]
     return {
-        "ellipses": des_tile.ellipses(
+        "ellipses": tile_images.ellipses(
             stamps.electrons[shown, cutouts.bands.index(label)],
             chosen[["e_1", "e_2"]].to_numpy(),
             chosen[["g1", "g2"]].to_numpy(),
@@ -165,15 +165,15 @@ def _figures(
             labels=[f"S/N {s:.0f}" for s in chosen["snr_w"]],
             **whose,
         ),
-        "shapes_against_im3shape": des_shapes.shapes_against_im3shape(shapes, reference, evaluation, **whose),
-        "shape_distributions": des_shapes.shape_distributions(shapes, reference, **whose),
-        "binned_slopes": des_shapes.binned_slopes(evaluation, **whose),
-        "likeness": des_tile.likeness(likeness, sample, learnt.sample, label_band=label, **whose),
-        "dynamic_range": des_tile.dynamic_range(
+        "shapes_against_im3shape": tile_shapes.shapes_against_im3shape(shapes, reference, evaluation, **whose),
+        "shape_distributions": tile_shapes.shape_distributions(shapes, reference, **whose),
+        "binned_slopes": tile_shapes.binned_slopes(evaluation, **whose),
+        "likeness": tile_images.likeness(likeness, sample, learnt.sample, label_band=label, **whose),
+        "dynamic_range": tile_images.dynamic_range(
             stamps.electrons, stamps.present, learnt.stamps, des.project.normalization(), **whose
         ),
-        "catalog_distributions": des_catalog.catalog_distributions(reference, **whose),
-        "attrition": des_catalog.attrition(attrition, **whose),
+        "catalog_distributions": tile_catalog.catalog_distributions(reference, **whose),
+        "attrition": tile_catalog.attrition(attrition, **whose),
     }
 
 

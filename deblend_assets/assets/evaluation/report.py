@@ -17,8 +17,8 @@ from deblend_assets.science.evaluation.deblender import evaluate, flat_numbers
 from deblend_assets.science.reports.deblender import evaluation_report
 from deblend_assets.science.reports.figures.accuracy import binned_accuracy, flux_error
 from deblend_assets.science.reports.figures.distributions import ellipticity_distributions, similarity
+from deblend_assets.science.reports.figures.ellipticities import ellipses, ellipticity_scatter
 from deblend_assets.science.reports.figures.images import dynamic_range, raw_and_normalized, reconstructions
-from deblend_assets.science.reports.figures.shapes import ellipses, ellipticity_scatter
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.figures.training import loss_curves
 from deblend_assets.science.stamps.normalization import Normalization

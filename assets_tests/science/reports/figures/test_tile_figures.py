@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse
 from assets_tests.science.tile_tables import BANDS, TileTables, make_test_blends, tile_tables
 from deblend_assets.science.des.likeness import Sample, compare
 from deblend_assets.science.evaluation.against_truth import position_offsets
-from deblend_assets.science.reports.figures import des_catalog, des_shapes, des_tile
+from deblend_assets.science.reports.figures import tile_catalog, tile_images, tile_shapes
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile_text import FIGURES
 from deblend_assets.science.stamps.normalization import Normalization
@@ -37,7 +37,7 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
     present = np.ones((galaxies, len(BANDS)), dtype=bool)
     present[:2, -1] = False
     figures = {
-        "ellipses": des_tile.ellipses(
+        "ellipses": tile_images.ellipses(
             stamps(len(rows))[:, 1],
             rows[["e_1", "e_2"]].to_numpy(),
             rows[["g1", "g2"]].to_numpy(),
@@ -46,20 +46,20 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
             labels=["a", "b", "c", "d"],
             **which,
         ),
-        "shapes_against_im3shape": des_shapes.shapes_against_im3shape(
+        "shapes_against_im3shape": tile_shapes.shapes_against_im3shape(
             tables.shapes, tables.reference, evaluation, **which
         ),
-        "shape_distributions": des_shapes.shape_distributions(tables.shapes, tables.reference, **which),
-        "binned_slopes": des_shapes.binned_slopes(evaluation, **which),
-        "likeness": des_tile.likeness(compare(*samples, "r"), *samples, label_band="r", **which),
-        "dynamic_range": des_tile.dynamic_range(stamps(galaxies), present, stamps(5, 2), NORMALIZATION, **which),
-        "catalog_distributions": des_catalog.catalog_distributions(tables.reference[:galaxies], **which),
-        "attrition": des_catalog.attrition(ATTRITION, **which),
+        "shape_distributions": tile_shapes.shape_distributions(tables.shapes, tables.reference, **which),
+        "binned_slopes": tile_shapes.binned_slopes(evaluation, **which),
+        "likeness": tile_images.likeness(compare(*samples, "r"), *samples, label_band="r", **which),
+        "dynamic_range": tile_images.dynamic_range(stamps(galaxies), present, stamps(5, 2), NORMALIZATION, **which),
+        "catalog_distributions": tile_catalog.catalog_distributions(tables.reference[:galaxies], **which),
+        "attrition": tile_catalog.attrition(ATTRITION, **which),
     }
     if simulated:
         offsets = position_offsets(tables.shapes, tables.truth)
-        figures["truth_slopes"] = des_shapes.truth_slopes(evaluation, tile=TILE)
-        figures["positions"] = des_tile.positions(offsets["ra"], offsets["dec"], tile=TILE)
+        figures["truth_slopes"] = tile_shapes.truth_slopes(evaluation, tile=TILE)
+        figures["positions"] = tile_images.positions(offsets["ra"], offsets["dec"], tile=TILE)
     return figures
 
 
@@ -87,7 +87,7 @@ def test_figures_bear_tiles_of_hardly_any_galaxy(galaxies: int) -> None:
 def ellipse(sky_g: tuple[float, float]) -> Ellipse:
     """The second ellipse, ours, of a galaxy of this shape."""
     g = np.array([sky_g])
-    figure = des_tile.ellipses(
+    figure = tile_images.ellipses(
         stamps(1)[:, 0], 0 * g, g, band="r", pixel_scale=0.2637, labels=[""], tile=TILE, simulated=False
     )
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse)]
@@ -110,7 +110,7 @@ def test_ellipse_toward_the_north_east_points_up_and_left() -> None:
 def test_lines_are_those_of_the_evaluation() -> None:
     tables = tile_tables(300)
     evaluation = tables.evaluate()
-    figure = des_shapes.shapes_against_im3shape(tables.shapes, tables.reference, evaluation, tile=TILE, simulated=True)
+    figure = tile_shapes.shapes_against_im3shape(tables.shapes, tables.reference, evaluation, tile=TILE, simulated=True)
     lines = {line.get_label().split(":")[0]: line for line in figure.axes[1].lines}
     for name, measure in (("least squares", "slope"), ("errors in variables", "eiv_slope")):
         x, y = lines[name].get_data()
@@ -125,7 +125,7 @@ def test_dynamic_range_leaves_out_bands_without_image() -> None:
     images = stamps(4) + 1e4
     present = np.ones((4, len(BANDS)), dtype=bool)
     present[0, 2], images[0, 2] = False, 0.0
-    figure = des_tile.dynamic_range(images, present, stamps(3, 2), NORMALIZATION, tile=TILE, simulated=True)
+    figure = tile_images.dynamic_range(images, present, stamps(3, 2), NORMALIZATION, tile=TILE, simulated=True)
     tile, _ = figure.axes[2].patches
     shares, edges, _ = tile.get_data()
     assert shares[edges[:-1] > 5e3].sum() > 0
@@ -133,13 +133,13 @@ def test_dynamic_range_leaves_out_bands_without_image() -> None:
 
 
 def test_attrition_bars_are_the_counts() -> None:
-    figure = des_catalog.attrition(ATTRITION, tile=TILE, simulated=True)
+    figure = tile_catalog.attrition(ATTRITION, tile=TILE, simulated=True)
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == [100, 60, 0, 40]
 
 
 def test_positions_are_drawn_as_on_the_sky() -> None:
-    figure = des_tile.positions(np.array([0.05]), np.array([0.01]), tile=TILE)
+    figure = tile_images.positions(np.array([0.05]), np.array([0.01]), tile=TILE)
     low, high = figure.axes[0].get_xlim()
     assert low > high, "east is to the left"
 
@@ -150,4 +150,4 @@ def same_bytes(draw: Callable[[], Figure]) -> bool:
 
 def test_the_same_figure_is_the_same_bytes() -> None:
     tables = tile_tables(60)
-    assert same_bytes(lambda: des_catalog.catalog_distributions(tables.reference, tile=TILE, simulated=True))
+    assert same_bytes(lambda: tile_catalog.catalog_distributions(tables.reference, tile=TILE, simulated=True))
