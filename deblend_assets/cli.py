@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.tile_registry import TileRow, add_tiles, list_tiles, retire_tiles
 from deblend_assets.errors import DeblendError, SettingsError
 from deblend_assets.settings import Profile, load_profile, storage_root
@@ -26,26 +26,6 @@ from deblend_assets.stores.project import ProjectStore
 if TYPE_CHECKING:
     from deblend_assets.science.measuring.measure import Model
     from deblend_assets.stores.stamps import Stamps
-
-
-def open_instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME or, as `dagster asset materialize` does, of ./dagster.yaml.
-
-    Raises:
-        SettingsError: there is none; Dagster itself would begin a history in the present folder.
-    """
-    home = os.environ.get("DAGSTER_HOME")
-    if not home and not Path("dagster.yaml").exists():
-        raise SettingsError(
-            "there is no dagster.yaml here, and DAGSTER_HOME is not set",
-            where=os.getcwd(),
-            remedy="change to the project's folder or set DAGSTER_HOME",
-        )
-    if home and not (Path(home).is_absolute() and Path(home).is_dir()):
-        raise SettingsError(
-            f"{home!r} is not the absolute path of a folder", where="DAGSTER_HOME", remedy="name a folder that exists"
-        )
-    return dg.DagsterInstance.get() if home else dg.DagsterInstance.from_config(os.getcwd())
 
 
 def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.automation import command_line
 from deblend_assets.automation.executors import build_executor
 from deblend_assets.automation.jobs import build_jobs
 from deblend_assets.automation.recovery import dead_runs
@@ -50,4 +51,5 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
     )
 
 
+command_line.install(lambda: globals().get("defs"))
 defs = build_defs()

@@ -24,7 +24,7 @@ CONFIG = "dagster-ray/config"
 
 
 def test_steps_run_in_process_unless_the_profile_says_otherwise(profile: Profile) -> None:
-    assert build_executor(profile.run) is dg.in_process_executor
+    assert build_executor(profile.run).name == dg.in_process_executor.name
 
 
 def test_without_the_optional_packages_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,20 +6,20 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import EngineEventData
 
+from deblend_assets.automation.dagster_internals import (
+    EngineEventData,
+    ExecutionPlan,
+    PlanOrchestrationContext,
+    RetryMode,
+)
+from deblend_assets.automation.outcome import OUTCOME, RecordedExecutor, recorded
 from deblend_assets.errors import DeviceError, SettingsError
 from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 from deblend_assets.settings import PROFILE_VARIABLE, STORAGE_VARIABLE, RunSettings, storage_root
-
-if TYPE_CHECKING:
-    from dagster._core.execution.context.system import PlanOrchestrationContext
-    from dagster._core.execution.plan.plan import ExecutionPlan
-    from dagster._core.execution.retries import RetryMode
 
 # Of the run's process, needed by a step's. No credentials: Ray shows a job's environment to everyone who can see its
 # dashboard.
@@ -34,7 +34,7 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
     """
     if run.executor == "in_process":
         # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
-        return dg.in_process_executor
+        return recorded(dg.in_process_executor)
     try:
         from dagster_ray import ray_executor
     except ImportError as error:
@@ -49,7 +49,7 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
 
     def watched(context: dg.InitExecutorContext) -> dg.Executor:
         try:
-            return WatchedSteps(launch(context))
+            return RecordedExecutor(WatchedSteps(launch(context)), OUTCOME)
         except ConnectionError:
             raise DeviceError(
                 "Ray's job server does not answer",
@@ -60,7 +60,7 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
     definition = dg.ExecutorDefinition(
         "ray",
         config_schema=ray_executor.config_schema.as_field(),
-        requirements=multiple_process_executor_requirements(),
+        requirements=dg.multiple_process_executor_requirements(),
         executor_creation_fn=watched,
     )
     # What a step takes of the cluster is in its tags alone: given here, it would rule over them.

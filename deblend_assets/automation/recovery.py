@@ -9,11 +9,10 @@ does the sensor `dead_runs` while a daemon runs.
 
 from __future__ import annotations
 
-import os
-
 import dagster as dg
 import psutil
 
+from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.slurm_jobs import job_is_over
 from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, machine_name
 
@@ -116,8 +115,7 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 def main() -> None:
     """Recovers the runs of DAGSTER_HOME or, as `dagster asset materialize` does, of ./dagster.yaml."""
-    home = os.environ.get("DAGSTER_HOME")
-    with dg.DagsterInstance.get() if home else dg.DagsterInstance.from_config(os.getcwd()) as instance:
+    with open_instance() as instance:
         recovered = recover_dead_runs(instance)
     for run_id in recovered:
         print(f"recovered run {run_id}: its process is dead; marked as failed, pool slots freed")

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.tags import (
+
+from deblend_assets.automation.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
+    BulkActionsFilter,
+    BulkActionStatus,
 )
-
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, SettingsError
 from deblend_assets.partitions import TILES
 from deblend_assets.science.des.tiles import tile_name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from deblend_assets.automation.dagster_internals import PARTITION_NAME_TAG
 from deblend_assets.automation.tile_registry import evaluations, registered_tiles, tiles_under_way
 from deblend_assets.errors import DeblendError
 from deblend_assets.settings import Profile
