@@ -20,7 +20,17 @@ def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:
 
 
 def shards_of(profile: Profile, keys: list[str]) -> list[Shard]:
-    """The shards behind partition keys, in array order."""
+    """The shards of partition keys, in array order.
+
+    Raises:
+        SettingsError: there is no key: Dagster gives none for a range whose ends are the wrong way round.
+    """
+    if not keys:
+        raise SettingsError(
+            "the range of partitions holds none",
+            where="--partition-range",
+            remedy=f"name the earlier end first; the whole range is {shard_range(profile)}",
+        )
     wanted = set(keys)
     return [shard for shard in all_shards(profile.simulation) if shard.key in wanted]
 

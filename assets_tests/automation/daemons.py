@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import ModuleTarget
-from dagster._scheduler.scheduler import launch_scheduled_runs
 
+from assets_tests.dagster_internals import (
+    ModuleTarget,
+    create_test_daemon_workspace_context,
+    launch_scheduled_runs,
+)
 from deblend_assets.automation.conditions import AUTOMATION_SENSOR
 from deblend_assets.automation.tile_schedule import SCHEDULE
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR

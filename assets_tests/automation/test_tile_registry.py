@@ -6,11 +6,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.execution.asset_backfill import AssetBackfillData
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from assets_tests.automation.stand_ins import CATALOG, EVALUATION, Storage, stand_in_assets
+from assets_tests.dagster_internals import (
+    AssetBackfillData,
+    PartitionBackfill,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from deblend_assets.automation.dagster_internals import BulkActionStatus
 from deblend_assets.automation.tile_registry import (
     add_tiles,
     evaluations,

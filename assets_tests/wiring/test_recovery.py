@@ -13,9 +13,9 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
-from dagster._core.events import EngineEventData
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from assets_tests.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from deblend_assets.automation.dagster_internals import EngineEventData
 from deblend_assets.automation.recovery import dead_runs, recover_dead_runs
 from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 
