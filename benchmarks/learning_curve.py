@@ -62,7 +62,7 @@ def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> Non
             log=lambda line: None,
             name="shapes",
         )
-        mean = posteriors_of_light(network, None, frame, held, orientations=1, seed=recipe.seed).mean
+        mean = posteriors_of_light(network, None, frame, held, orientations=1, seed=recipe.seed).mean.numpy()
         off = (mean - population.whiten(held.values)) * population.scale
         best = result.history[result.best_epoch - 1]
         row = {

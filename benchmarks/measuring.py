@@ -31,8 +31,8 @@ from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.peers.scarlet2 import Fitter
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
+    new_classifiers,
     new_flow,
-    new_neighbour_head,
     new_shape_network,
 )
 from deblend_assets.science.simulation.scenes import all_shards
@@ -130,7 +130,7 @@ def untrained(stamps: np.ndarray, device: str = "cpu") -> Model:
     population = PriorMoments((0.0,) * len(QUANTITIES), tuple(tuple(row) for row in np.eye(len(QUANTITIES))))
     posterior = ShapePosterior(
         new_shape_network(frame, shapes),
-        new_neighbour_head(frame, shapes),
+        new_classifiers(frame, shapes),
         new_flow(shapes),
         frame,
         population,

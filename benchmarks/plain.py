@@ -16,6 +16,7 @@ from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, assign_split
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.population_checks import check_population
@@ -23,7 +24,7 @@ from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.stamps.normalization import mean_maximum
 from deblend_assets.settings import load_profile, storage_root
-from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_neighbours
+from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_head
 from deblend_assets.steps.shapes.fit import fit_network
 from deblend_assets.steps.shapes.floor import write_floor
 from deblend_assets.steps.training.fit import fit_stage
@@ -81,8 +82,9 @@ def shapes(store: ProjectStore) -> None:
     workers, device = RenderingWorkers(processes=store.profile.run.workers), torch.device(_DEVICE)
     network, _ = fit_network(store, workers, device, print)
     store.shape_checkpoint("shape_network").finish(network)
-    head, _ = fit_neighbours(store, workers, device, print)
-    store.shape_checkpoint("neighbour_head").finish(head)
+    for head in HEADS:
+        classifier, _ = fit_head(store, head, workers, device, print)
+        store.shape_checkpoint(head.name).finish(classifier)
     store.shape_checkpoint("shape_posterior").finish(fit_calibration(store, workers, device, print))
     write_floor(store, workers, print)
     write_shape_evaluation(store, _DEVICE, print)

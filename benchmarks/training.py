@@ -1,8 +1,8 @@
 """Stamps a second of stage 1: the project's loop against the loop that one writes first, on the same stored stamps.
 
 The plain loop: a `DataLoader` over single samples of memory-mapped float32 stamps, each turned and normalised as it is
-read, with no worker process or with two (the better of both counts); the same network, batch and losses with torch's
-own layers, float32, `torch.optim.Adam` as it comes, and the sum of losses asked for after each batch.
+read, with no worker process or with two (the better of both counts); the same network, batch and
+losses, float32, `torch.optim.Adam` as it comes, and the sum of losses asked for after each batch.
 
 Ours: `science.training.train` over `Feed`, the reading and normalising of all stamps counted in, in float32 or, with
 `--bfloat16`, as the recipe's `bfloat16 = "everywhere"`. Both learn the same within the spread over seeds
@@ -35,13 +35,11 @@ from deblend_assets.science.deblender.stages import (
     new_regressor,
     new_vae,
 )
-from deblend_assets.science.networks import VAE
-from deblend_assets.science.networks.prelu import PReLU
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.science.stamps.symmetries import ORDER
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Feed, Portion
 from deblend_assets.science.training.loop import Objective, train
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Recipe, StageSettings, load_profile
 
 WHAT, PEER = "training stamps/s, stage 1", "plain loop: DataLoader over memory-mapped samples, float32"
@@ -101,24 +99,12 @@ def write_stamps(folder: Path, stamps: int) -> None:
     np.save(folder / "noisy.npy", clean + rng.normal(0, 30, clean.shape).astype(np.float32))
 
 
-def plain_network(recipe: Recipe) -> VAE:
-    """Stage 1's network with torch's own layers and the same first weights."""
-    network = new_vae(BANDS, PIXELS, recipe)
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, PReLU):
-                torchs = nn.PReLU(child.num_parameters)
-                torchs.load_state_dict(child.state_dict())
-                setattr(module, name, torchs)
-    return network
-
-
 class PlainLoop:
     """The peer: its state lives on between epochs, its workers too."""
 
     def __init__(self, folder: Path, recipe: Recipe, workers: int, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.network = plain_network(recipe).to(device)
+        self.network = new_vae(BANDS, PIXELS, recipe).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.stage1.learning_rate)
         self.loader = DataLoader(
             SingleSamples(folder), recipe.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
@@ -243,7 +229,7 @@ def stepper(stage: int, batch: int, device: torch.device) -> Any:
 
     def step() -> None:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            losses = objective.losses(portion.tensors, Draws(generator, portion), training=True)
+            losses = objective.losses(portion.tensors, RandomNumbers(generator, portion), training=True)
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         nn.utils.clip_grad_norm_(trained, recipe.clip_norm, foreach=True)

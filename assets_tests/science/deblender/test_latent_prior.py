@@ -11,9 +11,9 @@ import torch
 from assets_tests.science.savers import Memory
 from deblend_assets.science.deblender.latent_prior import LatentFlow, LatentFlowObjective, gaussian_log_prob, kl_nats
 from deblend_assets.science.networks import Latent
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Feed, Portion
 from deblend_assets.science.training.loop import train
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Recipe, StageSettings
 
 STAGE = StageSettings(epochs=25, learning_rate=5e-3)
@@ -174,7 +174,7 @@ def test_objective_is_the_cross_entropy_written_out() -> None:
     flow, latent = bent(new_flow()), banana(30, 13)
     portion = Portion((latent.mean, latent.log_variance), slice(0, 30), 30, 30)
     losses = LatentFlowObjective(flow).losses(
-        portion.tensors, Draws(torch.Generator().manual_seed(14), portion), training=True
+        portion.tensors, RandomNumbers(torch.Generator().manual_seed(14), portion), training=True
     )
     z = drawn(latent, 14)
     torch.testing.assert_close(losses["total"], -flow.log_prob(z).mean())

@@ -15,7 +15,7 @@ from deblend_assets.science.deblender.network import Deblender, deblend
 from deblend_assets.science.deblender.stages import new_regressor, new_vae
 from deblend_assets.science.measuring.columns import MISSING_BAND
 from deblend_assets.science.measuring.measure import NOT_FINITE, Model, measure, measured_columns
-from deblend_assets.science.shapes.neighbours import QUESTIONS
+from deblend_assets.science.shapes.heads import NEIGHBOURS
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import Profile
@@ -96,10 +96,10 @@ def test_the_table_holds_what_its_columns_say(model: Model, stamps: np.ndarray) 
     np.testing.assert_allclose(table["e1_moments"], image_moments(own[:, 1]).e1)
     squares, overlap = (own[:, 1] ** 2).sum((1, 2)), (own[:, 1] * stamps[:, 1]).sum((1, 2))
     np.testing.assert_allclose(table["blendedness"], 1 - squares / overlap, atol=1e-4)
-    odds = model.shapes.whitened(stamps, np.ones(stamps.shape[:2], dtype=bool)).neighbours
+    odds = model.shapes.posterior(stamps, np.ones(stamps.shape[:2], dtype=bool)).log_odds[NEIGHBOURS.name]
     for name, question in (("close_chance", 'nearest galaxy within 1.5"'), ("blended_chance", "blendedness > 0.01")):
         log_odds = np.log(table[name] / (1 - table[name]))
-        np.testing.assert_allclose(log_odds, odds[:, QUESTIONS.index(question)], rtol=1e-6)
+        np.testing.assert_allclose(log_odds, odds[:, NEIGHBOURS.criteria.index(question)], rtol=1e-6)
     assert (table["flags"] == 0).all()
     assert set(table["bands_present"]) == {"gri"}
 
@@ -128,9 +128,9 @@ def test_a_band_of_nan_is_absent_and_the_networks_are_told(model: Model, stamps:
     assert table["flux_g"].isna().tolist() == [k in (2, 3) for k in range(len(stamps))]
     present = np.ones((1, len(BANDS)), dtype=bool)
     present[0, 0] = False
-    told = model.shapes.measure(np.nan_to_num(stamps[2:3]), present)
-    np.testing.assert_allclose(table["e1"][2], told.mean[0, 2], atol=1e-6)
-    np.testing.assert_allclose(table["e1_err"][2], np.sqrt(told.covariance[0, 2, 2]), atol=1e-6)
+    masked = model.shapes.measure(np.nan_to_num(stamps[2:3]), present)
+    np.testing.assert_allclose(table["e1"][2], masked.mean[0, 2], atol=1e-6)
+    np.testing.assert_allclose(table["e1_err"][2], masked.errors[0, 2], atol=1e-6)
 
 
 def test_networks_of_two_frames_are_refused(model: Model) -> None:

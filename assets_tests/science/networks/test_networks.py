@@ -14,7 +14,6 @@ from deblend_assets.science.deblender.stages import (
     reconstruction_spread,
 )
 from deblend_assets.science.networks import DISTORTION, SHEAR, Latent, Regressor, ShapeEstimate, report_vae
-from deblend_assets.science.networks.prelu import PReLU
 from deblend_assets.science.stamps.band_masks import all_present, drop_bands
 from deblend_assets.settings import Profile
 
@@ -44,20 +43,6 @@ def test_layers_are_those_of_the_report() -> None:
     ]
     dense = [m.out_features for m in Regressor(32, 0.1, DISTORTION).modules() if isinstance(m, torch.nn.Linear)]
     assert dense == [128, 64, 32, 2, 2]
-
-
-def test_prelu_is_that_of_torch() -> None:
-    generator = torch.Generator().manual_seed(1)
-    results = []
-    for kind in (PReLU, torch.nn.PReLU):
-        layer = kind(3)
-        layer.load_state_dict({"weight": torch.tensor([0.25, -0.5, 1.5])})
-        images = torch.randn(4, 3, 5, 6, generator=generator.manual_seed(1)).requires_grad_()
-        out = layer(images)
-        out.backward(torch.randn(4, 3, 5, 6, generator=generator))
-        results.append((out, images.grad, layer.weight.grad))
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
 def test_a_fresh_decoder_starts_dark() -> None:

@@ -11,8 +11,8 @@ from deblend_assets.science.deblender.losses import noise_loss
 from deblend_assets.science.deblender.stages import OnTheFlyBlends, VAEObjective, new_vae
 from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
 from deblend_assets.science.stamps.normalization import Normalization
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Portion
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Profile
 
 SKY, MAXIMA = (40.0, 160.0, 360.0), (400.0, 5000.0, 17000.0)
@@ -71,7 +71,7 @@ def test_stage_1_sees_targets_alone_and_stage_2_among_others(profile: Profile) -
         """Mean of what the network is shown, in units of the sky's noise."""
         batch = (target,) if alone else (target, torch.full_like(target, 5.0))
         objective = VAEObjective(network, recipe, OnTheFlyBlends(units, alone=alone, recombine=True))
-        objective.losses(batch, Draws(torch.Generator().manual_seed(5), Portion.whole(*batch)), training=True)
+        objective.losses(batch, RandomNumbers(torch.Generator().manual_seed(5), Portion.whole(*batch)), training=True)
         return float(seen.pop().mean())
 
     # Photons leave an error of 1 / sqrt(21,168 pixels) in each.

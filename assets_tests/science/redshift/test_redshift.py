@@ -19,10 +19,10 @@ from deblend_assets.science.redshift.redshift import (
     RedshiftScale,
 )
 from deblend_assets.science.stamps.band_masks import all_present
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Feed, Portion
 from deblend_assets.science.training.loop import train
-from deblend_assets.science.training.photons import as_drawn
+from deblend_assets.science.training.photons import as_simulated
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import ShapeRecipe, StageSettings
 
 BANDS, PIXELS = 3, 15
@@ -153,8 +153,8 @@ def test_training_reaches_the_error_that_the_noise_allows() -> None:
         saver=Memory(), log=lambda _: None, name="redshift",
     )  # fmt: skip
     light, values, floor = colored(2000, 5)
-    draws = Draws(torch.Generator().manual_seed(6), Portion.whole(light))
-    seen = as_drawn(light, None, torch.full((BANDS, 1, 1), 1e9), draws)
+    draws = RandomNumbers(torch.Generator().manual_seed(6), Portion.whole(light))
+    seen = as_simulated(light, None, torch.full((BANDS, 1, 1), 1e9), draws)
     noisy, present = seen.stamps, seen.present
     with torch.no_grad():
         posterior = objective.network(noisy, present)

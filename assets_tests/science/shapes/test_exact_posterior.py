@@ -10,7 +10,8 @@ from assets_tests.science.savers import Memory
 from deblend_assets.science.networks.trunk import StampTrunk
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
-from deblend_assets.science.shapes.posterior import oriented_posterior, summaries
+from deblend_assets.science.shapes.orientations import oriented_posterior
+from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Feed
@@ -81,7 +82,7 @@ def network(population: PriorMoments) -> ShapeNetwork:
     return network
 
 
-def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: PriorMoments) -> None:
+def test_the_posterior_is_the_exact_one(network: ShapeNetwork) -> None:
     """Means and errors against likelihood times prior, summed over a grid of (g1, g2)."""
     g, bright = drawn(1500, 4)
     stamps = bright + np.random.default_rng(5).standard_normal(bright.shape)
@@ -98,27 +99,28 @@ def test_the_posterior_is_the_exact_one(network: ShapeNetwork, population: Prior
 
     present = torch.ones((len(stamps), 1), dtype=torch.bool)
     with torch.no_grad():
-        mean, covariance, _ = oriented_posterior(network, torch.from_numpy(stamps).float(), present, 8)
-    found = SCATTER * mean.double().numpy()
-    error = SCATTER * np.sqrt(covariance.double().numpy()[:, [0, 1], [0, 1]])
+        posterior = oriented_posterior(network, torch.from_numpy(stamps).float(), present, 8).double()
+    found = SCATTER * posterior.mean.numpy()
+    error = SCATTER * posterior.errors.numpy()
     # What the network's own shortcomings add to the error that the noise makes in any case.
     assert np.sqrt(np.square((found - exact) / spread).mean()) < 0.35
     assert np.sqrt(np.square(found - g).mean()) < 1.06 * np.sqrt(np.square(exact - g).mean())
     assert np.median(error / spread) == pytest.approx(1.0, abs=0.1)
-    # Without the prior: the likelihood's peak, whose slope is 1.
-    free = summaries_of_pair(mean.double().numpy(), covariance.double().numpy(), population)
+    # The likelihood-only estimate, whose slope is 1.
+    free = likelihood_of_pair(posterior)
     assert np.polyfit(g.ravel(), free.ravel(), 1)[0] == pytest.approx(1.0, abs=0.03)
 
 
-def summaries_of_pair(mean: np.ndarray, covariance: np.ndarray, population: PriorMoments) -> np.ndarray:
-    """The prior-free summary of a pair, through that of all six quantities."""
-    six = np.zeros((len(mean), 6))
-    six[:, :2] = mean
-    whole = np.tile(0.1 * np.eye(6), (len(mean), 1, 1))
-    whole[:, :2, :2] = covariance
+def likelihood_of_pair(posterior: GaussianPosterior) -> np.ndarray:
+    """The likelihood-only estimate of a pair, through that of all six quantities."""
+    six = torch.zeros((len(posterior), 6), dtype=torch.float64)
+    six[:, :2] = posterior.mean
+    whole = 0.1 * torch.eye(6, dtype=torch.float64).repeat(len(posterior), 1, 1)
+    whole[:, :2, :2] = posterior.covariance
     variance = np.diag([SCATTER**2] * 2 + [1.0] * 4)
-    found = summaries(six, whole, PriorMoments((0.0,) * 6, tuple(tuple(row) for row in variance)))
-    return found.likelihood[:, :2]
+    prior = PriorMoments((0.0,) * 6, tuple(tuple(row) for row in variance))
+    found = GaussianPosterior(six, covariance=whole).likelihood_only().in_own_units(prior)
+    return np.asarray(found.mean[:, :2])
 
 
 def test_a_bright_galaxy_without_noise_is_recovered(network: ShapeNetwork) -> None:
@@ -126,9 +128,9 @@ def test_a_bright_galaxy_without_noise_is_recovered(network: ShapeNetwork) -> No
     axis = np.linspace(-0.3, 0.3, 5)
     g = np.array(np.meshgrid(axis, axis)).reshape(2, -1)
     with torch.no_grad():
-        mean, covariance, _ = oriented_posterior(
+        posterior = oriented_posterior(
             network, torch.from_numpy(light(*g)).float(), torch.ones((g.shape[1], 1), dtype=torch.bool), 8
-        )
-    shrink = 1.0 - covariance.double().numpy()[:, [0, 1], [0, 1]]
-    found = SCATTER * mean.double().numpy() / shrink
+        ).double()
+    shrink = 1.0 - np.square(posterior.errors.numpy())
+    found = SCATTER * posterior.mean.numpy() / shrink
     np.testing.assert_allclose(found, g.T, atol=0.02)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.science.evaluation.shapes import (
@@ -19,6 +20,7 @@ from deblend_assets.science.evaluation.shapes import (
 )
 from deblend_assets.science.shapes.calibration import stretch_of
 from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.simulation.scene_truth import nearest_neighbour
 from deblend_assets.science.stamps.quantities import QUANTITIES
 
@@ -43,9 +45,11 @@ def test_a_checkpoint_gives_the_same_model(model: ShapePosterior) -> None:
     present = np.ones((5, 3), dtype=bool)
     first, second = (m.measure(stamps, present) for m in (model, again))
     np.testing.assert_array_equal(first.mean, second.mean)
-    np.testing.assert_array_equal(first.likelihood_covariance, second.likelihood_covariance)
-    drawn = [m.samples(m.whitened(stamps, present), 8, 3) for m in (model, again)]
-    np.testing.assert_array_equal(drawn[0], drawn[1])
+    posteriors = [m.posterior(stamps, present) for m in (model, again)]
+    free = [posterior.likelihood_only() for posterior in posteriors]
+    np.testing.assert_array_equal(free[0].covariance, free[1].covariance)
+    samples = [m.samples(posterior, 8, 3) for m, posterior in zip((model, again), posteriors, strict=True)]
+    np.testing.assert_array_equal(samples[0], samples[1])
 
 
 def test_the_stretch_brings_expected_errors_to_actual_ones() -> None:
@@ -54,7 +58,8 @@ def test_the_stretch_brings_expected_errors_to_actual_ones() -> None:
     variance = rng.uniform(0.01, 0.1, (20_000, 6))
     truth = rng.normal(size=variance.shape)
     mean = truth + factors * np.sqrt(variance) * rng.normal(size=variance.shape)
-    found = stretch_of(mean, variance[:, :, None] * np.eye(6), truth)
+    posterior = GaussianPosterior(torch.from_numpy(mean), covariance=torch.from_numpy(variance[:, :, None] * np.eye(6)))
+    found = stretch_of(posterior, truth)
     np.testing.assert_allclose(found, factors, rtol=0.02)
     assert found[0] == found[1]
     assert found[2] == found[3]

@@ -1,4 +1,4 @@
-"""What is told of neighbours: the true answers, which galaxies decide on the spread, and a head that learns."""
+"""The neighbour head: its true labels, the galaxies held out for the spread, and a head trained on a map."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import torch
 
 from assets_tests.science.savers import Memory
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
-from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead, NeighbourObjective, answers, blendedness
+from deblend_assets.science.shapes.classifier import HeadObjective, MapClassifier, true_labels
+from deblend_assets.science.shapes.heads import NEIGHBOURS, blendedness
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.simulation.light import light_shards, render_light
 from deblend_assets.science.simulation.rendering import ShardRenderer
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Feed, Portion
 from deblend_assets.science.training.loop import train
 from deblend_assets.science.training.photons import augment
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
 from deblend_assets.steps.shapes.calibrate import held_galaxies
 
 PIXELS, BAND = 21, 1
 
 
-def test_answers_are_those_of_the_truth(renderer: ShardRenderer, profile: Profile) -> None:
+def test_labels_agree_with_the_truth_table(renderer: ShardRenderer, profile: Profile) -> None:
     """Blendedness from float16 light as the truth table has it; S/N, blendedness and distances kept as they are."""
     shard = light_shards(profile.simulation, "validation", 120)[0]
     drawn, truth = render_light(renderer, shard), renderer.light(shard, 0, 120).truth
@@ -37,11 +38,11 @@ def test_answers_are_those_of_the_truth(renderer: ShardRenderer, profile: Profil
         target, others = members[members["member"] == 0].iloc[0], members[members["member"] > 0]
         apart = np.hypot(others["x_arcsec"] - target["x_arcsec"], others["y_arcsec"] - target["y_arcsec"])
         assert distance == pytest.approx(min(apart, default=np.inf))
-    found = answers(own, own + others_light, torch.from_numpy(drawn.nearest)).numpy()
-    np.testing.assert_array_equal(found[:, QUESTIONS.index('nearest galaxy within 2"')], drawn.nearest < 2.0)
+    found = true_labels(NEIGHBOURS, own, own + others_light, torch.from_numpy(drawn.nearest)).numpy()
+    np.testing.assert_array_equal(found[:, NEIGHBOURS.criteria.index('nearest galaxy within 2"')], drawn.nearest < 2.0)
     sure = np.abs(targets["blendedness"] - 0.01) > 1e-3
     is_blended = (targets["blendedness"] > 0.01)[sure]
-    np.testing.assert_array_equal(found[sure, QUESTIONS.index("blendedness > 0.01")], is_blended)
+    np.testing.assert_array_equal(found[sure, NEIGHBOURS.criteria.index("blendedness > 0.01")], is_blended)
 
 
 def test_all_blends_of_a_galaxy_are_held_out_together() -> None:
@@ -54,12 +55,12 @@ def test_all_blends_of_a_galaxy_are_held_out_together() -> None:
     assert not set(galaxy[held]) & set(galaxy[~held])
 
 
-def test_what_lies_around_a_shown_target_is_named() -> None:
-    """Each scene's others are one pixel of their own brightness: the light shown is theirs whom `around` names."""
+def test_recombined_scenes_name_their_neighbours() -> None:
+    """The others of each scene have a brightness of their own, which the light of the scene in `around` shows."""
     count = 12
     target = torch.zeros((count, 2, 7, 7), dtype=torch.float16)
     others = (1.0 + torch.arange(count).view(-1, 1, 1, 1)).expand_as(target).half()
-    draws = Draws(torch.Generator().manual_seed(3), Portion.whole(target))
+    draws = RandomNumbers(torch.Generator().manual_seed(3), Portion.whole(target))
     seen = augment(target, others, torch.ones(2, 1, 1), draws, dropout=0.0, recombine=True)
     assert sorted(seen.around.tolist()) == list(range(count)) != seen.around.tolist()
     torch.testing.assert_close(seen.light, others[seen.around].float())
@@ -81,14 +82,14 @@ def _scenes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     return target, others, near[:, None]
 
 
-def test_a_head_learns_what_an_untrained_map_shows() -> None:
+def test_a_head_learns_from_an_untrained_map() -> None:
     torch.manual_seed(5)
     network = ShapeNetwork(StampTrunk(2, PIXELS, (16, 24), 16), 16, 6).eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     recipe = ShapeRecipe(batch_size=50, band_dropout=0.0)
-    head = NeighbourHead(last_side(PIXELS, (16, 24)))
+    head = MapClassifier(last_side(PIXELS, (16, 24)), len(NEIGHBOURS.criteria))
     # So deep a sky that the light adds no noise.
-    objective = NeighbourObjective(head, network, recipe, torch.full((2,), 1e9), BAND, recombine=True)
+    objective = HeadObjective(NEIGHBOURS, head, network, recipe, torch.full((2,), 1e9), BAND, recombine=True)
 
     def feed(n: int, seed: int) -> Feed:
         scenes = _scenes(n, seed)
@@ -111,8 +112,8 @@ def test_a_head_learns_what_an_untrained_map_shows() -> None:
     with torch.no_grad():
         stamps = light + torch.randn(light.shape, generator=torch.Generator().manual_seed(9))
         odds = head(network.trunk.maps(stamps, torch.ones((400, 2), dtype=torch.bool)))
-    true = answers(target[:, BAND].float(), light[:, BAND], nearest[:, 0]) > 0.5
-    for k in (QUESTIONS.index('nearest galaxy within 1.5"'), QUESTIONS.index("blendedness > 0.01")):
+    true = true_labels(NEIGHBOURS, target[:, BAND].float(), light[:, BAND], nearest[:, 0]) > 0.5
+    for k in (NEIGHBOURS.criteria.index('nearest galaxy within 1.5"'), NEIGHBOURS.criteria.index("blendedness > 0.01")):
         assert ((odds[:, k] > 0) == true[:, k]).float().mean() > 0.9
         assert 0.1 < true[:, k].float().mean() < 0.9
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -1,4 +1,4 @@
-"""A shape posterior that has learnt nothing, for tests of what is done with one."""
+"""A shape posterior that is not trained, for tests of its use."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
+    new_classifiers,
     new_flow,
-    new_neighbour_head,
     new_shape_network,
 )
 from deblend_assets.science.stamps.frame import StampFrame
@@ -27,5 +27,6 @@ def untrained_shapes(bands: Sequence[str], pixels: int) -> ShapePosterior:
     with torch.no_grad():
         # Biases alone: without them every galaxy would have a mean of nearly 0.
         network.mean.bias.fill_(0.3)
-    head = new_neighbour_head(frame, recipe)
-    return ShapePosterior(network, head, new_flow(recipe), frame, population, 2, np.full(6, 1.0 / 3))
+    return ShapePosterior(
+        network, new_classifiers(frame, recipe), new_flow(recipe), frame, population, 2, np.full(6, 1.0 / 3)
+    )

@@ -12,9 +12,9 @@ from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments, quantities, turn
 from deblend_assets.science.stamps.symmetries import ORDER, transform_images
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Portion
 from deblend_assets.science.training.photons import augment, photons
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Profile
 
 
@@ -108,7 +108,7 @@ def test_training_puts_scenes_together_anew(renderer: ShardRenderer, profile: Pr
     portion = Portion.whole(target)
 
     def stamps(recombine: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        draws = Draws(torch.Generator().manual_seed(5), portion)
+        draws = RandomNumbers(torch.Generator().manual_seed(5), portion)
         shows = augment(
             quiet * target.float(), quiet * others.float(), sky_sigma, draws, dropout=0.0, recombine=recombine
         )

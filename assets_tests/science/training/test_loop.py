@@ -21,10 +21,10 @@ from deblend_assets.science.deblender.stages import (
     new_vae,
 )
 from deblend_assets.science.stamps.band_masks import all_present
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.epoch_state import LossSums
 from deblend_assets.science.training.feeding import Batch, Feed, Portion, Share
 from deblend_assets.science.training.loop import TrainingResult, train
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.science.training.ranks import Ranks
 from deblend_assets.science.training.schedule import learning_rate_factor
 from deblend_assets.science.training.stopping import StopRequest, TrainingStopped
@@ -137,12 +137,12 @@ class Stopping:
     def __init__(self, objective: VAEObjective | RegressorObjective, batch: int) -> None:
         self.network, self._objective, self._left = objective.network, objective, batch
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, torch.Tensor]:
         if training:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
-        return self._objective.losses(batch, draws, training=training)
+        return self._objective.losses(batch, random, training=training)
 
 
 @pytest.mark.parametrize("group", [4, 2])
@@ -315,7 +315,7 @@ def test_draws_of_the_parts_are_those_of_the_whole() -> None:
 
     def draws(rows: slice) -> list[torch.Tensor]:
         portion = Portion((tensor[rows],), rows, 11, rows.stop - rows.start)
-        drawn = Draws(torch.Generator().manual_seed(4), portion)
+        drawn = RandomNumbers(torch.Generator().manual_seed(4), portion)
         return [drawn.symmetries(), drawn.present_bands(5, 0.3), drawn.normal(3)]
 
     whole, first, second = draws(slice(0, 11)), draws(slice(0, 4)), draws(slice(4, 11))

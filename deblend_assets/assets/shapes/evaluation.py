@@ -22,8 +22,8 @@ from deblend_assets.science.reports.figures.shape_posterior import (
 )
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.shapes import shape_report
+from deblend_assets.science.shapes.classifier import probabilities
 from deblend_assets.science.shapes.model import ShapePosterior
-from deblend_assets.science.shapes.neighbours import chances
 from deblend_assets.science.simulation.scene_truth import nearest_neighbour
 from deblend_assets.science.stamps.quantities import QUANTITIES, quantities
 from deblend_assets.settings import StorePath, fingerprint
@@ -72,17 +72,19 @@ def estimated(
         masked: of the first so many, what is estimated without each band; NaN for the others.
     """
     truth = quantities(targets, model.frame.label_band)
-    whitened = model.whitened(electrons, np.ones(electrons.shape[:2], dtype=bool))
-    found = model.summaries(whitened)
-    below = (model.samples(whitened, _DRAWS, seed) < truth).mean(axis=0)
+    posterior = model.posterior(electrons, np.ones(electrons.shape[:2], dtype=bool))
+    found = posterior.in_own_units(model.population)
+    likelihood = posterior.likelihood_only().in_own_units(model.population)
+    assert likelihood.flags is not None
+    below = (model.samples(posterior, _DRAWS, seed) < truth).mean(axis=0)
     columns: dict[str, np.ndarray] = {}
     for k, name in enumerate(QUANTITIES):
-        free = found.is_free(k)
+        kept = likelihood.is_constrained(k)
         columns[name] = truth[:, k]
-        columns[f"{name}_posterior"] = found.mean[:, k]
-        columns[f"{name}_posterior_err"] = np.sqrt(found.covariance[:, k, k])
-        columns[f"{name}_likelihood"] = np.where(free, found.likelihood[:, k], np.nan)
-        columns[f"{name}_likelihood_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
+        columns[f"{name}_posterior"] = found.mean[:, k].numpy()
+        columns[f"{name}_posterior_err"] = found.errors[:, k].numpy()
+        columns[f"{name}_likelihood"] = np.where(kept, likelihood.mean[:, k], np.nan)
+        columns[f"{name}_likelihood_err"] = np.where(kept, likelihood.errors[:, k], np.nan)
         columns[f"{name}_pit"] = below[:, k]
     for k, band in enumerate(model.frame.bands):
         there = np.ones(electrons[:masked].shape[:2], dtype=bool)
@@ -90,12 +92,12 @@ def estimated(
         for name in ("e1", "e2"):
             columns[f"{name}_masked_{band}"] = np.full(len(targets), np.nan)
         if masked:
-            without = model.measure(electrons[:masked], there).mean
+            without = model.measure(electrons[:masked], there).mean.numpy()
             for name in ("e1", "e2"):
                 columns[f"{name}_masked_{band}"][:masked] = without[:, QUANTITIES.index(name)]
     stamp = electrons[:, model.frame.bands.index(model.frame.label_band)].sum(axis=(-2, -1), dtype=np.float64)
     columns["others_light"] = 1.0 - np.exp(columns["ln_flux_posterior"]) / stamp
-    return targets.assign(**columns, **chances(whitened.neighbours), shape_flags=found.flags)
+    return targets.assign(**columns, **probabilities(posterior), shape_flags=likelihood.flags)
 
 
 def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Callable[[str], None]) -> ShapeEvaluation:

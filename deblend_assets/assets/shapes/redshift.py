@@ -20,7 +20,7 @@ from deblend_assets.science.evaluation.redshift import evaluate_redshifts
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts
 from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
 from deblend_assets.science.shapes.model import new_shape_network
-from deblend_assets.science.shapes.posterior import canonical
+from deblend_assets.science.shapes.orientations import canonical
 from deblend_assets.science.stamps.batches import in_batches
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments

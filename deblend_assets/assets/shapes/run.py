@@ -13,9 +13,9 @@ from deblend_assets.assets.common import check, plot, rounded, table
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.reports.figures.training import loss_curves
-from deblend_assets.science.shapes.neighbours import CLOSE
+from deblend_assets.science.shapes.heads import CLOSE, NEIGHBOURS
 from deblend_assets.science.stamps.quantities import QUANTITIES
-from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_neighbours
+from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_head
 from deblend_assets.steps.shapes.fit import fit_network
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
@@ -56,7 +56,7 @@ def materialize_neighbours(
     """Train the head on the finished network's map, or report the finished checkpoint of exactly these inputs."""
     folder = store.shape_checkpoint("neighbour_head")
     checkpoint, metadata = finished(
-        context, folder, devices, lambda device: fit_neighbours(store, workers, device, context.log.info)
+        context, folder, devices, lambda device: fit_head(store, NEIGHBOURS, workers, device, context.log.info)
     )
     apart = dict(zip(checkpoint.card["questions"], checkpoint.card["auc"], strict=True))
     close = checkpoint.card["auc"][CLOSE]

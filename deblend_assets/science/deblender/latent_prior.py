@@ -17,8 +17,8 @@ import zuko  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from deblend_assets.science.networks import Latent
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Batch
+from deblend_assets.science.training.random_numbers import RandomNumbers
 
 LogProb = Callable[[Tensor], Tensor]
 
@@ -91,7 +91,7 @@ class LatentFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draws of z, (count, latent) float32; the generator is on the flow's device."""
+        """RandomNumbers of z, (count, latent) float32; the generator is on the flow's device."""
         base = torch.randn((count, self.latent), generator=generator, device=generator.device)
         whitened: Tensor = self.flow().transform.inv(base)
         return self.centre + whitened @ self.factor.T
@@ -128,10 +128,10 @@ class LatentFlowObjective:
         self.network: nn.Module = network
         self._flow = network
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`total`, E_q[-ln p(z)] with one draw a galaxy, and `kl`, that less the entropy of q(z|x) [nats]."""
         mean, log_variance = batch
-        z = Latent(mean, log_variance).sample(draws.normal(self._flow.latent))
+        z = Latent(mean, log_variance).sample(random.normal(self._flow.latent))
         cross_entropy = -self._flow.log_prob(z).mean()
         entropy = 0.5 * (log_variance + 1.0 + _LOG_2PI).sum(dim=1).mean()
         return {"total": cross_entropy, "kl": cross_entropy - entropy}

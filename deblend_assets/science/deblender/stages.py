@@ -21,9 +21,9 @@ from deblend_assets.science.networks import DISTORTION, SHEAR, VAE, Regressor, S
 from deblend_assets.science.networks.residual_vae import NoiseUnits, ResidualDecoder, residual_vae
 from deblend_assets.science.stamps.band_masks import all_present
 from deblend_assets.science.stamps.symmetries import ORDER, transform_ellipticity, transform_images
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Batch
 from deblend_assets.science.training.photons import augment
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Recipe
 
 
@@ -61,19 +61,19 @@ class VAEObjective:
         self.network: nn.Module = network
         self._vae, self._recipe, self._drawn, self._prior = network, recipe, drawn, prior
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """Eq. 6 with one draw of the latent a stamp."""
         recipe = self._recipe
         if training and self._drawn is not None:
-            images, present, target = self._exposed(self._drawn, batch, draws)
+            images, present, target = self._exposed(self._drawn, batch, random)
         else:
             images, target = batch
             if training and recipe.augment:
-                elements = draws.symmetries()
+                elements = random.symmetries()
                 images, target = transform_images(images, elements), transform_images(target, elements)
-            present = draws.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
+            present = random.present_bands(images.shape[1], recipe.band_dropout) if training else all_present(images)
         latent = self._vae.encoder(images, present)
-        noise = draws.normal(recipe.latent)
+        noise = random.normal(recipe.latent)
         kl = latent.kl() if self._prior is None else kl_nats(latent, self._prior, noise[None])
         return vae_losses(self._difference(latent.sample(noise), target), kl, recipe.kl_weight)
 
@@ -91,10 +91,10 @@ class VAEObjective:
             images, target, recipe.reconstruction, recipe.reduction
         )
 
-    def _exposed(self, drawn: OnTheFlyBlends, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    def _exposed(self, drawn: OnTheFlyBlends, batch: Batch, random: RandomNumbers) -> tuple[Tensor, Tensor, Tensor]:
         others = None if drawn.alone else batch[1]
         dropout, recombine = self._recipe.band_dropout, drawn.recombine
-        seen = augment(batch[0], others, drawn.units.sky_sigma, draws, dropout=dropout, recombine=recombine)
+        seen = augment(batch[0], others, drawn.units.sky_sigma, random, dropout=dropout, recombine=recombine)
         return drawn.units.images(seen.stamps), seen.present, drawn.units.images(seen.clean)
 
 
@@ -109,12 +109,12 @@ class RegressorObjective:
         self.network: nn.Module = network
         self._regressor, self._recipe = network, recipe
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`losses.shape_losses` of a batch."""
         latent, label = batch
         if not (training and self._recipe.augment):
             return shape_losses(self._regressor(latent[:, 0]), label)
-        elements = draws.symmetries()
+        elements = random.symmetries()
         # Stamp and symmetry in one row number: a plain gather of rows, which indexing by two lists is not.
         first = torch.arange(0, ORDER * len(label), ORDER, device=label.device)
         means = latent.flatten(0, 1).index_select(0, first + elements)

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
-from deblend_assets.science.shapes.neighbours import BLENDED_ABOVE, CLOSE_ARCSEC, chance_columns
+from deblend_assets.science.shapes.heads import COLUMNS, probability_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, pulls, shapes, values
 from deblend_assets.science.statistics.metrics import Floats, rms, robust_sigma
@@ -54,7 +54,7 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
-        **{name: ("", meaning) for name, meaning in chance_columns(label_band).items()},
+        **{name: ("", meaning) for name, meaning in probability_columns(label_band).items()},
         "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
     }
@@ -77,12 +77,9 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return chosen | {f"blendedness > {BLENDED}": values(table, "blendedness") > BLENDED}
 
 
-def true_neighbour_labels(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """By column of a chance (`neighbours.chances`): whether it is so."""
-    return {
-        "close_chance": values(table, "separation_arcsec") < CLOSE_ARCSEC,
-        "blended_chance": values(table, "blendedness") > BLENDED_ABOVE,
-    }
+def true_labels(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """By column of a probability (`heads.COLUMNS`): whether its criterion holds."""
+    return {name: column.holds(table) for name, (_, column) in COLUMNS.items()}
 
 
 def evaluate_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
@@ -108,7 +105,7 @@ def evaluate_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Evalua
         found[kind]["pulls"] = pulls(table, kind, "posterior", resamples=resamples, seed=seed)
     found["coverage"] = _coverage(table, resamples, seed)
     found["neighbours"] = {
-        name: _chance(values(table, name), true, resamples, seed) for name, true in true_neighbour_labels(table).items()
+        name: _chance(values(table, name), true, resamples, seed) for name, true in true_labels(table).items()
     }
     found["groups"] = {}
     for name, rows in groups(table).items():

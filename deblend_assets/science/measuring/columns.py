@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deblend_assets.science.shapes.neighbours import chance_columns
+from deblend_assets.science.shapes.heads import probability_columns
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
 
 # The survey's identity of a galaxy, by which its tables are joined.
@@ -107,7 +107,8 @@ def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogCol
             f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended image; 0 alone, may be < 0",
         ),
         **{
-            name: CatalogColumn("", "stat.probability", meaning) for name, meaning in chance_columns(label_band).items()
+            name: CatalogColumn("", "stat.probability", meaning)
+            for name, meaning in probability_columns(label_band).items()
         },
         f"snr_{label_band}": CatalogColumn(
             "", "stat.snr", f"matched-filter S/N of the deblended image, band {label_band}: sqrt(sum(own^2))/noise"

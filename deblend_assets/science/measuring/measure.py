@@ -23,8 +23,9 @@ from deblend_assets.science.measuring.columns import (
     flag_bits,
 )
 from deblend_assets.science.networks import DISTORTION, SHEAR
+from deblend_assets.science.shapes.classifier import probabilities
+from deblend_assets.science.shapes.heads import probability_columns
 from deblend_assets.science.shapes.model import ShapePosterior
-from deblend_assets.science.shapes.neighbours import chance_columns, chances
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.moments import image_moments
@@ -102,7 +103,7 @@ def measured_columns(bands: Sequence[str], label_band: str) -> dict[str, tuple[s
             "",
             f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended stamp; 0 alone, may be < 0",
         ),
-        **{name: ("", meaning) for name, meaning in chance_columns(label_band).items()},
+        **{name: ("", meaning) for name, meaning in probability_columns(label_band).items()},
         "bands_present": ("", "bands with an image, in order"),
         "flags": ("", f"bits, 0 is good: {bits}"),
         "shape_flags": ("", "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in SHAPE_FLAGS.items())),
@@ -151,18 +152,20 @@ def measure(model: Model, electrons: np.ndarray, batch: int = BATCH) -> tuple[pd
 def named_shapes(
     shapes: ShapePosterior, electrons: np.ndarray, present: np.ndarray, batch: int = BATCH
 ) -> dict[str, np.ndarray]:
-    """The columns of `measured_columns` that a shape posterior gives, (N,) each; arguments as of `whitened`."""
-    seen = shapes.whitened(electrons, present, batch)
-    found = shapes.summaries(seen)
+    """The columns of `measured_columns` of a shape posterior, (N,) each; arguments as of `ShapePosterior.posterior`."""
+    posterior = shapes.posterior(electrons, present, batch)
+    found = posterior.in_own_units(shapes.population)
+    likelihood = posterior.likelihood_only().in_own_units(shapes.population)
+    assert likelihood.flags is not None
     columns: dict[str, np.ndarray] = {}
     for k, name in enumerate(QUANTITIES):
-        columns[name] = found.mean[:, k]
-        columns[f"{name}_err"] = np.sqrt(found.covariance[:, k, k])
+        columns[name] = found.mean[:, k].numpy()
+        columns[f"{name}_err"] = found.errors[:, k].numpy()
         if name in (*SHEAR, *DISTORTION):
-            free = found.is_free(k)
-            columns[f"{name}_free"] = np.where(free, found.likelihood[:, k], np.nan)
-            columns[f"{name}_free_err"] = np.where(free, np.sqrt(found.likelihood_covariance[:, k, k]), np.nan)
-    return columns | {"shape_flags": found.flags} | chances(seen.neighbours)
+            kept = likelihood.is_constrained(k)
+            columns[f"{name}_free"] = np.where(kept, likelihood.mean[:, k], np.nan)
+            columns[f"{name}_free_err"] = np.where(kept, likelihood.errors[:, k], np.nan)
+    return columns | {"shape_flags": likelihood.flags} | probabilities(posterior)
 
 
 def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:

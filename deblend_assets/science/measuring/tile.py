@@ -16,7 +16,7 @@ from deblend_assets.science.des.orientation import pixel_to_sky
 from deblend_assets.science.measuring.columns import estimated_blendedness, flag_bits, matched_snr, nanojansky
 from deblend_assets.science.measuring.measure import Model, band_names, named_shapes
 from deblend_assets.science.networks import DISTORTION, SHEAR
-from deblend_assets.science.shapes.neighbours import CHANCES
+from deblend_assets.science.shapes.heads import COLUMNS
 from deblend_assets.science.shear.response import ShearOperator, image_response
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.statistics.metrics import Floats
@@ -65,7 +65,7 @@ def _measure(
             columns[first], columns[second] = pixel_to_sky(found[first], found[second])
             # An error has no sign to turn.
             columns[f"{first}_err"], columns[f"{second}_err"] = found[f"{first}_err"], found[f"{second}_err"]
-    columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags", *CHANCES)}
+    columns |= {name: found[name] for name in ("ln_size", "ln_size_err", "shape_flags", *COLUMNS)}
     columns["e1_moments"], columns["e2_moments"] = pixel_to_sky(moments.e1, moments.e2)
     for k, (band, zero_point) in enumerate(zip(model.frame.bands, model.frame.zero_points, strict=True)):
         # What a network makes up for a band that nobody saw is no measurement.
@@ -92,5 +92,5 @@ def _response(
     seen = np.where(present[..., None, None], electrons, 0.0).astype(np.float32)
     variance = np.where(present, sigma, 0.0) ** 2
     return image_response(
-        lambda stamps: model.shapes.measure(stamps, present).mean[:, :2], seen, variance, operator, seed
+        lambda stamps: model.shapes.measure(stamps, present).mean[:, :2].numpy(), seen, variance, operator, seed
     )

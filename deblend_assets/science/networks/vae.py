@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deblend_assets.science.networks.prelu import PReLU
 from deblend_assets.science.stamps.band_masks import hide_bands
 
 _FILTERS = (32, 64, 128, 256)
@@ -67,7 +66,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         channels = bands
         for filters in _FILTERS:
-            layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), PReLU(filters)]
+            layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), nn.PReLU(filters)]
             channels = filters
         self.convolutions = nn.Sequential(*layers)
         features = channels * _grid(pixels) ** 2 + bands
@@ -106,13 +105,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.pixels, self.resize, self.grid = pixels, resize, _grid(pixels)
         self.dense = nn.Linear(latent, _FILTERS[-1] * self.grid**2)
-        self.activation = PReLU(_FILTERS[-1])
+        self.activation = nn.PReLU(_FILTERS[-1])
         layers: list[nn.Module] = []
         channels = _FILTERS[-1]
         for filters in _FILTERS[-2::-1]:
             layers += [
                 nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1),
-                PReLU(filters),
+                nn.PReLU(filters),
             ]
             channels = filters
         last = nn.ConvTranspose2d(channels, bands, 3, stride=2, padding=1, output_padding=1)

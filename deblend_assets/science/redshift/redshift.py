@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deblend_assets.science.networks.trunk import StampTrunk
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.feeding import Batch
 from deblend_assets.science.training.photons import Exposure
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import ShapeRecipe
 
 _HIDDEN = 128
@@ -168,9 +168,9 @@ class RedshiftObjective:
         self.network: nn.Module = network
         self._exposure = Exposure(sky_sigma, recipe.band_dropout, recombine)
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`total`: mean -ln p of the true ln(1 + z), per unit of ln(1 + z) [nats]."""
         target, others, values = batch
-        seen = self._exposure.of(target, others, draws, training=training)
+        seen = self._exposure.of(target, others, random, training=training)
         posterior: RedshiftPosterior = self.network(seen.stamps, seen.present)
         return {"total": -posterior.log_prob(values).mean()}

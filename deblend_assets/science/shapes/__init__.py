@@ -1,5 +1,6 @@
 """The posterior of a galaxy's shape, size and flux, given the stamp in which it is blended.
 
-The network that sees the stamp (`network`), what it is trained towards (`objective`), and the posterior and likelihood
-summaries of a galaxy (`posterior`, `flow`).
+The network (`network`) and its training objective (`objective`); the Gaussian posterior that everything uses
+(`posterior`), averaged over orientations of the stamp (`orientations`); the heads on the network's map (`heads`,
+`classifier`); the calibration with a flow (`calibration`, `flow`); and the trained model (`model`).
 """

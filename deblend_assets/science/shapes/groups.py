@@ -1,4 +1,4 @@
-"""The groups in which a posterior is to keep its promises: fitted to them (`calibration`), and evaluated by them."""
+"""The groups of galaxies in which coverage is fitted (`calibration`) and evaluated."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from deblend_assets.science.statistics.metrics import Floats, thirds
 
 
 def thirds_by_truth(snr: Floats, blendedness: Floats, separation: Floats) -> dict[str, NDArray[np.bool_]]:
-    """Thirds of S/N, and among targets with a neighbour those of blendedness and separation; a mask (N,) each.
+    """Masks (N,) of the thirds of S/N and, among targets with a neighbour, of blendedness and separation.
 
     Args:
-        snr, blendedness: of each target, (N,).
-        separation: distance of its nearest neighbour, (N,) [arcsec]; not finite without one.
+        snr, blendedness: of the targets, (N,).
+        separation: distance of the nearest neighbour, (N,) [arcsec]; not finite without one.
     """
     beside = np.isfinite(separation)
     return (

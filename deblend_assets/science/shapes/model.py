@@ -1,9 +1,8 @@
-"""A trained shape posterior and the frame it works in: stamps in electrons to what is said of their targets."""
+"""A trained shape posterior and its frame: from stamps in electrons to posteriors of their targets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deblend_assets.science.networks.trunk import StampTrunk, last_side
+from deblend_assets.science.shapes.classifier import MapClassifier
 from deblend_assets.science.shapes.flow import ResidualFlow
-from deblend_assets.science.shapes.neighbours import QUESTIONS, NeighbourHead
-from deblend_assets.science.shapes.network import GaussianPosterior, ShapeNetwork
-from deblend_assets.science.shapes.posterior import Posteriors, Seen, oriented_posterior, summaries
+from deblend_assets.science.shapes.heads import HEADS, NEIGHBOURS, Head
+from deblend_assets.science.shapes.network import ShapeNetwork
+from deblend_assets.science.shapes.orientations import oriented_posterior
+from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.stamps.batches import in_batches
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import QUANTITIES, SPINS, PriorMoments
@@ -27,52 +28,53 @@ _AT_ONCE = 128
 
 
 def new_shape_network(frame: StampFrame, recipe: ShapeRecipe) -> ShapeNetwork:
-    """With freshly drawn weights."""
+    """With random initial weights."""
     torch.manual_seed(recipe.seed)
     trunk = StampTrunk(len(frame.bands), frame.pixels, recipe.widths, recipe.dense)
     return ShapeNetwork(trunk, recipe.dense, len(QUANTITIES))
 
 
-def new_neighbour_head(frame: StampFrame, recipe: ShapeRecipe) -> NeighbourHead:
-    """With freshly drawn weights."""
+def new_classifier(head: Head, frame: StampFrame, recipe: ShapeRecipe) -> MapClassifier:
+    """Of a head, with random initial weights."""
     torch.manual_seed(recipe.seed + 3)
-    return NeighbourHead(last_side(frame.pixels, recipe.widths))
+    return _classifier(head, frame, recipe.widths)
+
+
+def new_classifiers(frame: StampFrame, recipe: ShapeRecipe) -> dict[str, MapClassifier]:
+    """Of all heads, by name, with random initial weights."""
+    return {head.name: new_classifier(head, frame, recipe) for head in HEADS}
 
 
 def new_flow(recipe: ShapeRecipe) -> ResidualFlow:
-    """With freshly drawn weights."""
+    """With random initial weights."""
     torch.manual_seed(recipe.seed + 1)
     return _flow()
 
 
+def _classifier(head: Head, frame: StampFrame, widths: Sequence[int]) -> MapClassifier:
+    return MapClassifier(last_side(frame.pixels, widths), len(head.criteria))
+
+
 def _flow() -> ResidualFlow:
-    return ResidualFlow(len(QUANTITIES), SPINS // 2, len(QUESTIONS))
+    return ResidualFlow(len(QUANTITIES), SPINS // 2, len(NEIGHBOURS.criteria))
 
 
-@dataclass(frozen=True)
-class Whitened:
-    """Gaussian posteriors of N galaxies, in the population's units.
-
-    Attributes:
-        mean, covariance: (N, 6) and (N, 6, 6).
-        neighbours: log-odds of `neighbours.QUESTIONS`, (N, question); (N, 0) where none were asked for.
-    """
-
-    mean: Floats
-    covariance: Floats
-    neighbours: Floats
+def weight_prefix(head: Head) -> str:
+    """Of a head's weights in a `ShapePosterior`; that of the neighbours, whose log-odds the flow reads, is older."""
+    return "head" if head is NEIGHBOURS else f"heads.{head.name}"
 
 
 class ShapePosterior(nn.Module):
     """The calibrated posterior.
 
     Args:
-        network, head, flow: trained; set to evaluation mode, channels last.
+        network, flow: trained; set to evaluation mode, channels last.
+        classifiers: of the heads, trained, by name; that of the neighbours at least.
         frame: of its stamps.
         population: of the training galaxies.
-        orientations: of each stamp that are averaged.
-        stretch: (6,) factors on the network's expected errors, by which they meet the actual ones of galaxies that it
-            was not trained on.
+        orientations: number of orientations of each stamp that are averaged.
+        stretch: (6,) factors on the network's expected errors, which bring them to the actual errors for galaxies that
+            it was not trained on.
     """
 
     _sigma: Tensor
@@ -83,7 +85,7 @@ class ShapePosterior(nn.Module):
     def __init__(
         self,
         network: ShapeNetwork,
-        head: NeighbourHead,
+        classifiers: Mapping[str, MapClassifier],
         flow: ResidualFlow,
         frame: StampFrame,
         population: PriorMoments,
@@ -91,7 +93,8 @@ class ShapePosterior(nn.Module):
         stretch: Floats,
     ) -> None:
         super().__init__()
-        self.network, self.head, self.flow = network, head, flow
+        self.network, self.head, self.flow = network, classifiers[NEIGHBOURS.name], flow
+        self.heads = nn.ModuleDict({k: v for k, v in classifiers.items() if k != NEIGHBOURS.name})
         self.frame, self.population, self.orientations, self.stretch = frame, population, orientations, stretch
         for name, values in (
             ("_sigma", np.asarray(frame.sky_sigma)[:, None, None]),
@@ -105,14 +108,17 @@ class ShapePosterior(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> ShapePosterior:
-        """From weights and card of `shape_posterior`, with nothing of the profile that made them."""
+        """From weights and card of `shape_posterior`, independent of the profile that made them.
+
+        A head that was added after these weights were trained is left out.
+        """
         frame, population = StampFrame.from_card(card["frame"]), PriorMoments(**card["population"])
-        dense = card["network"]["dense"]
-        trunk = StampTrunk(len(frame.bands), frame.pixels, card["network"]["widths"], dense)
-        network = ShapeNetwork(trunk, dense, len(QUANTITIES))
+        dense, widths = card["network"]["dense"], card["network"]["widths"]
+        trunk = StampTrunk(len(frame.bands), frame.pixels, widths, dense)
+        there = [head for head in HEADS if any(name.startswith(f"{weight_prefix(head)}.") for name in weights)]
         model = cls(
-            network,
-            NeighbourHead(last_side(frame.pixels, card["network"]["widths"])),
+            ShapeNetwork(trunk, dense, len(QUANTITIES)),
+            {head.name: _classifier(head, frame, widths) for head in there},
             _flow(),
             frame,
             population,
@@ -126,82 +132,78 @@ class ShapePosterior(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def classifiers(self) -> dict[str, nn.Module]:
+        """Of all heads, by name."""
+        return {NEIGHBOURS.name: self.head, **self.heads}
+
     def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means and standard deviations of the quantities in their own units, two arrays (N, 6).
 
-        This is what an exported model returns. Stamps are as `whitened` takes them.
+        These are the outputs of an exported model. Stamps are as `posterior` takes them.
         """
-        mean, covariance, _ = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
-        return mean * self._scale + self._mean, covariance.diagonal(dim1=1, dim2=2).sqrt() * self._error_scale
+        found = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
+        return found.mean * self._scale + self._mean, found.errors * self._error_scale
 
-    def whitened(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Whitened:
-        """Calibrated Gaussian posteriors.
+    def posterior(
+        self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE, *, heads: bool = True
+    ) -> GaussianPosterior:
+        """Calibrated standardized posteriors, float64 on the host.
 
         Args:
             electrons: (N, band, y, x) [electron]; any value where a band is absent.
             present: (N, band).
             batch: stamps computed at a time.
+            heads: whether the log-odds of the heads are computed as well.
         """
-        return self._calibrated(self.head, electrons, present, batch)
+        classifiers = self.classifiers if heads else None
+        found = network_posteriors(self.network, classifiers, self.frame, electrons, present, self.orientations, batch)
+        return found.stretched(self.stretch)
 
-    def _calibrated(
-        self, head: NeighbourHead | None, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int
-    ) -> Whitened:
-        found = network_posteriors(self.network, head, self.frame, electrons, present, self.orientations, batch)
-        return replace(found, covariance=found.covariance * np.outer(self.stretch, self.stretch))
+    def measure(
+        self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE
+    ) -> GaussianPosterior:
+        """Posteriors in the quantities' own units; arguments as `posterior`.
 
-    def measure(self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE) -> Posteriors:
-        """Posterior and likelihood summaries of each stamp's target; arguments as `whitened`.
-
-        Skips the neighbour head; its output is not used here.
+        Skips the heads; their output is not used here.
         """
-        return self.summaries(self._calibrated(None, electrons, present, batch))
-
-    def summaries(self, found: Whitened) -> Posteriors:
-        """What is said of galaxies whose posteriors are those of `whitened`."""
-        return summaries(found.mean, found.covariance, self.population)
+        return self.posterior(electrons, present, batch, heads=False).in_own_units(self.population)
 
     @torch.inference_mode()
-    def samples(self, found: Whitened, count: int, seed: int) -> NDArray[np.float32]:
-        """Draws of the whole posterior, in the quantities' own units: (count, N, 6).
+    def samples(self, posterior: GaussianPosterior, count: int, seed: int) -> NDArray[np.float32]:
+        """Samples of the whole posterior, flow included, in the quantities' own units: (count, N, 6).
 
         Args:
-            found: of `whitened`.
-            count: draws a galaxy, a multiple of 4.
-            seed: of the draws.
+            posterior: from `posterior`, with log-odds of neighbours.
+            count: samples of each galaxy, a multiple of 4.
+            seed: of the random numbers.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
-        neighbours = torch.from_numpy(found.neighbours).float().to(self.device)
-        posterior = gaussian(found.mean, found.covariance, self.device)
-        drawn = self.flow.sample(posterior, neighbours, count, generator)
-        values: NDArray[np.float32] = (drawn * self._scale + self._mean).cpu().numpy()
+        samples = self.flow.sample(posterior.single(self.device), count, generator)
+        values: NDArray[np.float32] = (samples * self._scale + self._mean).cpu().numpy()
         return values
-
-
-def gaussian(mean: Floats, covariance: Floats, device: torch.device) -> GaussianPosterior:
-    """Whitened means (N, K) and covariances (N, K, K) as the flow takes them."""
-    lower = np.linalg.cholesky(covariance)
-    return GaussianPosterior(*(torch.from_numpy(v).float().to(device) for v in (mean, lower)))
 
 
 def network_posteriors(
     network: ShapeNetwork,
-    head: NeighbourHead | None,
+    classifiers: Mapping[str, nn.Module] | None,
     frame: StampFrame,
     electrons: NDArray[np.float32],
     present: NDArray[np.bool_],
     orientations: int,
     batch: int = _AT_ONCE,
-) -> Whitened:
-    """What a network says of stamps in electrons, not yet calibrated; see `whitened` and `oriented_posterior`."""
+) -> GaussianPosterior:
+    """Standardized posteriors that are not yet calibrated, float64 on the host, with log-odds of the classifiers.
+
+    Arguments are as for `ShapePosterior.posterior` and `oriented_posterior`.
+    """
     device = next(network.parameters()).device
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)[:, None, None]
 
     @torch.inference_mode()
-    def compute(rows: slice) -> Seen:
+    def compute(rows: slice) -> GaussianPosterior:
         stamps = torch.from_numpy(np.ascontiguousarray(electrons[rows])).to(device) / sigma
         there = torch.from_numpy(present[rows]).to(device)
-        return Seen(*(part.cpu() for part in oriented_posterior(network, stamps, there, orientations, head)))
+        return oriented_posterior(network, stamps, there, orientations, classifiers).double()
 
-    parts = zip(*in_batches(compute, len(electrons), batch, device), strict=True)
-    return Whitened(*(torch.cat(part).double().numpy() for part in parts))
+    return GaussianPosterior.joined(list(in_batches(compute, len(electrons), batch, device)))

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from deblend_assets.science.networks.trunk import StampTrunk
-
-
-@dataclass(frozen=True)
-class GaussianPosterior:
-    """Of K quantities, whitened.
-
-    Attributes:
-        mean: (N, K).
-        cholesky: (N, K, K), lower triangular with positive diagonal; covariance = cholesky @ cholesky.T.
-    """
-
-    mean: Tensor
-    cholesky: Tensor
-
-    def standardised(self, values: Tensor) -> Tensor:
-        """Values (N, K) as offsets from the mean in units of the expected error, (N, K)."""
-        offset = (values - self.mean)[:, :, None]
-        standard: Tensor = torch.linalg.solve_triangular(self.cholesky, offset, upper=False)[:, :, 0]
-        return standard
-
-    def log_prob(self, values: Tensor) -> Tensor:
-        """ln p of values (N, K), (N,)."""
-        k = self.mean.shape[1]
-        half = 0.5 * self.standardised(values).square().sum(dim=1)
-        determinant = self.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-        return -half - determinant - 0.5 * k * float(torch.log(torch.tensor(2 * torch.pi)))
+from deblend_assets.science.shapes.posterior import GaussianPosterior
 
 
 class ShapeNetwork(nn.Module):
-    """Stamps to the posterior of their targets.
+    """Stamps to standardized posteriors of their targets.
 
     Args:
-        trunk: the features' network.
-        dense: its features.
+        trunk: computes the features.
+        dense: number of features.
         quantities: how many are estimated.
     """
 
@@ -63,12 +36,11 @@ class ShapeNetwork(nn.Module):
     def posterior(self, maps: Tensor, present: Tensor) -> GaussianPosterior:
         """The trunk's maps and mask to a posterior in float32."""
         hidden = self.trunk.features(maps, present).float()
-        # Three digits are not enough for a bright galaxy's shape.
+        # The three digits of bfloat16 are not enough for a bright galaxy's shape.
         with torch.autocast(hidden.device.type, enabled=False):
             mean, spread = self.mean(hidden), self.spread(hidden)
         lower = mean.new_zeros((mean.shape[0], self.quantities, self.quantities))
         lower[:, self._rows, self._columns] = spread
-        # Errors below e^-7 or above e^2 of the population's scatter are not of this world.
+        # Errors below e^-7 or above e^2 times the population's scatter are unphysical and are clamped.
         diagonal = lower.diagonal(dim1=1, dim2=2).clamp(-7.0, 2.0).exp()
-        cholesky = lower.tril(-1) + torch.diag_embed(diagonal)
-        return GaussianPosterior(mean, cholesky)
+        return GaussianPosterior(mean, cholesky=lower.tril(-1) + torch.diag_embed(diagonal))

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from deblend_assets.errors import TrainingError
 from deblend_assets.progress import Progress
-from deblend_assets.science.training.draws import Draws
 from deblend_assets.science.training.epoch_state import LossSums, Randomness
 from deblend_assets.science.training.feeding import Batch, Batches, Feed
+from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.science.training.ranks import Ranks
 from deblend_assets.science.training.schedule import best_epoch, learning_rate_factor, out_of_patience
 from deblend_assets.science.training.stopping import StopRequest, TrainingStopped
@@ -34,7 +34,7 @@ class Objective(Protocol):
 
     network: nn.Module
 
-    def losses(self, batch: Batch, draws: Draws, *, training: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """Scalar losses, means over the batch; "total" is the one minimised."""
         ...
 
@@ -72,8 +72,8 @@ class _Losses(nn.Module):
         super().__init__()
         self.network, self._objective = objective.network, objective
 
-    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        return self._objective.losses(batch, draws, training=True)
+    def forward(self, batch: Batch, random: RandomNumbers) -> dict[str, Tensor]:
+        return self._objective.losses(batch, random, training=True)
 
 
 def train(
@@ -162,7 +162,7 @@ def train(
             started, before = time.monotonic(), sums.samples
             for portion in feed.epoch(order_seed, ranks.share, skip=batches):
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                    losses = losses_of(portion.tensors, Draws(random.generator, portion))
+                    losses = losses_of(portion.tensors, RandomNumbers(random.generator, portion))
                 optimizer.zero_grad(set_to_none=True)
                 (losses["total"] * ranks.factor(portion) if ranks.several else losses["total"]).backward()
                 if recipe.clip_norm:
@@ -212,7 +212,7 @@ def validate(
     objective.network.eval()
     random, sums = Randomness(seed, device), LossSums(device)
     for portion in feed.in_order(ranks.share):
-        losses = objective.losses(portion.tensors, Draws(random.generator, portion), training=False)
+        losses = objective.losses(portion.tensors, RandomNumbers(random.generator, portion), training=False)
         sums.add(losses, portion.own, portion.samples)
     return sums.means(ranks)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deblend_assets.science.stamps.band_masks import all_present
 from deblend_assets.science.stamps.symmetries import transform_images
-from deblend_assets.science.training.draws import Draws
+from deblend_assets.science.training.random_numbers import RandomNumbers
 
 
 def photon_variance(light: Tensor, sky_sigma: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class AugmentedBatch:
 
 
 def augment(
-    target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Draws, *, dropout: float, recombine: bool
+    target: Tensor, others: Tensor | None, sky_sigma: Tensor, random: RandomNumbers, *, dropout: float, recombine: bool
 ) -> AugmentedBatch:
     """Stamps as training shows them.
 
@@ -67,27 +67,27 @@ def augment(
         target, others: light of the targets and of all other galaxies, (N, band, y, x) float16, in units of the sky's
             noise; no others: the targets are alone.
         sky_sigma: (band, 1, 1).
-        draws: the batch's random numbers.
+        random: the batch's random numbers.
         dropout: chance that a stamp loses a band.
         recombine: whether targets get the others of other scenes.
     """
-    elements = draws.symmetries()
+    elements = random.symmetries()
     clean = transform_images(target, elements).float()
     light, around = clean, torch.arange(len(target), device=target.device)
     if others is not None:
-        turned = draws.symmetries() if recombine else elements
-        order = draws.normal(1)[:, 0].argsort()
+        turned = random.symmetries() if recombine else elements
+        order = random.normal(1)[:, 0].argsort()
         around = order if recombine else around
         light = clean + transform_images(others[around] if recombine else others, turned)
-    stamps = _exposed(light, sky_sigma, draws)
-    return AugmentedBatch(stamps, draws.present_bands(stamps.shape[1], dropout), clean, light, around, elements)
+    stamps = _exposed(light, sky_sigma, random)
+    return AugmentedBatch(stamps, random.present_bands(stamps.shape[1], dropout), clean, light, around, elements)
 
 
-def as_drawn(target: Tensor, others: Tensor | None, sky_sigma: Tensor, draws: Draws) -> AugmentedBatch:
+def as_simulated(target: Tensor, others: Tensor | None, sky_sigma: Tensor, random: RandomNumbers) -> AugmentedBatch:
     """The scenes as they were drawn, all bands there."""
     clean = target.float()
     light = clean if others is None else clean + others
-    stamps = _exposed(light, sky_sigma, draws)
+    stamps = _exposed(light, sky_sigma, random)
     here = torch.arange(len(stamps), device=stamps.device)
     return AugmentedBatch(stamps, all_present(stamps), clean, light, here, torch.zeros_like(here))
 
@@ -105,14 +105,14 @@ class Exposure:
     dropout: float
     recombine: bool
 
-    def of(self, target: Tensor, others: Tensor, draws: Draws, *, training: bool) -> AugmentedBatch:
+    def of(self, target: Tensor, others: Tensor, random: RandomNumbers, *, training: bool) -> AugmentedBatch:
         """A batch; arguments as `augment`."""
         sky_sigma = self.sky_sigma[:, None, None]
         if training:
-            return augment(target, others, sky_sigma, draws, dropout=self.dropout, recombine=self.recombine)
-        return as_drawn(target, others, sky_sigma, draws)
+            return augment(target, others, sky_sigma, random, dropout=self.dropout, recombine=self.recombine)
+        return as_simulated(target, others, sky_sigma, random)
 
 
-def _exposed(light: Tensor, sky_sigma: Tensor, draws: Draws) -> Tensor:
-    stamps = photons(light, sky_sigma, draws.normal(light[0].numel()).view_as(light))
+def _exposed(light: Tensor, sky_sigma: Tensor, random: RandomNumbers) -> Tensor:
+    stamps = photons(light, sky_sigma, random.normal(light[0].numel()).view_as(light))
     return stamps.contiguous(memory_format=torch.channels_last)

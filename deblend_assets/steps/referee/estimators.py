@@ -41,11 +41,14 @@ class Estimators:
         where there is one.
         """
         there = np.ones(electrons.shape[:2], dtype=bool)
-        found = self.shapes.measure(electrons, there)
-        errors = np.sqrt(np.einsum("nii->ni", found.covariance)[:, :2].mean(axis=1))
-        columns = {"posterior_err": errors, "ln_size": found.mean[:, 4], "ln_flux": found.mean[:, 5]}
+        posterior, population = self.shapes.posterior(electrons, there, heads=False), self.shapes.population
+        found = posterior.in_own_units(population)
+        mean, covariance = found.mean.numpy(), found.covariance.numpy()
+        free = posterior.likelihood_only().in_own_units(population).mean.numpy()
+        errors = np.sqrt(np.einsum("nii->ni", covariance)[:, :2].mean(axis=1))
+        columns = {"posterior_err": errors, "ln_size": mean[:, 4], "ln_flux": mean[:, 5]}
         for k in (0, 1):
-            columns[f"posterior_{k + 1}"], columns[f"free_{k + 1}"] = found.mean[:, k], found.likelihood[:, k]
+            columns[f"posterior_{k + 1}"], columns[f"free_{k + 1}"] = mean[:, k], free[:, k]
         if self.report is not None:
             _, regressed = deblend(self.report, electrons, there)
             columns |= {f"report_{k}": np.asarray(regressed[f"e{k}"], float) for k in (1, 2)}
@@ -53,7 +56,9 @@ class Estimators:
 
     def posterior_g(self, electrons: NDArray[np.float32]) -> NDArray[np.float64]:
         """Mean of the intrinsic g, (N, 2), of stamps as `estimates` takes them."""
-        return self.shapes.measure(electrons, np.ones(electrons.shape[:2], dtype=bool)).mean[:, :2]
+        found = self.shapes.measure(electrons, np.ones(electrons.shape[:2], dtype=bool))
+        g: NDArray[np.float64] = found.mean[:, :2].numpy()
+        return g
 
 
 def available_estimators(store: ProjectStore, torch_device: str, log: Log) -> Estimators:

@@ -270,9 +270,12 @@ def _ours(
                 e = np.stack([regressed[f"e{k}"] for k in (1, 2)], axis=1)
                 add(name, shard, Measured(e, missing, flux, images), isolated)
                 continue
-            shapes = estimators.shapes.measure(blended, there)
-            add(name, shard, Measured(shapes.mean[:, 2:4], shapes.mean[:, :2], flux, images), isolated)
-            e, g = (np.where(shapes.is_free(k)[:, None], shapes.likelihood[:, k : k + 2], np.nan) for k in (2, 0))
+            shapes = estimators.shapes
+            posterior = shapes.posterior(blended, there, heads=False)
+            mean = posterior.in_own_units(shapes.population).mean.numpy()
+            add(name, shard, Measured(mean[:, 2:4], mean[:, :2], flux, images), isolated)
+            free = posterior.likelihood_only().in_own_units(shapes.population)
+            e, g = (np.where(free.is_constrained(k)[:, None], free.mean[:, k : k + 2], np.nan) for k in (2, 0))
             add(PRIOR_FREE, shard, Measured(e, g, np.full(flux.shape, np.nan), None), isolated)
     return [*tables, *_floor(store)]
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.networks.transfer import for_bands, in_units, load_matching
-from deblend_assets.science.shapes.model import (
-    Whitened,
-    network_posteriors,
-    new_shape_network,
-)
-from deblend_assets.science.shapes.neighbours import NeighbourHead
+from deblend_assets.science.shapes.model import network_posteriors, new_shape_network
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.objective import ShapeObjective
+from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.simulation.light import BlendLight
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import QUANTITIES, PriorMoments
@@ -132,7 +129,7 @@ def begin_with(network: ShapeNetwork, recipe: ShapeRecipe, frame: StampFrame, po
     """
     theirs = shipped(recipe.start, "shapes")
     where, before = f"shipped weights of {recipe.start}", PriorMoments(**theirs.card["population"])
-    weights = part_of(theirs, "network")
+    weights = weights_of_network(theirs, "network")
     weights = for_bands(weights, theirs.card["frame"]["bands"], frame.bands, where)
     weights = in_units(
         weights,
@@ -142,7 +139,7 @@ def begin_with(network: ShapeNetwork, recipe: ShapeRecipe, frame: StampFrame, po
     load_matching(network, weights, where)
 
 
-def part_of(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+def weights_of_network(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
     """The weights of one network of several."""
     return {k.removeprefix(f"{name}."): v for k, v in checkpoint.weights.items() if k.startswith(f"{name}.")}
 
@@ -158,13 +155,13 @@ def trained_network(store: ProjectStore, device: torch.device) -> tuple[ShapeNet
 
 def posteriors_of_light(
     network: ShapeNetwork,
-    head: NeighbourHead | None,
+    classifiers: Mapping[str, nn.Module] | None,
     frame: StampFrame,
     light: BlendLight,
     orientations: int,
     seed: int,
-) -> Whitened:
-    """What the network says of blends whose photons are counted once."""
+) -> GaussianPosterior:
+    """Posteriors of blends with one realisation of the photon noise; see `network_posteriors`."""
     sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32)[:, None, None]
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -173,8 +170,8 @@ def posteriors_of_light(
         bright = target[first : first + _AT_ONCE].float() + others[first : first + _AT_ONCE]
         stamps = photons(bright, sigma, torch.randn(bright.shape, generator=generator))
         there = np.ones(stamps.shape[:2], dtype=bool)
-        parts.append(network_posteriors(network, head, frame, (stamps * sigma).numpy(), there, orientations))
-    return Whitened(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Whitened)))
+        parts.append(network_posteriors(network, classifiers, frame, (stamps * sigma).numpy(), there, orientations))
+    return GaussianPosterior.joined(parts)
 
 
 def card_of(store: ProjectStore, frame: StampFrame, population: PriorMoments) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deblend_assets.science.evaluation.shapes import KINDS, Kind, true_neighbour_labels
+from deblend_assets.science.evaluation.shapes import KINDS, Kind, true_labels
 from deblend_assets.science.reports.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
-from deblend_assets.science.shapes.neighbours import CHANCES, QUESTIONS
+from deblend_assets.science.shapes.heads import COLUMNS
 from deblend_assets.science.statistics.accuracy import Evaluation
 
 _KIND_WORDS: dict[Kind, str] = {
@@ -140,7 +140,8 @@ def neighbours(table: pd.DataFrame) -> Figure:
         table: see `evaluation.evaluate_shapes`.
     """
     figure = new_figure(9.0, 4.4)
-    for axis, (name, true) in zip(figure.subplots(1, 2), true_neighbour_labels(table).items(), strict=True):
+    for axis, (name, true) in zip(figure.subplots(1, len(COLUMNS)), true_labels(table).items(), strict=True):
+        head, column = COLUMNS[name]
         chance = table[name].to_numpy(float)
         parts = _bins(chance)
         at, share = (np.array([v[part].mean() for part in parts]) for v in (chance, true))
@@ -148,7 +149,7 @@ def neighbours(table: pd.DataFrame) -> Figure:
         spread = [np.sqrt((true[p].sum() + 1) * ((~true)[p].sum() + 1) / (p.sum() + 2) ** 3) for p in parts]
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = chance")
         axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, bins of equal number")
-        axis.set(xlabel=f"chance: {QUESTIONS[CHANCES[name]]}", ylabel="share of galaxies that it is true of")
+        axis.set(xlabel=f"chance: {head.criteria[column.criterion]}", ylabel="share of galaxies that it is true of")
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.legend(fontsize=8)
     return figure

@@ -1,7 +1,7 @@
 """The random numbers of one training batch.
 
-They are drawn for the whole batch, whichever rows of it a process computes: several processes that share a batch see
-the symmetries, lost bands and latent noise that one process would.
+They are generated for the whole batch, whichever rows of it a process computes: several processes that share a batch
+use the same symmetries, lost bands and latent noise as a single process would.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from deblend_assets.science.stamps.symmetries import ORDER
 from deblend_assets.science.training.feeding import Portion
 
 
-class Draws:
-    """What is drawn for one portion of a batch.
+class RandomNumbers:
+    """Random numbers for one portion of a batch.
 
     Args:
         generator: on the device of the portion.
@@ -26,12 +26,12 @@ class Draws:
         self._generator, self._samples, self._rows = generator, portion.samples, portion.rows
 
     def symmetries(self) -> Tensor:
-        """(N,) elements of the square's group, one a stamp."""
+        """(N,) elements of the square's group, one for each stamp."""
         generator = self._generator
         return torch.randint(ORDER, (self._samples,), generator=generator, device=generator.device)[self._rows]
 
     def present_bands(self, bands: int, chance: float) -> Tensor:
-        """(N, band) bool: each band is lost with the given chance, see `band_masks.drop_bands`."""
+        """(N, band) bool: each band is lost with the given probability, see `band_masks.drop_bands`."""
         return drop_bands(self._samples, bands, chance, self._generator, self._generator.device)[self._rows]
 
     def normal(self, width: int) -> Tensor:
