@@ -1,35 +1,42 @@
 """The command `deblend_assets`: what a user does beside materialising assets.
 
-Tiles are registered in the Dagster instance; stamps are measured and a model is exported without one.
+`measure` and `export` need no Dagster instance; `tiles` registers tiles in one. Each topic imports what it needs when
+it runs, so that `--help` answers at once.
+
+Exit status: 0 done; 1 refused or failed, with one line on standard error; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
-from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.automation.instance import open_instance
-from deblend_assets.automation.tile_registry import TileRow, add_tiles, list_tiles, retire_tiles
-from deblend_assets.errors import DeblendError, SettingsError
-from deblend_assets.settings import Profile, load_profile, storage_root
-from deblend_assets.stores.des import DesStore
-from deblend_assets.stores.project import ProjectStore
+from deblend_assets import __version__
+from deblend_assets.errors import DeblendError, UsageError
 
 if TYPE_CHECKING:
+    import dagster as dg
+
+    from deblend_assets.automation.tile_registry import TileRow
     from deblend_assets.science.measuring.measure import Model
+    from deblend_assets.settings import Profile
+    from deblend_assets.stores.project import ProjectStore
     from deblend_assets.stores.stamps import Stamps
+
+INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
 
 def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
     """Register tiles and say which were not registered before."""
+    from deblend_assets.automation.tile_registry import add_tiles
+
     new = add_tiles(instance, store.folder, names)
     for name in dict.fromkeys(names):
         print(f"{name}: {'registered' if name in new else 'was registered already'}")
@@ -37,6 +44,9 @@ def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str])
 
 def retire(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
     """Retire tiles."""
+    from deblend_assets.automation.tile_registry import retire_tiles
+    from deblend_assets.stores.des import DesStore
+
     for name in retire_tiles(instance, store.folder, names):
         data = DesStore(store).tile(name).folder
         print(f"{name}: retired" + (f"; its data stay under {data}" if data.exists() else ""))
@@ -44,6 +54,9 @@ def retire(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[st
 
 def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
     """Print a table of the tiles, and which model is the present one."""
+    from deblend_assets.assets.keys import TILE_ASSETS
+    from deblend_assets.automation.tile_registry import list_tiles
+
     try:
         model, present = store.model_version(), ""
     except DeblendError as error:
@@ -66,14 +79,16 @@ def _cells(row: TileRow) -> tuple[str, ...]:
 
 def measure(given: argparse.Namespace, profile: Profile) -> None:
     """Measure stamps, or galaxies of images, with the profile's trained model or the shipped one."""
+    _require_one_source(given)
     from deblend_assets.science.deblender.network import BATCH
+    from deblend_assets.settings import storage_root
     from deblend_assets.steps.measuring.model import available_model, leg_of
     from deblend_assets.steps.measuring.run import measure_stamps
+    from deblend_assets.stores.project import ProjectStore
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    _require_one_source(given)
     store = ProjectStore(storage_root(), leg_of(profile, given.recipe))
     with _device(given.device) as device:
         model = available_model(store, given.recipe, device, log)
@@ -91,24 +106,24 @@ def measure(given: argparse.Namespace, profile: Profile) -> None:
 
 
 def _require_one_source(given: argparse.Namespace) -> None:
-    """SettingsError unless the arguments name stamps, or else one image a band and positions."""
+    """UsageError unless the arguments name stamps, or else one image a band and positions."""
     images, where = given.image or [], "deblend_assets measure"
     if (given.stamps is not None, bool(images), given.positions is not None) not in (
         (True, False, False),
         (False, True, True),
     ):
-        raise SettingsError(
+        raise UsageError(
             "neither stamps alone nor images with positions",
             where=where,
             remedy="name STAMPS, or --image BAND=PATH for each band and --positions TABLE",
         )
     twice = sorted({band for n, (band, _) in enumerate(images) if band in dict(images[:n])})
     if twice:
-        raise SettingsError(f"more than one --image in {', '.join(twice)}", where=where, remedy="name one image a band")
+        raise UsageError(f"more than one --image in {', '.join(twice)}", where=where, remedy="name one image a band")
 
 
 def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None]) -> Stamps:
-    """Of the arguments: ready-cut, or to be cut."""
+    """The stamps that the arguments name: ready-cut, or to be cut from images."""
     from deblend_assets.stores.image_stamps import ImageStamps
     from deblend_assets.stores.stamps import open_stamps
 
@@ -131,8 +146,10 @@ def _device(wanted: str) -> Iterator[str]:
 
 def export(given: argparse.Namespace, profile: Profile) -> None:
     """Write the profile's trained model as a `torch.export` program."""
+    from deblend_assets.settings import storage_root
     from deblend_assets.steps.measuring.export import export_model
     from deblend_assets.steps.measuring.model import available_model, leg_of
+    from deblend_assets.stores.project import ProjectStore
 
     store, path = ProjectStore(storage_root(), leg_of(profile, given.recipe)), given.out.resolve()
     model = available_model(store, given.recipe, "cpu", lambda line: print(line, file=sys.stderr))
@@ -144,6 +161,10 @@ def export(given: argparse.Namespace, profile: Profile) -> None:
 
 def tiles(given: argparse.Namespace, profile: Profile) -> None:
     """Add, list or retire tiles."""
+    from deblend_assets.automation.instance import open_instance
+    from deblend_assets.settings import storage_root
+    from deblend_assets.stores.project import ProjectStore
+
     with open_instance() as instance:
         store = ProjectStore(storage_root(), profile.des_leg)
         if given.action == "list":
@@ -169,6 +190,7 @@ def _band_image(text: str) -> tuple[str, str]:
 def parser() -> argparse.ArgumentParser:
     """The arguments, as `--help` shows them."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
+    command.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     topics = command.add_subparsers(dest="topic", required=True, metavar="TOPIC")
     registry = topics.add_parser(
         "tiles", help="the DES tiles that are evaluated", description="Add, list, retire tiles."
@@ -216,13 +238,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments (none: the command line's) say; 0, or 2 with one line on standard error."""
+    """Do what the arguments (none: the command line's) say; the exit status, with one line on standard error."""
     given = parser().parse_args(arguments)
+    command = f"deblend_assets {given.topic}"
     try:
+        from deblend_assets.settings import load_profile
+
         {"tiles": tiles, "measure": measure, "export": export}[given.topic](given, load_profile())
+        sys.stdout.flush()
     except DeblendError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        # Whoever reads our output, as `head` does, has enough; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        what, where = error.strerror or str(error), str(error.filename or command)
+        remedy = "see to what is named, then run the same command again"
+        print(DeblendError(what, where=where, remedy=remedy), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(DeblendError("interrupted", where=command, remedy="run the same command again"), file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

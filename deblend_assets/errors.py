@@ -31,6 +31,10 @@ class SettingsError(DeblendError, ValueError):
     """A profile key, environment variable or survey setting is wrong."""
 
 
+class UsageError(DeblendError, ValueError):
+    """The arguments of a command do not fit together."""
+
+
 class CatalogError(DeblendError, ValueError):
     """A galaxy catalogue cannot be used as it is."""
 

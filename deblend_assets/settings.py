@@ -501,12 +501,22 @@ def _lower(message: str) -> str:
 
 
 def storage_root() -> StorePath:
-    """The root of all stored files: `DEBLEND_STORAGE`, or the folder `storage` in the checkout or here."""
+    """The root of all stored files: `DEBLEND_STORAGE`, or the folder `storage` in the checkout or here.
+
+    Raises:
+        SettingsError: a file lies there or above it; see also `store_path`.
+    """
     given = os.environ.get(STORAGE_VARIABLE)
-    if given:
-        return store_path(given)
     checkout = Path(__file__).resolve().parents[1]
-    return (checkout if (checkout / "workspace.yaml").exists() else Path.cwd()) / "storage"
+    default = (checkout if (checkout / "workspace.yaml").exists() else Path.cwd()) / "storage"
+    root = store_path(given) if given else default
+    if isinstance(root, Path):
+        there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise SettingsError(
+                f"{there} is not a folder", where=STORAGE_VARIABLE, remedy="name a folder, or one that can be made"
+            )
+    return root
 
 
 def store_path(text: str) -> StorePath:

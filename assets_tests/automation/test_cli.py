@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+import deblend_assets
+from assets_tests.assets.homes import CHECKOUT
 from assets_tests.automation.stand_ins import EVALUATION
 from deblend_assets.automation.tile_registry import registered_tiles, retired_tiles
 from deblend_assets.cli import main
@@ -58,9 +61,9 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
     assert present.startswith("present model: none (")
 
 
-def test_an_error_is_one_line_and_status_2() -> None:
+def test_an_error_is_one_line_and_status_1() -> None:
     refused = command("tiles", "retire", A)
-    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (refused.returncode, refused.stdout) == (1, "")
     (line,) = refused.stderr.splitlines()
     assert line.startswith(f"{A}: not registered [tiles retire]: ")
 
@@ -96,11 +99,91 @@ def test_no_instance_is_begun_where_none_is(
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME") if value is None else monkeypatch.setenv("DAGSTER_HOME", value)
     before = sorted(os.listdir(tmp_path))
-    assert main(["tiles", "add", A]) == 2
+    assert main(["tiles", "add", A]) == 1
     error = capsys.readouterr().err
     assert "DAGSTER_HOME" in error
     assert len(error.splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"deblend_assets {deblend_assets.__version__}\n"
+
+
+def test_help_and_version_load_only_the_standard_library() -> None:
+    """What `--help` waits for is imports: torch takes seconds, pandas and astropy half of one each."""
+    for argument in ("--help", "--version"):
+        code = f"""
+import sys
+from deblend_assets.cli import main
+try:
+    main([{argument!r}])
+except SystemExit:
+    loaded = {{name.split(".")[0] for name in sys.modules}}
+    print(*sorted(loaded - sys.stdlib_module_names - {{"__main__"}}), file=sys.stderr)
+"""
+        asked = subprocess.run(
+            [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, cwd=CHECKOUT
+        )
+        assert asked.returncode == 0, asked.stderr
+        assert asked.stderr.split() == ["deblend_assets"]
+
+
+def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
+    """In a process of its own, at a moment when it certainly works."""
+    code = f"""
+import signal, sys, time
+from deblend_assets import cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
+
+def busy(given, profile):
+    print("busy", flush=True)
+    time.sleep(600)
+
+cli.measure = busy
+sys.exit(cli.main(["measure", "stamps", "--out", {str(tmp_path / "out")!r}]))
+"""
+    started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with started as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "busy\n"
+        run.send_signal(signal.SIGINT)
+        try:
+            _, told = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert run.returncode == 130
+    assert told == "interrupted [deblend_assets measure]: run the same command again\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(5, "Input/output error", "/data/a.zarr"), "Input/output error [/data/a.zarr]: "),
+        (OSError("odd"), "odd [deblend_assets tiles]: "),
+        (PermissionError(13, "Permission denied"), "Permission denied [deblend_assets tiles]: "),
+    ],
+)
+def test_what_the_operating_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, line: str
+) -> None:
+    def refuse(given: object, profile: object) -> None:
+        raise error
+
+    monkeypatch.setattr("deblend_assets.cli.tiles", refuse)
+    assert main(["tiles", "list"]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(line)
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(home: Path, instance: dg.DagsterInstance) -> None:
+    command = f"{sys.executable} -m deblend_assets.cli tiles list | true"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert ended.stderr == ""
 
 
 @pytest.mark.parametrize("arguments", [[], ["tiles"], ["tiles", "add"], ["tiles", "forget", A]])
@@ -113,5 +196,5 @@ def test_incomplete_or_unknown_commands_show_the_usage(arguments: Any, capsys: p
 
 def test_a_wrong_profile_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DEBLEND_PROFILE", "nonesuch")
-    assert main(["tiles", "list"]) == 2
+    assert main(["tiles", "list"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -309,7 +309,7 @@ def another_process(arrays: SimulatedArrays, code: str, *arguments: str) -> Iter
         import json, sys, time
         from pathlib import Path
         from assets_tests.stores.test_arrays import write, settings_of
-        from deblend_assets.science.scenes import all_shards
+        from deblend_assets.science.simulation.scenes import all_shards
         from deblend_assets.stores.arrays import SimulatedArrays
         attributes = json.loads(sys.argv[2])
         arrays = SimulatedArrays(Path(sys.argv[1]), settings_of(json.loads(sys.argv[3])), attributes, {})
@@ -415,7 +415,7 @@ def test_a_full_disk_in_the_middle_of_a_shard_is_one_clear_line_and_no_marker(
         import json, sys
         from pathlib import Path
         from assets_tests.stores.test_arrays import write, settings_of
-        from deblend_assets.science.scenes import all_shards
+        from deblend_assets.science.simulation.scenes import all_shards
         from deblend_assets.stores.arrays import SimulatedArrays
         arrays = SimulatedArrays(Path(sys.argv[1]) / "s", settings_of(), json.loads(sys.argv[2]), {})
         shards = all_shards(arrays.settings)

@@ -267,6 +267,19 @@ def test_the_systems_refusals_are_translated_and_nothing_else(tmp_path: Path, co
     assert same.value is inner
 
 
+@pytest.mark.parametrize("name", ["/proc/file", "/proc/self/fdinfo/file"])
+def test_a_place_that_holds_no_files_is_one_clear_line(name: str) -> None:
+    with pytest.raises(StorageError, match="cannot be written") as caught:
+        write_atomic(Path(name), b"")
+    assert f"[{name}]" in one_line(caught.value)
+
+
+def test_a_name_too_long_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="the name is too long"):
+        write_atomic(tmp_path / ("a" * 250), b"")
+    assert os.listdir(tmp_path) == []
+
+
 def flip(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -362,6 +375,20 @@ HOLDER = """
         print("ready", flush=True)
         time.sleep(600)
 """
+
+
+def test_a_write_that_fails_leaves_the_old_file_vouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.bin"
+    write_vouched(path, b"old", {"inputs": "abc"})
+
+    def full(stream: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="no space left"):
+        patch.setattr(module.os, "fsync", full)
+        write_vouched(path, b"new", {"inputs": "def"})
+    data, record = read_vouched(path, asset="group/noun")
+    assert (data, record["inputs"]) == (b"old", "abc")
 
 
 def test_a_lock_names_its_holder_and_is_free_when_that_is_killed(tmp_path: Path) -> None:

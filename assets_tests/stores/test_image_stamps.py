@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,38 @@ def test_tables_are_read_for_their_positions_alone(tmp_path: Path) -> None:
         read_positions(table(tmp_path / "none.ecsv", x=np.zeros(0), y=np.zeros(0)))
 
 
+def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    given = pd.DataFrame({"id": [7, 3, 9], "ra": [1.0, 2.0, 3.0], "dec": [4.0, 5.0, 6.0]})
+    counted = given.drop(columns="id").rename_axis("id")
+    for index, expected in ((["id"], given), (["ra", "dec"], given), (["id", "ra", "dec"], given), ([], given)):
+        (given.set_index(index) if index else given).to_parquet(tmp_path / "p.parquet")
+        found = read_positions(tmp_path / "p.parquet").columns
+        assert list(found) == ["id", "ra", "dec"]
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, expected[name])
+    counted.to_parquet(tmp_path / "counted.parquet")
+    assert list(read_positions(tmp_path / "counted.parquet").columns["id"]) == [0, 1, 2]
+    given.set_index(pd.Index(["a", "b", "c"])).to_parquet(tmp_path / "nameless.parquet")
+    assert list(read_positions(tmp_path / "nameless.parquet").columns["id"]) == [7, 3, 9]
+
+
+def test_identifiers_of_any_kind_become_numbers_or_text(tmp_path: Path) -> None:
+    for given, expected in (
+        ([b"\xffa", b"b", None], ["\\xffa", "b", ""]),
+        ([Decimal("1.50"), None, Decimal(2)], ["1.50", "", "2.00"]),
+        (pd.Categorical(["a", None, "c"]), ["a", "", "c"]),
+        ([[1, 2], [3], None], ["[1 2]", "[3]", ""]),
+    ):
+        pd.DataFrame({"id": given, "x": [1.0, 2.0, 3.0], "y": [1, 2, 3]}).to_parquet(tmp_path / "p.parquet")
+        assert list(read_positions(tmp_path / "p.parquet").columns["id"]) == expected
+
+
+def test_positions_that_are_no_numbers_are_one_line(tmp_path: Path) -> None:
+    pd.DataFrame({"x": [[1.0, 2.0], [3.0]], "y": [1.0, 2.0]}).to_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(CorruptDataError, match=r"column x holds no single number a row .*lists\.parquet"):
+        read_positions(tmp_path / "lists.parquet")
+
+
 def test_a_sky_that_is_not_the_trainings_is_told(images: dict[str, Path], tmp_path: Path) -> None:
     values = fits.getdata(images["r"]) * 3
     images["r"] = write(tmp_path / "deep.fits", values)
@@ -207,6 +240,7 @@ def test_what_cannot_be_used_is_one_line(images: dict[str, Path], tmp_path: Path
         ({"g": cut_off}, positions, CorruptDataError, "not a readable FITS image"),
         ({"g": two}, positions, MismatchError, r"MAGZERO is 30\.0, MAGZPT is 27\.0"),
         ({"g": write(tmp_path / "n.fits", values, MAGZPT="many")}, positions, MissingDataError, "MAGZPT is 'many'"),
+        ({"g": write(tmp_path / "m.fits", values, MAGZERO=-1e30)}, positions, MissingDataError, r"MAGZERO is -1e\+30"),
         ({"g": write(tmp_path / "o.fits", values * np.nan)}, positions, MissingDataError, "leave the band g out"),
         (images, table(tmp_path / "q.ecsv", a=[1.0]), MissingDataError, "columns ra and dec"),
         (images, tmp_path / "none.csv", MissingDataError, r"not a file .*none\.csv"),
@@ -278,28 +312,29 @@ def test_galaxies_of_images_are_measured_with_the_shipped_weights(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "status"),
     [
-        ([], "neither stamps alone nor images with positions"),
-        (["stamps.zarr", "--positions", "p.csv"], "neither stamps alone nor images with positions"),
-        (["stamps.zarr", "--image", "g=g.fits", "--positions", "p.csv"], "neither stamps alone"),
-        (["--image", "g=g.fits"], "neither stamps alone"),
-        (["--positions", "p.csv"], "neither stamps alone"),
-        (["--image", "g=a.fits", "--image", "g=b.fits", "--positions", "p.csv"], "more than one --image in g"),
-        (["--image", "Y=y.fits", "--positions", "p.csv"], "the model knows no band Y"),
-        (["--image", "g=none.fits", "--positions", "p.csv"], "is not a file"),
+        ([], "neither stamps alone nor images with positions", 2),
+        (["stamps.zarr", "--positions", "p.csv"], "neither stamps alone nor images with positions", 2),
+        (["stamps.zarr", "--image", "g=g.fits", "--positions", "p.csv"], "neither stamps alone", 2),
+        (["--image", "g=g.fits"], "neither stamps alone", 2),
+        (["--positions", "p.csv"], "neither stamps alone", 2),
+        (["--image", "g=a.fits", "--image", "g=b.fits", "--positions", "p.csv"], "more than one --image in g", 2),
+        (["--image", "Y=y.fits", "--positions", "p.csv"], "the model knows no band Y", 1),
+        (["--image", "g=none.fits", "--positions", "p.csv"], "is not a file", 1),
     ],
 )
 def test_what_the_command_cannot_use_is_one_line(
     arguments: list[str],
     words: str,
+    status: int,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "nothing"))
     monkeypatch.setenv("DEBLEND_PROFILE", "smoke")
-    assert cli.main(["measure", *arguments, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert cli.main(["measure", *arguments, "--out", str(tmp_path / "out"), "--device", "cpu"]) == status
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import zarr
 
 from deblend_assets.errors import BusyError, StorageError
 from deblend_assets.stores import measurements
+from deblend_assets.stores.folders import FilesInPlace
 from deblend_assets.stores.measurements import measurements_in
 from deblend_assets.stores.tables import column_units
 
@@ -107,3 +110,188 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         out.add(table(0, 1), np.zeros((1, 1, 2, 2)))
         out.finish({})
     assert len(pd.read_parquet(tmp_path / "out" / "measurements.parquet")) == 1
+
+
+def rows_of(folder: Path) -> int:
+    """Rows of the measurements in a folder, once card and catalogue agree."""
+    data, card = (folder / "measurements.parquet").read_bytes(), json.loads((folder / "measurements.json").read_text())
+    assert card["sha256"] == hashlib.sha256(data).hexdigest()
+    assert zarr.open_array(folder / "deblended.zarr", mode="r").shape[0] == card["rows"]
+    return card["rows"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+OURS = ["deblended.zarr", "measurements.json", "measurements.parquet"]
+
+
+def test_other_files_beside_replaced_measurements_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder)
+    (folder / "notes.txt").write_text("precious")
+    (folder / "plots").mkdir()
+    (folder / "plots" / "one.png").write_bytes(b"png")
+    write(folder, parts=1, replace=True)
+    assert rows_of(folder) == 10
+    assert (folder / "notes.txt").read_text() == "precious"
+    assert (folder / "plots" / "one.png").read_bytes() == b"png"
+    assert names_in(folder) == sorted([*OURS, "notes.txt", "plots"])
+    assert names_in(tmp_path) == [".out.lock", "out"]
+
+
+class Stop(BaseException):
+    """Ends a process' work at once."""
+
+
+def failing_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> list[int]:
+    """From the `call`th renaming on each one fails with `error`, if `call` is not None; the count of calls."""
+    calls, real = [0], Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        calls[0] += 1
+        if calls[0] == call:
+            raise error
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    return calls
+
+
+# Three old files move away, the part becomes the new ones, which move to their place.
+RENAMINGS = range(1, 8)
+
+
+@pytest.mark.parametrize("call", RENAMINGS)
+@pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "Operation not permitted"), KeyboardInterrupt()])
+def test_where_replacing_fails_the_old_measurements_stand_and_the_new_ones_are_kept(
+    tmp_path: Path, call: int, error: BaseException
+) -> None:
+    folder = tmp_path / "out"
+    write(folder)
+    (folder / "notes.txt").write_text("precious")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((StorageError, KeyboardInterrupt)) as caught:
+        failing_at(patch, call, error)
+        write(folder, parts=1, replace=True)
+    assert rows_of(folder) == 30
+    assert (folder / "notes.txt").read_text() == "precious"
+    if isinstance(error, OSError):
+        kept = tmp_path / "out.new"
+        assert f"they are kept in {kept}" in str(caught.value)
+        assert "Operation not permitted" in str(caught.value)
+        assert rows_of(kept) == 10
+        assert names_in(folder) == sorted([*OURS, "notes.txt"])
+    else:
+        assert rows_of(folder / ".measurements.part") == 10
+    write(folder, parts=2, replace=True)
+    assert rows_of(folder) == 20
+    assert rows_of(tmp_path / "out.new") == 10
+
+
+def test_there_are_as_many_renamings_as_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "out")
+    calls = failing_at(monkeypatch, 0, Stop())
+    write(tmp_path / "out", parts=1, replace=True)
+    assert calls[0] == len(RENAMINGS)
+
+
+@pytest.mark.parametrize("call", RENAMINGS)
+def test_killed_while_replacing_old_and_new_survive_and_the_next_run_finds_one_whole(tmp_path: Path, call: int) -> None:
+    folder = tmp_path / "out"
+    write(folder)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        failing_at(patch, call, Stop())
+        patch.setattr(FilesInPlace, "_take_back", lambda self: None)  # a killed process takes nothing back
+        write(folder, parts=1, replace=True)
+    lengths = sorted(len(pd.read_parquet(path)) for path in tmp_path.rglob("measurements.parquet"))
+    assert lengths == [10, 30]
+    with pytest.raises(StorageError, match=r"is there already.*--replace"):
+        write(folder, parts=2)
+    assert rows_of(folder) == (30 if call <= 4 else 10)
+    write(folder, parts=2, replace=True)
+    assert rows_of(folder) == 20
+    assert names_in(folder) == OURS
+
+
+def test_old_files_that_cannot_be_deleted_do_not_spoil_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an open file on NFS, whose folder cannot be deleted until it is closed."""
+    folder, real = tmp_path / "out", measurements.shutil.rmtree
+    write(folder)
+
+    def rmtree(path: Path, **options: bool) -> None:
+        if Path(path).name == ".measurements.old" and Path(path).exists():
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        real(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements.shutil, "rmtree", rmtree)
+        write(folder, parts=1, replace=True)
+        assert rows_of(folder) == 10
+        with pytest.raises(StorageError, match=r"cannot be deleted .*busy.*\.measurements\.old.*delete this folder"):
+            write(folder, parts=2, replace=True)
+        assert rows_of(folder) == 10
+    write(folder, parts=2, replace=True)
+    assert rows_of(folder) == 20
+    assert names_in(folder) == OURS
+
+
+def test_what_appears_in_the_place_meanwhile_stays_and_the_measurements_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with (
+        pytest.raises(StorageError, match=r"cannot be put there \(.*not empty.*kept in .*out\.new: move"),
+        measurements_in(folder, COLUMNS, "", replace=False) as out,
+    ):
+        out.create_images((10, 1, 2, 2), 10, {})
+        out.add(table(0, 10), np.zeros((10, 1, 2, 2)))
+        out.finish({})
+        folder.mkdir()
+        (folder / "chapter.tex").write_text("dear to me")
+    assert names_in(folder) == ["chapter.tex"]
+    assert rows_of(tmp_path / "out.new") == 10
+
+
+def test_finished_measurements_that_a_killed_process_left_are_kept(tmp_path: Path) -> None:
+    write(tmp_path / "out", parts=1)
+    (tmp_path / "out").rename(tmp_path / ".out.part")
+    (tmp_path / "out.new").write_bytes(b"")
+    write(tmp_path / "out")
+    assert rows_of(tmp_path / "out") == 30
+    assert rows_of(tmp_path / "out.new1") == 10
+
+
+def test_a_full_disk_leaves_the_old_measurements(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder)
+    with pytest.raises(StorageError, match="no space left"), measurements_in(folder, COLUMNS, "", replace=True) as out:
+        out.add(table(0, 30), np.zeros((30, 1, 2, 2)))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert rows_of(folder) == 30
+    assert names_in(folder) == OURS
+
+
+def test_the_present_folder_and_one_that_nothing_can_be_written_beside_hold_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume that is mounted, say: its parent is read-only, and the folder itself cannot be renamed."""
+    folder = tmp_path / "above" / "out"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o555)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder.parent and access(path, mode))
+    monkeypatch.chdir(folder)
+    for parts in (3, 1):
+        write(folder, parts=parts, replace=parts == 1)
+        assert rows_of(Path.cwd()) == 10 * parts
+    assert names_in(folder) == [".measurements.lock", *OURS]
+    assert names_in(folder.parent) == ["out"]
+    folder.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("length", [250, 256])
+def test_a_name_too_long_is_one_clear_line(tmp_path: Path, length: int) -> None:
+    with pytest.raises(StorageError, match="the name is too long"):
+        write(tmp_path / ("b" * length))
+    assert names_in(tmp_path) == []

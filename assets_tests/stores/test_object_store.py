@@ -127,7 +127,7 @@ def test_killed_between_object_and_sidecar_nothing_is_trusted(root: StorePath) -
         from deblend_assets.settings import store_path
         from deblend_assets.stores import files
         real = files.write_atomic
-        def die(path, data):
+        def die(path, data, **options):
             if path.name.endswith(".json"):
                 os.kill(os.getpid(), signal.SIGKILL)
             real(path, data)
@@ -281,12 +281,12 @@ def test_a_shard_killed_before_its_marker_is_not_there_and_blocks_nobody(arrays:
         """
         import json, os, signal, sys
         from assets_tests.stores.test_arrays import settings_of, write
-        from deblend_assets.science.scenes import all_shards
+        from deblend_assets.science.simulation.scenes import all_shards
         from deblend_assets.settings import store_path
         from deblend_assets.stores import arrays as module
         made = module.SimulatedArrays(store_path(sys.argv[1]), settings_of(), json.loads(sys.argv[2]), {})
         real = module.write_atomic
-        def die(path, data):
+        def die(path, data, **options):
             if path.parent.name == "_done":
                 os.kill(os.getpid(), signal.SIGKILL)
             real(path, data)
@@ -308,7 +308,7 @@ def test_two_processes_that_draw_the_same_shards_at_once_lose_time_and_nothing_e
     code = """
         import json, sys
         from assets_tests.stores.test_arrays import settings_of, write
-        from deblend_assets.science.scenes import all_shards
+        from deblend_assets.science.simulation.scenes import all_shards
         from deblend_assets.settings import store_path
         from deblend_assets.stores.arrays import SimulatedArrays
         made = SimulatedArrays(store_path(sys.argv[1]), settings_of(), json.loads(sys.argv[2]), {"seed": 2})

@@ -51,6 +51,21 @@ def test_a_file_that_is_not_the_one_shipped_is_refused(tmp_path: Path, monkeypat
         shipped("HSC", "shapes")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff\xfe", b'{"LSST_shapes": {}}', b'{"LSST_shapes": 3}', b'{"LSST_shapes": {"sha256": 1}}'],
+)
+def test_a_damaged_index_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    (tmp_path / "index.json").write_bytes(content)
+    monkeypatch.setattr(module._index, "__defaults__", (tmp_path,))
+    for look in (surveys, lambda: shipped("LSST", "shapes")):
+        with pytest.raises(
+            CorruptDataError, match=r"not the index of the shipped weights .*index\.json.*install"
+        ) as caught:
+            look()
+        assert len(str(caught.value).splitlines()) == 1
+
+
 def test_what_is_shipped_comes_back_in_single_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = {"large": torch.randn(50, 50), "small": torch.randn(3), "whole": torch.tensor(3)}
     ship(Checkpoint(weights, {"a": 1}, [{"epoch": 1.0}], "x"), "X", "shapes", tmp_path)

@@ -245,7 +245,7 @@ KILLED = """
         tiles.write_vouched = die
     if moment == "before the sidecar":
         real = files.write_atomic
-        files.write_atomic = lambda path, data: die() if path.suffix == ".json" else real(path, data)
+        files.write_atomic = lambda path, data, **rest: die() if path.suffix == ".json" else real(path, data, **rest)
     whole(store)
 """
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tenacity import RetryCallState, Retrying
 
 from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from assets_tests.vo.conftest import LIMITS
@@ -38,7 +39,7 @@ from assets_tests.vo.test_client import ADQL, LISTED, ROWS, pixels, record
 from deblend_assets.errors import ArchiveError, StorageError
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
-from deblend_assets.vo.retries import LONGEST_WAIT_S, Retries
+from deblend_assets.vo.retries import LONGEST_WAIT_S, Retries, TransientError
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
 PAGE = "<!DOCTYPE html><html><head><title>Down for\n maintenance</title></head><body>Come back</body></html>"
@@ -116,13 +117,22 @@ def test_a_retry_after_without_sense_or_measure_does_not_stop_the_client(
     server.on("GET", "/cutout", answer("", 503, Retry_After="soon"), GOOD)
     assert make_client().fetch(record(server), pixels) == 3.0
     retries = Retries(ArchiveSettings(backoff_s=1.0), print)
-    assert retries.wait_s(1, 1e9) == LONGEST_WAIT_S
+    assert retries.wait_s(failed(1, 1e9)) == LONGEST_WAIT_S
+
+
+def failed(attempt: int, retry_after: float | None = None) -> RetryCallState:
+    """The state after so many tries that failed in passing."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    error = TransientError(ArchiveError("a", where="b", remedy="c"), retry_after=retry_after)
+    state.set_exception((TransientError, error, None))
+    return state
 
 
 def test_the_backoff_grows_and_is_spread(make_client: Callable[..., ArchiveClient]) -> None:
     retries = Retries(ArchiveSettings(backoff_s=1.0), print)
     for attempt, most in ((1, 1.0), (3, 4.0), (20, LONGEST_WAIT_S)):
-        waits = [retries.wait_s(attempt, None) for _ in range(400)]
+        waits = [retries.wait_s(failed(attempt)) for _ in range(400)]
         assert 0.0 <= min(waits) < 0.1 * most
         assert 0.9 * most < max(waits) <= most
 

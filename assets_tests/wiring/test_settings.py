@@ -307,6 +307,16 @@ def test_the_storage_folder_is_absolute_and_moved_by_the_environment(
     assert storage_root() == checkout / "storage"
 
 
+@pytest.mark.parametrize("below", ["", "below", "far/below"])
+def test_a_file_in_the_place_of_the_storage_folder_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "taken" / below))
+    with pytest.raises(SettingsError, match=r"taken is not a folder \[DEBLEND_STORAGE\]: name a folder"):
+        storage_root()
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [

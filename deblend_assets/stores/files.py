@@ -2,7 +2,7 @@
 
 A *vouched* file has a sidecar `<name>.json` with its SHA-256 and what it was made from. The sidecar is removed
 before the file is replaced and written after it, so that a process killed at any moment leaves either a vouched
-file or none.
+file or none. A write that fails before that, as on a full disk, leaves the old file vouched.
 
 A `StorePath` is a local `Path`, written here, or lies in an object store, where `stores.objects` does the work.
 """
@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from deblend_assets.errors import BusyError, CorruptDataError, DeblendError, MissingDataError, StorageError
 from deblend_assets.settings import StorePath
 from deblend_assets.stores import objects
@@ -29,7 +31,10 @@ from deblend_assets.stores import objects
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
+    *(errno.ENOTEMPTY, errno.EBUSY, errno.EXDEV, errno.ELOOP, errno.ESTALE),
+)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # Requests under way at a time where each waits for a store's answer.
 _AT_ONCE = 16
@@ -58,8 +63,10 @@ def storage_errors(path: StorePath) -> Iterator[None]:
             remedy = "free space or point DEBLEND_STORAGE elsewhere, then run the same command again"
             raise StorageError("no space left on the disk", where=str(path), remedy=remedy) from error
         if error.errno in _REFUSED:
-            remedy = "make the folder writable or point DEBLEND_STORAGE elsewhere"
+            remedy = "make the folder writable, or write elsewhere (DEBLEND_STORAGE, --out)"
             raise StorageError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise StorageError("the name is too long", where=str(path), remedy="choose a shorter one") from error
         if error.errno in _NO_LOCKS:
             remedy = "mount it with locks (Lustre: flock; NFS: without nolock), or point DEBLEND_STORAGE elsewhere"
             raise StorageError("the file system keeps no locks", where=str(path), remedy=remedy) from error
@@ -73,23 +80,30 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: StorePath, data: bytes) -> None:
+def write_atomic(path: StorePath, data: bytes, *, before: Callable[[], None] | None = None) -> None:
     """Write a file whole or not at all.
+
+    Args:
+        path: where.
+        data: the content.
+        before: called when all of it is written, just before it takes the place of an older file.
 
     Raises:
         StorageError: disk full, folder not writable or store out of reach; nothing is left behind.
     """
     if not isinstance(path, Path):
+        if before is not None:
+            before()
         objects.put(path, data)
         return
     make_folder(path.parent)
     with storage_errors(path):
         _sweep_parts(path)
-        while not _replaced(path, data):
+        while not _replaced(path, data, before):
             pass
 
 
-def _replaced(path: Path, data: bytes) -> bool:
+def _replaced(path: Path, data: bytes, before: Callable[[], None] | None) -> bool:
     """Write a part and put it in the place of `path`; False where it was swept first, and is to be written again.
 
     It is locked until it has its name, by which sweepers leave it. One may come before the lock, or from a machine
@@ -104,6 +118,8 @@ def _replaced(path: Path, data: bytes) -> bool:
             stream.flush()
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o644)
+            if before is not None:
+                before()
             os.replace(name, path)
     except FileNotFoundError:
         return False
@@ -198,8 +214,7 @@ def write_vouched(path: StorePath, data: bytes, info: dict[str, Any]) -> dict[st
         data: the content.
         info: what it was made from (fingerprints, configuration, versions), for readers to check.
     """
-    remove(sidecar(path))
-    write_atomic(path, data)
+    write_atomic(path, data, before=lambda: remove(sidecar(path)))
     record = {**info, "sha256": sha256(data), "bytes": len(data)}
     write_atomic(sidecar(path), to_json(record))
     return record
@@ -261,22 +276,20 @@ def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
         yield
         return
     make_folder(path.parent)
-    with contextlib.ExitStack() as stack:
+    # Without flock, filelock would take the file's existence for the lock, which a killed process leaves behind.
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    try:
         with storage_errors(path):
-            stream = stack.enter_context(path.open("a+"))
-        try:
-            with storage_errors(path):
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.seek(0)
-            holder = stream.read(40).strip() or "unknown"
-            raise BusyError(
-                f"{what} is being written by process {holder}",
-                where=str(path),
-                remedy="wait for it to end, or stop it, then run the same command again",
-            ) from error
+            lock.acquire()
+    except Timeout as error:
+        raise BusyError(
+            f"{what} is being written by process {path.read_text()[:40].strip() or 'unknown'}",
+            where=str(path),
+            remedy="wait for it to end, or stop it, then run the same command again",
+        ) from error
+    try:
         with storage_errors(path):
-            stream.truncate(0)
-            stream.write(str(os.getpid()))
-            stream.flush()
+            path.write_text(str(os.getpid()))
         yield
+    finally:
+        lock.release()

@@ -24,6 +24,8 @@ from deblend_assets.stores.stamps import first_line
 _ZERO_POINTS = ("MAGZERO", "MAGZPT", "ZEROPOINT")
 # Zero points nearer than this are the same [mag]: headers round them.
 _SAME_MAGNITUDE = 1e-3
+# Of one count, in any unit of flux and of any telescope [mag]; beyond it a number is no magnitude.
+_LARGEST_MAGNITUDE = 100.0
 
 
 def open_user_image(name: str) -> FitsImage:
@@ -103,12 +105,13 @@ def zero_point(image: FitsImage) -> float:
     """AB magnitude of one count, of the image's own header.
 
     Raises:
-        MissingDataError: no keyword, or no number.
+        MissingDataError: no keyword, or what it holds is not a magnitude.
         MismatchError: two keywords say different things.
     """
     given = {keyword: image.header[keyword] for keyword in _ZERO_POINTS if keyword in image.header}
     told = ", ".join(f"{keyword} is {value!r}" for keyword, value in given.items())
-    numbers = [v for v in given.values() if isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v)]
+    plain = (v for v in given.values() if isinstance(v, int | float) and not isinstance(v, bool))
+    numbers = [v for v in plain if abs(v) <= _LARGEST_MAGNITUDE]
     if not given or len(numbers) < len(given):
         raise MissingDataError(
             f"has no zero point ({told})" if told else "has no zero point",

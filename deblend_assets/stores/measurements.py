@@ -1,4 +1,6 @@
-"""What measuring a user's stamps gives: a folder that appears whole or not at all.
+"""The measurements of a user's stamps: a folder that appears whole or not at all.
+
+In a folder that exists, these files appear, the card last, and every other file stays untouched.
 
 <folder>/measurements.parquet      one row a stamp, units and meanings in the schema; written as it comes
 <folder>/deblended.zarr            the deblended stamps, on request
@@ -11,7 +13,8 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,11 @@ from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import StorageError
 from deblend_assets.stores.files import exclusive_lock, storage_errors, to_json, write_atomic
-from deblend_assets.stores.folders import part_of, replace_folder
+from deblend_assets.stores.folders import FilesInPlace, empty_folder
 from deblend_assets.stores.tables import to_arrow
 
 CATALOGUE, DEBLENDED, CARD = "measurements.parquet", "deblended.zarr", "measurements.json"
+_LOCK = ".measurements.lock"
 # Rows in a group of the Parquet file: what a reader decodes at a time, and what is kept before it is written.
 _ROWS = 50_000
 
@@ -120,38 +124,77 @@ def measurements_in(
         replace: whether finished measurements may go.
 
     Raises:
-        StorageError: something else is there, or it cannot be written.
+        StorageError: something else is there, or it cannot be written. What was there stays; where the measurements
+            are finished already, they are kept too and the message names their place.
         BusyError: another process writes there.
     """
-    require_free(folder, CARD, replace=replace)
-    with (
-        exclusive_lock(folder.with_name(f".{folder.name}.lock"), f"the folder {folder.name}"),
-        storage_errors(folder),
-        part_of(folder) as part,
-    ):
-        measurements = Measurements(part, columns, note)
+    with storage_errors(folder):
+        files = FilesInPlace(folder, "measurements", (CATALOGUE, DEBLENDED, CARD))
+        if not files.interrupted:
+            require_free(folder, CARD, replace=replace, besides=files.own | {_LOCK})
+    with exclusive_lock(_lock_path(folder), f"the folder {folder.name}"), storage_errors(folder):
+        if folder.is_dir():
+            files.recover()
+        require_free(folder, CARD, replace=replace, besides=files.own | {_LOCK})
+        part = files.part if folder.is_dir() else folder.with_name(f".{folder.name}.part")
+        if (part / CARD).exists() and _keep_aside(part, folder) == part:
+            raise StorageError(
+                "finished measurements of an earlier run wait there", where=str(part), remedy="move or delete them"
+            )
+        measurements = Measurements(empty_folder(part), columns, note)
         try:
             yield measurements
-            replace_folder(part, folder)
-        finally:
             measurements.close()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                measurements.close()
             shutil.rmtree(part, ignore_errors=True)
+            raise
+        try:
+            if part == files.part:
+                files.exchange()
+            else:
+                part.replace(folder)
+        except OSError as error:
+            raise StorageError(
+                f"the finished measurements cannot be put there ({getattr(error, 'what', None) or error.strerror})",
+                where=str(folder),
+                remedy=f"they are kept in {_keep_aside(part, folder)}: move them to where they can be",
+            ) from error
 
 
-def require_free(path: Path, card: str, *, replace: bool) -> None:
+def _lock_path(folder: Path) -> Path:
+    """Beside the folder; within it where nothing can be written beside it, as beside a mounted volume."""
+    inside = folder.is_dir() and not os.access(folder.parent, os.W_OK)
+    return folder / _LOCK if inside else folder.with_name(f".{folder.name}.lock")
+
+
+def _keep_aside(part: Path, folder: Path) -> Path:
+    """Give finished measurements a name of their own beside `folder`; where that is refused they stay. Their place."""
+    free = (folder.with_name(f"{folder.name}.new{number or ''}") for number in count())
+    place = next(path for path in free if not path.exists())
+    try:
+        return part.rename(place)
+    except OSError:
+        return part
+
+
+def require_free(path: Path, card: str, *, replace: bool, besides: Collection[str] = ()) -> None:
     """Refuse to write over what is there, unless it is this package's own (it holds `card`) and may be replaced.
 
     Args:
         path: a folder to be made, or a file.
         card: name, in the folder or beside the file, of what says that this package made it.
         replace: whether it may be replaced.
+        besides: names of what may be in the folder in any case.
 
     Raises:
         StorageError: it is there and stays.
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    ours = ((path if path.is_dir() else path.parent) / card).is_file()
+    with storage_errors(path):
+        if not path.exists() or (path.is_dir() and all(entry.name in besides for entry in path.iterdir())):
+            return
+        ours = ((path if path.is_dir() else path.parent) / card).is_file()
     if not (ours and replace):
         raise StorageError(
             "is there already",

@@ -64,9 +64,17 @@ def read_positions(path: Path) -> Positions:
             where=str(path),
             remedy="give one row a galaxy, with columns ra and dec [deg], or x and y [pixel, from 0]",
         )
-    columns = {"id": _identifiers(table["id"])} if "id" in known else {}
-    for name in pair:
-        columns[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    columns: dict[str, np.ndarray] = {}
+    for name in [*({"id"} & set(known)), *pair]:
+        try:
+            columns[name] = _identifiers(table[name]) if name == "id" else _numbers(table[name])
+        # pandas refuses lists, tables in tables and more, each in its own way.
+        except Exception as error:
+            raise CorruptDataError(
+                f"the column {name} holds no single number a row ({first_line(error)})",
+                where=str(path),
+                remedy="write one number a row into it (id: a number or a text)",
+            ) from error
     return Positions(columns)
 
 
@@ -102,7 +110,11 @@ def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd
         known = list(file.schema_arrow.names)
         there = [name for name in wanted if name in known]
         # Nullable types: otherwise an identifier becomes a float where another one is missing.
-        return file.metadata.num_rows, known, pd.read_parquet(path, columns=there, dtype_backend="numpy_nullable")
+        table = pd.read_parquet(path, columns=there, dtype_backend="numpy_nullable")
+        # pandas keeps the index of a table apart from its columns, and one that counts is in no column at all.
+        for name in {*wanted} & {*table.index.names}:
+            table[name] = table.index.get_level_values(name)
+        return file.metadata.num_rows, [*known, *(name for name in table if name not in known)], table
     whole = Table.read(path)
     known = list(whole.colnames)
     table = whole[[name for name in wanted if name in known]]
@@ -120,4 +132,12 @@ def _identifiers(given: pd.Series) -> np.ndarray:
     """Numbers where every row has one; else text, so that no digit is lost to a float, empty where there is none."""
     if pd.api.types.is_numeric_dtype(given) and given.notna().all():
         return given.to_numpy(getattr(given.dtype, "numpy_dtype", None))
-    return given.astype("string").fillna("").to_numpy(object)
+    text = given.map(lambda value: value.decode(errors="backslashreplace") if isinstance(value, bytes) else value)
+    return text.astype("string").fillna("").to_numpy(object)
+
+
+def _numbers(given: pd.Series) -> Floats:
+    """float64, NaN where there is no number; TypeError where there are several."""
+    if given.dtype == object and given.map(pd.api.types.is_list_like).any():
+        raise TypeError("some rows hold lists")
+    return pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)

@@ -82,5 +82,18 @@ def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER)
 
 
 def _index(folder: Path = FOLDER) -> dict[str, Any]:
+    """Checksum, size and card of each file by its name; CorruptDataError where the index is not what was shipped."""
     path = folder / "index.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        index = json.loads(path.read_text())
+        if not all(isinstance(entry["sha256"], str) for entry in index.values()):
+            raise ValueError("a checksum is not a text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDataError(
+            f"is not the index of the shipped weights ({type(error).__name__}: {error})",
+            where=str(path),
+            remedy="install the package again",
+        ) from error
+    return dict(index)

@@ -38,7 +38,7 @@ from deblend_assets.stores.files import (
     write_atomic,
     write_vouched,
 )
-from deblend_assets.stores.folders import part_of, replace_folder
+from deblend_assets.stores.folders import replace_folder, staging_folder
 from deblend_assets.stores.tables import from_parquet, to_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
@@ -156,7 +156,7 @@ class TileStore:
             MissingDataError: no galaxy came.
         """
         folder = self.cutouts_folder(inputs)
-        with part_of(folder) as part, storage_errors(part):
+        with staging_folder(folder) as part, storage_errors(part):
             arrays = _layout(part / "cutouts.zarr", shape, bands, attributes)
             tables, start = [], 0
             for galaxies, counts, weight in shards:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
@@ -22,7 +21,7 @@ class TransientError(Exception):
     """A failure that may pass: what to raise where it does not, and the wait that the server asked for [s]."""
 
     def __init__(self, error: ArchiveError, *, retry_after: float | None = None) -> None:
-        super().__init__(str(error))
+        super().__init__(f"{error.where}: {error.what}")
         self.error, self.retry_after = error, retry_after
 
 
@@ -37,10 +36,17 @@ def parse_retry_after(header: str | None) -> float | None:
 
 
 class Retries:
-    """The policy, shared by all requests of a client."""
+    """The policy, shared by all requests of a client.
+
+    Args:
+        settings: number of tries and the wait before the second one.
+        log: takes a line for every try that failed in passing.
+    """
 
     def __init__(self, settings: ArchiveSettings, log: Callable[[str], None]) -> None:
         self._attempts, self._backoff_s, self._log = settings.attempts, settings.backoff_s, log
+        # Full jitter: clients that failed together do not return together.
+        self._jitter = wait_random_exponential(multiplier=settings.backoff_s, max=LONGEST_WAIT_S)
 
     def run(self, action: Callable[[], T], *, attempts: int | None = None) -> T:
         """The action's result, tried until it does not fail in passing.
@@ -53,25 +59,31 @@ class Retries:
             ArchiveError: the last failure, where every try failed.
         """
         last = attempts or self._attempts
-        for attempt in range(1, last):
-            try:
-                return action()
-            except TransientError as failure:
-                wait = self.wait_s(attempt, failure.retry_after)
-                self._log(
-                    f"{failure.error.where}: {failure.error.what}; try {attempt + 1} of {last} after {wait:.1f} s"
-                )
-                time.sleep(wait)
+        tries = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(last),
+            wait=self.wait_s,
+            before_sleep=lambda state: self._log(
+                f"{_failure(state)}; try {state.attempt_number + 1} of {last} after {state.upcoming_sleep:.1f} s"
+            ),
+            reraise=True,
+        )
         try:
-            return action()
+            return tries(action)
         except TransientError as failure:
             error = failure.error
             tried = f" (tried {last} times)" if last > 1 else ""
             raise ArchiveError(f"{error.what}{tried}", where=error.where, remedy=error.remedy) from failure
 
-    def wait_s(self, attempt: int, retry_after: float | None) -> float:
-        """Wait after a failed try [s]: full jitter, so that clients that failed together do not return together."""
-        jitter = random.uniform(0.0, min(self._backoff_s * 2.0 ** (attempt - 1), LONGEST_WAIT_S))
-        if retry_after is None:
+    def wait_s(self, state: RetryCallState) -> float:
+        """Wait after a failed try [s]: full jitter, and no less than the server asked for, within `LONGEST_WAIT_S`."""
+        jitter, asked_for = self._jitter(state), _failure(state).retry_after
+        if asked_for is None:
             return jitter
-        return min(retry_after + min(jitter, self._backoff_s), LONGEST_WAIT_S)
+        return min(asked_for + min(jitter, self._backoff_s), LONGEST_WAIT_S)
+
+
+def _failure(state: RetryCallState) -> TransientError:
+    failure = state.outcome.exception() if state.outcome else None
+    assert isinstance(failure, TransientError)
+    return failure
