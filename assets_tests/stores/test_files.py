@@ -384,9 +384,10 @@ def test_a_write_that_fails_leaves_the_old_file_vouched(tmp_path: Path, monkeypa
     def full(stream: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="no space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(module.os, "fsync", full)
-        write_vouched(path, b"new", {"inputs": "def"})
+        with pytest.raises(StorageError, match="no space left"):
+            write_vouched(path, b"new", {"inputs": "def"})
     data, record = read_vouched(path, asset="group/noun")
     assert (data, record["inputs"]) == (b"old", "abc")
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ def table(first: int, rows: int) -> pd.DataFrame:
     return pd.DataFrame({"stamp": np.arange(first, first + rows), "flux": np.arange(rows) * 0.5})
 
 
-def write(folder: Path, parts: int = 3, replace: bool = False) -> None:
+def write(folder: Path, parts: int = 3, replace: bool = False, last: Callable[[], None] = lambda: None) -> None:
+    """Measurements of 10 stamps a part; `last` is called when they are finished but not yet in their place."""
     with measurements_in(folder, COLUMNS, "a note", replace=replace) as out:
         out.create_images((parts * 10, 1, 2, 2), 10, {"unit": "electron"})
         for k in range(parts):
             out.add(table(10 * k, 10), np.full((10, 1, 2, 2), k, dtype=np.float32))
         out.finish({"model_version": "0123456789ab"})
+        last()
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +149,7 @@ class Stop(BaseException):
 
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> list[int]:
-    """From the `call`th renaming on each one fails with `error`, if `call` is not None; the count of calls."""
+    """Let the `call`th renaming fail with `error`; returns the count of renamings, kept up to date."""
     calls, real = [0], Path.rename
 
     def rename(self: Path, target: Path) -> Path:
@@ -171,9 +174,10 @@ def test_where_replacing_fails_the_old_measurements_stand_and_the_new_ones_are_k
     folder = tmp_path / "out"
     write(folder)
     (folder / "notes.txt").write_text("precious")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises((StorageError, KeyboardInterrupt)) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         failing_at(patch, call, error)
-        write(folder, parts=1, replace=True)
+        with pytest.raises((StorageError, KeyboardInterrupt)) as caught:
+            write(folder, parts=1, replace=True)
     assert rows_of(folder) == 30
     assert (folder / "notes.txt").read_text() == "precious"
     if isinstance(error, OSError):
@@ -200,10 +204,11 @@ def test_there_are_as_many_renamings_as_are_tried(tmp_path: Path, monkeypatch: p
 def test_killed_while_replacing_old_and_new_survive_and_the_next_run_finds_one_whole(tmp_path: Path, call: int) -> None:
     folder = tmp_path / "out"
     write(folder)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
         failing_at(patch, call, Stop())
         patch.setattr(FilesInPlace, "_take_back", lambda self: None)  # a killed process takes nothing back
-        write(folder, parts=1, replace=True)
+        with pytest.raises(Stop):
+            write(folder, parts=1, replace=True)
     lengths = sorted(len(pd.read_parquet(path)) for path in tmp_path.rglob("measurements.parquet"))
     assert lengths == [10, 30]
     with pytest.raises(StorageError, match=r"is there already.*--replace"):
@@ -240,15 +245,13 @@ def test_old_files_that_cannot_be_deleted_do_not_spoil_the_new_ones(
 
 def test_what_appears_in_the_place_meanwhile_stays_and_the_measurements_are_kept(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    with (
-        pytest.raises(StorageError, match=r"cannot be put there \(.*not empty.*kept in .*out\.new: move"),
-        measurements_in(folder, COLUMNS, "", replace=False) as out,
-    ):
-        out.create_images((10, 1, 2, 2), 10, {})
-        out.add(table(0, 10), np.zeros((10, 1, 2, 2)))
-        out.finish({})
+
+    def come_between() -> None:
         folder.mkdir()
         (folder / "chapter.tex").write_text("dear to me")
+
+    with pytest.raises(StorageError, match=r"cannot be put there \(.*not empty.*kept in .*out\.new: move"):
+        write(folder, parts=1, last=come_between)
     assert names_in(folder) == ["chapter.tex"]
     assert rows_of(tmp_path / "out.new") == 10
 
@@ -265,9 +268,12 @@ def test_finished_measurements_that_a_killed_process_left_are_kept(tmp_path: Pat
 def test_a_full_disk_leaves_the_old_measurements(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write(folder)
-    with pytest.raises(StorageError, match="no space left"), measurements_in(folder, COLUMNS, "", replace=True) as out:
-        out.add(table(0, 30), np.zeros((30, 1, 2, 2)))
+
+    def fill_the_disk() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match="no space left"):
+        write(folder, replace=True, last=fill_the_disk)
     assert rows_of(folder) == 30
     assert names_in(folder) == OURS
 

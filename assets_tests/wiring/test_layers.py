@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vo",),
     ("resources", "partitions"),
     ("steps",),
-    ("automation", "assets"),
+    ("automation", "assets", "api"),
     ("lineage",),
     ("definitions",),
     ("cli",),
