@@ -1,4 +1,4 @@
-"""The command `deblend_assets`: what a user does beside materialising assets.
+"""The command `deblend_assets`: what a user does besides materialising assets.
 
 `measure` and `export` need no Dagster instance; `tiles` registers tiles in one. Each topic imports what it needs when
 it runs, so that `--help` answers at once.
@@ -34,7 +34,7 @@ INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
 
 def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
-    """Register tiles and say which were not registered before."""
+    """Register tiles; prints which of them are new."""
     from deblend_assets.automation.tile_registry import add_tiles
 
     new = add_tiles(instance, store.folder, names)
@@ -53,7 +53,7 @@ def retire(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[st
 
 
 def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
-    """Print a table of the tiles, and which model is the present one."""
+    """Print a table of the tiles and the version of the present model."""
     from deblend_assets.assets.keys import TILE_ASSETS
     from deblend_assets.automation.tile_registry import list_tiles
 
@@ -134,7 +134,7 @@ def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None])
 
 @contextlib.contextmanager
 def _device(wanted: str) -> Iterator[str]:
-    """The torch device to measure on, locked where it is a GPU."""
+    """The torch device to measure on; a GPU is locked."""
     from deblend_assets.resources.devices import ComputeDevices
 
     if wanted == "cpu":
@@ -188,7 +188,7 @@ def _band_image(text: str) -> tuple[str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments, as `--help` shows them."""
+    """The parser of the arguments."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
     command.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     topics = command.add_subparsers(dest="topic", required=True, metavar="TOPIC")

@@ -1,6 +1,6 @@
 """Errors that a user sees: one line that says what is wrong, where, and what to do.
 
-Each type also inherits the builtin a caller would expect, so that `except ValueError` keeps working.
+Each type also inherits the builtin that a caller would expect, so that `except ValueError` works.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class DeblendError(Exception):
-    """Something a user can mend.
+    """An error that a user can correct.
 
     Args:
         what: what is wrong, with the offending value.
@@ -23,7 +23,7 @@ class DeblendError(Exception):
         super().__init__(f"{what} [{where}]: {remedy}".replace("\n", " "))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own calls the type with the joined line, and a worker's error would break the pool it crosses.
+        # Exception.__reduce__ calls the type with the joined line, which would break the pool whose worker raised it.
         return partial(type(self), where=self.where, remedy=self.remedy), (self.what,)
 
 
@@ -40,7 +40,7 @@ class CatalogError(DeblendError, ValueError):
 
 
 class ArchiveError(DeblendError, OSError):
-    """A survey's archive did not answer, refused, or answered with something that cannot be what was asked for."""
+    """A survey's archive did not answer, refused, or gave an answer that cannot be right."""
 
 
 class StorageError(DeblendError, OSError):
@@ -48,19 +48,19 @@ class StorageError(DeblendError, OSError):
 
 
 class CorruptDataError(DeblendError, ValueError):
-    """What lies on disk is not what its marker or checksum vouches for."""
+    """A file does not agree with its marker or checksum."""
 
 
 class MissingDataError(DeblendError, LookupError):
-    """Something upstream has not been materialised (wholly)."""
+    """Something upstream has not been materialised, or not wholly."""
 
 
 class MismatchError(DeblendError, ValueError):
-    """Two things were made from different configurations, statistics or populations."""
+    """Two things were made with different configurations, statistics or populations."""
 
 
 class BusyError(DeblendError, RuntimeError):
-    """Another process holds what this one needs."""
+    """Another process holds what this process needs."""
 
 
 class DeviceError(DeblendError, RuntimeError):

@@ -130,7 +130,7 @@ def test_killed_between_object_and_sidecar_nothing_is_trusted(root: StorePath) -
         def die(path, data, **options):
             if path.name.endswith(".json"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            real(path, data)
+            real(path, data, **options)
         files.write_atomic = die
         files.write_vouched(store_path(sys.argv[1]), b"new", {})
         """,
@@ -289,7 +289,7 @@ def test_a_shard_killed_before_its_marker_is_not_there_and_blocks_nobody(arrays:
         def die(path, data, **options):
             if path.parent.name == "_done":
                 os.kill(os.getpid(), signal.SIGKILL)
-            real(path, data)
+            real(path, data, **options)
         module.write_atomic = die
         write(made, all_shards(made.settings)[0])
         """,

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Archive(dg.ConfigurableResource):
-    """Hands out clients of the archive that a profile names; its answers are kept below the profile's folder."""
+    """Makes clients of the archive that a profile names; its answers are cached below the profile's folder."""
 
     @contextlib.contextmanager
     def client(self, store: ProjectStore, log: Callable[[str], None]) -> "Iterator[ArchiveClient]":
-        """A client for as long as the block lasts; the simulated survey is served on loopback meanwhile.
+        """A client, for the duration of the block, during which the simulated survey is served on loopback.
 
         Args:
             store: of the profile, either leg.
             log: takes a line for every request that is tried again.
 
         Raises:
-            MissingDataError, CorruptDataError: the simulated survey is not drawn, or not what was drawn.
+            MissingDataError, CorruptDataError: the simulated survey is not finished, or a file of it has changed.
         """
         from deblend_assets.stores.des import DesStore
         from deblend_assets.stores.response_cache import ResponseCache

@@ -12,7 +12,7 @@ _GIB = 2.0**30
 
 
 class DeviceMemory(Protocol):
-    """The memory of one device, in GiB; behind it lies torch, or a test."""
+    """The memory of one device, in GiB; torch implements it, or a test."""
 
     def free_gb(self) -> float: ...
 
@@ -64,20 +64,20 @@ class _TorchMemory:
 
 
 class HostMemory:
-    """The CPU's stand-in: its peak is this process's largest resident set so far."""
+    """The memory of the CPU: its peak is the largest resident set of this process so far."""
 
     def free_gb(self) -> float:
         return float("inf")
 
     def reset_peak(self) -> None:
-        """The kernel keeps one peak a process and does not reset it."""
+        """Does nothing: the kernel keeps one peak for each process and does not reset it."""
 
     def peak_gb(self) -> float:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / _GIB if sys.platform == "darwin" else peak * 1024 / _GIB  # macOS bytes, Linux KiB
 
     def release(self) -> None:
-        """Nothing is cached."""
+        """Does nothing: nothing is cached."""
 
 
 def list_cuda_devices() -> list[CudaDevice]:
@@ -87,7 +87,7 @@ def list_cuda_devices() -> list[CudaDevice]:
     devices = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         found = torch.cuda.get_device_properties(index)
-        # torch before 2.4 knows no uuid; the bus, or at worst the number, then tells equal cards apart
+        # torch before 2.4 has no uuid; the bus, or at worst the number, then distinguishes equal cards
         uuid = getattr(found, "uuid", None) or f"{found.name}-{getattr(found, 'pci_bus_id', index)}"
         total_gb = found.total_memory / _GIB
         devices.append(CudaDevice(index, str(uuid), found.name, total_gb, _TorchMemory(index)))

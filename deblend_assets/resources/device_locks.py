@@ -1,4 +1,4 @@
-"""Lock files that all users of a machine share, one a device; the kernel frees the lock of a process that dies."""
+"""Lock files shared by all users of a machine, one for each device; the kernel frees those of a process that dies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOLDER_BYTES = 300
 
 
 def lock_device(folder: Path, uuid: str, purpose: str, stack: contextlib.ExitStack) -> str | None:
-    """Locks a device's file until `stack` unwinds; where another holds it, returns who."""
+    """Locks a device's file until `stack` unwinds; where another process holds it, returns which."""
     file = _open_shared(folder, "gpu-" + re.sub(r"[^A-Za-z0-9.-]", "_", uuid)[:100] + ".lock")
     stack.callback(os.close, file)
     try:
@@ -23,16 +23,16 @@ def lock_device(folder: Path, uuid: str, purpose: str, stack: contextlib.ExitSta
     except BlockingIOError:
         told = os.pread(file, _HOLDER_BYTES, 0).decode(errors="replace")
         return "".join(c for c in told if c.isprintable()) or "another process"
-    # closing alone would leave the lock with any forked child (a data loader, say) that inherited the file
+    # closing alone would leave the lock with a forked child (a data loader, say) that inherited the file
     stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
-    with contextlib.suppress(OSError):  # a full disk costs the others the name, not this one the device
+    with contextlib.suppress(OSError):  # on a full disk others miss the name; this process still gets the device
         os.ftruncate(file, 0)
         os.pwrite(file, f"{purpose} (pid {os.getpid()})".encode()[:_HOLDER_BYTES], 0)
     return None
 
 
 def _open_shared(folder: Path, name: str) -> int:
-    """Opens a file that all users of this machine share, and nothing that a link in its place points to."""
+    """Opens a file shared by all users of this machine; refuses a link in its place."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""Compute devices: a training takes one CUDA device or several, on one machine, whoever else is on it.
+"""Compute devices: a training takes one CUDA device or several of a machine that others may use too.
 
 A Dagster pool counts; it does not say which GPU, and every storage folder keeps its own count. Here each
 device has a lock file, named by the device's UUID and held with `flock(2)`: processes that number the same
@@ -29,7 +29,7 @@ _REMIND_SECONDS = 60.0
 
 @dataclass
 class DeviceLease:
-    """What `ComputeDevices.allocate` yields: the device to put tensors on, and an account of its use.
+    """The device that `ComputeDevices.allocate` yields: where to put tensors, and a record of its use.
 
     Attributes:
         torch_device: "cuda:1" or "cpu", for `torch.device`.
@@ -47,7 +47,7 @@ class DeviceLease:
     _account: tuple[float, float] | None = None
 
     def close(self) -> None:
-        """Fixes the account and gives cached memory back; the next lease resets the device's peak."""
+        """Ends the record and frees cached memory; the next lease resets the device's peak."""
         self._account = self._measure()
         with contextlib.suppress(RuntimeError):  # a device in error has already failed the block itself
             self._memory.release()
@@ -75,12 +75,12 @@ class DeviceLease:
 
 
 def account(leases: Sequence[DeviceLease]) -> dict[str, int | float | str]:
-    """Figures of devices that were taken together: the first one's, with the names of all."""
+    """Figures of devices that were allocated together: those of the first one, with the names of all."""
     return {**leases[0].metadata(), "device": ", ".join(lease.torch_device for lease in leases)}
 
 
 class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
-    """Hands out compute devices: one a training, or several together."""
+    """Allocates compute devices: one for each training, or several together."""
 
     require_cuda: bool = Field(default=False, description="Fail rather than fall back to the CPU.")
     min_free_gb: float = Field(default=2.0, ge=0, description="Free memory a CUDA device must have, in GiB.")
@@ -96,7 +96,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     def allocate(
         self, purpose: str, log: logging.Logger | None = None, lister: Lister | None = None
     ) -> Iterator[DeviceLease]:
-        """Takes one device until the block ends; see `allocate_many`."""
+        """Allocates one device until the block ends; see `allocate_many`."""
         with self.allocate_many(purpose, 1, log, lister) as (lease,):
             yield lease
 
@@ -104,14 +104,13 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     def allocate_many(
         self, purpose: str, count: int, log: logging.Logger | None = None, lister: Lister | None = None
     ) -> Iterator[list[DeviceLease]]:
-        """Takes so many devices until the block ends, all together or none, waiting for them where they are busy.
+        """Allocates `count` devices until the block ends, all together or none; waits while they are busy.
 
-        Falls back to the CPU, of which there is no count, when no CUDA device is visible or every one lacks
-        memory, unless `require_cuda`; the leases are then all the CPU's. The environment is not touched: put tensors
-        on each lease's `torch_device`.
+        Falls back to the CPU when no CUDA device is visible or every one lacks memory, unless `require_cuda`; all
+        leases are then of the CPU. The environment is not touched: put tensors on each lease's `torch_device`.
 
         Args:
-            purpose: shown to those who wait for these devices; an asset's key, say.
+            purpose: shown to processes that wait for these devices; the key of an asset, say.
             count: how many.
             log: where waiting and falling back are reported; this module's logger by default.
             lister: lists the devices; torch by default.
@@ -176,14 +175,14 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     def _try(
         self, folder: Path, purpose: str, count: int, devices: list[CudaDevice], stack: contextlib.ExitStack
     ) -> tuple[list[CudaDevice], list[str], list[str]]:
-        """Locks up to `count` devices until `stack` unwinds; returns them, who holds others, and which lack what."""
+        """Locks up to `count` devices until `stack` unwinds; returns them, others' holders, and why some do not fit."""
         taken: list[CudaDevice] = []
         holders: list[str] = []
         refusals: list[str] = []
         with contextlib.ExitStack() as choice:
             if count > 1:
-                # Two who each take what the other needs would both give it back and try again for ever: who wants
-                # several looks alone.
+                # Two processes that each hold a device the other needs would release and retry for ever: a process
+                # that wants several chooses alone.
                 looking = lock_device(folder, "choosing", purpose, choice)
                 if looking is not None:
                     return [], [f"being chosen from by {looking}"] * count, []
@@ -193,7 +192,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
                     if holder is not None:
                         holders.append(f"cuda:{device.index} ({device.name}) by {holder}")
                         continue
-                    # asked under the lock only: the question itself takes some of the device's memory
+                    # only under the lock: the query itself takes some of the device's memory
                     refusal = self._lacks_memory(device)
                     if refusal is not None:
                         refusals.append(refusal)
@@ -227,7 +226,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
     def _lacks_memory(self, device: CudaDevice) -> str | None:
         try:
             free = device.memory.free_gb()
-        except RuntimeError as error:  # not even room for a CUDA context, or the device is in exclusive mode
+        except RuntimeError as error:  # no room for a CUDA context, or the device is in exclusive mode
             reason, _, _ = str(error).partition("\n")
             return f"cuda:{device.index} ({device.name}) cannot be used: {reason}"
         if free >= self.min_free_gb:

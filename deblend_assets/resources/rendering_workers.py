@@ -1,4 +1,4 @@
-"""Processes that draw scenes, one a core.
+"""Processes that render scenes, one for each core.
 
 Spawned, not forked: torch and OpenMP threads of the parent do not survive a fork. Each worker computes on one
 thread and ends by itself when its parent is killed, so that a `kill -9` leaves no process behind.
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
     from deblend_assets.science.simulation.scenes import Shard
 
-# Shards given out beside those being drawn, so that no worker waits while one is stored.
+# Shards submitted beyond those being rendered, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
-# A worker is one core's: sums, compression and Zarr's own tasks alike.
+# A worker uses one core, for sums, compression and Zarr's own tasks alike.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -51,7 +51,7 @@ class RenderingWorkers(dg.ConfigurableResource):
     """A pool of rendering processes.
 
     Attributes:
-        processes: how many; 0 takes one for each core this process may use.
+        processes: number of processes; 0: one for each core that this process may use.
     """
 
     processes: int = 0
@@ -65,19 +65,19 @@ class RenderingWorkers(dg.ConfigurableResource):
 
     @contextmanager
     def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        """A pool that draws scenes of one simulation, ended on exit.
+        """A pool that renders scenes of one simulation; it ends with the block.
 
         Raises:
             SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
         """
-        # What every worker would refuse is refused here: a worker that cannot start breaks the pool, and its reason
-        # is lost.
+        # Errors of every worker are raised here first: a worker that cannot start breaks the pool, and its reason is
+        # lost.
         open_renderer(catalog, settings)
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
-            # By a file: what a process is given through its pipe, it reads only when its imports are done, and the
-            # next one is not started before.
+            # Passed by a file: a process reads its pipe only when its imports are done, and the next one is not
+            # started before.
             with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
                 path = Path(folder) / "catalog.parquet"
                 catalog.to_parquet(path, compression=None)
@@ -98,18 +98,18 @@ class RenderingWorkers(dg.ConfigurableResource):
 
 
 class WorkerPool:
-    """Draws whole shards, a shard a worker."""
+    """Renders whole shards, one for each worker at a time."""
 
     def __init__(self, executor: ProcessPoolExecutor, processes: int) -> None:
         self._executor, self._processes = executor, processes
 
     def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
-        """Whole shards, in order; a bounded number is drawn ahead, so that memory stays flat.
+        """Whole shards, in order; a bounded number is rendered ahead, so that memory stays flat.
 
         Args:
             shards: which.
             progress: counts scenes.
-            made: what a worker makes of a shard, with its renderer: what crosses between processes.
+            made: called in the worker with its renderer and a shard; its result is sent back.
 
         Raises:
             DeviceError: a process died.
@@ -134,12 +134,12 @@ class WorkerPool:
 
 
 def whole_scenes(renderer: ShardRenderer, shard: Shard) -> RenderedScenes:
-    """The scenes as they are."""
+    """The rendered scenes of a shard."""
     return renderer.render_whole(shard)
 
 
 def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
-    """What a rendering process draws with.
+    """The renderer of a rendering process.
 
     Raises:
         SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.

@@ -1,4 +1,4 @@
-"""The storage, as a Dagster resource; every asset uses it, so it also says which machine a run is on."""
+"""The storage, as a Dagster resource; every asset uses it, so it also tags a run with its machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ JOB_TAG = "deblend/slurm_job"
 
 
 def machine_name() -> str:
-    """Names the space in which a pid means something: the host and, on Linux, its PID namespace."""
+    """The space in which a pid is unique: the host and, on Linux, its PID namespace."""
     with contextlib.suppress(OSError):
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
 
 def slurm_start() -> str | None:
-    """Names the Slurm job that this process belongs to: cluster, number, and how often it was started anew."""
+    """The Slurm job of this process: cluster, number and restart count; none outside Slurm."""
     names = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID")
     if not all(os.environ.get(name) for name in names):
         return None
@@ -31,7 +31,7 @@ def slurm_start() -> str | None:
 
 
 class Storage(dg.ConfigurableResource):
-    """What everything is written below.
+    """The folder or prefix below which everything is written.
 
     Attributes:
         root: absolute path of a folder, or URL of an object store; each profile has its own folder in it.

@@ -1,12 +1,12 @@
-"""The simulated arrays: three sharded Zarr arrays, truth tables, and markers that vouch for each shard.
+"""The simulated arrays: three sharded Zarr arrays, truth tables, and a marker that vouches for each shard.
 
     <folder>/simulation.json            what this simulation is, for a person to read
     <folder>/arrays.zarr/{isolated,noisy,blended}
     <folder>/truth/train_000.parquet    one row a galaxy
     <folder>/_done/train_000.json       written last: checksums of the shard's four files
 
-A partition is exactly one Zarr shard of each array, so that two writers never touch one file. Nothing is
-trusted because it exists: only marked shards are read, and reading compares checksums.
+A partition is exactly one Zarr shard of each array, so that two writers never touch one file. Only marked shards are
+read, and reading compares checksums.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SimulatedArrays:
     """One simulation on disk.
 
     Args:
-        folder: where it lies; named by its fingerprint, so that another simulation lies elsewhere.
+        folder: of the simulation, named by its fingerprint.
         settings: shapes and shards.
         attributes: survey attributes for the arrays, `bands` among them.
         identity: what the fingerprint was made from, written to `simulation.json`.
@@ -116,7 +116,7 @@ class SimulatedArrays:
         write_atomic(description, to_json(self.identity))
 
     def lock(self, shard: Shard) -> contextlib.AbstractContextManager[None]:
-        """Hold a shard while it is drawn; BusyError where another run does."""
+        """Hold a shard while it is rendered; BusyError where another run holds it."""
         return exclusive_lock(self.folder / "_locks" / f"{shard.key}.lock", f"shard {shard.key}")
 
     def _marker(self, shard: Shard) -> StorePath:
@@ -141,12 +141,12 @@ class SimulatedArrays:
             ) from error
 
     def _shard_files(self, name: str, shard: Shard, data: bytes | None) -> ZarrFiles:
-        """An array of which a shard's file is known, or none is."""
+        """The files of an array in memory: its layout and, where `data` is given, one shard."""
         known = {} if data is None else {self._chunk_key(shard): data}
         return ZarrFiles({"zarr.json": self._layout(name), **known})
 
     def is_done(self, shard: Shard) -> bool:
-        """Whether the shard's marker stands and its files are what it vouches for."""
+        """Whether the shard's marker is there and its files agree with it."""
         try:
             self.verify(shard)
         except (MissingDataError, CorruptDataError):
@@ -154,7 +154,7 @@ class SimulatedArrays:
         return True
 
     def marker(self, shard: Shard) -> dict[str, Any]:
-        """What was written for a shard.
+        """The marker of a shard.
 
         Raises:
             MissingDataError: it was never finished.
@@ -204,7 +204,7 @@ class SimulatedArrays:
         return data
 
     def require_space(self, shards: int) -> None:
-        """Refuse to start on shards that cannot fit; StorageError with the figures. An object store has room."""
+        """StorageError where `shards` shards may not fit on the disk; an object store is not checked."""
         if not isinstance(self.folder, Path):
             return
         _, bands, ny, nx = self.shape
@@ -215,7 +215,7 @@ class SimulatedArrays:
             raise StorageError(
                 f"{shards} shards may take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
                 where=str(self.folder),
-                remedy="free space, point DEBLEND_STORAGE elsewhere, or draw fewer scenes",
+                remedy="free space, point DEBLEND_STORAGE elsewhere, or simulate fewer scenes",
             )
 
     def write(self, shard: Shard, scenes: RenderedScenes, info: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class SimulatedArrays:
         return marker
 
     def writer(self, info: dict[str, Any]) -> Callable[[ShardRenderer, Shard], None]:
-        """What draws and stores shards in other processes that see this folder, while this one holds their locks."""
+        """A function that renders and stores a shard in another process that sees this folder; lock the shard here."""
         for name in ARRAYS:  # read once here, not for every shard there
             self._layout(name)
         return functools.partial(self._draw, info)

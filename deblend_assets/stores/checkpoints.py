@@ -1,15 +1,15 @@
-"""Checkpoints: weights with the card that says what they are, and the state a killed training resumes from.
+"""Checkpoints: weights with the card that describes them, and the state from which a killed training resumes.
 
     <folder>/state_last.pt    network, optimiser, schedule, history after the last finished epoch
     <folder>/state_best.pt    weights of the best epoch so far
     <folder>/checkpoint.pt    the finished stage: best weights, card, history; written last
 
-A state carries its checksum in its first 32 bytes rather than in a sidecar: file and checksum are replaced by one
-rename, so that a process killed while it saves an epoch leaves the state of the epoch before.
+The first 32 bytes of a state are its checksum, which has no sidecar: file and checksum are replaced by one rename, so
+that a process killed while it saves an epoch leaves the state of the epoch before.
 
-`<folder>` ends with the fingerprint of everything the training depends on, so a finished checkpoint found there is
-the one that training would yield again. Files are read with `weights_only=True`: they hold tensors, numbers and
-strings, and nothing in them is executed.
+`<folder>` ends with the fingerprint of everything that the training depends on: training again would give the finished
+checkpoint that lies there. Files are read with `weights_only=True`: they hold tensors, numbers and strings, and
+nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Checkpoint:
 
     Attributes:
         weights: state dict of the network's best epoch.
-        card: what it is: recipe, bands, normalisation, fingerprints of its inputs, versions.
+        card: its recipe, bands, normalisation, fingerprints of its inputs and versions.
         history: one row an epoch.
         fingerprint: of everything the training depended on.
     """
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """Where one stage keeps its state and its result; the `Saver` of `science.training`.
+    """State and result of one stage; the `Saver` of `science.training`.
 
     Args:
         folder: the stage's folder; a sub-folder named by the fingerprint is used.
@@ -88,7 +88,7 @@ class CheckpointFolder:
         self._save_state("state_best.pt", state)
 
     def _load_state(self, name: str) -> dict[str, Any] | None:
-        # What cannot be trusted costs a training from the start, not an error.
+        # A damaged state is no error: training starts from the beginning.
         try:
             content = read_bytes(self.folder / name)
         except FileNotFoundError:
@@ -105,14 +105,14 @@ class CheckpointFolder:
         return is_file(self.path) and is_file(sidecar(self.path))
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Store the finished stage and let its resume state go."""
-        # Pickle writes an object it meets twice once only. Through JSON, which objects are shared depends on their
-        # content alone: a training that was resumed gives the same bytes as one that was not.
+        """Store the finished stage and delete the state to resume from."""
+        # Pickle writes a shared object once. After JSON, which objects are shared depends on their content alone: a
+        # resumed training gives the same bytes as an uninterrupted one.
         card, history = json.loads(json.dumps([checkpoint.card, checkpoint.history]))
         content = {"weights": checkpoint.weights, "card": card, "history": history}
         info = {"asset": self.asset, "fingerprint": self.fingerprint, **checkpoint.card}
         write_vouched(self.path, _dump(content), info)
-        # With what a process left that was killed while it saved one.
+        # And the parts that a process left that was killed while it saved one.
         for path in matching(self.folder, "*state_*"):
             remove(path)
 
@@ -130,7 +130,7 @@ class CheckpointFolder:
         return Checkpoint(content["weights"], content["card"], content["history"], self.fingerprint)
 
     def sha256(self) -> str:
-        """Checksum of the finished checkpoint, which its descendants' fingerprints include; errors as `read`."""
+        """Checksum of the finished checkpoint, part of the fingerprints of what is made from it; errors as `read`."""
         self._require_finished()
         return str(read_record(self.path, asset=self.asset)["sha256"])
 
@@ -159,7 +159,7 @@ def _dump(content: dict[str, Any]) -> bytes:
 
 
 def checkpoint_content(data: bytes, path: StorePath, asset: str) -> dict[str, Any]:
-    """What the bytes of a checkpoint hold; a CorruptDataError names the asset to materialise again."""
+    """The content of a checkpoint's bytes; the CorruptDataError names the asset to materialise again."""
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:

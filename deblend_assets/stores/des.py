@@ -1,11 +1,11 @@
-"""Where the DES leg of a profile lies, and which inputs each thing of a tile is made from.
+"""Files of the DES leg of a profile, and the inputs of everything that belongs to a tile.
 
     storage/<profile>/
-      des_sky/           the simulated survey, where the profile asks it rather than an archive
+      des_sky/           the simulated survey, where the profile uses it instead of an archive
       archive/           every answer of the archive, content-addressed
       tiles/<tile>/…     see `stores.tiles`
 
-The chain of fingerprints goes on from the model's: archive → im3shape_catalog → des_cutouts → shape_catalog.
+The chain of fingerprints continues that of the model: archive → im3shape_catalog → des_cutouts → shape_catalog.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class DesStore:
         )
 
     def service(self) -> str:
-        """The archive's lasting name, under which its answers are kept.
+        """The archive's lasting name, under which its answers are cached.
 
         Raises:
-            MissingDataError: the simulated survey is to be asked, and is not drawn.
+            MissingDataError: the archive is the simulated survey, which is not finished.
         """
         archive = self.settings.archive
         if archive.served_here:
@@ -61,7 +61,7 @@ class DesStore:
         return f"{archive.tap_url} {archive.sia_url}"
 
     def im3shape_inputs(self) -> str:
-        """What `im3shape_catalog` of any tile is made from, but for the tile."""
+        """Fingerprint of the inputs of `im3shape_catalog` that all tiles share."""
         archive = self.settings.archive
         tables = (archive.shape_table, archive.gold_table, archive.gold_ra, archive.gold_dec, archive.tile_table)
         return fingerprint(
@@ -73,7 +73,7 @@ class DesStore:
         )
 
     def cutouts_inputs(self, tile: TileStore) -> str:
-        """What `des_cutouts` of a tile is made from; errors as `TileStore.sha256`."""
+        """Fingerprint of the inputs of `des_cutouts` of a tile; errors as `TileStore.sha256`."""
         archive = self.settings.archive
         return fingerprint(
             tile.sha256("im3shape_catalog"),
@@ -85,6 +85,6 @@ class DesStore:
         )
 
     def shapes_inputs(self, tile: TileStore) -> str:
-        """What `shape_catalog` of a tile is made from: its cutouts and the model."""
+        """Fingerprint of the inputs of `shape_catalog` of a tile: its cutouts and the model."""
         cutouts = tile.cutouts_sha256(self.cutouts_inputs(tile))
         return fingerprint(cutouts, self.project.model_version(), CODE_VERSIONS["shape_catalog"])

@@ -1,10 +1,10 @@
-"""Atomic, vouched files and locks: the few primitives the other stores stand on, in a folder or an object store.
+"""Atomic, vouched files and locks, in a folder or an object store: the primitives of the other stores.
 
 A *vouched* file has a sidecar `<name>.json` with its SHA-256 and what it was made from. The sidecar is removed
 before the file is replaced and written after it, so that a process killed at any moment leaves either a vouched
 file or none. A write that fails before that, as on a full disk, leaves the old file vouched.
 
-A `StorePath` is a local `Path`, written here, or lies in an object store, where `stores.objects` does the work.
+A `StorePath` is a local `Path`, written here, or the path of an object, written by `stores.objects`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REFUSED = (
     *(errno.ENOTEMPTY, errno.EBUSY, errno.EXDEV, errno.ELOOP, errno.ESTALE),
 )
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-# Requests under way at a time where each waits for a store's answer.
+# Concurrent requests to an object store.
 _AT_ONCE = 16
 _PART = ".part"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,80}")
@@ -106,8 +106,8 @@ def write_atomic(path: StorePath, data: bytes, *, before: Callable[[], None] | N
 def _replaced(path: Path, data: bytes, before: Callable[[], None] | None) -> bool:
     """Write a part and put it in the place of `path`; False where it was swept first, and is to be written again.
 
-    It is locked until it has its name, by which sweepers leave it. One may come before the lock, or from a machine
-    that does not see it. Where a file system has no locks, nobody can take one and nobody sweeps.
+    The part is locked until it has its name, so that `_sweep_parts` leaves it. A sweep may come before the lock, or
+    from a machine that does not see it. On a file system without locks nothing is swept.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
     try:
@@ -131,7 +131,7 @@ def _replaced(path: Path, data: bytes, before: Callable[[], None] | None) -> boo
 
 
 def _sweep_parts(path: Path) -> None:
-    """Delete what writers of `path` left behind that were killed: parts that nobody holds."""
+    """Delete the parts of `path` that killed writers left: those that are not locked."""
     start = f".{path.name}."
     with os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(start) and entry.name.endswith(_PART)]
@@ -169,7 +169,7 @@ def each(function: Callable[[Item], Result], items: Iterable[Item], root: StoreP
 
 
 def to_json(content: Any) -> bytes:
-    """Readable, ordered JSON; a NaN is refused, since other readers would stumble over it."""
+    """Readable, ordered JSON; ValueError for a NaN, which other readers refuse."""
     return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
@@ -263,10 +263,10 @@ def read_vouched(path: StorePath, *, asset: str) -> tuple[bytes, dict[str, Any]]
 
 @contextlib.contextmanager
 def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
-    """Hold `what` alone; the kernel lets go when the process ends, however it ends.
+    """Hold `what` alone; the kernel frees the lock when the process ends, however it ends.
 
-    An object store has no such kernel, and nothing is held there: of two processes that make the same thing one
-    wastes its time. Objects are whole, and what vouches for them is written last and compared when they are read.
+    An object store has no locks: of two processes that make the same thing there, one wastes its time. Objects are
+    whole, and what vouches for them is written last and compared when they are read.
 
     Raises:
         BusyError: another process holds it.

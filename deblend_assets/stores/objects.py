@@ -1,7 +1,7 @@
 """Whole objects of an object store, through fsspec: what `stores.files` does where the storage is a URL.
 
-An object is put, replaced or deleted as a whole; a reader finds the old content, the new or none. Two things that a
-folder has are missing: renaming, and locks that a killed process lets go.
+An object is put, replaced or deleted as a whole; a reader finds the old content, the new or none. Renaming is missing,
+and so are locks that a killed process frees.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORDS = 200
 
 @contextlib.contextmanager
 def _refusals(path: UPath) -> Iterator[None]:
-    """Turn whatever the store, its client or the network raise into one clear line; FileNotFoundError stays."""
+    """Turn all errors of the store, its client and the network into one line, but for FileNotFoundError."""
     try:
         yield
     except DeblendError:
@@ -37,7 +37,7 @@ def _refusals(path: UPath) -> Iterator[None]:
             remedy="give credentials that may get, put, delete and list below DEBLEND_STORAGE, in the store's own "
             "variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)",
         ) from error
-    # Every client library has errors of its own, most of them no OSError.
+    # Every client library has its own errors, most of which are no OSError.
     except Exception as error:
         raise StorageError(
             f"the object store cannot be used ({type(error).__name__}: {_said(error)})",
@@ -48,7 +48,7 @@ def _refusals(path: UPath) -> Iterator[None]:
 
 
 def _code(error: BaseException) -> str | None:
-    """The store's own code of an error, where its client passes it on."""
+    """The store's error code, where its client passes it on."""
     response = getattr(error.__cause__, "response", None)
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
@@ -59,7 +59,7 @@ def _said(error: BaseException) -> str:
 
 def _no_bucket(path: UPath) -> StorageError:
     return StorageError(
-        "there is no such bucket", where=str(path), remedy="create the bucket, or mend its name in DEBLEND_STORAGE"
+        "there is no such bucket", where=str(path), remedy="create the bucket, or correct its name in DEBLEND_STORAGE"
     )
 
 
@@ -107,7 +107,7 @@ def sizes(folder: UPath) -> dict[str, int]:
 
 
 def replace_below(folder: UPath, part: Path) -> None:
-    """Make the objects below a prefix those of a local folder; for so long nothing may vouch for them."""
+    """Replace the objects below a prefix by the files of a local folder; meanwhile nothing may vouch for them."""
     with _refusals(folder), contextlib.suppress(FileNotFoundError):
         folder.fs.rm(folder.path, recursive=True)
     for file in sorted(part.rglob("*")):

@@ -1,4 +1,4 @@
-"""Where everything of one profile lies, and how each thing is recognised as made from the others.
+"""Files of one profile, and the fingerprints by which each thing is recognised as made from the others.
 
     storage/<profile>/
       catalog/galaxy_catalog.parquet
@@ -10,8 +10,8 @@
       des_sky/…, archive/…, tiles/…          the rest of the DES leg, see `stores.des`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
-settings that matter there, the fingerprints upstream and a code version, and none of anything else: changing the
-number of epochs of stage 3 leaves all before it standing.
+settings that matter there, the fingerprints upstream and a code version, and of nothing else: changing the number of
+epochs of stage 3 invalidates nothing before it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
     from deblend_assets.science.stamps.normalization import Normalization
     from deblend_assets.stores.checkpoints import CheckpointFolder
 
-# Raised when the code that makes a thing changes what it makes; part of that thing's fingerprint.
+# Incremented when the code that makes a thing changes its result; part of that thing's fingerprint.
 CODE_VERSIONS = {
     "galaxy_catalog": "1",
     "simulated": "3",

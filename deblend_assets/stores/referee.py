@@ -1,4 +1,4 @@
-"""What the referee has measured so far: parts that are kept until the whole stands, so that a killed run goes on.
+"""Results of the referee: parts, kept until the whole table is written, so that a killed run can resume.
 
 reports/<name>/parts/<identity>/<part>.parquet
 reports/<name>/{estimates.parquet,numbers.json,report.html}
@@ -46,12 +46,12 @@ class RefereeReport:
 
     @property
     def stands(self) -> bool:
-        """Whether the whole table is there, made from the same things."""
+        """Whether the whole table is there, made from the same inputs."""
         path = self.folder / _TABLE
         return is_file(sidecar(path)) and read_record(path, asset=self.asset).get("inputs") == self.identity
 
     def kept(self, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-        """Those parts, by their names, that need not be measured any more."""
+        """The parts, by name, that are measured already."""
         found = {}
         for name in names:
             path = self._part(name)
@@ -68,7 +68,7 @@ class RefereeReport:
         return self._parts / f"{safe_name(name)}.parquet"
 
     def finish(self, table: pd.DataFrame, columns: Columns, note: str, parts: Iterable[str]) -> None:
-        """Write the table whole, and let go of the parts that it was put together from."""
+        """Write the whole table and delete the parts that it was made from."""
         self._store.write_report(self.name, {_TABLE: to_parquet(table, columns, note)}, {"inputs": self.identity})
         for part in parts:
             for each in (sidecar(self._part(part)), self._part(part)):

@@ -1,4 +1,4 @@
-"""What an archive has answered, kept by content: a request that was answered once need never be sent again."""
+"""A cache of an archive's answers, by content: an answered request is never sent again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class KeptResponse:
 class ResponseCache:
     """Responses in a folder: `blobs/<aa>/<sha256 of the content>`, `requests/<sha256 of the request>.json`.
 
-    A request's record is written after its blob and holds the blob's checksum, so a process killed at any moment
-    leaves a whole response or none. Any number of processes may read and write at once: files are replaced
+    A request's record is written after its blob and holds the blob's checksum: a process killed at any moment leaves a
+    whole response or none. Any number of processes may read and write at once: files are replaced
     atomically, and a blob's name says what is in it.
     """
 
@@ -37,7 +37,7 @@ class ResponseCache:
         self._blobs = folder / "blobs"
 
     def get(self, request: Mapping[str, Any]) -> bytes | None:
-        """The content kept for a request; None where there is none, or where it is no longer what was written."""
+        """The content kept for a request; None where there is none, or where it has changed."""
         kept = self.look_up(request)
         return None if kept is None else kept.data
 
@@ -59,7 +59,7 @@ class ResponseCache:
         Args:
             request: what was asked, as JSON values; equal requests share a response.
             data: the content.
-            origin: scheme, host and port that answered, for readers to whom the answer's own links matter.
+            origin: scheme, host and port that answered, for readers that follow the answer's links.
 
         Raises:
             StorageError: disk full or folder not writable; nothing half-written counts.

@@ -1,9 +1,9 @@
-"""The weights that come with the package: for whoever has trained nothing, and to begin a training with.
+"""The weights that come with the package: to measure without a training, and to start a training from.
 
     deblend_assets/weights/<survey>_shapes.pt     the calibrated shape posterior
     deblend_assets/weights/<survey>_deblender.pt  the deblender of stage 2
     deblend_assets/weights/index.json             size, checksum and card of each
-    deblend_assets/weights/MODEL_CARD.md          what they are, what they can do and what not
+    deblend_assets/weights/MODEL_CARD.md          their description, accuracy and limits
 
 Large tensors are kept in half precision. A file is used only if its checksum is that of the index.
 """
@@ -22,13 +22,13 @@ from deblend_assets.stores.checkpoints import Checkpoint, checkpoint_content
 from deblend_assets.stores.files import sha256
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
-# Small tensors are kept as they are: they cost nothing, and the units of the light are among them.
+# Small tensors keep their precision: they take little space, and the units of the light are among them.
 _EXACT = 1_000
 Kind = Literal["shapes", "deblender"]
 
 
 def surveys() -> dict[str, list[str]]:
-    """Which kinds of weights there are of which surveys."""
+    """The kinds of shipped weights, by survey."""
     found: dict[str, list[str]] = {}
     for name in sorted(_index()):
         survey, _, kind = name.rpartition("_")
@@ -62,13 +62,13 @@ def shipped(survey: str, kind: Kind) -> Checkpoint:
 
 
 def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER) -> Path:
-    """Put a finished checkpoint among the shipped ones, in half precision; for the package's maintainers.
+    """Add a finished checkpoint to the shipped ones, in half precision; for the package's maintainers.
 
     Args:
         checkpoint: of `shape_posterior` or `stage2_deblender`.
-        survey: whose.
-        kind: which.
-        folder: where.
+        survey: whose images it was trained on.
+        kind: of the weights.
+        folder: of the shipped weights.
     """
     folder.mkdir(exist_ok=True)
     weights = {k: v.half() if v.numel() > _EXACT else v for k, v in checkpoint.weights.items()}

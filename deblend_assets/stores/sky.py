@@ -1,7 +1,7 @@
-"""The simulated survey on disk: FITS images as an archive holds them, tables, and a marker written last.
+"""The simulated survey on disk: FITS images as those of an archive, tables, and a marker written last.
 
     <folder>/
-      <tile>_<band>.fits           coadd, uncompressed, so that a reader maps what it needs
+      <tile>_<band>.fits           coadd, uncompressed, so that a reader can map it
       <tile>_<band>_weight.fits    its inverse-variance weight map
       <schema>.<table>.parquet     rows of all tiles
       sky.json                     identity, tiles, bands, faults, SHA-256 of every file

@@ -30,7 +30,7 @@ def to_parquet(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note
 
 
 def to_arrow(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note: str) -> Any:
-    """What `to_parquet` writes, as an Arrow table: for catalogues that are written as they come; the same errors."""
+    """The Arrow table that `to_parquet` writes, for catalogues that are written in parts; the same errors."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     fields = []
     for field in arrow.schema:

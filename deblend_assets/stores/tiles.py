@@ -7,7 +7,7 @@
     <folder>/shape_catalog.parquet, .fits
     <folder>/report.html, numbers.json    the evaluation
 
-Each carries the fingerprint of what it was made from, and is refused by whoever wants it made from something else.
+Each carries the fingerprint of its inputs; readers that need other inputs refuse it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from deblend_assets.stores.tables import from_parquet, to_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
 Columns = Mapping[str, tuple[str, str]]
-# Galaxies in a shard of the Zarr arrays: some 10 MB, and what is in memory while cutouts are written.
+# Galaxies in a shard of the Zarr arrays: some 10 MB, the memory that writing cutouts takes.
 SHARD_GALAXIES = 256
 
 
@@ -115,7 +115,7 @@ class TileStore:
         return str(read_record(self.path(noun), asset=f"des/{noun} of {self.name}")["sha256"])
 
     def write_file(self, name: str, data: bytes) -> StorePath:
-        """Another form of what a table of this tile holds, such as FITS."""
+        """Write a table of this tile in another format, such as FITS."""
         path = self.folder / safe_name(name)
         write_atomic(path, data)
         return path
@@ -126,7 +126,7 @@ class TileStore:
         return self.folder / "cutouts" / safe_name(inputs)
 
     def lock(self) -> Any:
-        """Hold the tile while its cutouts are fetched; BusyError where another run does."""
+        """Hold the tile while its cutouts are fetched; BusyError where another run holds it."""
         return exclusive_lock(self.folder / "_locks" / "cutouts.lock", f"the cutouts of {self.name}")
 
     def write_cutouts(

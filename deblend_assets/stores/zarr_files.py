@@ -1,7 +1,7 @@
 """Zarr encoded and decoded in memory, so that each of its files is written once and whole, and read once.
 
-The bytes that are checked are those that are decoded, and Zarr itself needs no access to the storage: it would read
-a shard before it replaces it, and once more after its checksum was compared.
+The checked bytes are the decoded ones, and Zarr itself needs no access to the storage: it would read a shard before it
+replaces it, and again after its checksum was compared.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ZarrFiles:
         files: content by name, as they lie below the group or array.
 
     Attributes:
-        store: over these files; what Zarr writes joins them.
+        store: over these files; files that Zarr writes are added.
     """
 
     def __init__(self, files: Mapping[str, bytes] | None = None) -> None:

@@ -1,4 +1,4 @@
 """The Virtual Observatory's protocols (TAP, UWS, SIA 1, VOTable): a client, and a service to run it against.
 
-Neither knows Dagster: the client is given settings and a cache, the service a simulated survey.
+Neither uses Dagster: the client takes settings and a cache, the service a simulated survey.
 """

@@ -1,4 +1,4 @@
-"""VOTables of TAP and SIA services, from their bytes to rows: complete, or an error that says why not."""
+"""Rows of the VOTables of TAP and SIA services: complete, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deblend_assets.vo.contents import Refusal, is_html, shortened, words_of
 
 R = TypeVar("R", bound=DALResults)
 
-# What the archive calls an image and its map of inverse variances; masks and everything else are left alone.
+# The archive's names of an image and its map of inverse variances; masks and all else are ignored.
 PRODUCTS: dict[str, Literal["image", "weight"]] = {"image": "image", "weight": "weight", "wtmap": "weight"}
 STACKED = "stack"
 
@@ -30,7 +30,7 @@ def read_rows(data: bytes, *, max_rows: int, session: Any, where: str) -> pd.Dat
     Args:
         data: the VOTable.
         max_rows: MAXREC of the query; an answer of so many rows may have been cut and is not accepted.
-        session: what pyvo would use for further requests; none is made here.
+        session: passed to pyvo; no request is made here.
         where: for error lines.
 
     Raises:
@@ -92,17 +92,17 @@ def _results(data: bytes, kind: type[R], session: Any, where: str) -> R:
     try:
         document = votable.parse(io.BytesIO(data))
         infos = [(str(info.value).upper(), str(info.content or "")) for info in _status_infos(document)]
-    except Exception as error:  # astropy's parser fails on foreign documents in as many ways as there are documents
+    except Exception as error:  # astropy's parser raises any kind of exception on other documents
         raise _not_votable(data, error, where) from error
     for status, message in infos:
         if status not in ("OK", "OVERFLOW"):
             what = f"the archive refused: {shortened(message) or status}"
-            raise Refusal(what, where=where, remedy="mend what the archive's answer names")
+            raise Refusal(what, where=where, remedy="correct what the archive's answer names")
     if any(status == "OVERFLOW" for status, _ in infos):
         raise _too_long("the answer is longer than the archive gives at once (OVERFLOW)", where)
     try:
         return kind(document, url=where, session=session)
-    except Exception as error:  # pyvo, too, meets every table that is not one
+    except Exception as error:  # and so does pyvo
         raise _not_votable(data, error, where) from error
 
 

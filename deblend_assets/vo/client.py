@@ -1,4 +1,4 @@
-"""The client of a survey's archive: catalogues by TAP, images by SIA 1, every answer checked and kept."""
+"""The client of a survey's archive: catalogues by TAP, images by SIA 1; every answer is checked and cached."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class ArchiveClient:
-    """Asks an archive, anonymously and politely, and never twice for what it has.
+    """Queries an archive anonymously, few requests at a time, and never twice for an answer that is cached.
 
     Safe to use from several threads at once.
 
@@ -67,7 +67,7 @@ class ArchiveClient:
         Args:
             adql: the query.
             what: what it is for, in error lines.
-            fresh: ask although an answer is kept, as one must who looks for what is new.
+            fresh: ask although an answer is cached, as a search for new tiles must.
 
         Returns:
             One row a row and one column a field; masked numbers are NaN.
@@ -86,7 +86,7 @@ class ArchiveClient:
         return self._kept(request, what, read, lambda check: self._run_job(adql, check, where), fresh=fresh)
 
     def require_columns(self, table: str, columns: Iterable[str]) -> None:
-        """Check against the archive's TAP_SCHEMA that a table has the columns that will be asked of it.
+        """Check against the archive's TAP_SCHEMA that a table has the columns of a later query.
 
         Raises:
             ArchiveError: it lacks some (all are named), or there is no such table; or as `query`.
@@ -107,7 +107,7 @@ class ArchiveClient:
             if missing := sorted(wanted - present):
                 raise Refusal(f"{table} has no column {', '.join(missing)}", where=where, remedy=remedy)
 
-        # The check is part of reading, so that an answer which lacks a column is not kept and is asked for anew.
+        # The check is part of reading, so that an answer that lacks a column is not cached.
         request = {"kind": "tap", "query": adql, "maxrec": self._settings.max_rows}
         self._kept(request, what, check_names, lambda check: self._run_job(adql, check, where))
 

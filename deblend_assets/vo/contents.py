@@ -1,4 +1,4 @@
-"""What a body of bytes from an archive is: expanded within a limit, a page for people, words for an error's line."""
+"""Bodies of an archive's answers: expansion within a limit, detection of HTML, text for error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from deblend_assets.errors import ArchiveError
 
 GZIP_MAGIC = b"\x1f\x8b"
-# Comments are matched atomically: a hostile start of many would else be tried in every combination.
+# Comments are matched atomically: otherwise a hostile body of many would be tried in every combination.
 _HTML_START = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:(?><!--.*?-->)\s*)*+(?:<!doctype\s+html|<html)",
     re.IGNORECASE | re.DOTALL,
@@ -23,11 +23,11 @@ MEBIBYTE = 2**20
 
 
 class Refusal(ArchiveError):
-    """A failure that asking again would not mend: the archive's own verdict, or an answer beyond its limit."""
+    """A failure that a retry would repeat: the archive refused, or the answer is beyond its limit."""
 
 
 def shown(url: str) -> str:
-    """A URL for an error's line: without query, fragment, user and password, where secrets would be."""
+    """A URL for an error message: without query, fragment, user and password, which may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -45,12 +45,12 @@ def shortened(text: str) -> str:
 
 
 def is_html(body: bytes) -> bool:
-    """Whether a body is a page for people: by its start, since servers send tables and images as text/html too."""
+    """Whether a body is an HTML page, by its first bytes: servers send tables and images as text/html too."""
     return bool(_HTML_START.match(body[:_HEAD_BYTES]))
 
 
 def words_of(body: bytes) -> str:
-    """What a page or an error document says: an HTML page's title, else its text; empty for binary content."""
+    """The text of an error document: an HTML page's title, else its text; empty for binary content."""
     head = body[:_HEAD_BYTES]
     if b"\0" in head:
         return ""

@@ -1,4 +1,4 @@
-"""Asynchronous TAP queries: a job of the archive from its creation to its deletion."""
+"""Asynchronous TAP queries: the archive's job from its creation to its deletion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.contents import Refusal, shortened
 from deblend_assets.vo.session import GuardedSession
 
-# Of UWS 1.1; what is in no phase of these two sets is no job of ours any more.
+# Of UWS 1.1; a job in any other phase is an error.
 UNDER_WAY = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
 ENDED = ("COMPLETED", "ERROR", "ABORTED")
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 30.0
@@ -43,7 +43,7 @@ def finished_job(
             url = job.result_uri or f"{job.url}/results/result"
         yield url
     finally:
-        # It would expire of itself; failing to tidy up must not hide the answer, nor why there is none.
+        # The job would expire anyway; a failed deletion must hide neither the answer nor the error.
         with contextlib.suppress(ArchiveError):
             session.discard(job.url)
 
@@ -68,13 +68,13 @@ def _wait(job: AsyncTAPJob, timeout_s: float, where: str) -> None:
 
 @contextlib.contextmanager
 def _understood(where: str) -> Iterator[None]:
-    """Turn a job's own failure into a Refusal, and whatever a parser makes of a foreign document into ArchiveError."""
+    """Turn a failure of the job into a Refusal, and a parser's error on an unknown document into an ArchiveError."""
     try:
         yield
     except ArchiveError:
         raise
     except DALQueryError as error:
-        remedy = "mend what the archive's answer names"
+        remedy = "correct what the archive's answer names"
         raise Refusal(f"the archive refused: {shortened(str(error.reason))}", where=where, remedy=remedy) from error
     except Exception as error:
         what = f"the archive's answer about the job cannot be understood ({shortened(str(error))})"

@@ -1,4 +1,4 @@
-"""When to ask again: bounded tries, exponential backoff with full jitter, the server's own Retry-After."""
+"""Retries: a bounded number, exponential backoff with full jitter, the server's own Retry-After."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_WAIT_S = 120.0
 
 
 class TransientError(Exception):
-    """A failure that may pass: what to raise where it does not, and the wait that the server asked for [s]."""
+    """A failure that may pass: the error to raise where it does not, and the server's Retry-After [s]."""
 
     def __init__(self, error: ArchiveError, *, retry_after: float | None = None) -> None:
         super().__init__(f"{error.where}: {error.what}")
@@ -26,7 +26,7 @@ class TransientError(Exception):
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, seconds or HTTP date (RFC 9110 §10.2.3); None where it has no sense."""
+    """Seconds to wait by a Retry-After header, seconds or HTTP date (RFC 9110 §10.2.3); None where it is invalid."""
     if header is None:
         return None
     try:
@@ -36,11 +36,11 @@ def parse_retry_after(header: str | None) -> float | None:
 
 
 class Retries:
-    """The policy, shared by all requests of a client.
+    """The retry policy, shared by all requests of a client.
 
     Args:
         settings: number of tries and the wait before the second one.
-        log: takes a line for every try that failed in passing.
+        log: takes a line for every failure that is retried.
     """
 
     def __init__(self, settings: ArchiveSettings, log: Callable[[str], None]) -> None:
@@ -49,7 +49,7 @@ class Retries:
         self._jitter = wait_random_exponential(multiplier=settings.backoff_s, max=LONGEST_WAIT_S)
 
     def run(self, action: Callable[[], T], *, attempts: int | None = None) -> T:
-        """The action's result, tried until it does not fail in passing.
+        """The action's result, retried while it raises `TransientError`.
 
         Args:
             action: raises `TransientError` where another try may succeed; anything else it raises ends the tries.

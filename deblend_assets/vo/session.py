@@ -1,6 +1,6 @@
-"""An HTTP session that neither hangs, nor floods, nor fills the memory, nor is put off by a hiccup.
+"""An HTTP session with time-outs, few requests at a time, bounded answers and retries.
 
-pyvo takes it as its `session`; the guard sits in the transport adapter, so that every request obeys it, each
+pyvo takes it as its `session`. The limits are those of the transport adapter, so that every request obeys them, each
 hop of a redirect included.
 """
 
@@ -30,7 +30,7 @@ from deblend_assets.vo.retries import Retries, TransientError, parse_retry_after
 
 PASSING_STATUS = (429, 500, 502, 503, 504)
 MAX_REDIRECTS = 5
-# A body may drip for this many times the longest silence before it is given up.
+# A body that arrives slowly is given up after this many times the longest silence.
 DEADLINE_FACTOR = 10
 CHUNK_BYTES = 65_536
 
@@ -43,7 +43,7 @@ _REMEDIES = {
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Sends one request: time-outs, a few at a time, the body whole and within its limit, again where that helps."""
+    """Sends requests: time-outs, a few at a time, whole bodies within a limit, retries of failures that may pass."""
 
     def __init__(self, settings: ArchiveSettings, retries: Retries) -> None:
         super().__init__(pool_maxsize=settings.connections, max_retries=0)
@@ -66,12 +66,12 @@ class GuardedAdapter(HTTPAdapter):
         max_bytes: int | None = None,
         attempts: int | None = None,
     ) -> requests.Response:
-        """The response with its body read; `stream` and `timeout` of callers give way to the settings'.
+        """The response with its body read; the settings replace the caller's `stream` and `timeout`.
 
         Raises:
             ArchiveError: the server refused, its answer is too large, or every try failed.
         """
-        # A loopback service is never behind a proxy, whatever the environment says of the rest.
+        # A loopback service is never behind a proxy, whatever the environment says.
         proxies = {} if _is_loopback(request.url or "") else proxies
 
         def once() -> requests.Response:
@@ -84,7 +84,7 @@ class GuardedAdapter(HTTPAdapter):
                 with contextlib.closing(response.raw):
                     body = self._body(response, max_bytes or self._max_bytes)
                 _judge(response, body)
-            # The body comes without its transfer's coding; readers of `raw` and of `content` find the same bytes.
+            # The body is decoded: readers of `raw` and of `content` find the same bytes.
             response.headers.pop("Content-Encoding", None)
             response.raw = HTTPResponse(body=io.BytesIO(body), status=response.status_code, preload_content=False)
             return response
@@ -98,7 +98,7 @@ class GuardedAdapter(HTTPAdapter):
             raise too_large(f"an answer of {int(declared)} bytes", limit, where)
         body = bytearray()
         deadline = time.monotonic() + DEADLINE_FACTOR * self._timeout_s
-        # read1 returns what has arrived: read would wait for a whole chunk, however slowly it drips.
+        # read1 returns what has arrived; read would wait for a whole chunk.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             body += chunk
             if len(body) > limit:
@@ -163,7 +163,7 @@ class GuardedSession(requests.Session):
             return self._send("GET", url, max_bytes=max_bytes).content
 
     def discard(self, url: str) -> None:
-        """Delete what a URL names, in one try: whoever tidies up must not wait for a server that is gone.
+        """Delete what a URL names, in one try: tidying up must not wait for a server that is gone.
 
         Raises:
             ArchiveError: as `request`.
@@ -193,7 +193,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _judge(response: requests.Response, body: bytes) -> None:
-    """Raise where the status says no, or where a page for people came in place of content."""
+    """Raise where the status is an error, or where an HTML page came in place of content."""
     where, status = shown(response.url), response.status_code
     if status in PASSING_STATUS or status >= 400:
         said = words_of(body)
@@ -201,11 +201,11 @@ def _judge(response: requests.Response, body: bytes) -> None:
         if status in PASSING_STATUS:
             after = parse_retry_after(response.headers.get("Retry-After"))
             raise TransientError(ArchiveError(what, where=where, remedy=_LATER), retry_after=after)
-        remedy = _REMEDIES.get(status, "mend what the archive's answer names")
+        remedy = _REMEDIES.get(status, "correct what the archive's answer names")
         raise Refusal(what, where=where, remedy=remedy)
     fetched = response.request.method in ("GET", "POST") and 200 <= status < 300
     if fetched and is_html(body):
-        # Maintenance pages and proxies' error pages come with status 200 and go as other outages do.
+        # Maintenance pages and proxies' error pages come with status 200, and pass as other outages do.
         raise TransientError(
             ArchiveError(f"a web page came instead of data: {words_of(body)!r}", where=where, remedy=_LATER)
         )
@@ -232,7 +232,7 @@ def _passing_faults(url: str, timeout_s: float) -> Iterator[None]:
 
 
 def _root_of(error: BaseException) -> BaseException:
-    """The failure at the bottom of a chain, which says why in fewest words."""
+    """The first failure of a chain, whose message is the shortest."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
     return error
@@ -240,7 +240,7 @@ def _root_of(error: BaseException) -> BaseException:
 
 @contextlib.contextmanager
 def _plain_errors(url: str) -> Iterator[None]:
-    """Turn what requests itself refuses into an ArchiveError."""
+    """Turn errors of `requests` itself into an ArchiveError."""
     try:
         yield
     except requests.TooManyRedirects as error:

@@ -1,8 +1,8 @@
 """ADQL on SQLite: the survey's tables in memory, read only, with TAP_SCHEMA beside them.
 
-SQLite's SELECT covers what ADQL 2.0 shares with SQL-92; `TOP n` becomes `LIMIT n`; ADQL's mathematical functions are
-put in, since some builds of SQLite have none and its LOG is of base 10. The geometry functions (CONTAINS, CIRCLE, …)
-are missing, and a query that uses one is told so by name.
+SQLite's SELECT covers what ADQL 2.0 shares with SQL-92; `TOP n` becomes `LIMIT n`. ADQL's mathematical functions are
+added, since some builds of SQLite have none and its LOG is of base 10. The geometry functions (CONTAINS, CIRCLE, …)
+are missing, and the error of a query that uses one names it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
     "PI": (0, lambda: math.pi),
     "POWER": (2, math.pow),
 }
-_LARGEST_VALUE = 1_000_000  # bytes; randomblob(1e9) and the like fill no memory
+_LARGEST_VALUE = 1_000_000  # bytes; keeps randomblob(1e9) and the like from filling the memory
 _SCHEMAS = {
     "des_sva1": "DES Science Verification: gold catalogue and im3shape's shapes; simulated",
     "des_dr1": "DES Data Release 1: tiles; simulated",
@@ -67,10 +67,10 @@ class Answer(NamedTuple):
 
 
 class SkyDatabase:
-    """The tables of a simulated survey, ready for queries from several threads, one at a time.
+    """The tables of a simulated survey; takes queries from several threads and runs them one at a time.
 
     Args:
-        sky: a survey that is drawn.
+        sky: a finished survey.
     """
 
     def __init__(self, sky: SimulatedSky) -> None:
@@ -98,8 +98,8 @@ class SkyDatabase:
 
         Args:
             adql: the query.
-            max_rows: MAXREC; rows beyond it are left out and the answer says so.
-            time_limit_s: after which it is given up [s].
+            max_rows: MAXREC; rows beyond it are left out and `overflow` is set.
+            time_limit_s: limit of its running time [s].
 
         Raises:
             QueryError: not a single SELECT over the service's tables, no such table or column, too slow.
@@ -157,7 +157,7 @@ class SkyDatabase:
             self._connection.executemany(f"INSERT INTO TAP_SCHEMA.{table} VALUES ({marks})", content)
 
     def _authorise(self, action: int, first: str | None, second: str | None, _database: Any, _source: Any) -> int:
-        """SQLite asks before it compiles each part of a statement: reading the known tables is all there is."""
+        """Called by SQLite for each part of a statement that it compiles; allows reading the known tables only."""
         if action == sqlite3.SQLITE_SELECT:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ and first is not None and first.lower() in self._names:
@@ -167,7 +167,7 @@ class SkyDatabase:
         return sqlite3.SQLITE_DENY
 
     def _described(self, name: str, values: list[Any]) -> Field:
-        """A result's column: the table's own where the name and the values are its, else what the values are."""
+        """Description of a result's column: the table's own where name and type agree, else made from the values."""
         kinds = {type(value) for value in values if value is not None}
         found = "long" if kinds <= {int} else "double" if kinds <= {int, float} else "char"
         declared = self._declared.get(name)
@@ -177,7 +177,7 @@ class SkyDatabase:
 
 
 def _of_numbers(function: Callable[..., float]) -> Callable[..., float | None]:
-    """The function as SQL has it: of NULL, and outside its domain, it is NULL."""
+    """The function as SQL defines it: NULL for NULL and outside its domain."""
 
     def applied(*values: Any) -> float | None:
         try:

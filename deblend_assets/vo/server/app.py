@@ -14,7 +14,7 @@ from deblend_assets.vo.server.jobs import Jobs
 
 
 class RequestLog:
-    """Notes (method, path with query) of every request, in the order of arrival."""
+    """Records (method, path with query) of every request, in the order of arrival."""
 
     def __init__(self, app: ASGIApp, log: list[tuple[str, str]]) -> None:
         self._app, self._log = app, log
@@ -30,11 +30,11 @@ def create_app(sky: SimulatedSky, log: list[tuple[str, str]] | None = None) -> S
     """Serve a simulated survey: /tap, /sia/des_dr1, /cutout.
 
     Args:
-        sky: a survey that is drawn.
-        log: requests are noted there.
+        sky: a finished survey.
+        log: every request is added to it.
 
     Raises:
-        MissingDataError: the survey is not drawn.
+        MissingDataError: the survey is not finished.
     """
     database, holdings = SkyDatabase(sky), Holdings(sky)
     return Starlette(

@@ -1,6 +1,6 @@
-"""What the image service holds: every product of every tile and band by the name that URLs carry, and cutouts of it.
+"""Files of the image service: every product of every tile and band by its name in URLs, and cutouts of them.
 
-The names are a closed list made from the survey's own record: what a URL says is looked up and never becomes a path.
+The names are a closed list made from the survey's record: a name in a URL is looked up and never becomes a path.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from deblend_assets.stores.sky import SimulatedSky, SkyImage
 
 
 class Run(NamedTuple):
-    """A processing run: its name, what it made, and its share of the whole exposure."""
+    """A processing run: its name, the type of its images, and its fraction of the whole exposure."""
 
     name: str
     proctype: str
     share: float
 
 
-# The whole coadd, a shallower one and a single epoch, so that a client has to choose.
+# The whole coadd, a shallower one and a single epoch: a client has to choose.
 RUNS = (Run("r2624p02", "Stack", 1.0), Run("r2581p01", "Stack", 0.5), Run("r2457p01", "Resampled", 0.1))
 # FITS extensions of DES's own files, as a cutout's `extn` names them.
 EXTENSIONS = {1: "image", 2: "dqmask", 3: "weight"}
@@ -35,7 +35,7 @@ EXTENSIONS = {1: "image", 2: "dqmask", 3: "weight"}
 
 @dataclass(frozen=True)
 class Holding:
-    """One file of the archive, as its listing has it."""
+    """One file of the archive, as it is listed."""
 
     reference: str
     tile: str
@@ -47,7 +47,7 @@ class Holdings:
     """The images of a simulated survey.
 
     Args:
-        sky: a survey that is drawn.
+        sky: a finished survey.
     """
 
     def __init__(self, sky: SimulatedSky) -> None:
@@ -72,12 +72,12 @@ class Holdings:
     def box(self, tile: str, ra: float, dec: float, width: float, height: float) -> tuple[float, float, float, float]:
         """(left, right, bottom, top) in 0-based pixels of a tile of a region `width` × `height` [deg] on the sky.
 
-        Nowhere near the tile it is an empty box far outside.
+        Far from the tile, an empty box far outside.
         """
         wcs = self._projections[tile]
         away = signed_degrees(ra - float(wcs.wcs.crval[0]))
         near = abs(dec - wcs.wcs.crval[1]) < 15 and abs(away) * np.cos(np.radians(dec)) < 15
-        x, y = wcs.wcs_world2pix(ra, dec, 0) if near else (-1e9, -1e9)  # the far hemisphere has no projection
+        x, y = wcs.wcs_world2pix(ra, dec, 0) if near else (-1e9, -1e9)  # the far hemisphere is not projected
         scale = float(wcs.wcs.cd[1, 1])
         half_x, half_y = 0.5 * width / scale, 0.5 * height / scale
         return float(x) - half_x, float(x) + half_x, float(y) - half_y, float(y) + half_y
@@ -90,7 +90,7 @@ class Holdings:
         The region is clipped at the image's edges, as cutout services do: the answer may be smaller than asked for.
 
         Returns:
-            The FITS file, its WCS that of the pixels kept; None where nothing of the region lies on the image.
+            The FITS file, with the WCS of its pixels; None where no pixel of the region lies on the image.
         """
         product = EXTENSIONS[extension]
         header, pixels = self.image(holding.tile, holding.band, product)
@@ -114,7 +114,7 @@ class Holdings:
         return stream.getvalue()
 
     def _as_observed(self, cut: NDArray, holding: Holding, product: str, corner: tuple[int, int]) -> NDArray:
-        """A shorter exposure has more noise of the sky, a mask marks nothing."""
+        """The pixels with the sky noise of the run's exposure; a mask is zero."""
         if product == "dqmask":
             return np.zeros(cut.shape, dtype=np.int16)
         share = np.float32(holding.run.share)

@@ -1,4 +1,4 @@
-"""Asynchronous TAP queries as jobs of UWS 1.1 (IVOA Recommendation 2016-10-24): made, run, waited for, destroyed."""
+"""Asynchronous TAP queries as jobs of UWS 1.1 (IVOA Recommendation 2016-10-24)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Job:
     task: asyncio.Task[None] | None = None
 
     def enter(self, phase: str) -> None:
-        """Change the phase and wake who waits for it."""
+        """Change the phase and wake those that wait for it."""
         self.phase = phase
         if phase == "EXECUTING":
             self.started = datetime.now(UTC)
@@ -200,7 +200,7 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         job.enter("QUEUED")
-        # The job keeps the task, since the event loop alone would let it be collected half-way.
+        # The job keeps a reference: the event loop keeps none, and the task could be garbage-collected while it runs.
         job.task = asyncio.get_running_loop().create_task(self._run(job))
 
     async def _run(self, job: Job) -> None:

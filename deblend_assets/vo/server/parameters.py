@@ -1,4 +1,4 @@
-"""Parameters of a VO request: names without case, from the URL's query and a form's body (DALI 1.1, section 2)."""
+"""Parameters of a VO request: case-insensitive names, from the URL's query and a form's body (DALI 1.1, section 2)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def numbers(text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
 def position_and_size(given: dict[str, str]) -> tuple[float, float, float, float]:
     """POS and SIZE of SIA 1 and of a cutout: (RA, Dec, width, height) [deg], the sides as angles on the sky.
 
-    Astro Data Lab's cutouts take both sides so, without 1/cos δ: SIZE=0.02,0.02 is 275 × 275 pixels at Dec -45°.
+    As Astro Data Lab's cutouts take them, without 1/cos δ: SIZE=0.02,0.02 is 275 × 275 pixels at Dec -45°.
 
     Raises:
         ValueError: one is missing, not a number, or out of range.

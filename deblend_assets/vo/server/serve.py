@@ -23,7 +23,7 @@ class SkyServer:
     """A simulated survey over HTTP, in a thread of its own, reachable from this machine only.
 
     Args:
-        sky: a survey that is drawn; its checksums are compared when the service starts.
+        sky: a finished survey; its checksums are compared when the service starts.
         port: 0 takes a free one.
 
     Attributes:
@@ -50,7 +50,7 @@ class SkyServer:
     def __enter__(self) -> Self:
         self._sky.check()
         app = create_app(self._sky, self.request_log)
-        # The socket is bound here, so that the port is known, and a taken one is an error of the caller's.
+        # Bound here, so that the port is known and one that is taken is an error here.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -62,7 +62,7 @@ def routes(holdings: Holdings) -> list[Route]:
 
     async def cutout(request: Request) -> Response:
         given = await parameters(request)
-        # Tiles carry a plus sign, which a query's decoding takes for a space.
+        # Names of tiles contain a plus sign, which decoding turns into a space.
         holding = holdings.files.get(given.get("SIAREF", "").replace(" ", "+"))
         if holding is None or given.get("COL", COLLECTION) != COLLECTION:
             raise HTTPException(404, "there is no such file")
@@ -82,7 +82,7 @@ def routes(holdings: Holdings) -> list[Route]:
 
 
 def _rows(holdings: Holdings, given: dict[str, str], url: str) -> Iterator[list[Any]]:
-    """One row a product that overlaps the region asked for.
+    """One row for each product that overlaps the region.
 
     Raises:
         ValueError: a parameter is missing or wrong.
@@ -95,7 +95,7 @@ def _rows(holdings: Holdings, given: dict[str, str], url: str) -> Iterator[list[
         raise ValueError("INTERSECT is OVERLAPS only")
     if not formats & {"", "all", "fits", _IMAGE_TYPE, "application/fits"}:
         return
-    # A plain plus sign in the file's name: Data Lab's cutout service fails on %2B.
+    # The plus sign of a file's name stays: Data Lab's cutout service fails on %2B.
     baked = f"POS={region[0]},{region[1]}&SIZE={region[2]},{region[3]}"
     boxes: dict[str, tuple[float, float, float, float]] = {}
     for holding in holdings.files.values():

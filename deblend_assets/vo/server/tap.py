@@ -18,10 +18,10 @@ _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
 
 def answer(database: SkyDatabase, given: dict[str, str]) -> bytes:
-    """The VOTable that a TAP request asks for.
+    """The VOTable that answers a TAP request.
 
     Args:
-        database: what is asked.
+        database: of the survey.
         given: QUERY, LANG, MAXREC, FORMAT / RESPONSEFORMAT.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 MEDIA_TYPE = "application/x-votable+xml"
-# What XML 1.0 has no way to write, and a client's query echoed in an error may hold.
+# Characters that XML 1.0 cannot hold; a query echoed in an error message may contain them.
 _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd]")
 
 
@@ -39,7 +39,7 @@ def votable(fields: Sequence[Field], rows: Iterable[Sequence[Any]], *, overflow:
     Args:
         fields: the columns.
         rows: one value a column: number, string, sequence of numbers (an array), or None.
-        overflow: the answer was cut at MAXREC; a second QUERY_STATUS behind the table says so (DALI 1.1, 4.4.1).
+        overflow: the answer was cut at MAXREC; adds a second QUERY_STATUS after the table (DALI 1.1, 4.4.1).
     """
     root, resource = _results()
     _status(resource, "OK")
