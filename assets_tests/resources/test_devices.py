@@ -358,8 +358,9 @@ def test_a_uuid_cannot_leave_the_lock_folder_and_all_users_may_lock(tmp_path: Pa
 def test_an_asset_is_handed_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "list_cuda_devices", lambda: fakes(10.0))
 
+    # Dagster refuses the text that `from __future__ import annotations` makes of the context's type.
     @dg.asset
-    def trained(context: dg.AssetExecutionContext, compute: ComputeDevices) -> dg.MaterializeResult:
+    def trained(context, compute: ComputeDevices) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
         with compute.allocate("trained", log=context.log) as lease:
             assert lease.torch_device == "cuda:0"
         return dg.MaterializeResult(metadata=lease.metadata())

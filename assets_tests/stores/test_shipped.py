@@ -53,10 +53,22 @@ def test_a_file_that_is_not_the_one_shipped_is_refused(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff\xfe", b'{"LSST_shapes": {}}', b'{"LSST_shapes": 3}', b'{"LSST_shapes": {"sha256": 1}}'],
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"LSST_shapes": {}}',
+        b'{"LSST_shapes": 3}',
+        b'{"LSST_shapes": {"sha256": 1}}',
+    ],
 )
-def test_a_damaged_index_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    (tmp_path / "index.json").write_bytes(content)
+def test_a_damaged_index_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "index.json").write_bytes(content)
     monkeypatch.setattr(module._index, "__defaults__", (tmp_path,))
     for look in (surveys, lambda: shipped("LSST", "shapes")):
         with pytest.raises(

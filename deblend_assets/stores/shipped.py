@@ -76,7 +76,8 @@ def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER)
     torch.save({"weights": weights, "card": checkpoint.card, "history": checkpoint.history}, stream)
     data, path = stream.getvalue(), folder / f"{survey}_{kind}.pt"
     path.write_bytes(data)
-    index = _index(folder) | {path.stem: {"sha256": sha256(data), "bytes": len(data), "card": checkpoint.card}}
+    before = _index(folder) if (folder / "index.json").exists() else {}
+    index = before | {path.stem: {"sha256": sha256(data), "bytes": len(data), "card": checkpoint.card}}
     (folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -84,13 +85,11 @@ def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER)
 def _index(folder: Path = FOLDER) -> dict[str, Any]:
     """Checksum, size and card of each file by its name; CorruptDataError where the index is not what was shipped."""
     path = folder / "index.json"
-    if not path.is_file():
-        return {}
     try:
         index = json.loads(path.read_text())
         if not all(isinstance(entry["sha256"], str) for entry in index.values()):
             raise ValueError("a checksum is not a text")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptDataError(
             f"is not the index of the shipped weights ({type(error).__name__}: {error})",
             where=str(path),
