@@ -61,7 +61,7 @@ def test_every_block_has_a_language_that_is_checked() -> None:
 def test_the_readmes_examples_give_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image and stamps drawn with GalSim, and the commands that measure them; the answers are near the truth."""
     monkeypatch.chdir(tmp_path)
-    truth = execute(block_of("README.md", "python"))["table"]
+    truth = execute(block_of("README.md", "python", "galsim"))["table"]
     measuring = [
         command
         for block in blocks("console")
@@ -78,6 +78,9 @@ def test_the_readmes_examples_give_catalogues(tmp_path: Path, monkeypatch: pytes
     assert {"x", "y", "mag"} & set(field.columns) >= {"x", "y"}, "the user's positions lead the catalogue"
     assert np.isfinite(field[["g1", "g2", "e1", "e2", "flux_r"]].to_numpy()).all()
     assert (field["flags"] == 0).mean() > 0.9
+    again = execute(block_of("README.md", "python", "import deblend_assets as da"))
+    assert np.allclose(again["table"]["g1"], stamps["g1"], atol=1e-4)
+    assert again["images"].shape == (len(truth), 6, 45, 45)
     # The stamps are cut around the same pixels.
     assert np.allclose(field["g1"], stamps["g1"], atol=0.02)
     isolated = isolated_rows(np.asarray(truth["x"]), np.asarray(truth["y"]), 25.0)
