@@ -1,7 +1,7 @@
-"""Rendering on a Ray cluster: shards are drawn by tasks on all its nodes.
+"""Rendering on a Ray cluster: tasks on all its nodes render shards.
 
 The pixels are those of `RenderingWorkers`: a scene depends on nothing but the settings, the catalogue and its own
-seed. A task whose worker or node dies is given to another one.
+seed. Ray repeats a task whose worker or node dies on another one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RETRIES = 5
 # Shards under way or waiting to be stored, for each core: enough to keep it at work while another is stored.
 _SHARDS_A_CORE = 2
 
-# In a task's process: the simulation that its renderer draws, and the renderer.
+# In a task's process: the simulation of its renderer, and the renderer.
 _opened: tuple[str, Any] | None = None
 
 
@@ -48,15 +48,15 @@ class RayWorkers(RenderingWorkers):
 
     @property
     def count(self) -> int:
-        """Tasks that can run side by side; the step that stores what they draw takes half a core of the cluster."""
+        """Tasks that can run side by side; the step that stores their shards takes half a core of the cluster."""
         return self.processes or int(_connected().cluster_resources().get("CPU", 0) - 0.5)
 
     @contextmanager
     def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        """A pool that draws scenes of one simulation; what it has begun is cancelled on exit.
+        """A pool that renders scenes of one simulation; tasks under way are cancelled on exit.
 
         Raises:
-            SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+            SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
             DeviceError: there is no cluster, or it has no core for a task.
         """
         open_renderer(catalog, settings)
@@ -73,11 +73,11 @@ class RayWorkers(RenderingWorkers):
 
 
 class RayPool(WorkerPool):
-    """Draws whole shards on all nodes.
+    """Renders whole shards on all nodes.
 
     Args:
         simulation: reference to the catalogue and the settings, in the cluster's object store.
-        workers: says how many shards may be under way; asked again for each one, since clusters grow.
+        workers: gives the number of shards under way; read again for each one, since clusters grow.
     """
 
     def __init__(self, simulation: Any, workers: RayWorkers) -> None:
@@ -90,7 +90,7 @@ class RayPool(WorkerPool):
             max_retries=_RETRIES,
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
-        )(_draw)
+        )(_render_shard)
 
     def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
         """As `WorkerPool.render`.
@@ -99,21 +99,21 @@ class RayPool(WorkerPool):
             DeviceError: a shard was lost with its worker time and again.
         """
         waiting = iter(shards)
-        drawn: Counter[str] = Counter()
+        rendered: Counter[str] = Counter()
         for shard in shards:
             ahead = self._workers.processes or self._workers.count * _SHARDS_A_CORE
             while len(self._under_way) < ahead and (following := next(waiting, None)) is not None:
                 # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
                 self._under_way.append(self._task.remote([self._simulation], following, made))
             result, node = self._result(shard)
-            drawn[node] += shard.scenes
+            rendered[node] += shard.scenes
             progress.add(shard.scenes)
             yield shard, result
-        where = ", ".join(f"{scenes:,} scenes on {node}" for node, scenes in sorted(drawn.items()))
+        where = ", ".join(f"{scenes:,} scenes on {node}" for node, scenes in sorted(rendered.items()))
         progress.log(f"{progress.what}: {where}")
 
     def cancel(self) -> None:
-        """Ends the tasks whose scenes nobody waits for any more."""
+        """Ends the tasks that are under way."""
         import ray
 
         while self._under_way:
@@ -138,8 +138,8 @@ class RayPool(WorkerPool):
         return result
 
 
-def _draw(simulation: list[Any], shard: Shard, made: Make[Made]) -> tuple[Made, str]:
-    """In a task's process: what is made of a shard, and the node that it was drawn on."""
+def _render_shard(simulation: list[Any], shard: Shard, made: Make[Made]) -> tuple[Made, str]:
+    """In a task's process: the result of `made` for a shard, and the node that rendered it."""
     global _opened
     import ray
 

@@ -68,7 +68,7 @@ class RenderingWorkers(dg.ConfigurableResource):
         """A pool that renders scenes of one simulation; it ends with the block.
 
         Raises:
-            SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+            SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
         """
         # Errors of every worker are raised here first: a worker that cannot start breaks the pool, and its reason is
         # lost.
@@ -142,7 +142,7 @@ def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardR
     """The renderer of a rendering process.
 
     Raises:
-        SettingsError, CatalogError: no scene can be drawn with these settings from this catalogue.
+        SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
     """
     from deblend_assets.science.simulation.rendering import ShardRenderer
     from deblend_assets.science.simulation.surveys import load_survey

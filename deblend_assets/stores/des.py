@@ -40,7 +40,7 @@ class DesStore:
         return self.settings.archive.simulated
 
     def sky_identity(self) -> str:
-        """Fingerprint of everything that the simulated survey is drawn from."""
+        """Fingerprint of everything that the simulated survey is made from."""
         return fingerprint(
             read_record(self.project.catalog_path, asset=CATALOG_ASSET)["sha256"],
             self.settings.simulation,

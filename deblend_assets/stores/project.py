@@ -223,7 +223,7 @@ class ProjectStore:
     # -- checkpoints --------------------------------------------------------------------------------------
 
     def checkpoint(self, recipe: str, stage: str) -> CheckpointFolder:
-        """Where a stage of a recipe lies, given everything it depends on as it now is on disk."""
+        """Folder of a stage of a recipe, by the fingerprint of everything on disk that it depends on."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         # The recipe's other stages' lengths do not matter to this one.
@@ -240,7 +240,7 @@ class ProjectStore:
         return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)
 
     def latent_flow(self) -> CheckpointFolder:
-        """Where the flow of stage 1's latent lies; errors as `CheckpointFolder.sha256`."""
+        """Folder of the flow of stage 1's latent; errors as `CheckpointFolder.sha256`."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         recipe, stage1 = self.profile.recipes.training, self.checkpoint("training", STAGES[0]).sha256()
@@ -251,7 +251,7 @@ class ProjectStore:
         )
 
     def shape_checkpoint(self, stage: str) -> CheckpointFolder:
-        """Where the leg's shape network, or what is made of it (`SHAPE_STAGES`, `redshift_posterior`), lies."""
+        """Folder of the leg's shape network, or of a stage made from it (`SHAPE_STAGES`, `redshift_posterior`)."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         network = stage == SHAPE_STAGES[0]
@@ -342,7 +342,7 @@ class ProjectStore:
         return self.leg_folder / "shapes" / "fisher_floor.parquet"
 
     def floor_identity(self) -> str:
-        """Of the floor of the present simulation's test scenes."""
+        """Fingerprint of the floor of the present simulation's test scenes."""
         return fingerprint(self.arrays().folder.name, CODE_VERSIONS["fisher_floor"])
 
     @property

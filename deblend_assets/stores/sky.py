@@ -73,9 +73,9 @@ class SimulatedSky:
         """Write the whole survey, one tile in memory at a time; what was there before is no longer vouched for.
 
         Args:
-            tiles: as they are drawn.
+            tiles: rendered one after another.
             identity: of everything that they are made from.
-            versions: of the libraries that drew them.
+            versions: of the libraries that rendered them.
 
         Raises:
             StorageError: disk full or folder not writable.
@@ -116,7 +116,7 @@ class SimulatedSky:
         """The marker's content: identity, tiles, bands, tables, faults, versions, files.
 
         Raises:
-            MissingDataError: the survey was never drawn whole.
+            MissingDataError: the survey was never finished.
             CorruptDataError: the marker is not a record.
         """
         try:
@@ -135,7 +135,7 @@ class SimulatedSky:
         """The record, once every file's checksum agrees with it.
 
         Raises:
-            MissingDataError: the survey was never drawn whole.
+            MissingDataError: the survey was never finished.
             CorruptDataError: a file is not what was written.
         """
         record = self.record()
