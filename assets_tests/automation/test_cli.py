@@ -180,6 +180,21 @@ def test_what_the_operating_system_refuses_is_one_line(
     assert told.startswith(line)
 
 
+def test_a_name_that_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+    code = """
+import sys
+from deblend_assets import cli
+cli.measure = lambda given, profile: print(given.out.resolve())
+sys.exit(cli.main())
+"""
+    started = [sys.executable, "-c", code, "measure", "stamps", "--out", b"caf\xe9"]
+    ended = subprocess.run(
+        started, capture_output=True, cwd=tmp_path, timeout=60, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.decode() == f"{tmp_path}/caf\\udce9\n"
+
+
 def test_output_that_nobody_reads_to_its_end_is_no_error(home: Path, instance: dg.DagsterInstance) -> None:
     command = f"{sys.executable} -m deblend_assets.cli tiles list | true"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)

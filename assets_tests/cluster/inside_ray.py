@@ -63,7 +63,7 @@ def test_a_task_that_refuses_says_so_in_its_own_line(
 def test_a_shard_that_kills_every_worker_is_one_clear_line(
     catalog: pd.DataFrame, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_workers, "_draw", die)
+    monkeypatch.setattr(ray_workers, "_render_shard", die)
     monkeypatch.setattr(ray_workers, "_RETRIES", 1)
     settings = profile.simulation
     with RayWorkers(processes=1).start(catalog, settings) as pool:

@@ -245,9 +245,9 @@ class SimulatedArrays:
         """A function that renders and stores a shard in another process that sees this folder; lock the shard here."""
         for name in ARRAYS:  # read once here, not for every shard there
             self._layout(name)
-        return functools.partial(self._draw, info)
+        return functools.partial(self._render, info)
 
-    def _draw(self, info: dict[str, Any], renderer: ShardRenderer, shard: Shard) -> None:
+    def _render(self, info: dict[str, Any], renderer: ShardRenderer, shard: Shard) -> None:
         self.write(shard, renderer.render_whole(shard), info)
 
     def _encode(self, name: str, shard: Shard, scenes: RenderedScenes) -> bytes:
