@@ -13,7 +13,7 @@ from astropy.table import Column, Table
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import DeblendError, MismatchError
-from deblend_assets.science.measuring.measure import Model, measured_columns
+from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
 from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores.stamps import open_stamps
@@ -57,11 +57,12 @@ def measure(stamps: ArrayLike | str | PathLike[str], model: Model | None = None)
     """
     model = load_model() if model is None else model
     rows, _ = measure_block(model, _electrons(stamps, model))
-    described = measured_columns(model.frame.bands, model.frame.label_band)
+    described = model.columns("stamps")
+    columns = {str(name): (rows[name].to_numpy(), described[str(name)]) for name in rows}
     return Table(
         [
-            Column(rows[name].to_numpy(), name=name, unit=unit or None, description=meaning)
-            for name, (unit, meaning) in described.items()
+            Column(values, name=name, unit=c.unit or None, description=c.meaning, meta={"ucd": c.ucd})
+            for name, (values, c) in columns.items()
         ]
     )
 

@@ -21,7 +21,7 @@ from assets_tests.assets.conftest import CHAIN, CUTOUTS, IM3SHAPE, SHAPES, TILE_
 from assets_tests.assets.homes import results
 from assets_tests.assets.test_tiles import BANDS, TILES, cutouts_of
 from assets_tests.stores.test_files import HOLDER, python
-from deblend_assets.science.measuring.columns import MISSING_BAND
+from deblend_assets.science.measuring.measured import MISSING_BAND
 from deblend_assets.steps.des.cutting import REFUSED
 from deblend_assets.vo.server import serve
 

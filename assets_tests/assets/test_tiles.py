@@ -37,7 +37,8 @@ from assets_tests.assets.conftest import (
 )
 from assets_tests.assets.homes import results
 from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
-from deblend_assets.science.measuring.columns import MISSING_BAND, shape_columns
+from deblend_assets.science.measuring.columns import catalog_columns
+from deblend_assets.science.measuring.measured import MISSING_BAND
 from deblend_assets.stores.files import read_json
 from deblend_assets.stores.tables import column_units
 from deblend_assets.stores.tiles import Cutouts, TileStore
@@ -140,7 +141,7 @@ def test_the_shape_catalogue_opens_in_astropy_with_units_descriptions_and_ucds(
 ) -> None:
     lineage, _ = first_tiles
     store = lineage.des.tile(tile)
-    columns = shape_columns(BANDS, "r")
+    columns = catalog_columns("tile", BANDS, "r")
     path = store.folder / "shape_catalog.fits"
     table = Table.read(path, hdu="SHAPES", character_as_bytes=False)
     assert table.colnames == list(columns)

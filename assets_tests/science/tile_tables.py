@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.evaluation.tile import evaluate_tile
-from deblend_assets.science.measuring.columns import flag_bits, nanojansky
+from deblend_assets.science.measuring.measured import flag_bits, nanojansky
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 
 BANDS = ("g", "r", "i", "z", "Y")

@@ -7,28 +7,28 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
-from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 
-from deblend_assets.science.measuring.columns import (
+from deblend_assets.science.measuring.columns import catalog_columns, parquet_columns
+from deblend_assets.science.measuring.measured import (
     BAD_SHAPE,
     MISSING_BAND,
     NEGATIVE_FLUX,
+    NOT_FINITE,
     UNLIKE_TRAINING,
     estimated_blendedness,
     flag_bits,
     matched_snr,
     nanojansky,
-    shape_columns,
-    units_and_meanings,
 )
 from deblend_assets.stores.fits_tables import to_fits
 from deblend_assets.stores.tables import column_units, to_parquet
 
 BANDS = ("u", "g", "r", "i", "z", "Y")
-COLUMNS = shape_columns(BANDS, "r")
+COLUMNS = catalog_columns("tile", BANDS, "r")
 NOTE = "One row a galaxy; a note that is longer than the seventy-two characters that one line of COMMENT holds."
 
 
@@ -109,16 +109,11 @@ def test_what_fits_cannot_hold_is_refused(table: pd.DataFrame) -> None:
             to_fits(table, COLUMNS, NOTE, {keyword: 1})
 
 
-def test_every_column_has_a_ucd_of_the_vocabulary_and_ascii_words() -> None:
-    for column in COLUMNS.values():
-        parse_ucd(column.ucd, check_controlled_vocabulary=True)
-        assert column.meaning.isascii()
-        assert column.meaning
-    assert sum(column.ucd.endswith("meta.main") for column in COLUMNS.values()) == 3
-
-
 def test_parquet_carries_the_same_units(table: pd.DataFrame) -> None:
-    assert column_units(to_parquet(table, units_and_meanings(COLUMNS), NOTE)) == units_and_meanings(COLUMNS)
+    data = to_parquet(table, parquet_columns(COLUMNS), NOTE)
+    assert column_units(data) == {name: (column.unit, column.meaning) for name, column in COLUMNS.items()}
+    ucds = {field.name: field.metadata[b"ucd"].decode() for field in pq.read_schema(io.BytesIO(data))}
+    assert ucds == {name: column.ucd for name, column in COLUMNS.items()}
 
 
 def test_flags_are_the_sum_of_what_is_wrong() -> None:
@@ -131,6 +126,8 @@ def test_flags_are_the_sum_of_what_is_wrong() -> None:
     found = flag_bits(present, unlike, g1, g2, flux)
     assert list(found) == expected
     assert found.dtype == np.int32
+    broken = np.array([True, False, False, False, True])
+    assert list(flag_bits(present, unlike, g1, g2, flux, broken) - found) == [NOT_FINITE, 0, 0, 0, NOT_FINITE]
 
 
 def test_a_nanojansky_is_of_magnitude_31_point_4() -> None:

@@ -28,7 +28,7 @@ from zarr.codecs import BloscCodec
 from deblend_assets.errors import StorageError
 from deblend_assets.stores.files import exclusive_lock, storage_errors, to_json, write_atomic
 from deblend_assets.stores.folders import FilesInPlace, empty_folder
-from deblend_assets.stores.tables import to_arrow
+from deblend_assets.stores.tables import Columns, to_arrow
 
 CATALOGUE, DEBLENDED, CARD = "measurements.parquet", "deblended.zarr", "measurements.json"
 _LOCK = ".measurements.lock"
@@ -39,7 +39,7 @@ _ROWS = 50_000
 class Measurements:
     """A catalogue that grows, and the images beside it; made by `measurements_in`."""
 
-    def __init__(self, folder: Path, columns: Mapping[str, tuple[str, str]], note: str) -> None:
+    def __init__(self, folder: Path, columns: Columns, note: str) -> None:
         self._folder, self._columns, self._note = folder, columns, note
         # Filled in place: thousands of small tables that wait would keep the allocator from using again what lay
         # between them, block after block.
@@ -112,14 +112,12 @@ class Measurements:
 
 
 @contextlib.contextmanager
-def measurements_in(
-    folder: Path, columns: Mapping[str, tuple[str, str]], note: str, *, replace: bool
-) -> Iterator[Measurements]:
+def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool) -> Iterator[Measurements]:
     """Measurements that stand in `folder` once the block has ended without an error and `finish` was called.
 
     Args:
         folder: where; empty, not there, or, with `replace`, measurements that then go.
-        columns: unit and meaning of every column.
+        columns: unit, meaning and UCD of every column.
         note: description and conventions of the catalogue.
         replace: whether finished measurements may go.
 

@@ -135,17 +135,6 @@ class FolderStamps:
         return {"stamp": np.arange(first, last), "file": names}
 
 
-NAME_COLUMNS = {
-    "stamp": ("", "position of the stamp in the array, or in the folder's files in the order of their names"),
-    "file": ("", "name of the stamp's file"),
-    "id": ("", "given in the table of positions; empty where it is missing"),
-    "ra": ("deg", "right ascension given, ICRS"),
-    "dec": ("deg", "declination given, ICRS"),
-    "x": ("pixel", "column given, from 0"),
-    "y": ("pixel", "row given, from 0"),
-}
-
-
 def open_stamps(path: Path) -> Stamps:
     """What a user names.
 

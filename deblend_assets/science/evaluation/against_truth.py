@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.des.tiles import signed_degrees
-from deblend_assets.science.measuring.columns import ID, nanojansky
+from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.measuring.measured import nanojansky
 from deblend_assets.science.statistics.accuracy import (
     Evaluation,
     measured,

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deblend_assets.science.measuring.columns import catalog_columns
 from deblend_assets.science.shapes.groups import named_thirds, thirds_by_truth
-from deblend_assets.science.shapes.heads import COLUMNS, probability_columns
+from deblend_assets.science.shapes.heads import COLUMNS
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, pulls, shapes, values
 from deblend_assets.science.statistics.metrics import Floats, rms, robust_sigma
@@ -52,9 +53,10 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
     for band in bands:
         for k in (1, 2):
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
+    catalog = catalog_columns("stamps", bands, label_band)
     return columns | {
         "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
-        **{name: ("", meaning) for name, meaning in probability_columns(label_band).items()},
+        **{name: ("", catalog[name].meaning) for name in COLUMNS},
         "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
     }

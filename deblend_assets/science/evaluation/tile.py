@@ -15,7 +15,8 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, against_im3shape, mean_shear
 from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS, evaluate_truth
 from deblend_assets.science.evaluation.deblender import BLENDEDNESS_EDGES
-from deblend_assets.science.measuring.columns import FLAGS, ID
+from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.measuring.measured import FLAGS
 from deblend_assets.science.statistics.accuracy import Evaluation, number, values
 from deblend_assets.science.statistics.accuracy import shapes as shapes_against
 
@@ -50,7 +51,7 @@ def evaluate_tile(
     `bins` holds the first comparison by terciles of `snr_w`, by `blendedness` and with all bands or not.
 
     Args:
-        shapes: the shape catalogue, see `shape_columns`.
+        shapes: the shape catalogue, see `measuring.columns`.
         reference: im3shape after the cuts: id, e_1, e_2, e_sigma (standard error of a component), w, nbc_m, nbc_c1,
             nbc_c2, snr_w.
         bands, label_band: of the model.

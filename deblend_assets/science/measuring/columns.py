@@ -1,188 +1,304 @@
-"""The shape catalogue: what each column holds, in which unit and frame, and the quantities that only it has.
+"""The registry of catalogue columns: name, unit, UCD, meaning and value of each, declared once.
 
-Ellipticities are in the sky frame, +x to the east and +y to the north: of a north-up, east-left image component 1 is
-that of the pixel frame and component 2 its negative. Descriptions are plain ASCII, as FITS headers must be.
+The catalogue of a user's stamps and that of a tile are made from it, as are the metadata of Parquet, the headers of
+FITS, and the tables of docs/measuring.md and docs/shape_catalog.md (`python -m deblend_assets.steps.measuring.document`
+rewrites these). Meanings are plain ASCII, as FITS headers must be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from deblend_assets.science.measuring.measured import FLAGS, UNLIKE_TRAINING, Measured, band_names
+from deblend_assets.science.shapes.classifier import probabilities
 from deblend_assets.science.shapes.heads import probability_columns
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
+from deblend_assets.science.stamps.quantities import QUANTITIES
+
+# "stamps": of `deblend_assets measure`, pixel frame and electrons. "tile": of `des/shape_catalog`, sky frame and nJy.
+Catalog = Literal["stamps", "tile"]
+# (N,) values of a column; the number is that of the component (0 or 1) or of the band, and 0 otherwise.
+Value = Callable[[Measured, int], np.ndarray]
 
 # The survey's identity of a galaxy, by which its tables are joined.
 ID = "coadd_objects_id"
-# Bits of the column `flags`.
-MISSING_BAND = 1
-UNLIKE_TRAINING = 2
-BAD_SHAPE = 4
-NEGATIVE_FLUX = 8
-FLAGS: Mapping[int, str] = {
-    MISSING_BAND: "a band has no image, the networks saw zeros and a mask",
-    UNLIKE_TRAINING: "aperture flux outside the 1-99 % range of the training scenes",
-    BAD_SHAPE: "g is not finite or |g| >= 1",
-    NEGATIVE_FLUX: "flux of the label band is not above 0",
-}
-# The AB magnitude of 1 nJy: 48.60 of Oke & Gunn (1983, 1983ApJ...266..713O) in erg/s/cm^2/Hz.
-NANOJANSKY_ZERO_POINT = 31.4
-# Optical bands as the UCD1+ vocabulary divides the spectrum; it has no words for DES's own.
+# Optical bands as the UCD1+ vocabulary divides the spectrum; it has no words for LSST's and DES's own.
 _UCD_BANDS = {"u": "em.opt.U", "g": "em.opt.B", "r": "em.opt.R", "i": "em.opt.I", "z": "em.opt.I", "y": "em.opt.I"}
+_G, _E, _SIZE, _FLUX = (QUANTITIES.index(name) for name in ("g1", "e1", "ln_size", "ln_flux"))
 
 
 @dataclass(frozen=True)
 class CatalogColumn:
-    """What a column is.
+    """What a column of a catalogue is.
 
     Attributes:
         unit: as FITS and the VO write it; "" where it has none.
         ucd: UCD1+.
         meaning: convention and source, in ASCII.
+        value: computes it; None where it is not measured: identity, position, provenance.
     """
 
     unit: str
     ucd: str
     meaning: str
+    value: Callable[[Measured], np.ndarray] | None = None
 
 
-def shape_columns(bands: Sequence[str], label_band: str) -> dict[str, CatalogColumn]:
-    """The columns of the shape catalogue in order, one row a galaxy.
+@dataclass(frozen=True)
+class Entry:
+    """A line of the registry: one column, or one for each component or band.
 
-    Args:
-        bands: of the model, in order.
-        label_band: the band of the observed ellipticities.
+    Name, unit, UCD and meaning are templates. `{k}` is 1 and 2, `{band}` each band of the model, `{label}` the label
+    band, `{axes}` the catalogue's frame, `{flux_unit}` and `{flux_ucd}` its flux, `{spectrum}` and `{label_spectrum}`
+    the UCD of the band's part of the spectrum.
+
+    Attributes:
+        name, unit, ucd, meaning, value: see `CatalogColumn`.
+        only: the one catalogue that has it; None: both.
     """
-    g = "intrinsic shear-type (a-b)/(a+b), PSF removed, before division by the response, sky frame (+x east, +y north)"
-    e = f"observed distortion (a^2-b^2)/(a^2+b^2), band {label_band}, with PSF, sky frame"
-    moments = f"distortion of the deblended image, band {label_band}, unweighted moments, with PSF, sky frame"
-    columns = {
-        ID: CatalogColumn("", "meta.id;meta.main", "the survey's id of the galaxy"),
-        "tile": CatalogColumn("", "meta.id;obs.field", "name of the tile"),
-        "ra": CatalogColumn("deg", "pos.eq.ra;meta.main", "right ascension, ICRS, im3shape's shift applied"),
-        "dec": CatalogColumn("deg", "pos.eq.dec;meta.main", "declination, ICRS, im3shape's shift applied"),
-    }
-    for letter, words in (("g", g), ("e", e)):
-        for k in (1, 2):
-            name = f"{letter}{k}"
-            columns[name] = CatalogColumn("", "src.ellipticity", f"component {k}: {words}; posterior mean")
-            columns[f"{name}_err"] = CatalogColumn(
-                "", "stat.error;src.ellipticity", f"posterior standard deviation of {name}"
-            )
-            columns[f"{name}_free"] = CatalogColumn(
-                "", "src.ellipticity", f"{name} without the population's pull to round; NaN where shape_flags say"
-            )
-            columns[f"{name}_free_err"] = CatalogColumn(
-                "", "stat.error;src.ellipticity", f"standard error of {name}_free"
-            )
-    for k in (1, 2):
-        columns[f"response_g{k}"] = CatalogColumn(
-            "",
-            "stat.value;src.ellipticity",
-            f"d g{k} / d shear {k} from the sheared image; for sums over many galaxies alone: "
-            f"shear = sum(w g{k}) / sum(w response_g{k})",
-        )
-    columns["ln_size"] = CatalogColumn(
-        "", "phys.angSize;src", "ln of the circularised half-light radius before PSF [arcsec], posterior mean"
+
+    name: str
+    unit: str
+    ucd: str
+    meaning: str
+    value: Value | None = None
+    only: Catalog | None = None
+
+
+def _mean(first: int) -> Value:
+    return lambda m, k: m.measured(m.turned(m.posterior.mean[:, first : first + 2])[:, k])
+
+
+def _single(quantity: int) -> Value:
+    return lambda m, _: m.measured(m.posterior.mean[:, quantity])
+
+
+def _error(first: int) -> Value:
+    return lambda m, k: m.measured(m.posterior.errors[:, first + k])
+
+
+def _likelihood(first: int) -> Value:
+    return lambda m, k: np.where(
+        m.likelihood.is_constrained(first + k),
+        m.measured(m.turned(m.likelihood.mean[:, first : first + 2])[:, k]),
+        np.nan,
     )
-    columns["ln_size_err"] = CatalogColumn("", "stat.error;phys.angSize;src", "posterior standard deviation of ln_size")
-    for k in (1, 2):
-        columns[f"e{k}_moments"] = CatalogColumn("", "src.ellipticity", f"component {k}: {moments}")
-    for band in bands:
-        spectrum = _UCD_BANDS[band.lower()]
-        columns[f"flux_{band}"] = CatalogColumn(
-            "nJy", f"phot.flux.density;{spectrum}", f"flux of the deblended image in the stamp, band {band}, AB"
-        )
-        columns[f"flux_err_{band}"] = CatalogColumn(
-            "nJy",
-            f"stat.error;phot.flux.density;{spectrum}",
-            f"standard error of flux_{band} from the stamp's pixel noise alone",
-        )
-    return columns | {
-        "blendedness": CatalogColumn(
+
+
+def _likelihood_error(first: int) -> Value:
+    return lambda m, k: np.where(
+        m.likelihood.is_constrained(first + k), m.measured(m.likelihood.errors[:, first + k]), np.nan
+    )
+
+
+def _probability(name: str) -> Value:
+    return lambda m, _: m.measured(probabilities(m.posterior)[name])
+
+
+def _response(m: Measured, k: int) -> np.ndarray:
+    # Turning to the sky frame changes the sign of estimate and shear alike.
+    assert m.survey is not None
+    return m.survey.response[:, k, k]
+
+
+def _shape(letter: str, first: int, what: str) -> tuple[Entry, ...]:
+    ellipticity, error = "src.ellipticity", "stat.error;src.ellipticity"
+    return (
+        Entry(
+            f"{letter}{{k}}",
             "",
-            "stat.value",
-            f"1 - sum(own^2)/sum(own*observed), band {label_band}, own: the deblended image; 0 alone, may be < 0",
+            ellipticity,
+            f"component {{k}}: {what}, {{axes}}; posterior mean, shrunk toward zero",
+            _mean(first),
         ),
-        **{
-            name: CatalogColumn("", "stat.probability", meaning)
-            for name, meaning in probability_columns(label_band).items()
-        },
-        f"snr_{label_band}": CatalogColumn(
-            "", "stat.snr", f"matched-filter S/N of the deblended image, band {label_band}: sqrt(sum(own^2))/noise"
-        ),
-        "bands_present": CatalogColumn("", "instr.bandpass", "bands with an image, in order"),
-        "flags": CatalogColumn("", "meta.code.qual", _bits(FLAGS)),
-        "shape_flags": CatalogColumn(
+        Entry(f"{letter}{{k}}_err", "", error, f"posterior standard deviation of {letter}{{k}}", _error(first)),
+        Entry(
+            f"{letter}{{k}}_free",
             "",
-            "meta.code.qual",
-            _bits(SHAPE_FLAGS),
+            ellipticity,
+            f"{letter}{{k}}, likelihood-only estimate (prior divided out); NaN where shape_flags say so",
+            _likelihood(first),
         ),
-        "model_version": CatalogColumn("", "meta.version;meta.modelled", "fingerprint of the networks"),
-        "simulated": CatalogColumn("", "meta.code;meta.modelled", "true: a simulated tile, not the sky"),
-    }
+        Entry(f"{letter}{{k}}_free_err", "", error, f"standard error of {letter}{{k}}_free", _likelihood_error(first)),
+    )
 
 
 def _bits(flags: Mapping[int, str]) -> str:
     return "bits, 0 is good: " + "; ".join(f"{bit} {words}" for bit, words in flags.items())
 
 
-def units_and_meanings(columns: Mapping[str, CatalogColumn]) -> dict[str, tuple[str, str]]:
-    """The same columns as `stores.tables.to_parquet` takes them."""
-    return {name: (column.unit, column.meaning) for name, column in columns.items()}
+def flags_of(catalog: Catalog) -> dict[int, str]:
+    """Bits and meanings of the column `flags`; a user's stamps are not compared with the training scenes' fluxes."""
+    return {bit: words for bit, words in FLAGS.items() if catalog == "tile" or bit != UNLIKE_TRAINING}
 
 
-def nanojansky(flux: np.ndarray, zero_point: float) -> np.ndarray:
-    """Fluxes in nJy.
+# In the order of the catalogues.
+REGISTRY: tuple[Entry, ...] = (
+    Entry(
+        "stamp",
+        "",
+        "meta.record",
+        "position of the stamp in the array, in the folder's files in the order of their names, or in the table of "
+        "positions; from 0",
+        only="stamps",
+    ),
+    Entry("file", "", "meta.id;meta.file", "name of the stamp's file", only="stamps"),
+    Entry("id", "", "meta.id;meta.main", "given in the table of positions; empty where it is missing", only="stamps"),
+    Entry(ID, "", "meta.id;meta.main", "the survey's id of the galaxy", only="tile"),
+    Entry("tile", "", "meta.id;obs.field", "name of the tile", only="tile"),
+    Entry("ra", "deg", "pos.eq.ra;meta.main", "right ascension given, ICRS", only="stamps"),
+    Entry("dec", "deg", "pos.eq.dec;meta.main", "declination given, ICRS", only="stamps"),
+    Entry("ra", "deg", "pos.eq.ra;meta.main", "right ascension, ICRS, im3shape's shift applied", only="tile"),
+    Entry("dec", "deg", "pos.eq.dec;meta.main", "declination, ICRS, im3shape's shift applied", only="tile"),
+    Entry("x", "pixel", "pos.cartesian.x", "column given, from 0", only="stamps"),
+    Entry("y", "pixel", "pos.cartesian.y", "row given, from 0", only="stamps"),
+    *_shape("g", _G, "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated for shear"),
+    *_shape("e", _E, "observed distortion (a^2-b^2)/(a^2+b^2), band {label}, with PSF"),
+    Entry(
+        "response_g{k}",
+        "",
+        "stat.value;src.ellipticity",
+        "d g{k} / d shear {k} from the sheared image; for sums over many galaxies alone: "
+        "shear = sum(w g{k}) / sum(w response_g{k})",
+        _response,
+        only="tile",
+    ),
+    Entry(
+        "ln_size",
+        "",
+        "phys.angSize;src",
+        "ln of the circularised half-light radius before PSF [arcsec], posterior mean",
+        _single(_SIZE),
+    ),
+    Entry("ln_size_err", "", "stat.error;phys.angSize;src", "posterior standard deviation of ln_size", _error(_SIZE)),
+    Entry(
+        "ln_flux",
+        "",
+        "phot.count;{label_spectrum}",
+        "ln of the total flux, band {label} [electron], posterior mean",
+        _single(_FLUX),
+        only="stamps",
+    ),
+    Entry(
+        "ln_flux_err",
+        "",
+        "stat.error;phot.count;{label_spectrum}",
+        "posterior standard deviation of ln_flux",
+        _error(_FLUX),
+        only="stamps",
+    ),
+    Entry(
+        "e{k}_moments",
+        "",
+        "src.ellipticity",
+        "component {k}: distortion of the deblended stamp, band {label}, unweighted moments, with PSF, {axes}",
+        lambda m, k: m.turned(np.stack([m.moments.e1, m.moments.e2], axis=1))[:, k],
+    ),
+    Entry(
+        "flux_{band}",
+        "{flux_unit}",
+        "{flux_ucd};{spectrum}",
+        "flux of the deblended stamp, band {band}; NaN where the band is absent",
+        Measured.flux,
+    ),
+    Entry(
+        "flux_err_{band}",
+        "{flux_unit}",
+        "stat.error;{flux_ucd};{spectrum}",
+        "standard error of flux_{band} from the stamp's pixel noise alone",
+        Measured.flux_error,
+        only="tile",
+    ),
+    Entry(
+        "blendedness",
+        "",
+        "stat.value",
+        "1 - sum(own^2)/sum(own*observed), band {label}, own: the deblended stamp; 0 alone, may be < 0",
+        lambda m, _: m.blendedness(),
+    ),
+    *(
+        Entry(name, "", "stat.probability", meaning, _probability(name))
+        for name, meaning in probability_columns("{label}").items()
+    ),
+    Entry(
+        "snr_{label}",
+        "",
+        "stat.snr",
+        "matched-filter S/N of the deblended stamp, band {label}: sqrt(sum(own^2))/noise",
+        lambda m, _: m.snr(m.frame.label),
+        only="tile",
+    ),
+    Entry(
+        "bands_present",
+        "",
+        "instr.bandpass",
+        "bands with an image, in order",
+        lambda m, _: band_names(m.frame.bands, m.present),
+    ),
+    Entry("flags", "", "meta.code.qual", _bits(flags_of("stamps")), lambda m, _: m.flags(), only="stamps"),
+    Entry("flags", "", "meta.code.qual", _bits(flags_of("tile")), lambda m, _: m.flags(), only="tile"),
+    Entry("shape_flags", "", "meta.code.qual", _bits(SHAPE_FLAGS), lambda m, _: m.shape_flags()),
+    Entry("model_version", "", "meta.version;meta.modelled", "fingerprint of the networks", only="tile"),
+    Entry("simulated", "", "meta.code;meta.modelled", "true: a simulated tile, not the sky", only="tile"),
+)
+
+
+def catalog_columns(catalog: Catalog, bands: Sequence[str], label_band: str) -> dict[str, CatalogColumn]:
+    """The columns of a catalogue in order, one row a galaxy.
 
     Args:
-        flux: any shape, in a unit of which one is worth `zero_point`.
-        zero_point: AB magnitude of one unit: of an electron, or of a count.
+        catalog: which.
+        bands: of the model, in order.
+        label_band: band of the observed distortion e and of the flux.
     """
-    return flux * 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - zero_point))
+    columns: dict[str, CatalogColumn] = {}
+    for entry in entries(catalog):
+        varied: list[dict[str, str]] = [{}]
+        if "{k}" in entry.name:
+            varied = [{"k": "1"}, {"k": "2"}]
+        elif "{band}" in entry.name:
+            varied = [{"band": band} for band in bands]
+        for number, words in enumerate(varied):
+            name, unit, ucd, meaning = described(entry, catalog, label_band, **words)
+            columns[name] = CatalogColumn(unit, ucd, meaning, _bound(entry.value, number))
+    return columns
 
 
-def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """1 - Σ own² / Σ own·observed (Bosch et al. 2018, 1705.06766), with the deblended image in the truth's place.
-
-    Args:
-        own, observed: (N, y, x) in one unit: the deblended image and the stamp.
-
-    Returns:
-        (N,): 0 for a galaxy alone, below 0 where noise or the network takes more than there is; NaN where the stamp
-        holds no light under the galaxy.
-    """
-    overlap = np.einsum("nyx,nyx->n", own, observed, dtype=np.float64)
-    squares = np.einsum("nyx,nyx->n", own, own, dtype=np.float64)
-    return np.asarray(1.0 - squares / np.where(overlap > 0, overlap, np.nan))
+def entries(catalog: Catalog) -> list[Entry]:
+    """The lines of the registry that a catalogue has, in order."""
+    return [entry for entry in REGISTRY if entry.only in (None, catalog)]
 
 
-def matched_snr(own: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Matched-filter S/N (N,) of deblended images (N, y, x) over their pixel noise (N,), in one unit."""
-    return np.asarray(np.sqrt(np.einsum("nyx,nyx->n", own, own, dtype=np.float64)) / noise)
+def described(entry: Entry, catalog: Catalog, label_band: str, k: str = "", band: str = "") -> tuple[str, ...]:
+    """Name, unit, UCD and meaning of an entry with its templates filled."""
+    words = {
+        "k": k,
+        "band": band,
+        "label": label_band,
+        "spectrum": _spectrum(band),
+        "label_spectrum": _spectrum(label_band),
+        "axes": {
+            "stamps": "pixel frame (x with the column, y with the row)",
+            "tile": "sky frame (+x east, +y north)",
+        }[catalog],
+        "flux_unit": {"stamps": "electron", "tile": "nJy"}[catalog],
+        "flux_ucd": {"stamps": "phot.count", "tile": "phot.flux.density"}[catalog],
+    }
+    return tuple(text.format(**words) for text in (entry.name, entry.unit, entry.ucd, entry.meaning))
 
 
-def flag_bits(
-    present: np.ndarray, unlike: np.ndarray, g1: np.ndarray, g2: np.ndarray, label_flux: np.ndarray
-) -> np.ndarray:
-    """The column `flags`, (N,) int32.
+def _spectrum(band: str) -> str:
+    return _UCD_BANDS.get(band.lower(), "em.opt")
 
-    Args:
-        present: (N, band), whether a band has an image.
-        unlike: (N,), whether the galaxy is outside what was learnt.
-        g1, g2: (N,), intrinsic shape; NaN is a failure.
-        label_flux: (N,), of the label band; NaN counts as not above 0.
-    """
-    bits = np.zeros(len(present), dtype=np.int32)
-    # Written so that NaN falls on the bad side.
-    bad_shape, bad_flux = ~(np.hypot(g1, g2) < 1), ~(label_flux > 0)
-    for bit, condition in (
-        (MISSING_BAND, ~present.all(axis=1)),
-        (UNLIKE_TRAINING, unlike),
-        (BAD_SHAPE, bad_shape),
-        (NEGATIVE_FLUX, bad_flux),
-    ):
-        bits[condition] |= bit
-    return bits
+
+def _bound(value: Value | None, number: int) -> Callable[[Measured], np.ndarray] | None:
+    return None if value is None else lambda measured: value(measured, number)
+
+
+def parquet_columns(columns: Mapping[str, CatalogColumn]) -> dict[str, tuple[str, str, str]]:
+    """Unit, meaning and UCD of every column, as `stores.tables.to_parquet` takes them."""
+    return {name: (column.unit, column.meaning, column.ucd) for name, column in columns.items()}

@@ -10,7 +10,7 @@ import pandas as pd
 from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPONENTS
 from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
-from deblend_assets.science.measuring.columns import FLAGS, MISSING_BAND
+from deblend_assets.science.measuring.measured import FLAGS, MISSING_BAND
 from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
 from deblend_assets.science.statistics.format import Table, format_measure
 

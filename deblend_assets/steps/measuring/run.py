@@ -10,12 +10,13 @@ from typing import Any
 from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
 from deblend_assets.science.deblender.network import BATCH
-from deblend_assets.science.measuring.measure import Model, measure, measured_columns
+from deblend_assets.science.measuring.columns import parquet_columns
+from deblend_assets.science.measuring.measure import Model, measure
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.image_stamps import CUT_FROM
 from deblend_assets.stores.measurements import Measurements, measurements_in
 from deblend_assets.stores.project import library_versions
-from deblend_assets.stores.stamps import NAME_COLUMNS, Stamps, blocks
+from deblend_assets.stores.stamps import Stamps, blocks
 
 NOTE = (
     "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
@@ -69,11 +70,10 @@ def measure_stamps(
     model.frame.require({**stamps.attributes, "shape": list(stamps.shape[1:])}, stamps.where)
     if not stamps.shape[0]:
         raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
-    columns = {name: NAME_COLUMNS[name] for name in stamps.names(0, 1)} | measured_columns(
-        model.frame.bands, model.frame.label_band
-    )
+    named = stamps.names(0, 1)
+    columns = {name: c for name, c in model.columns("stamps").items() if c.value is not None or name in named}
     progress = Progress("measuring", stamps.shape[0], "stamps", log)
-    with measurements_in(folder, columns, NOTE, replace=replace) as measurements:
+    with measurements_in(folder, parquet_columns(columns), NOTE, replace=replace) as measurements:
         if images:
             measurements.create_images(stamps.shape, stamps.block, {**model_card(model), "description": "target alone"})
         flagged = _measure_all(stamps, model, batch, measurements, progress)
@@ -88,7 +88,7 @@ def measure_stamps(
 def _measure_all(stamps: Stamps, model: Model, batch: int, measurements: Measurements, progress: Progress) -> int:
     flagged = 0
     for start, electrons in blocks(stamps):
-        table, own = measure(model, electrons, batch)
+        table, own = measure(model, electrons, batch=batch)
         for place, (name, values) in enumerate(stamps.names(start, start + len(electrons)).items()):
             table.insert(place, name, values)
         measurements.add(table, own)

@@ -1,0 +1,200 @@
+"""What the networks give of a block of stamps, and the numbers and flags that catalogues make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deblend_assets.science.des.likeness import aperture_flux, outside_training
+from deblend_assets.science.des.orientation import pixel_to_sky
+from deblend_assets.science.shapes.posterior import GaussianPosterior
+from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.science.stamps.moments import ImageMoments, image_moments
+from deblend_assets.science.statistics.metrics import Floats
+
+# Bits of the column `flags`.
+MISSING_BAND = 1
+UNLIKE_TRAINING = 2
+BAD_SHAPE = 4
+NEGATIVE_FLUX = 8
+NOT_FINITE = 16
+FLAGS: Mapping[int, str] = {
+    MISSING_BAND: "a band has no image; it was masked",
+    UNLIKE_TRAINING: "aperture flux outside the 1-99 % range of the training scenes",
+    BAD_SHAPE: "g is not finite or |g| >= 1",
+    NEGATIVE_FLUX: "flux of the label band is not above 0",
+    NOT_FINITE: "a pixel of a band that is there is not a number, or no band is there: nothing is measured",
+}
+# The AB magnitude of 1 nJy: 48.60 of Oke & Gunn (1983, 1983ApJ...266..713O) in erg/s/cm^2/Hz.
+NANOJANSKY_ZERO_POINT = 31.4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a survey's stamps beside their pixels; N and order as the stamps'.
+
+    Its catalogue is in the sky frame and in nJy, and adds the columns that need it: errors of fluxes, S/N, response to
+    shear, the flag of fluxes that the training scenes do not have.
+
+    Attributes:
+        sigma: noise of a pixel, (N, band) [electron].
+        training_flux: of training scenes, light within an aperture in the label band [electron]; any length.
+        response: d g_i / d shear_j, (N, 2, 2), see `shear.response`.
+    """
+
+    sigma: Floats
+    training_flux: Floats
+    response: Floats
+
+
+@dataclass(frozen=True)
+class Measured:
+    """N stamps and what was measured of them, in the pixel frame and in electrons.
+
+    Attributes:
+        frame: of the stamps.
+        electrons: the stamps, (N, band, y, x).
+        present: whether a band has an image, (N, band).
+        broken: whether nothing is measured, (N,).
+        own: the deblended stamps, (N, band, y, x); NaN where nothing is measured.
+        posterior, likelihood: of the quantities, in their own units: with the prior, and with the prior divided out.
+        survey: what a survey adds; None: the catalogue stays in the pixel frame and in electrons.
+    """
+
+    frame: StampFrame
+    electrons: np.ndarray
+    present: np.ndarray
+    broken: np.ndarray
+    own: np.ndarray
+    posterior: GaussianPosterior
+    likelihood: GaussianPosterior
+    survey: Survey | None
+
+    def measured(self, values: ArrayLike) -> Floats:
+        """Numbers of the networks (N,), NaN where nothing is measured."""
+        return np.where(self.broken, np.nan, np.asarray(values))
+
+    def turned(self, pair: ArrayLike) -> Floats:
+        """Spin-2 components (N, 2) of the pixel frame in the catalogue's frame."""
+        components = np.asarray(pair)
+        if self.survey is None:
+            return components
+        return np.stack(pixel_to_sky(components[:, 0], components[:, 1]), axis=1)
+
+    def shape_flags(self) -> np.ndarray:
+        """The column `shape_flags`, (N,) int16; 0 where nothing is measured."""
+        assert self.likelihood.flags is not None
+        return np.where(self.broken, 0, self.likelihood.flags).astype(self.likelihood.flags.dtype)
+
+    @cached_property
+    def moments(self) -> ImageMoments:
+        """Unweighted moments of the deblended stamps, label band."""
+        return image_moments(self.own[:, self.frame.label])
+
+    def electron_flux(self, band: int) -> Floats:
+        """Light of the deblended stamps (N,) [electron]; NaN in a band that is absent, which the network made up."""
+        flux = self.own[:, band].sum(axis=(-2, -1), dtype=np.float64)
+        return np.asarray(np.where(self.present[:, band], flux, np.nan))
+
+    def flux(self, band: int) -> Floats:
+        """The same in the catalogue's unit."""
+        return self._in_unit(self.electron_flux(band), band)
+
+    def flux_error(self, band: int) -> Floats:
+        """Error (N,) of a flux fitted with the galaxy's own profile, sigma / sqrt(sum profile²), in the same unit."""
+        snr = self.snr(band)
+        return self._in_unit(self.electron_flux(band) / np.where(snr > 0, snr, np.nan), band)
+
+    def snr(self, band: int) -> Floats:
+        """Matched-filter S/N (N,) of the deblended stamps; of a survey's only."""
+        assert self.survey is not None
+        return matched_snr(self.own[:, band], self.survey.sigma[:, band])
+
+    def blendedness(self) -> Floats:
+        """(N,), see `estimated_blendedness`."""
+        label = self.frame.label
+        return estimated_blendedness(self.own[:, label], self.electrons[:, label])
+
+    def flags(self) -> np.ndarray:
+        """The column `flags`, (N,) int32."""
+        label, unlike = self.frame.label, np.zeros(len(self.present), dtype=bool)
+        if self.survey is not None:
+            aperture = aperture_flux(self.electrons[:, label], self.frame.pixel_scale)
+            unlike = outside_training(aperture, self.survey.training_flux)
+        g1, g2 = (self.measured(self.posterior.mean[:, k]) for k in (0, 1))
+        return flag_bits(self.present, unlike, g1, g2, self.electron_flux(label), self.broken)
+
+    def _in_unit(self, electrons: Floats, band: int) -> Floats:
+        return electrons if self.survey is None else nanojansky(electrons, self.frame.zero_points[band])
+
+
+def nanojansky(flux: np.ndarray, zero_point: float) -> np.ndarray:
+    """Fluxes in nJy.
+
+    Args:
+        flux: any shape, in a unit of which one is worth `zero_point`.
+        zero_point: AB magnitude of one unit: of an electron, or of a count.
+    """
+    return flux * 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - zero_point))
+
+
+def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """1 - Σ own² / Σ own·observed (Bosch et al. 2018, 1705.06766), with the deblended image in the truth's place.
+
+    Args:
+        own, observed: (N, y, x) in one unit: the deblended image and the stamp.
+
+    Returns:
+        (N,): 0 for a galaxy alone, below 0 where noise or the network takes more than there is; NaN where the stamp
+        holds no light under the galaxy.
+    """
+    overlap = np.einsum("nyx,nyx->n", own, observed, dtype=np.float64)
+    squares = np.einsum("nyx,nyx->n", own, own, dtype=np.float64)
+    return np.asarray(1.0 - squares / np.where(overlap > 0, overlap, np.nan))
+
+
+def matched_snr(own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Matched-filter S/N (N,) of deblended images (N, y, x) over their pixel noise (N,), in one unit."""
+    return np.asarray(np.sqrt(np.einsum("nyx,nyx->n", own, own, dtype=np.float64)) / noise)
+
+
+def flag_bits(
+    present: np.ndarray,
+    unlike: np.ndarray,
+    g1: np.ndarray,
+    g2: np.ndarray,
+    label_flux: np.ndarray,
+    broken: np.ndarray | bool = False,
+) -> np.ndarray:
+    """The column `flags`, (N,) int32.
+
+    Args:
+        present: (N, band), whether a band has an image.
+        unlike: (N,), whether the flux is outside the training scenes'.
+        g1, g2: (N,), intrinsic shape; NaN is a failure.
+        label_flux: (N,), of the label band; NaN counts as not above 0.
+        broken: (N,), whether nothing is measured.
+    """
+    bits = np.zeros(len(present), dtype=np.int32)
+    # Written so that NaN falls on the bad side.
+    bad_shape, bad_flux = ~(np.hypot(g1, g2) < 1), ~(label_flux > 0)
+    for bit, condition in (
+        (MISSING_BAND, ~present.all(axis=1)),
+        (UNLIKE_TRAINING, unlike),
+        (BAD_SHAPE, bad_shape),
+        (NEGATIVE_FLUX, bad_flux),
+        (NOT_FINITE, np.broadcast_to(broken, len(present))),
+    ):
+        bits[condition] |= bit
+    return bits
+
+
+def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:
+    """The column `bands_present`, (N,) text, of a mask (N, band)."""
+    kinds, which = np.unique(present, axis=0, return_inverse=True)
+    words = ["".join(b for b, there in zip(bands, row, strict=True) if there) for row in kinds]
+    return np.array(words, dtype=object)[which.ravel()]
