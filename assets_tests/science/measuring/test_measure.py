@@ -142,7 +142,7 @@ def test_networks_of_two_frames_are_refused(model: Model) -> None:
         replace(model, shapes=untrained_shapes(BANDS, 25))
 
 
-def test_a_survey_s_catalogue_is_the_same_in_the_sky_frame_and_in_nanojansky(model, stamps):
+def test_a_survey_s_catalogue_is_the_same_in_the_sky_frame_and_in_nanojansky(model: Model, stamps: np.ndarray) -> None:
     rng = np.random.default_rng(5)
     response, sigma = rng.normal(size=(len(stamps), 2, 2)), rng.uniform(20, 40, stamps.shape[:2])
     plain, images = measure(model, stamps)
@@ -162,7 +162,7 @@ def test_a_survey_s_catalogue_is_the_same_in_the_sky_frame_and_in_nanojansky(mod
     assert (tile["flags"] == UNLIKE_TRAINING).all(), "no training scene is as bright"
 
 
-def test_a_response_does_not_depend_on_how_a_tile_is_cut_into_blocks(model, stamps):
+def test_a_response_does_not_depend_on_how_a_tile_is_cut_into_blocks(model: Model, stamps: np.ndarray) -> None:
     many = np.tile(stamps, (22, 1, 1, 1))[: 2 * BATCH]
     present, sigma = np.ones(many.shape[:2], dtype=bool), np.full(many.shape[:2], 30.0)
     operator = ShearOperator.of_psfs([galsim.Gaussian(fwhm=0.7)] * len(BANDS), 0.2, PIXELS)
