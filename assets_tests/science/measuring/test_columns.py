@@ -48,5 +48,5 @@ def test_the_documentation_has_the_registry_s_tables(page: str) -> None:
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 tables between the lines"):
+    with pytest.raises(ValueError, match="not one table between the lines"):
         documented("# A page\n", "tile")

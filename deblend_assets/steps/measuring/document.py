@@ -45,11 +45,10 @@ def documented(page: str, catalog: Catalog) -> str:
     """
     for kind, table in (("columns", columns_table(catalog)), ("flags", flags_table(catalog))):
         begin = _TABLE.format(kind=kind)
-        page, found = re.subn(
-            f"{re.escape(begin)}.*?{re.escape(_END)}", lambda _, new=begin + table + _END: new, page, flags=re.DOTALL
-        )
-        if found != 1:
-            raise ValueError(f"{found} tables between the lines {begin!r} and {_END!r}, not one")
+        before, *rest = page.split(begin)
+        if len(rest) != 1 or _END not in rest[0]:
+            raise ValueError(f"not one table between the lines {begin!r} and {_END!r}")
+        page = before + begin + table + rest[0][rest[0].index(_END) :]
     return page
 
 
