@@ -210,6 +210,44 @@ def test_a_sky_that_is_not_the_trainings_is_told(images: dict[str, Path], tmp_pa
     assert stamps.attributes["sky_noise_over_training"]["r"] == pytest.approx(3.0, abs=0.1)
 
 
+def test_an_image_as_galsim_writes_it_needs_no_celestial_coordinates(tmp_path: Path) -> None:
+    """A pixel scale is enough for positions in pixels, GalSim's less one; ra and dec are refused in one line."""
+    import galsim
+
+    rng, given = np.random.default_rng(4), {}
+    for band in "gr":
+        image = galsim.ImageF(rng.normal(0, 5, (50, 60)).astype(np.float32), scale=SCALE)
+        image.header = galsim.FitsHeader({"MAGZERO": ZERO})
+        given[band] = tmp_path / f"{band}.fits"
+        image.write(str(given[band]))
+    positions = table(tmp_path / "p.csv", ra=[1.0], dec=[2.0], x=[20.0], y=[30.0])
+    stamps = opened(given, positions)
+    assert set(stamps.names(0, 1)) == {"stamp", "x", "y"}
+    to_electrons = 10 ** (0.4 * (FRAME.zero_points[1] - ZERO))
+    cut = fits.getdata(given["r"])[26:35, 16:25] * to_electrons
+    np.testing.assert_allclose(stamps.read(0, 1)[0, 1], cut, rtol=1e-6)
+    with pytest.raises(MissingDataError, match=r"the images have no celestial coordinates: .* columns x and y"):
+        opened(given, table(tmp_path / "sky.csv", ra=[1.0], dec=[2.0]))
+    with pytest.raises(MismatchError, match="celestial coordinates: True, those of g: False"):
+        opened({"g": given["g"], "r": write(tmp_path / "wcs.fits", np.ones((50, 60)))}, positions)
+    coarse = tmp_path / "coarse.fits"
+    galsim.ImageF(60, 50, scale=0.263).write(str(coarse))
+    with pytest.raises(MismatchError, match=r"pixels of 0\.2630"):
+        opened({"g": coarse}, positions)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "fits"])
+def test_columns_may_be_in_capital_letters(tmp_path: Path, ending: str) -> None:
+    columns = pd.DataFrame({"ID": [7, 8], "RA": [1.0, 2.0], "Dec": [3.0, 4.0], "MAG": [20.0, 21.0]})
+    path = tmp_path / f"p.{ending}"
+    if ending == "parquet":
+        columns.to_parquet(path)
+    else:
+        Table.from_pandas(columns).write(path)
+    found = read_positions(path).columns
+    assert {name: values.tolist() for name, values in found.items()} == {"id": [7, 8], "ra": [1, 2], "dec": [3, 4]}
+
+
 def test_what_cannot_be_used_is_one_line(images: dict[str, Path], tmp_path: Path) -> None:
     positions, values = table(tmp_path / "p.ecsv", x=[50.0], y=[50.0]), fits.getdata(images["r"])
     oblong, shifted, elsewhere, swapped = wcs_of(), wcs_of(), wcs_of(), wcs_of()

@@ -35,7 +35,8 @@ def open_user_image(name: str) -> FitsImage:
         name: PATH or PATH[EXT], EXT a number (the primary is 0) or a name.
 
     Raises:
-        MissingDataError: there is no such file, extension or image, or it has no celestial WCS.
+        MissingDataError: there is no such file, extension or image, or it has neither celestial coordinates nor, as
+            GalSim writes it, a linear WCS in arcsec.
         CorruptDataError: it cannot be read.
     """
     path, extension = _split(name)
@@ -56,12 +57,19 @@ def open_user_image(name: str) -> FitsImage:
         raise CorruptDataError(
             f"is not a readable FITS image ({first_line(error)})", where=name, remedy="write it again"
         ) from error
+    if not wcs.has_celestial and _is_galsim_grid(header):
+        return FitsImage(values, header, wcs, name)
     # Where latitude came first, astropy's celestial part would swap columns and rows.
     if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
         raise MissingDataError(
             "has no celestial coordinates, longitude first", where=name, remedy="write its WCS into the header"
         )
     return FitsImage(values, header, wcs.celestial, name)
+
+
+def _is_galsim_grid(header: fits.Header) -> bool:
+    """Whether GalSim wrote it with a pixel scale alone, or another linear WCS: world coordinates are in arcsec then."""
+    return "GS_WCS" in header and all(header.get(f"CTYPE{axis}") == "LINEAR" for axis in (1, 2))
 
 
 def _split(name: str) -> tuple[Path, str | int | None]:
@@ -92,7 +100,7 @@ def _is_flat(hdu: Any) -> bool:
 
 def require_scale(image: FitsImage, pixel_scale: float) -> None:
     """MismatchError unless the pixels are squares of the side [arcsec]."""
-    scales = 3600 * proj_plane_pixel_scales(image.wcs)
+    scales = proj_plane_pixel_scales(image.wcs) * (3600 if image.wcs.has_celestial else 1)
     if not (np.abs(scales / pixel_scale - 1) <= SAME_SCALE).all():
         raise MismatchError(
             f'pixels of {scales[0]:.4f}" x {scales[1]:.4f}", the model\'s {pixel_scale:.4f}"',

@@ -74,7 +74,7 @@ class ImageStamps:
                 require_scale(image, frame.pixel_scale)
                 self._layers[band] = _Layer(image, electrons_per_count(zero_point(image), model_zero_point))
         _require_aligned({band: layer.image for band, layer in self._layers.items()})
-        given = read_positions(positions)
+        given = read_positions(positions, sky=self._layers_are_celestial())
         self._columns = given.columns
         self._x, self._y = given.pixels(next(iter(self._layers.values())).image.wcs)
         self.shape = len(self._x), *frame.shape
@@ -83,6 +83,9 @@ class ImageStamps:
             "images": {band: layer.image.where for band, layer in self._layers.items()},
             "sky_noise_over_training": {band: self._noise_ratio(band, log) for band in self._layers},
         }
+
+    def _layers_are_celestial(self) -> bool:
+        return bool(next(iter(self._layers.values())).image.wcs.has_celestial)
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Stamps first ≤ n < last, (N, band, y, x) float32 [electron]; NaN where there is no pixel or no image."""
@@ -124,13 +127,26 @@ class ImageStamps:
         return noise / trained
 
 
+def _places(first: FitsImage, other: FitsImage, pixels: np.ndarray) -> np.ndarray:
+    """Where pixels of one image, (N, 2) of x, y, lie on another, (N, 2) [pixel]."""
+    if not first.wcs.has_celestial:
+        return np.asarray(other.wcs.all_world2pix(first.wcs.all_pix2world(pixels, 0), 0))
+    sky = pixel_to_skycoord(pixels[:, 0], pixels[:, 1], first.wcs).icrs
+    return np.stack(sky_to_pixels(other.wcs, sky.ra.deg, sky.dec.deg), axis=1)
+
+
 def _require_aligned(images: Mapping[str, FitsImage]) -> None:
     (band, first), *others = images.items()
     ny, nx = first.values.shape
     corners = np.array([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]], dtype=np.float64)
-    sky = pixel_to_skycoord(corners[:, 0], corners[:, 1], first.wcs).icrs
     for other_band, other in others:
-        places = np.stack(sky_to_pixels(other.wcs, sky.ra.deg, sky.dec.deg), axis=1)
+        if other.wcs.has_celestial != first.wcs.has_celestial:
+            raise MismatchError(
+                f"celestial coordinates: {bool(other.wcs.has_celestial)}, those of {band}: {first.wcs.has_celestial}",
+                where=f"{other_band}={other.where}",
+                remedy="write one WCS into the headers of all bands",
+            )
+        places = _places(first, other, corners)
         if other.values.shape != first.values.shape or not np.allclose(places, corners, rtol=0, atol=_PLACE_TOLERANCE):
             apart = np.abs(places - corners).max()
             raise MismatchError(

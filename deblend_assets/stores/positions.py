@@ -41,8 +41,12 @@ class Positions:
         return self.columns["x"], self.columns["y"]
 
 
-def read_positions(path: Path) -> Positions:
-    """Of a table with the columns ra and dec, or else x and y, and maybe id.
+def read_positions(path: Path, *, sky: bool = True) -> Positions:
+    """Of a table with the columns ra and dec, or else x and y, and maybe id, in small or capital letters.
+
+    Args:
+        path: FITS, ECSV, CSV or Parquet.
+        sky: whether ra and dec can be used; the images need celestial coordinates for them.
 
     Raises:
         MissingDataError: there is no such file, column or row.
@@ -57,15 +61,18 @@ def read_positions(path: Path) -> Positions:
         raise CorruptDataError(
             f"is not a readable table ({first_line(error)})", where=str(path), remedy="give FITS, ECSV, CSV or Parquet"
         ) from error
-    pair = next((pair for pair in _PAIRS if set(pair) <= set(known)), None)
+    pair = next((pair for pair in _PAIRS if set(pair) <= set(table) and (sky or pair == ("x", "y"))), None)
     if pair is None or not rows:
+        pixels = "x and y [pixel, from 0]"
         raise MissingDataError(
             f"{rows} rows of {', '.join(known)}",
             where=str(path),
-            remedy="give one row a galaxy, with columns ra and dec [deg], or x and y [pixel, from 0]",
+            remedy=f"give one row a galaxy, with columns ra and dec [deg], or {pixels}"
+            if sky
+            else f"the images have no celestial coordinates: give one row a galaxy, with columns {pixels}",
         )
     columns: dict[str, np.ndarray] = {}
-    for name in [*({"id"} & set(known)), *pair]:
+    for name in [*({"id"} & set(table)), *pair]:
         try:
             columns[name] = _identifiers(table[name]) if name == "id" else _numbers(table[name])
         # pandas refuses lists, tables in tables and more, each in its own way.
@@ -108,24 +115,38 @@ def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd
     if path.suffix.lower() == ".parquet":
         file = pq.ParquetFile(path)
         known = list(file.schema_arrow.names)
-        there = [name for name in wanted if name in known]
+        there = _spelled(known, wanted)
         # Nullable types: otherwise an identifier becomes a float where another one is missing.
-        table = pd.read_parquet(path, columns=there, dtype_backend="numpy_nullable")
+        table = pd.read_parquet(path, columns=list(there.values()), dtype_backend="numpy_nullable")
+        table = table.rename(columns={given: name for name, given in there.items()})
         # pandas keeps the index of a table apart from its columns, and one that counts is in no column at all.
         for name in {*wanted} & {*table.index.names}:
             table[name] = table.index.get_level_values(name)
-        return file.metadata.num_rows, [*known, *(name for name in table if name not in known)], table
+        return file.metadata.num_rows, [*known, *(name for name in table if name not in there)], table
     whole = Table.read(path)
     known = list(whole.colnames)
-    table = whole[[name for name in wanted if name in known]]
+    there = _spelled(known, wanted)
+    table = whole[list(there.values())]
+    for name, given in there.items():
+        table.rename_column(given, name)
     table.convert_bytestring_to_unicode()
     for name in {"ra", "dec"} & set(table.colnames):
         if table[name].unit is not None:
             table[name].convert_unit_to("deg")
-    if "id" in known and np.any(getattr(table["id"], "mask", False)):
+    if "id" in there and np.any(getattr(table["id"], "mask", False)):
         # astropy's way to pandas leads integers through floats where one is missing.
         table["id"] = ["" if given is None else str(given) for given in table["id"].tolist()]
     return len(whole), known, table.to_pandas() if table.colnames else pd.DataFrame()
+
+
+def _spelled(known: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """The names of `wanted` that are there, with the spelling each has; RA for ra where there is no ra."""
+    found = {}
+    for name in wanted:
+        alike = [name] if name in known else [given for given in known if given.lower() == name]
+        if len(alike) == 1:
+            found[name] = alike[0]
+    return found
 
 
 def _identifiers(given: pd.Series) -> np.ndarray:

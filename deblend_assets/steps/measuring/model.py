@@ -80,7 +80,10 @@ def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, l
         if not {"shapes", "deblender"} <= set(surveys().get(survey, ())):
             raise
         model = shipped_model(survey, torch_device)
-        log(f"{missing.what}: measuring with the weights that the package ships for {survey} ({model.version})")
+        log(
+            f"measuring with the weights that the package ships for {survey} ({model.version}), since nothing is "
+            f"trained: {missing.what}"
+        )
         return model
 
 

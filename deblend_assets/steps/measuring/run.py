@@ -20,7 +20,7 @@ from deblend_assets.stores.stamps import Stamps, blocks
 
 NOTE = (
     "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
-    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included: posterior means, which are drawn to round; the columns "
+    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included: posterior means, which are shrunk toward zero; the columns "
     "_free are not. Pixel frame: x with the column, y with the row, angles from +x towards +y. Fluxes in electrons of "
     "the whole exposure. NOT calibrated for shear."
 )
