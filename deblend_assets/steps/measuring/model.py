@@ -40,6 +40,8 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
         MismatchError: it was trained with other settings or another normalisation.
         CorruptDataError: a checkpoint is not what was written.
     """
+    # The first in the lineage that is missing is the one to name.
+    store.arrays()
     network = Deblender(load_vae(store, recipe, "stage2_deblender"), None, store.normalization())
     return Model(
         network=network.to(torch.device(torch_device)),
