@@ -1,5 +1,6 @@
-"""The names of Dagster that are not public and that tests need; those of the package itself are in
-`deblend_assets.automation.dagster_internals`. No other test imports them.
+"""The names of Dagster that are not public and that tests need. No other test imports them.
+
+Those that the package needs are in `deblend_assets.automation.dagster_internals`.
 """
 
 from __future__ import annotations

@@ -19,11 +19,6 @@ from deblend_assets.settings import PROFILE_FOLDER, Profile
 SHARDS = "train_000, train_001, train_002, train_003, validation_000, test_000, test_001"
 
 
-@pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
-    return build_defs()
-
-
 @pytest.fixture
 def smoke_definitions(profile: Profile) -> dg.Definitions:
     return build_defs(profile)
@@ -153,12 +148,8 @@ def test_the_command_ends_with_the_error_of_a_failed_step_and_with_a_partition_t
     """Two processes side by side: the plain command of Dagster, as a user types it."""
     text = (PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8")
     stage = Home(tmp_path / "stage", "smoke", text, ["--select", "training/stage1_vae"])
-    shards = Home(
-        tmp_path / "shards",
-        "smoke",
-        text,
-        ["--select", "group:simulation", "--partition-range", "train_000...test_003"],
-    )
+    too_far = ["--select", "group:simulation", "--partition-range", "train_000...test_003"]
+    shards = Home(tmp_path / "shards", "smoke", text, too_far)
     started = {home: home.materialize() for home in (stage, shards)}
     try:
         assert [run.wait(300) for run in started.values()] == [1, 1]
