@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from deblend_assets.assets.training.latent_fit import evaluate_priors, fit_flow
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.reports.figures.latent import rate_distortion
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.settings import Profile, StageSettings, load_profile, storage_root
 from deblend_assets.steps.training.fit import fit_stage
+from deblend_assets.steps.training.latent_flow import evaluate_priors, fit_flow
 from deblend_assets.steps.training.models import latent_flow_of
 from deblend_assets.stores.project import STAGES, ProjectStore
 

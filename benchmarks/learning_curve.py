@@ -25,14 +25,14 @@ from deblend_assets.science.training.feeding import Feed
 from deblend_assets.science.training.loop import train
 from deblend_assets.settings import StageSettings, load_profile, storage_root
 from deblend_assets.steps.light import light_of, recombined, stamps_of
-from deblend_assets.steps.shapes.fit import frame_of, posteriors_of_light
+from deblend_assets.steps.shapes.blends import posteriors_of_light
 from deblend_assets.stores.project import ProjectStore
 
 
 def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> None:
     store = ProjectStore(storage_root(), load_profile())
     recipe = store.profile.shape_recipe.model_copy(update={"batch_size": batch})
-    frame = frame_of(store)
+    frame = store.frame()
     light = light_of(
         store, RenderingWorkers(), {"train": max(sizes), "validation": recipe.validation_scenes}, lambda line: None
     )

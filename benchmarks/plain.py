@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 
 from deblend_assets.assets.evaluation.report import write_evaluation
-from deblend_assets.assets.shapes.evaluation import write_shape_evaluation
 from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
 from deblend_assets.assets.simulation.shard_checks import ShardChecks
 from deblend_assets.progress import Progress
@@ -24,9 +23,11 @@ from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.stamps.normalization import mean_maximum
 from deblend_assets.settings import load_profile, storage_root
-from deblend_assets.steps.shapes.calibrate import fit_calibration, fit_head
-from deblend_assets.steps.shapes.fit import fit_network
+from deblend_assets.steps.shapes.calibration import fit_calibration
+from deblend_assets.steps.shapes.evaluation import write_shape_evaluation
 from deblend_assets.steps.shapes.floor import write_floor
+from deblend_assets.steps.shapes.heads import fit_head
+from deblend_assets.steps.shapes.network import fit_network
 from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.stores.project import STAGES, ProjectStore
 
@@ -85,7 +86,7 @@ def shapes(store: ProjectStore) -> None:
     for head in HEADS:
         classifier, _ = fit_head(store, head, workers, device, print)
         store.shape_checkpoint(head.name).finish(classifier)
-    store.shape_checkpoint("shape_posterior").finish(fit_calibration(store, workers, device, print))
+    store.shape_checkpoint("shape_posterior").finish(fit_calibration(store, workers, device, print)[0])
     write_floor(store, workers, print)
     write_shape_evaluation(store, _DEVICE, print)
 

@@ -15,17 +15,16 @@ from deblend_assets.assets.des.shape_catalog import shape_assets
 from deblend_assets.assets.des.simulated_sky import sky_assets
 from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.assets.latent import latent_flow_assets
 from deblend_assets.assets.normalization import normalization_assets
+from deblend_assets.assets.redshift import redshift_assets
 from deblend_assets.assets.referee.peer_comparison import peer_comparison_assets
 from deblend_assets.assets.referee.referee_report import referee_report_assets
 from deblend_assets.assets.referee.shear_calibration import shear_calibration_assets
-from deblend_assets.assets.shapes.redshift_posterior import redshift_assets
-from deblend_assets.assets.shapes.shape_evaluation import shape_evaluation_assets
-from deblend_assets.assets.shapes.shape_posterior import shape_posterior_assets
+from deblend_assets.assets.shapes import shape_evaluation_assets, shape_posterior_assets
 from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
 from deblend_assets.assets.simulation.simulated import simulated_assets
-from deblend_assets.assets.training.latent_flow import latent_flow_assets
-from deblend_assets.assets.training.stages import stage_assets
+from deblend_assets.assets.training import stage_assets
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.settings import Profile
 

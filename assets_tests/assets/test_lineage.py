@@ -38,8 +38,8 @@ CHECKS = {
     STAGES[2]: {"learning"},
     EVALUATION: {"held_out", "no_failures", "beats_the_blend"},
     "shapes/shape_network": {"learning"},
-    "shapes/neighbour_head": {"neighbours_told"},
-    "shapes/shape_posterior": {"errors_believed"},
+    "shapes/neighbour_head": {"discriminates"},
+    "shapes/shape_posterior": {"small_correction"},
     "shapes/shape_evaluation": {"coverage"},
 }
 # What says nothing of learning, and so must hold at smoke size.

@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 
 from assets_tests.assets.conftest import STATISTICS, Lineage, metadata, pictures, smoke
-from deblend_assets.assets.training import latent_fit
 from deblend_assets.errors import SettingsError
 from deblend_assets.lineage import build_assets
 from deblend_assets.science.deblender.latent_prior import LatentFlow, gaussian_log_prob
 from deblend_assets.science.training.stopping import TrainingStopped
+from deblend_assets.steps.training import latent_flow
 from deblend_assets.stores.checkpoints import CheckpointFolder
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def test_both_priors_are_evaluated_and_a_finished_flow_is_kept(lineage: Callable
     first = metadata(there.succeeds(FLOW))[FLOW]
     assert {"shapes", "rate_distortion", "losses"} <= pictures(first).keys()
     assert "| N(0, 1) |" in first["priors"]
-    assert "| flow |" in first["priors"]
+    assert "| flow " in first["priors"]
     assert "None" not in first["priors"]
     assert first["kl_gain_error"] > 0
     path = there.store.latent_flow().path
@@ -138,7 +138,7 @@ def test_the_check_tells_whether_the_flow_gains(
 def test_of_a_handful_of_galaxies_nothing_is_said(
     lineage: Callable[..., Lineage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latent_fit, "_EVALUATED", 5)
+    monkeypatch.setattr(latent_flow, "_EVALUATED", 5)
     result = lineage().succeeds(FLOW)
     assert not flow_gains(result).passed
     assert "kl_gain_nats" not in metadata(result)[FLOW]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from deblend_assets.settings import Profile
+from deblend_assets.stores.project import SHAPE_STAGES
 
 CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
 DES_MODEL = "des_model"
@@ -23,7 +24,7 @@ TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
 LATENT_FLOW = dg.AssetKey(["latent", "latent_flow"])
-SHAPE_NAMES = ("shape_network", "neighbour_head", "shape_posterior", "fisher_floor", "shape_evaluation")
+SHAPE_NAMES = (*SHAPE_STAGES, "fisher_floor", "shape_evaluation")
 SIMULATED_NAMES = ("truth", "isolated", "noisy", "blended")
 
 

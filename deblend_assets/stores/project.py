@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.settings import Profile, StorePath, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import (
@@ -52,7 +53,7 @@ CODE_VERSIONS = {
     "latent_flow": "1",
     "evaluation": "4",
     "shapes": "3",
-    "neighbour_head": "1",
+    **{head.name: head.code_version for head in HEADS},
     "shape_posterior": "1",
     "shape_evaluation": "2",
     "fisher_floor": "1",
@@ -69,12 +70,12 @@ CODE_VERSIONS = {
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
-SHAPE_STAGES = ("shape_network", "neighbour_head", "shape_posterior")
+SHAPE_STAGES = ("shape_network", *(head.name for head in HEADS), "shape_posterior")
 _LENGTHS = ("stage1", "stage2", "stage3", "flow")
 # How long each is trained: a key of `ShapeRecipe`. And which code makes it.
 _SHAPE_LENGTHS = {
     "shape_network": "training",
-    "neighbour_head": "neighbours",
+    **{head.name: head.length for head in HEADS},
     "shape_posterior": "calibration",
     "redshift_posterior": "redshift",
 }
@@ -261,8 +262,8 @@ class ProjectStore:
             del recipe["orientations"]
         if stage not in SHAPE_STAGES[1:]:
             del recipe["calibration_scenes"]
-        before = SHAPE_STAGES[1] if stage == SHAPE_STAGES[-1] else SHAPE_STAGES[0]
-        parent = self.simulation_identity() if network else self.shape_checkpoint(before).sha256()
+        before = SHAPE_STAGES[1:-1] if stage == SHAPE_STAGES[-1] else SHAPE_STAGES[:1]
+        parent = self.simulation_identity() if network else "".join(self.shape_checkpoint(b).sha256() for b in before)
         version = CODE_VERSIONS[_SHAPE_VERSIONS.get(stage, stage)]
         identity = fingerprint(recipe, parent, version)
         main = self.profile.leg == "main"
@@ -306,10 +307,15 @@ class ProjectStore:
         """Name of the report of the leg's `shape_evaluation`."""
         return "shapes" if self.profile.leg == "main" else "des_shapes"
 
+    @property
+    def shape_evaluation_asset(self) -> str:
+        """Key of the leg's `shape_evaluation`."""
+        return ("shapes" if self.profile.leg == "main" else "des_model") + "/shape_evaluation"
+
     def read_shape_estimates(self) -> pd.DataFrame:
         """The table of estimates behind the report of the leg's present shape posterior; see `_read_table`."""
-        asset = ("shapes" if self.profile.leg == "main" else "des_model") + "/shape_evaluation"
-        return self._read_table(self.shapes_report, asset, self.shape_checkpoint(SHAPE_STAGES[-1]).fingerprint)
+        model = self.shape_checkpoint(SHAPE_STAGES[-1]).fingerprint
+        return self._read_table(self.shapes_report, self.shape_evaluation_asset, model)
 
     def _read_table(self, name: str, asset: str, model: str) -> pd.DataFrame:
         """Estimates of a report.

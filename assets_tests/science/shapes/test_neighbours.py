@@ -18,7 +18,7 @@ from deblend_assets.science.training.loop import train
 from deblend_assets.science.training.photons import augment
 from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import Profile, ShapeRecipe, StageSettings
-from deblend_assets.steps.shapes.calibrate import held_galaxies
+from deblend_assets.steps.shapes.calibration import held_galaxies
 
 PIXELS, BAND = 21, 1
 

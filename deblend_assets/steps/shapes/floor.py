@@ -1,4 +1,4 @@
-"""The Fisher floor of the test scenes, drawn by the rendering workers."""
+"""The Fisher floor of the test scenes, computed by the rendering workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.evaluation.fisher import whole_floor
+from deblend_assets.steps.outcome import Outcome
 from deblend_assets.stores.project import ProjectStore
 
 _NOTE = (
@@ -28,8 +29,8 @@ def floor_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
     return columns | {f"sigma_ln_flux_{b}": ("", f"least relative error of the flux, band {b}") for b in bands}
 
 
-def write_floor(store: ProjectStore, workers: RenderingWorkers, log: Callable[[str], None]) -> dict[str, float | str]:
-    """Compute and store the floor, or keep that of the same simulation; the asset's metadata."""
+def write_floor(store: ProjectStore, workers: RenderingWorkers, log: Callable[[str], None]) -> Outcome:
+    """Compute and store the floor, or keep that of the same simulation."""
     settings, arrays = store.profile.simulation, store.arrays()
     if store.has_floor:
         table = store.read_floor()
@@ -40,9 +41,9 @@ def write_floor(store: ProjectStore, workers: RenderingWorkers, log: Callable[[s
         with workers.start(store.read_catalog(), settings) as pool:
             table = pd.concat([part for _, part in pool.render(shards, progress, whole_floor)], ignore_index=True)
         store.write_floor(table, floor_columns(arrays.bands), _NOTE)
-    found: dict[str, float | str] = {"scenes": len(table), "path": str(store.floor_path)}
+    found: dict[str, float] = {"scenes": len(table)}
     for kind in "eg":
         sigma = table[[f"sigma_{kind}1", f"sigma_{kind}2"]].to_numpy()
         found[f"median_sigma_{kind}"] = float(np.nanmedian(sigma))
         found[f"rms_sigma_{kind}"] = float(np.sqrt(np.nanmean(np.square(sigma))))
-    return found
+    return Outcome(numbers=found, paths={"path": store.floor_path})

@@ -1,9 +1,7 @@
-"""Fitting one stage to the stored arrays: in this process, alone or as one of several that train together."""
+"""Training one of the three stages on the stored arrays, alone or as one of several processes that train together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from deblend_assets.science.deblender.stages import (
 from deblend_assets.science.networks import VAE, Regressor
 from deblend_assets.science.stamps.band_masks import all_present
 from deblend_assets.science.training.feeding import Feed
-from deblend_assets.science.training.loop import Objective, train
+from deblend_assets.science.training.loop import Objective, TrainingResult
 from deblend_assets.science.training.ranks import Ranks
 from deblend_assets.steps.light import light_of, recombined, stamps_of
 from deblend_assets.steps.training.data import StageData
@@ -30,12 +28,13 @@ from deblend_assets.steps.training.models import (
     normalization_card,
     recipe_of,
 )
+from deblend_assets.steps.training.step import Log, Training, fit, sole_feed
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
 
-# Enough to tell variety from none, whatever the size of a batch.
+# Enough to tell variety from none, for any batch size.
 _SPREAD_STAMPS = 128
-# The stages that train on images, and on which ones.
+# The stages that train on images, and the array each takes as input.
 INPUTS = {"stage1_vae": "noisy", "stage2_deblender": "blended"}
 
 
@@ -45,28 +44,34 @@ def fit_stage(
     stage: str,
     device: torch.device,
     workers: RenderingWorkers,
-    log: Callable[[str], None],
+    log: Log,
     ranks: Ranks | None = None,
 ) -> tuple[Checkpoint, dict[str, float]]:
-    """Train a stage from its inputs, or go on with it.
+    """Train a stage from its inputs, or resume it.
 
     Args:
         store: with the arrays, and the folder that keeps the training's state.
         recipe_name: `training`, `baseline` or `des`.
         stage: one of `stores.project.STAGES`.
         device: where to compute.
-        workers: draw what is not stored.
+        workers: render what is not stored.
         log: takes progress lines.
         ranks: the processes that train together; this one alone by default.
 
     Returns:
-        The finished stage, not yet stored, and figures of this run.
+        The finished stage, not yet stored, and numbers about this run.
 
     Raises:
-        SettingsError: see `drawing.light_of`.
-        TrainingError, TrainingStopped: see `science.training.train`.
+        SettingsError: see `steps.light.light_of`.
+        TrainingError, TrainingStopped: see `science.training.loop.train`.
     """
-    folder = store.checkpoint(recipe_name, stage)
+    training = _training(store, recipe_name, stage, device, workers, log)
+    return fit(training, store.checkpoint(recipe_name, stage), device, log, ranks)
+
+
+def _training(
+    store: ProjectStore, recipe_name: str, stage: str, device: torch.device, workers: RenderingWorkers, log: Log
+) -> Training:
     profile, recipe = store.profile, recipe_of(store.profile, recipe_name)
     arrays, normalization = store.arrays(), store.normalization()
     training = StageData(profile, recipe, arrays, normalization, "train")
@@ -80,10 +85,10 @@ def fit_stage(
         inputs, held = INPUTS[stage], validation.images(INPUTS[stage], device)
         if recipe.drawn_scenes:
             light = light_of(store, workers, {"train": recipe.drawn_scenes}, log)["train"]
-            drawn = OnTheFlyBlends(noise_units(store).to(device), alone=inputs == "noisy", recombine=recombined(store))
-            objective: Objective = VAEObjective(network, recipe, drawn, prior)
-            columns, samples = stamps_of(light)[: 1 if drawn.alone else 2], len(light.values)
-            feed = Feed(lambda _: columns, 1, 1, recipe.batch_size, device)
+            blends = OnTheFlyBlends(noise_units(store).to(device), alone=inputs == "noisy", recombine=recombined(store))
+            objective: Objective = VAEObjective(network, recipe, blends, prior)
+            columns, samples = stamps_of(light)[: 1 if blends.alone else 2], len(light.values)
+            feed = sole_feed(columns, recipe.batch_size, device)
         else:
             objective = VAEObjective(network, recipe, prior=prior)
             feed, samples = training.images(inputs, device), training.samples
@@ -93,42 +98,28 @@ def fit_stage(
         encoder = load_vae(store, recipe_name, "stage2_deblender").to(device)
         feed, held = (data.latents(encoder, device) for data in (training, validation))
         samples = training.samples
-    log(f"{folder.asset}: {samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
-    result = train(
-        objective,
-        feed,
-        held,
-        samples=samples,
-        recipe=recipe,
-        stage=getattr(recipe, stage.split("_")[0]),
-        device=device,
-        saver=folder,
-        log=log,
-        name=folder.asset,
-        ranks=ranks,
-    )
-    card: dict[str, Any] = {
-        "stage": stage,
-        "recipe": recipe.model_dump(mode="json"),
-        "survey": arrays.attributes["survey"],
-        "stamp_pixels": profile.simulation.stamp_pixels,
-        "pixel_scale_arcsec": arrays.attributes["pixel_scale_arcsec"],
-        "label_band": profile.simulation.label_band,
-        "normalization": normalization_card(normalization),
-        "simulation": arrays.folder.name,
-        "training_scenes": samples,
-        "best_epoch": result.best_epoch,
-        "parameters_trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "versions": library_versions("torch", "numpy", "zarr"),
-    }
-    if stage in INPUTS:
-        assert isinstance(network, VAE)
-        card["spread"] = _spread(network, held)
-    figures: dict[str, float] = {"resumed_from_epoch": result.resumed_from}
-    if math.isfinite(result.stamps_per_second):
-        figures["stamps_per_second"] = result.stamps_per_second
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    return Checkpoint(weights, card, result.history, folder.fingerprint), figures
+    asset = store.checkpoint(recipe_name, stage).asset
+    log(f"{asset}: {samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
+
+    def card(result: TrainingResult) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            "stage": stage,
+            "recipe": recipe.model_dump(mode="json"),
+            "survey": arrays.attributes["survey"],
+            "stamp_pixels": profile.simulation.stamp_pixels,
+            "pixel_scale_arcsec": arrays.attributes["pixel_scale_arcsec"],
+            "label_band": profile.simulation.label_band,
+            "normalization": normalization_card(normalization),
+            "simulation": arrays.folder.name,
+            "training_scenes": samples,
+            "best_epoch": result.best_epoch,
+            "parameters_trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "versions": library_versions("torch", "numpy", "zarr"),
+        }
+        return content | ({"spread": _spread(network, held)} if isinstance(network, VAE) else {})
+
+    length = getattr(recipe, stage.split("_")[0])
+    return Training(objective, feed, held, samples, recipe, length, card)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
-"""One stage on several devices of one machine: torch's own launcher starts a process for each.
+"""Training one stage on several devices of one machine: torch's launcher starts a process for each device.
 
-They compute the batches of the recipe together, and end with the network that one process would have made, to the
-rounding of sums. Where one of them dies, the launcher ends the others.
+The processes share every batch of the recipe, and the result is the network that one process would have trained, up to
+the rounding of sums. If one of them dies, the launcher ends the others.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from deblend_assets.science.training.stopping import TrainingStopped
 from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.stores.project import ProjectStore
 
-# EX_TEMPFAIL of sysexits.h: come again later.
+# EX_TEMPFAIL of sysexits.h: try again later.
 _STOPPED = 75
-# The launcher replaces the handlers of these and does not put them back.
+# The launcher replaces the handlers of these signals and does not restore them.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -43,22 +43,22 @@ def fit_on_several(
     workers: RenderingWorkers,
     log: Callable[[str], None],
 ) -> dict[str, float]:
-    """Train a stage with a process for each device, and store it.
+    """Train a stage with one process for each device, and store it.
 
     Args:
         store, recipe_name, stage, log: as for `fit_stage`.
         devices: "cuda:0" and so on, or "cpu" for each process.
-        workers: those of all processes together.
+        workers: number of rendering workers, shared by all processes.
 
     Returns:
-        Figures of this run.
+        Numbers about this run.
 
     Raises:
         TrainingError: a process died. Whatever `fit_stage` raises in all of them.
         TrainingStopped: SIGTERM came; the state is kept.
     """
     name = f"{recipe_name}/{stage}"
-    with _told(log) as lines, _signals_put_back(), tempfile.TemporaryDirectory() as logs:
+    with _forwarded(log) as lines, _restored_signals(), tempfile.TemporaryDirectory() as logs:
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -93,18 +93,18 @@ def fit_on_several(
     return figures
 
 
-def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str], drawing: int, lines: Any) -> Any:
-    """What each process does: the figures of its run, or the error that all of them meet."""
+def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str], rendering: int, lines: Any) -> Any:
+    """One process of the training; returns its numbers, or the error that all of them raise."""
     rank = int(os.environ["RANK"])
     device = torch.device(devices[rank])
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
-    # All are on this machine; a host name that leads nowhere is none of their business.
+    # All processes are on this machine: a host name that does not resolve must not matter.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", next(n for _, n in socket.if_nameindex() if n.startswith("lo")))
     try:
         with joined_ranks(device) as ranks:
-            # Each process draws all the scenes: what it shares with the others is the batches.
-            workers = RenderingWorkers(processes=max(1, drawing // len(devices)))
+            # Each process renders all scenes; only the batches are shared.
+            workers = RenderingWorkers(processes=max(1, rendering // len(devices)))
             log = lines.put if ranks.writes else lambda line: None
             checkpoint, figures = fit_stage(store, recipe_name, stage, device, workers, log, ranks)
             if ranks.writes:
@@ -114,32 +114,32 @@ def _rank(store: ProjectStore, recipe_name: str, stage: str, devices: list[str],
             ranks.wait()
         return figures
     except TrainingStopped:
-        # A value would wait to be fetched by a launcher that is ending itself.
+        # Not a return value: nothing fetches it while the launcher shuts down.
         sys.exit(_STOPPED)
     except DeblendError as error:
         return error
 
 
 @contextlib.contextmanager
-def _told(log: Callable[[str], None]) -> Iterator[Any]:
-    """A queue whose lines are logged here."""
+def _forwarded(log: Callable[[str], None]) -> Iterator[Any]:
+    """A queue; its lines are logged in this process."""
     lines = multiprocessing.get_context("spawn").SimpleQueue()
 
-    def tell() -> None:
+    def forward() -> None:
         while (line := lines.get()) is not None:
             log(line)
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
     try:
         yield lines
     finally:
         lines.put(None)
-        teller.join()
+        thread.join()
 
 
 @contextlib.contextmanager
-def _signals_put_back() -> Iterator[None]:
+def _restored_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,18 +1,17 @@
-"""Fitting and evaluating the redshift posterior."""
+"""Training the redshift posterior, and evaluating it on the test blends beside redshifts from colours."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deblend_assets.assets.common import check, table
-from deblend_assets.assets.shapes.run import finished
 from deblend_assets.progress import Progress
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -26,20 +25,24 @@ from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import transform_images
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.science.statistics.format import Table
+from deblend_assets.science.training.loop import TrainingResult
 from deblend_assets.settings import ShapeRecipe, fingerprint
 from deblend_assets.steps.light import light_of, recombined
-from deblend_assets.steps.shapes.fit import blend_feeds, card_of, fitted, frame_of, weights_of
+from deblend_assets.steps.outcome import Check, Outcome
+from deblend_assets.steps.shapes.blends import blend_feeds, card_of, outcome_card, sky_sigma_of
+from deblend_assets.steps.training.step import Log, Training, finished, fit
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore
 
 Floats = NDArray[np.float64]
-# Radius of the aperture in which a blend's colours are measured [arcsec]: where neighbours begin to matter more than
-# the light that is left out.
+# Radius of the aperture in which a blend's colours are measured [arcsec]: in a larger one the light of neighbours costs
+# more than the missing light of the target in a smaller one.
 _APERTURE = 1.0
 _BATCH = 128
-_WORDS = {
+_METHODS = {
     "ours": "posterior, on the blend",
     "colors_true": "gradient boosting on colours: true fluxes with noise",
     "colors_blend": "gradient boosting on colours: 1 arcsec apertures on the blend",
@@ -47,29 +50,78 @@ _WORDS = {
 }
 
 
-def fit_redshift(
-    store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Callable[[str], None]
-) -> tuple[Checkpoint, dict[str, float]]:
-    """Train the head and the trunk before it, from the finished shape network."""
-    recipe, frame = store.profile.shape_recipe, frame_of(store)
+def train_redshift(
+    store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers, log: logging.Logger
+) -> Outcome:
+    """Train the network, resume it, or keep the finished one of the same inputs, and evaluate it.
+
+    Writes `numbers.json`.
+
+    Args:
+        store: with the finished shape network and the arrays.
+        devices: are leased for the training and for the evaluation.
+        workers: render the blends.
+        log: of the asset.
+    """
     folder = store.shape_checkpoint("redshift_posterior")
+    checkpoint, outcome = finished(folder, devices, log, lambda device: fit_redshift(store, workers, device, log.info))
+    with devices.allocate(folder.asset, log) as lease:
+        found = evaluate_redshift(store, checkpoint, torch.device(lease.torch_device), log.info)
+    identity = fingerprint(checkpoint.fingerprint, store.profile.evaluation, CODE_VERSIONS["redshift"])
+    path = store.write_report(
+        store.shapes_report + "_redshift",
+        {"numbers.json": to_json({"evaluation": found, "provenance": {"evaluation": identity}, "methods": _METHODS})},
+        {"evaluation": identity},
+    )
+    rows = {
+        _METHODS[name]: {measure: part[measure] for measure in ("sigma_NMAD", "bias", "outliers")}
+        for name, part in found.items()
+        if part["sigma_NMAD"]["value"] is not None
+    }
+    numbers = {
+        "sigma_NMAD": found["ours"]["sigma_NMAD"]["value"] or math.nan,
+        "sigma_NMAD_constant": found["constant"]["sigma_NMAD"]["value"] or math.nan,
+    }
+    pit = found["ours"]["pit"]
+    coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
+    known = {name: value for name, value in coverage.items() if value is not None}
+    return replace(
+        outcome,
+        numbers={**known, **numbers, **outcome.numbers},
+        tables={"accuracy": Table.of(rows, f"N = {found['ours']['n']:,} test blends, Δz / (1 + z)")},
+        paths={**outcome.paths, "numbers": path / "numbers.json"},
+        checks=[
+            Check(
+                "learning",
+                numbers["sigma_NMAD"] < numbers["sigma_NMAD_constant"],
+                f"σ_NMAD {numbers['sigma_NMAD']:.4f}, with one redshift for all {numbers['sigma_NMAD_constant']:.4f}",
+                numbers,
+                warn=True,
+            )
+        ],
+    )
+
+
+def fit_redshift(
+    store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Log
+) -> tuple[Checkpoint, dict[str, float]]:
+    """Train the mixture and the trunk before it, starting from the finished shape network; see `step.fit`."""
+    recipe, frame = store.profile.shape_recipe, store.frame()
     shapes = new_shape_network(frame, recipe)
     shapes.load_state_dict(store.shape_checkpoint("shape_network").read().weights)
     light = light_of(store, workers, {"train": recipe.scenes, "validation": recipe.validation_scenes}, log)
     torch.manual_seed(recipe.seed + 2)
     network = RedshiftNetwork(shapes.trunk, recipe.dense, RedshiftScale.of(light["train"].redshift))
-
-    sigma = torch.tensor(frame.sky_sigma, dtype=torch.float32, device=device)
-    objective = RedshiftObjective(network, recipe, sigma, recombine=recombined(store))
-    feeds = blend_feeds(light, lambda part: np.log1p(part.redshift)[:, None], recipe, device)
     samples = len(light["train"].redshift)
-    result, figures = fitted(objective, feeds, samples, recipe, recipe.redshift, folder, device, log)
-    card = card_of(store, frame, PriorMoments.of(light["train"].values)) | {
-        "training_scenes": samples,
-        "best_epoch": result.best_epoch,
-        "parameters_trained": sum(p.numel() for p in network.parameters()),
-    }
-    return Checkpoint(weights_of(network), card, result.history, folder.fingerprint), figures
+
+    def card(result: TrainingResult) -> dict[str, Any]:
+        population = PriorMoments.of(light["train"].values)
+        return card_of(store, frame, population) | outcome_card(network, samples, result)
+
+    objective = RedshiftObjective(network, recipe, sky_sigma_of(frame, device), recombine=recombined(store))
+    feeds = blend_feeds(light, lambda part: np.log1p(part.redshift)[:, None], recipe, device)
+    training = Training(objective, *feeds, samples, recipe, recipe.redshift, card)
+    return fit(training, store.shape_checkpoint("redshift_posterior"), device, log)
 
 
 def load_redshift(checkpoint: Checkpoint, frame: StampFrame, recipe: ShapeRecipe) -> RedshiftNetwork:
@@ -81,7 +133,7 @@ def load_redshift(checkpoint: Checkpoint, frame: StampFrame, recipe: ShapeRecipe
 
 
 def redshifts(network: RedshiftNetwork, stamps: NDArray[np.float32], true_z: Floats) -> tuple[Floats, Floats]:
-    """Median redshift of stamps, and the posterior's probability below the true one; all bands there.
+    """Median redshift of stamps with all bands, and the posterior's probability below the true redshift.
 
     Args:
         network: on its device.
@@ -103,11 +155,11 @@ def redshifts(network: RedshiftNetwork, stamps: NDArray[np.float32], true_z: Flo
     return torch.cat(medians).double().numpy(), torch.cat(below).double().numpy()
 
 
-def evaluate(
-    store: ProjectStore, checkpoint: Checkpoint, device: torch.device, log: Callable[[str], None]
+def evaluate_redshift(
+    store: ProjectStore, checkpoint: Checkpoint, device: torch.device, log: Log
 ) -> dict[str, Evaluation]:
-    """Our redshifts and the peers' on the test blends; keys of `_WORDS`."""
-    arrays, frame, settings = store.arrays(), frame_of(store), store.profile.evaluation
+    """Accuracy of our redshifts and the peers' on the test blends, by the keys of `_METHODS`."""
+    arrays, frame, settings = store.arrays(), store.frame(), store.profile.evaluation
     network = load_redshift(checkpoint, frame, store.profile.shape_recipe).to(device)
     sigma = np.asarray(frame.sky_sigma, dtype=np.float32)[:, None, None]
     shards = arrays.shards("test")
@@ -122,23 +174,23 @@ def evaluate(
         ranks.append(below)
         progress.add(shard.scenes)
     truth = pd.concat(targets)["redshift"].to_numpy(float)
-    learnt, held = (_fluxes(arrays, frame, split, settings.seed) for split in ("train", "test"))
-    draws = {"resamples": settings.bootstrap, "seed": settings.seed}
-    evaluations = {"ours": evaluate_redshifts(truth, np.concatenate(estimates), np.concatenate(ranks), **draws)}
+    training, held = (_fluxes(arrays, frame, split, settings.seed) for split in ("train", "test"))
+    bootstrap = {"resamples": settings.bootstrap, "seed": settings.seed}
+    evaluations = {"ours": evaluate_redshifts(truth, np.concatenate(estimates), np.concatenate(ranks), **bootstrap)}
     for name in ("colors_true", "colors_blend"):
-        flux, errors = learnt[name]
-        peer = ColorRedshifts(settings.seed).fit(flux, errors, learnt["redshift"][0])
-        evaluations[name] = evaluate_redshifts(truth, peer.predict(*held[name]), None, **draws)
-    constant = np.full(len(truth), np.median(learnt["redshift"][0]))
-    return evaluations | {"constant": evaluate_redshifts(truth, constant, None, **draws)}
+        flux, errors = training[name]
+        peer = ColorRedshifts(settings.seed).fit(flux, errors, training["redshift"][0])
+        evaluations[name] = evaluate_redshifts(truth, peer.predict(*held[name]), None, **bootstrap)
+    constant = np.full(len(truth), np.median(training["redshift"][0]))
+    return evaluations | {"constant": evaluate_redshifts(truth, constant, None, **bootstrap)}
 
 
 def _fluxes(arrays: SimulatedArrays, frame: StampFrame, split: str, seed: int) -> dict[str, tuple[Floats, Floats]]:
-    """Fluxes of a split's targets and their sky-limited errors a band [electron], by kind; and their redshifts."""
+    """Fluxes of a split's targets and their sky-limited errors in each band [electron], by kind; and redshifts."""
     bands, shards = arrays.bands, arrays.shards(split)
     targets = arrays.targets(shards)
     true = targets[[f"flux_{b}" for b in bands]].to_numpy(float)
-    # What a matched filter on the galaxy alone would know.
+    # Error of a matched filter on the isolated galaxy.
     errors = true / np.maximum(targets[[f"snr_{b}" for b in bands]].to_numpy(float), 1e-3)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(len(split),)))
     noisy = true + errors * rng.standard_normal(true.shape)
@@ -152,57 +204,3 @@ def _fluxes(arrays: SimulatedArrays, frame: StampFrame, split: str, seed: int) -
         "colors_blend": (apertures, limits),
         "redshift": (targets["redshift"].to_numpy(float), limits),
     }
-
-
-def materialize_redshift(
-    context: dg.AssetExecutionContext, store: ProjectStore, devices: ComputeDevices, workers: RenderingWorkers
-) -> dg.MaterializeResult:
-    """Train or keep the network, and evaluate it."""
-    folder = store.shape_checkpoint("redshift_posterior")
-    checkpoint, metadata = finished(
-        context, folder, devices, lambda device: fit_redshift(store, workers, device, context.log.info)
-    )
-    with devices.allocate(folder.asset, context.log) as lease:
-        evaluations = evaluate(store, checkpoint, torch.device(lease.torch_device), context.log.info)
-    identity = fingerprint(checkpoint.fingerprint, store.profile.evaluation, CODE_VERSIONS["redshift"])
-    path = store.write_report(
-        store.shapes_report + "_redshift",
-        {
-            "numbers.json": to_json(
-                {"evaluation": evaluations, "provenance": {"evaluation": identity}, "methods": _WORDS}
-            )
-        },
-        {"evaluation": identity},
-    )
-    rows = {
-        _WORDS[name]: {
-            measure: f"{found[measure]['value']:.4f} ± {found[measure]['error']:.1g}"
-            for measure in ("sigma_NMAD", "bias", "outliers")
-        }
-        for name, found in evaluations.items()
-        if found["sigma_NMAD"]["value"] is not None
-    }
-    numbers = {
-        "sigma_NMAD": evaluations["ours"]["sigma_NMAD"]["value"] or math.nan,
-        "sigma_NMAD_constant": evaluations["constant"]["sigma_NMAD"]["value"] or math.nan,
-    }
-    pit = evaluations["ours"]["pit"]
-    coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
-    return dg.MaterializeResult(
-        metadata={
-            "accuracy": table(rows, f"N = {evaluations['ours']['n']:,} test blends, Δz / (1 + z)"),
-            **{name: value for name, value in coverage.items() if value is not None},
-            **numbers,
-            **metadata,
-            "numbers": dg.MetadataValue.path(str(path / "numbers.json")),
-        },
-        check_results=[
-            check(
-                "learning",
-                numbers["sigma_NMAD"] < numbers["sigma_NMAD_constant"],
-                f"σ_NMAD {numbers['sigma_NMAD']:.4f}, of one redshift for all {numbers['sigma_NMAD_constant']:.4f}",
-                numbers,
-                warn=True,
-            )
-        ],
-    )

@@ -1,24 +1,23 @@
-"""`stage1_vae`, `stage2_deblender`, `stage3_regressor`: section 3.2, by our recipe and by the report's."""
+"""Groups `training`, `baseline` and the stages of `des_model`: section 3.2, by our recipe and by the report's."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.common import ONE_RUN, OWNERS, accelerated, clear_errors, code_version
+from deblend_assets.assets.declare import TRAINING_POOL, accelerated, asset
 from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, simulated_keys, statistics_key
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
+from deblend_assets.steps.outcome import Outcome
 from deblend_assets.stores.project import STAGES
 
-_WHOSE = {
+_RECIPE_WORDS = {
     "training": "Our recipe.",
     "baseline": "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1.",
     "des": "Our recipe, on simulated DES scenes: five bands, DES's pixels, PSFs and noise.",
 }
-# One training at a time in this instance; the device's lock says which GPU, across instances.
-POOL = "training"
 _CHECKS = {
     "learning": "The validation loss fell below that of the first epoch.",
     "no_collapse": "Reconstructions differ from one another, and the latent holds information.",
@@ -27,34 +26,35 @@ _CHECKS = {
 
 
 def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
-    """The three stages of one recipe; keys `training/…`, `baseline/…` or `des_model/…`."""
+    """`stage1_vae`, `stage2_deblender`, `stage3_regressor` of one recipe.
+
+    Keys `training/…`, `baseline/…` or `des_model/…`.
+    """
     keys, simulated, statistics = RECIPES[recipe], simulated_keys(profile), statistics_key(profile)
     stage1, stage2, stage3 = (keys.stage(name) for name in STAGES)
     learned_prior = [LATENT_FLOW] if getattr(profile.recipes, recipe).prior == "flow" else []
 
-    def stage(key: dg.AssetKey, deps: Sequence[dg.AssetKey], checks: Sequence[str], words: str) -> dg.AssetsDefinition:
-        @dg.asset(
-            key=key,
+    def stage(
+        key: dg.AssetKey, deps: Sequence[dg.AssetKey], checks: Sequence[str], description: str
+    ) -> dg.AssetsDefinition:
+        @asset(
+            key,
             deps=deps,
-            group_name=keys.prefix,
-            description=f"{words} {_WHOSE[recipe]}",
-            owners=OWNERS,
-            op_tags=accelerated(profile.run, 1 if key == stage3 else profile.run.devices),
+            version="training",
             kinds={"pytorch"},
-            backfill_policy=ONE_RUN,
-            pool=POOL,
-            # A crash in the middle is resumed from the last finished epoch.
-            retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
-            code_version=code_version("training"),
-            check_specs=[dg.AssetCheckSpec(name, asset=key, description=_CHECKS[name]) for name in checks],
+            description=f"{description} {_RECIPE_WORDS[recipe]}",
+            checks={name: _CHECKS[name] for name in checks},
+            op_tags=accelerated(profile.run, 1 if key == stage3 else profile.run.devices),
+            pool=TRAINING_POOL,
+            retries=1,
         )
-        @clear_errors
         def train_stage(
             context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices, workers: RenderingWorkers
-        ) -> dg.MaterializeResult:
-            from deblend_assets.assets.training.run import materialize_stage
+        ) -> Outcome:
+            from deblend_assets.steps.training import stages
 
-            return materialize_stage(context, storage.open(profile), recipe, key.path[-1], devices, workers)
+            store = storage.open(profile)
+            return stages.train_stage(store, recipe, key.path[-1], devices, workers, context.log)
 
         return train_stage
 
@@ -70,8 +70,9 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
             stage2,
             [stage1, *learned_prior, statistics, simulated["blended"], simulated["isolated"]],
             ["learning", "no_collapse", "decoder_frozen"],
-            "Training 2 (section 3.2, Fig. 22b): a new encoder, blended → clean isolated target, before the frozen "
-            "decoder of stage 1. Loss of Eq. 6.",
+            "Training 2 (section 3.2, Fig. 22b): encoder of the blends, blended → clean isolated target, before the "
+            "frozen decoder of stage 1. It starts from stage 1's encoder; the report's starts from random weights. "
+            "Loss of Eq. 6.",
         ),
         stage(
             stage3,

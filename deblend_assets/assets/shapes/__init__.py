@@ -1,1 +1,0 @@
-"""The shape posterior: its network, its calibration, and its evaluation."""

@@ -1,1 +1,0 @@
-"""The three stages, by our recipe and by the report's."""
