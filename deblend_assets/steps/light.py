@@ -1,4 +1,4 @@
-"""Blends that are drawn for a training, see `science.light`."""
+"""Blends rendered for a training, see `science.simulation.light`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from deblend_assets.stores.project import ProjectStore
 def light_of(
     store: ProjectStore, workers: RenderingWorkers, scenes: dict[str, int], log: Callable[[str], None]
 ) -> dict[str, BlendLight]:
-    """Blends of some splits, so many scenes each.
+    """Blends of some splits.
+
+    Args:
+        store: with the catalogue.
+        workers: render the blends.
+        scenes: number of scenes by split.
+        log: takes progress lines.
 
     Raises:
         SettingsError: they do not fit into `[run] memory_gb`.
@@ -32,13 +38,13 @@ def light_of(
             where=f"profile {store.profile.name}",
             remedy="ask for fewer in the recipe (scenes, drawn_scenes), or raise memory_gb",
         )
-    progress = Progress("drawing blends", sum(scenes.values()), "scenes", log)
-    drawn = {}
+    progress = Progress("rendering blends", sum(scenes.values()), "scenes", log)
+    found = {}
     with workers.start(store.read_catalog(), settings) as pool:
         for split, count in scenes.items():
             shards = light_shards(settings, split, count)
-            drawn[split] = joined([light for _, light in pool.render(shards, progress, render_light)])
-    return drawn
+            found[split] = joined([light for _, light in pool.render(shards, progress, render_light)])
+    return found
 
 
 def stamps_of(light: BlendLight) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,6 +53,6 @@ def stamps_of(light: BlendLight) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def recombined(store: ProjectStore) -> bool:
-    """Whether any neighbour may stand beside any target: each must be fainter."""
+    """Whether neighbours may be exchanged between scenes: every neighbour is fainter than every target."""
     settings = store.profile.simulation
     return settings.neighbour_i_min >= settings.target_i_max

@@ -1,1 +1,1 @@
-"""The stages of the internship report: objectives, losses, the deblending network and the prior of its latent."""
+"""The three stages of the report: objectives, losses, the deblending network and the prior of its latent."""

@@ -1,9 +1,9 @@
-"""A learned prior of the latent: a normalising flow in the place of N(0, 1).
+"""A learned prior of the latent: a normalizing flow in place of N(0, 1).
 
-Stage 1 asks q(z|x) to follow N(0, 1), and it does so only in part: what the decoder has seen is the aggregate posterior
-q(z) = ⟨q(z|x)⟩ over the galaxies, and draws of N(0, 1) fall where no galaxy is. A flow (Rezende & Mohamed 2015) trained
-on q(z) with encoder and decoder frozen maximises E_q[ln p(z)], the one part of the KL term in which the prior enters,
-so that the KL falls by what it gains. It then draws new galaxies, and stands for N(0, 1) in stage 2.
+Stage 1 pulls q(z|x) toward N(0, 1), but only in part. The decoder is trained on the aggregate posterior q(z) = ⟨q(z|x)⟩
+over the galaxies, and samples of N(0, 1) fall where no galaxy is. A flow (Rezende & Mohamed 2015) trained on q(z) with
+encoder and decoder frozen maximises E_q[ln p(z)], the only part of the KL term that contains the prior, so that the KL
+falls by the same amount. The flow then generates new galaxies, and can replace N(0, 1) in stage 2.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from deblend_assets.science.training.random_numbers import RandomNumbers
 
 LogProb = Callable[[Tensor], Tensor]
 
-# Half the side of the splines' box [standard deviation of the aggregate posterior]. Beyond it they are the identity, so
-# a tail there is Gaussian: of a parabola's tail zuko's own 5 loses 0.09 nats, 8 loses 0.01.
+# Half the side of the splines' box [standard deviation of the aggregate posterior]. Beyond it they are the identity and
+# a tail is Gaussian: for the tail of a parabola zuko's default of 5 loses 0.09 nats, 8 loses 0.01.
 _BOUND = 8.0
 _BINS = 12
-_SLOPE = 1e-3  # the least slope of a spline, zuko's own
+_SLOPE = 1e-3  # least slope of a spline, zuko's default
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
 class LatentFlow(nn.Module):
-    """p(z): coupling layers of monotonic rational-quadratic splines (Durkan et al. 2019, by `zuko`), of whitened z.
+    """p(z): coupling layers of monotonic rational-quadratic splines (Durkan et al. 2019, by `zuko`) on whitened z.
 
-    Coupling makes density and draw alike fast: one pass through each layer, and two. Before training the splines are
-    the identity, and p(z) is the Gaussian of `whiten`'s mean and covariance (N(0, 1) without it). Weights and
-    permutations are drawn from torch's global generator, and both are in the state.
+    Coupling layers make density and sampling fast: one pass through each layer for the density, two for a sample.
+    Before training the splines are the identity, and p(z) is the Gaussian with `whiten`'s mean and covariance (N(0, 1)
+    without it). Initial weights and permutations come from torch's global generator; both are in the state dict.
 
     Args:
         latent: dimension of z, at least 2.
@@ -51,7 +51,7 @@ class LatentFlow(nn.Module):
         self.latent = latent
         self.register_buffer("centre", torch.zeros(latent))
         self.register_buffer("factor", torch.eye(latent))
-        # zuko.flows.NSF, whose box cannot be set.
+        # As zuko.flows.NSF, whose box cannot be set.
         self.flow = zuko.flows.MAF(
             latent,
             transforms=transforms,
@@ -76,13 +76,13 @@ class LatentFlow(nn.Module):
             torch.linalg.LinAlgError: the covariance is singular.
         """
         mean = latent.mean.double()
-        # Of a mixture: the covariance of the means and the mean of the covariances.
+        # Covariance of a mixture: that of the means plus the mean of the covariances.
         covariance = torch.cov(mean.T) + latent.log_variance.double().exp().mean(dim=0).diag()
         self.centre.copy_(mean.mean(dim=0))
         self.factor.copy_(torch.linalg.cholesky(covariance))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """ln p(z), (N, latent) to (N,); in float32 under autocast too, whose bfloat16 would blur the splines."""
+        """ln p(z), (N, latent) to (N,); in float32 even under autocast: bfloat16 is too coarse for splines."""
         with torch.autocast(z.device.type, enabled=False):
             offset = (z.float() - self.centre).T
             whitened = torch.linalg.solve_triangular(self.factor, offset, upper=False).T
@@ -103,14 +103,14 @@ def gaussian_log_prob(z: Tensor) -> Tensor:
 
 
 def kl_nats(latent: Latent, log_prob: LogProb, noise: Tensor) -> Tensor:
-    """D_KL(q(z|x) || p) by Monte Carlo, for any prior: the mean of ln q(z|x) - ln p(z) over draws of q.
+    """D_KL(q(z|x) || p) by Monte Carlo, for any prior: the mean of ln q(z|x) - ln p(z) over samples of q.
 
-    Differentiable in `latent`. A galaxy's estimate may be negative, as no divergence is; its expectation is not.
+    Differentiable in `latent`. Unlike the divergence, a galaxy's estimate may be negative; its expectation is not.
 
     Args:
         latent: q(z|x), (N, latent).
         log_prob: ln p, (M, latent) to (M,).
-        noise: ε ~ N(0, 1), (S, N, latent): S draws a galaxy.
+        noise: ε ~ N(0, 1), (S, N, latent): S samples for each galaxy.
 
     Returns:
         (N,) [nats].
@@ -129,7 +129,7 @@ class LatentFlowObjective:
         self._flow = network
 
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
-        """`total`, E_q[-ln p(z)] with one draw a galaxy, and `kl`, that less the entropy of q(z|x) [nats]."""
+        """`total`: E_q[-ln p(z)] with one sample for each galaxy; `kl`: that minus the entropy of q(z|x) [nats]."""
         mean, log_variance = batch
         z = Latent(mean, log_variance).sample(random.normal(self._flow.latent))
         cross_entropy = -self._flow.log_prob(z).mean()

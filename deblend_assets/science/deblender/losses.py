@@ -1,12 +1,12 @@
-"""The losses of the report with every sum and mean written out.
+"""The losses of the report, with every sum and mean explicit.
 
     L = β D_KL(q(z|x) || p(z)) + L_recon                            (Eq. 6)
 
 `D_KL` is in nats, summed over the latent; p(z) is N(0, 1) (Eq. 5), or a learned prior in stage 2. `L_recon` is the
 squared (or absolute) difference to the clean isolated galaxy in Eq. 9 space, per stamp either **summed** over bands and
 pixels (ours: Eq. 3 as printed) or their **mean** (the report's published code). Both are then averaged over the batch.
-At 6 x 45 x 45 the two differ by 12,150: with the mean and β = 1e-3, a nat of information costs as much as 12 in the
-summed difference, and the latent keeps about 3.7 nats; with the sum and β = 1e-2 it costs a hundredth.
+At 6 x 45 x 45 the two differ by a factor of 12,150: with the mean and β = 1e-3, a nat of information costs as much as
+12 in the summed difference, and the latent keeps about 3.7 nats; with the sum and β = 1e-2 it costs 0.01.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn import functional
 from deblend_assets.science.networks import ShapeEstimate
 from deblend_assets.science.training.photons import photon_variance
 
-# The likelihood's weight beside the squared error. It moves only the head that tells the errors, so it sets no
-# balance between the two: it makes their changes from epoch to epoch alike in size where the best one is chosen.
+# The likelihood's weight beside the squared error. Its gradient reaches only the head of the errors, so it does not
+# balance the two: it makes their changes similar in size for the choice of the best epoch.
 _ERROR_WEIGHT = 1e-2
-# ν of `noise_loss`: what a galaxy's parameters fit χ² to is a tenth of it.
+# ν of `noise_loss`; the χ² of a galaxy's fitted parameters is a tenth of it.
 _DEGREES = 100.0
 
 
@@ -47,11 +47,11 @@ def reconstruction_loss(
 
 
 def noise_loss(reconstruction: Tensor, target: Tensor, sky_sigma: Tensor) -> Tensor:
-    """Minus the log likelihood of the target under the reconstruction, with the variance of the photons.
+    """Minus the log likelihood of the target under the reconstruction, with the variance of the photon noise.
 
-    The relaxed normalisation that section 5 of the report asks for: nothing is compressed, and every pixel counts by
-    what its photons say. With χ² the squared difference over that variance, summed over a stamp, it is
-    ν/2 ln(1 + χ²/ν), Student's: χ²/2 where that is small, and a bright galaxy does not rule a batch.
+    The relaxed normalisation that section 5 of the report suggests: nothing is compressed, and every pixel has the
+    weight of its photon noise. With χ² the squared difference over that variance, summed over a stamp, it is
+    ν/2 ln(1 + χ²/ν), Student's: χ²/2 where that is small, so that a bright galaxy does not dominate a batch.
 
     Args:
         reconstruction, target: (N, band, y, x) in units of the sky's noise.
@@ -65,7 +65,7 @@ def noise_loss(reconstruction: Tensor, target: Tensor, sky_sigma: Tensor) -> Ten
 
 
 def vae_losses(difference: Tensor, kl: Tensor, kl_weight: float) -> dict[str, Tensor]:
-    """Eq. 6 of a mean difference and of each stamp's KL [nats], (N,).
+    """Eq. 6 from a mean difference and each stamp's KL [nats], (N,).
 
     Returns:
         `total`, `reconstruction` (the difference) and `kl`, each a scalar mean over the batch.
@@ -75,11 +75,11 @@ def vae_losses(difference: Tensor, kl: Tensor, kl_weight: float) -> dict[str, Te
 
 
 def shape_losses(estimate: ShapeEstimate, label: Tensor) -> dict[str, Tensor]:
-    """Squared error of the means, and Gaussian likelihood of what it leaves under the expected errors.
+    """Squared error of the means, and Gaussian likelihood of the residuals under the expected errors.
 
     Args:
         estimate: (N, component) means and log errors.
-        label: (N, component); NaN where a galaxy has none (a galaxy of AGN light alone has no intrinsic g).
+        label: (N, component); NaN where a galaxy has no shape (AGN light alone has no intrinsic g).
 
     Returns:
         `total`, `squared_error` (mean over galaxies and components) and `error_nll` [nats a component, without the

@@ -1,4 +1,4 @@
-"""The deblender as it is applied: from stamps in electrons to the target of each stamp alone."""
+"""The deblender in use: from stamps in electrons to each stamp's target alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deblend_assets.science.networks.residual_vae import ResidualDecoder
 from deblend_assets.science.stamps.batches import in_batches
 from deblend_assets.science.stamps.normalization import Normalization
 
-# Stamps computed at a time: of more, the feature maps leave a core's cache; on a GPU 128 keep it as busy.
+# Stamps computed at a time: with more, the feature maps no longer fit in a core's cache; a GPU is busy with 128.
 BATCH = 128
 
 
@@ -22,7 +22,7 @@ class Deblender(nn.Module):
 
     Args:
         deblender, regressor: trained networks; they are set to evaluation mode and laid out channels last, which
-            makes the convolutions 1.6 times as fast on a CPU. Without a regressor nothing but images is estimated.
+            makes the convolutions 1.6 times as fast on a CPU. Without a regressor only images are estimated.
         normalization: Eq. 9.
     """
 
@@ -33,7 +33,7 @@ class Deblender(nn.Module):
         self.eval()
 
     def deblended(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """The target of each stamp; of a residual network with the brightness of each band fitted (`amplitudes`).
+        """The target of each stamp; for a residual network the brightness of each band is fitted (`amplitudes`).
 
         Args:
             electrons: (N, band, y, x) float32 [electron]; any value where a band is absent.
@@ -64,7 +64,7 @@ def deblend(
         batch: stamps computed at a time.
 
     Returns:
-        (N, band, y, x) float32 [electron], and `{component}`, `{component}_err` (N,) float64 of the regressor, if any.
+        (N, band, y, x) float32 [electron]; `{component}`, `{component}_err` (N,) float64 from the regressor, if any.
     """
     device = next(network.parameters()).device
     images = np.empty(electrons.shape, dtype=np.float32)

@@ -1,9 +1,9 @@
-"""The three stages of section 3.2: what each one trains, on what, towards what.
+"""The three stages of section 3.2: networks, batches and objectives.
 
 1. `noisy → isolated`: encoder and decoder learn what isolated galaxies look like.
 2. `blended → isolated`: an encoder learns to deblend; the decoder of stage 1 is frozen.
 3. `latent mean → (e1, e2, g1, g2)`: the regressor learns the observed distortion and the intrinsic shear-type g (the
-   report's: the distortion alone), and how large its errors are; the encoder of stage 2 is frozen.
+   report's: the distortion alone) and their expected errors; the encoder of stage 2 is frozen.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from deblend_assets.settings import Recipe
 
 @dataclass(frozen=True)
 class OnTheFlyBlends:
-    """What is to be known of batches that are light rather than exposed stamps, see `science.light`.
+    """How to make stamps from batches that are light without noise, see `simulation.light`.
 
     Attributes:
         units: of the light, on the device.
-        alone: whether the network sees the targets without their neighbours.
+        alone: whether the targets are shown without their neighbours.
         recombine: see `photons.augment`.
     """
 
@@ -45,27 +45,27 @@ class OnTheFlyBlends:
 class VAEObjective:
     """Stages 1 and 2: reconstruct the isolated galaxy.
 
-    Batches: (input, target), (N, band, y, x) in Eq. 9 space; in a training on drawn scenes, light of the targets and,
-    unless they are alone, of the other galaxies, of which stamps are made anew each time (`photons.augment`).
+    Batches: (input, target), (N, band, y, x) in Eq. 9 space. With `blends`, training batches are light of the targets
+    and, unless they are alone, of the other galaxies; stamps are made from it anew each time (`photons.augment`).
 
     Args:
-        network: what is trained.
+        network: is trained.
         recipe: loss, augmentation, band dropout.
-        drawn: where the batches of a training are light.
-        prior: ln p(z) of the learned prior that the KL is counted from, one draw a stamp; N(0, 1) where there is none.
+        blends: how stamps are made, where training batches are light.
+        prior: ln p(z) of a learned prior for the KL, with one sample for each stamp; N(0, 1) where there is none.
     """
 
     def __init__(
-        self, network: VAE, recipe: Recipe, drawn: OnTheFlyBlends | None = None, prior: LogProb | None = None
+        self, network: VAE, recipe: Recipe, blends: OnTheFlyBlends | None = None, prior: LogProb | None = None
     ) -> None:
         self.network: nn.Module = network
-        self._vae, self._recipe, self._drawn, self._prior = network, recipe, drawn, prior
+        self._vae, self._recipe, self._blends, self._prior = network, recipe, blends, prior
 
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
-        """Eq. 6 with one draw of the latent a stamp."""
+        """Eq. 6 with one sample of the latent for each stamp."""
         recipe = self._recipe
-        if training and self._drawn is not None:
-            images, present, target = self._exposed(self._drawn, batch, random)
+        if training and self._blends is not None:
+            images, present, target = self._exposed(self._blends, batch, random)
         else:
             images, target = batch
             if training and recipe.augment:
@@ -91,18 +91,18 @@ class VAEObjective:
             images, target, recipe.reconstruction, recipe.reduction
         )
 
-    def _exposed(self, drawn: OnTheFlyBlends, batch: Batch, random: RandomNumbers) -> tuple[Tensor, Tensor, Tensor]:
-        others = None if drawn.alone else batch[1]
-        dropout, recombine = self._recipe.band_dropout, drawn.recombine
-        seen = augment(batch[0], others, drawn.units.sky_sigma, random, dropout=dropout, recombine=recombine)
-        return drawn.units.images(seen.stamps), seen.present, drawn.units.images(seen.clean)
+    def _exposed(self, blends: OnTheFlyBlends, batch: Batch, random: RandomNumbers) -> tuple[Tensor, Tensor, Tensor]:
+        others = None if blends.alone else batch[1]
+        dropout, recombine = self._recipe.band_dropout, blends.recombine
+        seen = augment(batch[0], others, blends.units.sky_sigma, random, dropout=dropout, recombine=recombine)
+        return blends.units.images(seen.stamps), seen.present, blends.units.images(seen.clean)
 
 
 class RegressorObjective:
-    """Stage 3: mean squared error on the ellipticities, and the likelihood of the errors it leaves.
+    """Stage 3: mean squared error of the ellipticities, and the likelihood of the residuals.
 
-    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, which the
-    frozen encoder yields once for all epochs, and labels (N, component) of the first of them.
+    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, computed
+    once for all epochs with the frozen encoder, and labels (N, component) of the first of them.
     """
 
     def __init__(self, network: Regressor, recipe: Recipe) -> None:
@@ -115,19 +115,19 @@ class RegressorObjective:
         if not (training and self._recipe.augment):
             return shape_losses(self._regressor(latent[:, 0]), label)
         elements = random.symmetries()
-        # Stamp and symmetry in one row number: a plain gather of rows, which indexing by two lists is not.
+        # One row number for stamp and symmetry: a plain gather of rows is faster than indexing by two lists.
         first = torch.arange(0, ORDER * len(label), ORDER, device=label.device)
         means = latent.flatten(0, 1).index_select(0, first + elements)
         return shape_losses(self._regressor(means), transform_ellipticity(label, elements))
 
 
 def new_vae(bands: int, pixels: int, recipe: Recipe, units: NoiseUnits | None = None) -> VAE:
-    """Stage 1's network with freshly drawn weights.
+    """Stage 1's network with random initial weights.
 
     Args:
         bands, pixels: of the stamps.
         recipe: which network.
-        units: of the residual network's inside; none: they are to be loaded with its weights.
+        units: of the residual network; none: they are loaded with its weights.
     """
     torch.manual_seed(recipe.seed)
     if recipe.network == "report":
@@ -137,9 +137,9 @@ def new_vae(bands: int, pixels: int, recipe: Recipe, units: NoiseUnits | None = 
 
 
 def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
-    """Stage 2's network: an encoder of its own before stage 1's decoder, whose weights are frozen.
+    """Stage 2's network: an encoder of its own before stage 1's frozen decoder.
 
-    The report's encoder begins anew, ours where stage 1's ended.
+    The report's encoder starts from random weights, ours from those of stage 1.
     """
     torch.manual_seed(recipe.seed + 1)
     if recipe.network == "report":
@@ -153,13 +153,13 @@ def deblender_from(stage1: VAE, bands: int, pixels: int, recipe: Recipe) -> VAE:
 
 
 def new_regressor(recipe: Recipe) -> Regressor:
-    """Stage 3's network with freshly drawn weights."""
+    """Stage 3's network with random initial weights."""
     torch.manual_seed(recipe.seed + 2)
     return Regressor(recipe.latent, recipe.dropout, shape_components(recipe))
 
 
 def shape_components(recipe: Recipe) -> tuple[str, ...]:
-    """What a recipe's stage 3 estimates."""
+    """The components that a recipe's stage 3 estimates."""
     return DISTORTION + SHEAR if recipe.shear_label else DISTORTION
 
 
@@ -180,10 +180,10 @@ def latent_means(network: VAE, images: Tensor, present: Tensor) -> Tensor:
     Args:
         network: with the encoder to use, in evaluation mode.
         images: (N, band, y, x) in Eq. 9 space, on the network's device.
-        present: (N, 8, band) bool: the bands that are there, for each symmetry.
+        present: (N, 8, band) bool, which bands are there, for each symmetry.
 
     Returns:
-        (N, 8, latent); the first is that of the stamp as it is.
+        (N, 8, latent); the first is that of the stamp itself.
     """
     means = []
     for element in range(ORDER):
@@ -193,7 +193,7 @@ def latent_means(network: VAE, images: Tensor, present: Tensor) -> Tensor:
 
 
 def reconstruction_spread(reconstructions: Tensor, targets: Tensor) -> float:
-    """How much reconstructions differ from one another, relative to their targets; near 0: collapse.
+    """Variety of reconstructions relative to that of their targets; near 0: collapse.
 
     The root of the ratio of variances over the batch, summed over bands and pixels. A network that gives the same
     mean galaxy for every input has 0; one that reproduces its targets has 1.

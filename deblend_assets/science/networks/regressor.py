@@ -1,4 +1,4 @@
-"""The regressor of section 3.2 (Fig. 10): latent mean to ellipticities, and how sure it is of each."""
+"""The regressor of section 3.2 (Fig. 10): latent mean to ellipticities and their expected errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHEAR = ("g1", "g2")
 
 @dataclass(frozen=True)
 class ShapeEstimate:
-    """Estimates of one batch.
+    """Estimates for one batch.
 
     Attributes:
-        mean: (N, component), each in (-1, 1): observed distortion e1, e2 and, where learnt, intrinsic shear-type
-            g1, g2.
-        log_sigma: (N, component), natural logarithm of the expected error of each.
+        mean: (N, component), each in (-1, 1): observed distortion e1, e2 and, where the recipe says so, intrinsic
+            shear-type g1, g2.
+        log_sigma: (N, component), natural logarithm of each expected error.
     """
 
     mean: Tensor
@@ -29,13 +29,13 @@ class ShapeEstimate:
 class Regressor(nn.Module):
     """Dense layers of 128, 64 and 32 units with PReLU and dropout, tanh at the end.
 
-    A second, linear head on the same features tells the expected error. No gradient of it reaches the features, so
-    the means are those that a squared-error loss alone would give.
+    A second, linear head on the same features gives the expected errors. Its gradients do not reach the features, so
+    the means are those of a squared-error loss alone.
 
     Args:
         latent: dimension of the latent mean.
         dropout: probability of dropping a unit in training.
-        components: names of what is estimated.
+        components: names of the estimated components.
     """
 
     def __init__(self, latent: int, dropout: float, components: tuple[str, ...]) -> None:
@@ -54,5 +54,5 @@ class Regressor(nn.Module):
     def forward(self, latent_mean: Tensor) -> ShapeEstimate:
         """(N, latent) to estimates in the pixel frame."""
         features = self.layers(latent_mean)
-        # Errors below 1e-3 or above 2.7 are not of this world; the clamp keeps a stray one from overflowing.
+        # Errors below 1e-3 or above 2.7 are unphysical and are clamped, so that none overflows.
         return ShapeEstimate(torch.tanh(self.mean(features)), self.log_sigma(features.detach()).clamp(-7.0, 1.0))

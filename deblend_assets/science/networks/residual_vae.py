@@ -1,8 +1,8 @@
-"""Encoder and decoder of our recipes: residual, and at home in units of the sky's noise.
+"""Encoder and decoder of our recipes: residual networks that work in units of the sky's noise.
 
-Outside they are the report's networks: images in Eq. 9 space, a Gaussian q(z|x), an image in Eq. 9 space. Inside,
-Eq. 9 is undone: the encoder is a `StampTrunk`, and the decoder draws asinh of the light in units of the sky's noise,
-without a sigmoid, so that neither a bright core nor a faint wing lies where the network's last digits are.
+Their inputs and outputs are those of the report's networks: images in Eq. 9 space, a Gaussian q(z|x), an image in Eq. 9
+space. Inside, Eq. 9 is inverted: the encoder is a `StampTrunk`, and the decoder outputs asinh of the light in units of
+the sky's noise, without a sigmoid, so that both bright cores and faint wings are well resolved.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from deblend_assets.science.networks.trunk import ResidualBlock, StampTrunk, las
 from deblend_assets.science.networks.vae import VAE, Latent
 from deblend_assets.science.stamps.normalization import compressed, expanded
 
-# Channels of the decoder's first map, before it is widened; the mirror of what the trunk's dense layers see.
+# Channels of the decoder's first map, before it is widened; as many as the map before the trunk's dense layers.
 _SQUEEZED = 64
 # Channels at full resolution.
 _FINEST = 24
-# asinh of the brightest pixel that can be drawn, e^14 / 2 = 600,000 times the sky's noise: beyond it sinh overflows.
+# asinh of the brightest possible pixel, e^14 / 2 = 600,000 times the sky's noise; far beyond it sinh would overflow.
 _BRIGHTEST = 14.0
 
 
 class NoiseUnits(nn.Module):
-    """Between Eq. 9 space and light in units of the sky's noise.
+    """Conversion between Eq. 9 space and light in units of the sky's noise.
 
     Args:
         sky_sigma: root of the sky's electrons a pixel, one a band [electron].
@@ -53,9 +53,9 @@ class ResidualEncoder(nn.Module):
     """Stamp to q(z|x).
 
     Args:
-        units: of the network's inside.
-        trunk: for the features.
-        dense: how many.
+        units: conversion to the units inside.
+        trunk: computes the features.
+        dense: number of features.
         latent: dimension of z.
     """
 
@@ -63,7 +63,7 @@ class ResidualEncoder(nn.Module):
         super().__init__()
         self.units, self.trunk = units, trunk
         self.mean, self.log_variance = nn.Linear(dense, latent), nn.Linear(dense, latent)
-        # A latent that begins quiet lets the decoder learn from the first step.
+        # A latent with little noise at first lets the decoder learn from the first step.
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, -4.0)
 
@@ -78,9 +78,9 @@ class ResidualDecoder(nn.Module):
     """Latent to the noiseless isolated galaxy in Eq. 9 space, in (-1, 1).
 
     Args:
-        units: of the network's inside.
+        units: conversion to the units inside.
         pixels: stamp side.
-        widths: of the trunk, whose scales are gone back through.
+        widths: of the trunk; the decoder mirrors its scales.
         dense: units of the first layer.
         latent: dimension of z.
     """
@@ -104,10 +104,10 @@ class ResidualDecoder(nn.Module):
         """(N, latent) to light in units of the sky's noise, (N, band, y, x) float32."""
         features = self.convolutions(self.dense(z).unflatten(1, (-1, self.side, self.side)))
         start = (features.shape[-1] - self.pixels) // 2
-        # One pixel more on each side, for the last layer.
+        # The last layer sees one more pixel on each side.
         with torch.autocast(z.device.type, enabled=False):
-            drawn: Tensor = self.last(features.float())
-            cut = drawn[..., start : start + self.pixels, start : start + self.pixels]
+            light: Tensor = self.last(features.float())
+            cut = light[..., start : start + self.pixels, start : start + self.pixels]
             return cut.clamp(-_BRIGHTEST, _BRIGHTEST).sinh()
 
     def forward(self, z: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class ResidualDecoder(nn.Module):
 
 
 def residual_vae(units: NoiseUnits, pixels: int, widths: Sequence[int], dense: int, latent: int) -> VAE:
-    """Both together; arguments as theirs."""
+    """Encoder and decoder together; arguments as for the two."""
     trunk = StampTrunk(len(units.scale), pixels, widths, dense)
     return VAE(
         ResidualEncoder(units, trunk, dense, latent),

@@ -1,7 +1,7 @@
-"""Weights of one survey's networks as the beginning of another's: the bands are matched by their names.
+"""Starting a survey's networks from the weights of another survey's; bands are matched by name.
 
-Galaxies look much alike in all surveys, once they are in units of the sky's noise; what a band is, only the first and
-the last layers know.
+In units of the sky's noise galaxies look much alike in all surveys. Only the first and the last layers depend on the
+bands.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.statistics.metrics import Floats
 
-# Layers by the ends of their names: what they take bands in, and what they give them out.
+# Names of the layers that take bands as input, by their ends, and of those that output bands.
 _STAMPS, _MASK = "first.weight", "dense.0.weight"
 _LIGHT = ("decoder.last.weight", "decoder.last.bias")
-# Not learnt: they are of the survey and its normalisation.
+# Not trained: they belong to the survey and its normalisation.
 _UNITS = (".units.sky_sigma", ".units.scale")
 
 
 def for_bands(
     weights: Mapping[str, Tensor], theirs: Sequence[str], ours: Sequence[str], where: str
 ) -> dict[str, Tensor]:
-    """A state dict without what is of its survey alone, its bands chosen and put in order.
+    """A state dict without its survey's units, with the wanted bands in the wanted order.
 
     Args:
-        weights: of a `VAE` of residual networks, or of whatever has a `StampTrunk` as `trunk`.
+        weights: of a `VAE` of residual networks, or of a network with a `StampTrunk` as `trunk`.
         theirs: the bands of these weights, in order.
         ours: those wanted; names are compared without case.
         where: the weights, for the message.
@@ -39,7 +39,7 @@ def for_bands(
     missing = [band for band in ours if band.lower() not in known]
     if missing:
         raise MismatchError(
-            f"the weights know no band {', '.join(missing)} (they know {''.join(theirs)})",
+            f"the weights have no band {', '.join(missing)} (they have {''.join(theirs)})",
             where=where,
             remedy='set start = "fresh", or name weights of a survey with these bands',
         )
@@ -62,7 +62,7 @@ def for_bands(
 def in_units(
     weights: Mapping[str, Tensor], theirs: tuple[Floats, Floats], ours: tuple[Floats, Floats]
 ) -> dict[str, Tensor]:
-    """Weights of a `ShapeNetwork` for quantities whitened by another population: the same posterior in new units.
+    """Weights of a `ShapeNetwork` for quantities standardized by another population: the same posterior in new units.
 
     Args:
         weights: its state dict.
@@ -85,10 +85,10 @@ def in_units(
 
 
 def load_matching(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict that may lack the units of the survey.
+    """Load a state dict, which may lack the survey's units.
 
     Raises:
-        MismatchError: it is of another network.
+        MismatchError: it belongs to another network.
     """
     own = network.state_dict()
     other = [

@@ -1,8 +1,9 @@
-"""Stamps to features: a small residual network, for whatever head.
+"""From stamps to features: a small residual network that all heads share.
 
-Stamps come in units of the sky's noise, through asinh: linear where noise is, logarithmic in bright cores. The first
-layer samples every 0.4" (LSST), still finer than the PSF; residual branches begin at zero (SkipInit, De & Smith 2020),
-so that no normalisation layer mixes the galaxies of a batch. An absent band is zeros, and a mask beside the features.
+Its input is asinh of the stamps in units of the sky's noise: linear at the noise level, logarithmic in bright cores.
+The first layer samples every 0.4" (LSST), still finer than the PSF. Residual branches begin at zero (SkipInit, De &
+Smith 2020), so that no normalisation layer is needed, which would mix the galaxies of a batch. An absent band is set
+to zero, and the mask of present bands joins the features.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from deblend_assets.science.stamps.band_masks import hide_bands
 
-# Channels of the map that the dense layers see: they would hold most of the weights otherwise.
+# Channels of the map before the dense layers: with more, these layers would hold most of the weights.
 MAP_CHANNELS = 64
 
 
@@ -38,9 +39,9 @@ class StampTrunk(nn.Module):
     """Stamps to features.
 
     Args:
-        bands, pixels: of a stamp.
+        bands, pixels: number of bands and side of a stamp.
         widths: channels of each scale; each halves the side.
-        dense: units of the two dense layers, and so features.
+        dense: units of the two dense layers, the number of features.
     """
 
     def __init__(self, bands: int, pixels: int, widths: Sequence[int], dense: int) -> None:

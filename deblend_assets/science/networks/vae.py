@@ -1,8 +1,8 @@
 """Variational autoencoder of section 3.2 (Fig. 9), after debvader (Arcelin et al. 2020).
 
 Encoder: four 3x3 convolutions of stride 2 with 32, 64, 128 and 256 filters, PReLU, then two dense layers for the
-mean and the log variance of q(z|x), which the mask of present bands (ours) joins. Decoder: a dense layer and four
-transposed convolutions mirrored, a sigmoid at the end. Images are in Eq. 9 space.
+mean and the log variance of q(z|x); the mask of present bands (our addition) joins their input. Decoder: a dense
+layer, four transposed convolutions that mirror the encoder's, and a sigmoid. Images are in Eq. 9 space.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Latent:
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
     def kl(self) -> Tensor:
-        """D_KL(q || N(0, 1)) in nats (Eq. 5; Eq. 60 with its sign mended), (N,)."""
+        """D_KL(q || N(0, 1)) in nats (Eq. 5; Eq. 60 with its sign corrected), (N,)."""
         return 0.5 * (self.mean.square() + self.log_variance.exp() - self.log_variance - 1).sum(dim=1)
 
 
@@ -48,7 +48,7 @@ def _grid(pixels: int) -> int:
 
 
 def _single(values: Tensor) -> Tensor:
-    """What autocast computed in bfloat16, in float32: losses need more than its three digits."""
+    """Values in float32 where autocast gave bfloat16: losses need more than its three digits."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
 
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         self.log_variance = nn.Linear(features, latent)
 
     def forward(self, images: Tensor, present: Tensor) -> Latent:
-        """q(z|x) of stamps of which some bands may be absent.
+        """q(z|x) of stamps, some of whose bands may be absent.
 
         Args:
             images: (N, band, y, x) in Eq. 9 space; pixels of absent bands have no influence.
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         """
         features = self.convolutions(hide_bands(images, present)).flatten(1)
         features = torch.cat([features, present.to(features.dtype)], dim=1)
-        # Beyond e^±10 a variance only overflows; the clamp never binds once training has begun.
+        # Beyond e^±10 a variance overflows; the clamp is inactive once training has begun.
         return Latent(_single(self.mean(features)), _single(self.log_variance(features)).clamp(-10.0, 10.0))
 
 
@@ -93,9 +93,9 @@ class Decoder(nn.Module):
         bands: number of bands.
         pixels: stamp side.
         latent: dimension of z.
-        resize: how the grid of 16 times the smallest feature map becomes the stamp: "crop" cuts its middle,
-            "bilinear" is the report's resampling, which alters shapes.
-        output_bias: initial bias before the sigmoid. At 0 a dark sky costs the network its first epochs, and
+        resize: how the grid, 16 times the smallest feature map, becomes the stamp: "crop" takes its middle,
+            "bilinear" is the report's resampling, which changes shapes.
+        output_bias: initial bias before the sigmoid. At 0 the network spends its first epochs on the dark sky, and
             with a mean loss it may never leave the constant image.
     """
 
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder and decoder together; stage 2 replaces the encoder and freezes the decoder.
+    """Encoder and decoder together; stage 2 trains the encoder alone and freezes the decoder.
 
     Args:
         encoder: images (N, band, y, x) in Eq. 9 space and mask (N, band) to `Latent`.

@@ -1,1 +1,1 @@
-"""Redshift posteriors from the same network features, and their peer on colours."""
+"""Redshift posteriors from stamps, and a baseline on colours."""

@@ -1,7 +1,8 @@
 """The colour-only baseline of redshifts: boosted trees on total magnitudes and colours.
 
-It is what the posterior from stamps has to beat: it sees fluxes alone, neither shape nor size nor neighbours. Trees on
-colours are a common choice where spectroscopic redshifts are plenty (as Carrasco Kind & Brunner 2013, with forests).
+The posterior from stamps must do better than this baseline, which uses fluxes but neither shape nor size nor
+neighbours. Trees on colours are a common choice where many spectroscopic redshifts are available (for instance Carrasco
+Kind & Brunner 2013, with forests).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ _MAGNITUDE = 2.5 / np.log(10)
 
 
 def asinh_magnitudes(fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating]) -> Floats:
-    """Luptitudes (Lupton, Gunn & Szalay 1999), which fluxes below 0 have too.
+    """Luptitudes (Lupton, Gunn & Szalay 1999), which are defined for negative fluxes too.
 
-    -2.5 / ln 10 (asinh(f / 2b) + ln b), b = `flux_sigmas`: -2.5 lg f where f is far above b. That article's b is
-    1.04 times the error of the flux, by a criterion of its own; the error itself is taken here.
+    -2.5 / ln 10 (asinh(f / 2b) + ln b), b = `flux_sigmas`: -2.5 lg f where f is far above b. In that article b is 1.04
+    times the error of the flux; here it is the error itself.
 
     Args:
         fluxes: (N, band), linear, in any unit; NaN where a band is absent.
-        flux_sigmas: (band,), above 0, error of a flux that the sky alone limits, in the fluxes' unit.
+        flux_sigmas: (band,), above 0, sky-limited error of a flux, in the fluxes' unit.
 
     Returns:
         (N, band) [mag], with the fluxes' unit as the zero point; NaN where the flux is.
@@ -38,13 +39,13 @@ def asinh_magnitudes(fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.float
 
 
 class ColorRedshifts:
-    """Redshifts of asinh magnitudes and of the colours of bands next to each other; scikit-learn's boosted trees.
+    """Redshifts from asinh magnitudes and the colours of adjacent bands, by scikit-learn's boosted trees.
 
-    Trees are grown on ln(1 + z) with absolute errors, so that they estimate the median, as the network's point
-    estimate does, until a tenth of the galaxies, withheld, gains no more.
+    The trees are fitted to ln(1 + z) with absolute errors, so that they estimate the median, as the network does too.
+    Fitting stops when the score on a withheld tenth of the galaxies no longer improves.
 
     Args:
-        seed: of which galaxies are withheld; the same seed and galaxies give the same trees.
+        seed: of the choice of withheld galaxies; the same seed and galaxies give the same trees.
     """
 
     def __init__(self, seed: int) -> None:
@@ -61,7 +62,7 @@ class ColorRedshifts:
     def fit(
         self, fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating], z: NDArray[np.floating]
     ) -> ColorRedshifts:
-        """Learn from galaxies of known redshift.
+        """Fit to galaxies of known redshift.
 
         Args:
             fluxes, flux_sigmas: see `asinh_magnitudes`.
@@ -71,13 +72,13 @@ class ColorRedshifts:
             Itself.
 
         Raises:
-            ValueError: as `asinh_magnitudes`, or the redshifts are not one a galaxy.
+            ValueError: as `asinh_magnitudes`, or there is not one redshift for each galaxy.
         """
         self._trees.fit(_features(fluxes, flux_sigmas), np.log1p(np.asarray(z, dtype=np.float64)))
         return self
 
     def predict(self, fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating]) -> Floats:
-        """Redshifts (N,) of fluxes and sigmas as for `fit`.
+        """Redshifts (N,) from fluxes and sigmas as for `fit`.
 
         Raises:
             ValueError: as `asinh_magnitudes`, or there are other bands than `fit` had.

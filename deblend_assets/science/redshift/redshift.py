@@ -1,9 +1,9 @@
 """From a blended stamp to a posterior of the target's redshift: a mixture of Gaussians on ln(1 + z).
 
-Colours are degenerate in redshift: one Gaussian would stand between two solutions, where no galaxy is. ln(1 + z) is the
-variable because spectra move by it in ln(wavelength), and because its error is the customary Δz / (1 + z) where small.
-The network is the trunk of the shapes with another head; mixture density networks are Bishop's (1994). Redshift does
-not turn with the stamp, so that the square's symmetries leave it as it is.
+Colours are degenerate in redshift: a single Gaussian would peak between two solutions. The variable is ln(1 + z),
+because spectra shift by it in ln(wavelength), and because a small error in it is the customary Δz / (1 + z). The
+network is the trunk of the shape network with another head, a mixture density network (Bishop 1994). The square's
+symmetries do not change the redshift.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from deblend_assets.science.training.random_numbers import RandomNumbers
 from deblend_assets.settings import ShapeRecipe
 
 _HIDDEN = 128
-# Of the population's scatter, which is some 0.25: 0.001 in ln(1 + z), far below the error of broad-band redshifts.
+# In units of the population's scatter, about 0.25: 0.001 in ln(1 + z), far below the error of broad-band redshifts.
 _LEAST_SIGMA = 0.005
-# Each halves the bracket: from tens of the population's scatter to below what float32 can tell apart.
+# Each halves the bracket: from tens of the population's scatter to below the precision of float32.
 _BISECTIONS = 32
 
 
 @dataclass(frozen=True)
 class RedshiftPosterior:
-    """Mixtures of C Gaussians on ln(1 + z), one a galaxy; float32.
+    """Mixtures of C Gaussians on ln(1 + z), one for each galaxy; float32.
 
-    A little of the density may lie below z = 0, as Gaussians have no edge.
+    A small part of the density may lie below z = 0, because Gaussians are unbounded.
 
     Attributes:
         log_weights: (N, C), natural logarithms; the weights of a galaxy add up to 1.
@@ -46,19 +46,19 @@ class RedshiftPosterior:
     sigmas: Tensor
 
     def log_prob(self, values: Tensor) -> Tensor:
-        """ln of the density per unit of ln(1 + z) at M values a galaxy, (N, M) to (N, M)."""
+        """ln of the density per unit of ln(1 + z) at M values for each galaxy, (N, M) to (N, M)."""
         standard = self._standardised(values)
         normal = -0.5 * standard.square() - self.sigmas.log()[:, None] - 0.5 * math.log(2 * math.pi)
         return (self.log_weights[:, None] + normal).logsumexp(dim=2)
 
     def cdf(self, values: Tensor) -> Tensor:
-        """Probability below M values of ln(1 + z) a galaxy, (N, M) to (N, M) in [0, 1]."""
+        """Probability below M values of ln(1 + z) for each galaxy, (N, M) to (N, M) in [0, 1]."""
         below = torch.special.ndtr(self._standardised(values))
-        # Rounded weights may add up to a little more than 1.
+        # With rounding, weights may sum to slightly more than 1.
         return (self.log_weights.exp()[:, None] * below).sum(dim=2).clamp(0.0, 1.0)
 
     def quantile(self, probabilities: Tensor) -> Tensor:
-        """ln(1 + z) below which the given probabilities lie, by bisection of the cdf.
+        """Quantiles of ln(1 + z), by bisection of the cdf.
 
         Args:
             probabilities: (M,), the same for all galaxies, each above 0 and below 1.
@@ -72,7 +72,7 @@ class RedshiftPosterior:
         if not bool(((probabilities > 0) & (probabilities < 1)).all()):
             raise ValueError(f"probabilities between 0 and 1 expected, got {probabilities.tolist()}")
         wanted = probabilities.to(self.means)
-        # A mixture's quantile lies between the least and the greatest of its components'.
+        # A mixture's quantile lies between the smallest and the largest of its components'.
         ends = self.means[:, None] + self.sigmas[:, None] * torch.special.ndtri(wanted)[:, None]
         low, high = ends.amin(dim=2), ends.amax(dim=2)
         for _ in range(_BISECTIONS):
@@ -108,7 +108,7 @@ class RedshiftScale:
 
     @classmethod
     def of(cls, redshifts: NDArray[np.float64]) -> RedshiftScale:
-        """Of true redshifts (N,), above -1 and not all alike."""
+        """From true redshifts (N,), above -1 and not all equal."""
         logarithms = np.log1p(redshifts)
         return cls(float(logarithms.mean()), float(logarithms.std()))
 
@@ -119,8 +119,8 @@ class RedshiftNetwork(nn.Module):
     Args:
         trunk: the features' network.
         dense: its features.
-        scale: zero and unit; kept with the weights, as buffers.
-        components: Gaussians of a mixture.
+        scale: zero and unit; stored with the weights, as buffers.
+        components: number of Gaussians in a mixture.
     """
 
     mean: Tensor
@@ -131,7 +131,7 @@ class RedshiftNetwork(nn.Module):
         self.trunk = trunk
         self.hidden = nn.Linear(dense, _HIDDEN)
         self.mixture = nn.Linear(_HIDDEN, 3 * components)
-        # Spread over the population at first: components that begin alike would stay alike.
+        # Spread over the population at first: components with equal initial values would stay equal.
         with torch.no_grad():
             self.mixture.bias.zero_()
             self.mixture.bias[components : 2 * components] = torch.linspace(-1.0, 1.0, components + 2)[1:-1]
@@ -141,7 +141,7 @@ class RedshiftNetwork(nn.Module):
     def forward(self, stamps: Tensor, present: Tensor) -> RedshiftPosterior:
         """(N, band, y, x) in units of the sky's noise and mask (N, band) to posteriors, in float32 under autocast."""
         features = self.trunk(stamps, present)
-        # bfloat16 has three digits: too few for a mean that is known to a hundredth of the population's scatter.
+        # The three digits of bfloat16 are too few for a mean that is known to a hundredth of the population's scatter.
         with torch.autocast(features.device.type, enabled=False):
             weights, means, sigmas = self.mixture(torch.relu(self.hidden(features.float()))).chunk(3, dim=1)
             return RedshiftPosterior(
@@ -152,13 +152,13 @@ class RedshiftNetwork(nn.Module):
 
 
 class RedshiftObjective:
-    """The likelihood of the true redshifts under the posterior.
+    """Minus the log likelihood of the true redshifts under the posterior.
 
     Batches: light of the targets and of the other galaxies, two of (N, band, y, x) float16 in units of the sky's noise;
-    ln(1 + z) of the targets, (N, 1) float32. Scenes and photons are made of them anew each time (`photons.augment`).
+    ln(1 + z) of the targets, (N, 1) float32. Scenes and photon noise are made anew each time (`photons.augment`).
 
     Args:
-        network: what is trained.
+        network: is trained.
         recipe: band dropout.
         sky_sigma: (band,) float32, root of the sky's electrons a pixel.
         recombine: see `photons.augment`.

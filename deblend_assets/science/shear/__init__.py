@@ -1,1 +1,1 @@
-"""How an estimator answers to a known constant shear: m, c, PSF leakage, and the response that needs no truth."""
+"""Response of an estimator to a known constant shear: m, c, PSF leakage, and the response from images alone."""

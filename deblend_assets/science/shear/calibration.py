@@ -1,9 +1,9 @@
-"""m and c of estimators, from tables of what they say of the same scenes under known shears.
+"""m and c of estimators, from tables of their estimates for the same scenes under known shears.
 
-An estimate answers as <g_i> = (1 + m_i) g_i + c_i. Scenes are paired: for each, the difference of its estimates under
+An estimate responds as <g_i> = (1 + m_i) g_i + c_i. Scenes are paired: the difference of the estimates of a scene under
 +g and -g is its response, free of its own shape and mostly of its noise; the mean over both and over the scene turned
-by 90° is its additive bias. Errors are jack-knife over blocks of target galaxies, so that they hold the population's
-scatter as well as the photons'.
+by 90° is its additive bias. Errors are jack-knife over blocks of target galaxies, so that they contain the scatter of
+the population as well as the photon noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deblend_assets.science.statistics.accuracy import number
 Floats = NDArray[np.float64]
 
 BLOCKS = 50
-# What LSST asks of ten years' data, |m| (DESC SRD, 1809.01669), and a tenth of it for c.
+# LSST's requirement for ten years of data on |m| (DESC SRD, 1809.01669), and a tenth of it for c.
 REQUIRED_M, REQUIRED_C = 3e-3, 3e-4
 GROUPS = {"S/N": "snr", "size": "hlr_arcsec", "blendedness": "blendedness", "redshift": "redshift"}
 
@@ -34,7 +34,7 @@ class Measure:
     error: float
 
     def __sub__(self, other: Measure) -> Measure:
-        """Of independent numbers."""
+        """Difference of independent numbers."""
         return Measure(self.value - other.value, float(np.hypot(self.error, other.error)))
 
     @property
@@ -43,20 +43,20 @@ class Measure:
         return abs(self.value) / self.error if self.error > 0 else np.inf
 
     def as_json(self) -> dict[str, float | None]:
-        """What is not known (of two galaxies no jack-knife is made) is None, as JSON has no other word for it."""
+        """For JSON; None where a number is unknown (there is no jack-knife error for two galaxies)."""
         return {"value": number(self.value), "error": number(self.error)}
 
 
 @dataclass(frozen=True)
 class SceneResponses:
-    """Of the scenes whose estimates all worked.
+    """Responses of the scenes all of whose estimates succeeded.
 
     Attributes:
         response: (S, 2), d estimate_i / d g_i of each scene; NaN for a component that was not sheared.
         offset: (S, 2), mean estimate over all its images.
         block: (S,) jack-knife block of its target.
         scene: (S,).
-        failures: scenes of which an estimate failed.
+        failures: number of scenes with a failed estimate.
     """
 
     response: Floats
@@ -66,19 +66,19 @@ class SceneResponses:
     failures: int
 
     def of(self, chosen: NDArray[np.bool_]) -> SceneResponses:
-        """Some of the scenes."""
+        """The chosen scenes."""
         return SceneResponses(
             self.response[chosen], self.offset[chosen], self.block[chosen], self.scene[chosen], self.failures
         )
 
 
 def require_split(ids: NDArray, splits: Mapping[int, str] | pd.Series, wanted: str, what: str) -> None:
-    """Refuse galaxies of another split: whoever trained on a galaxy is not evaluated on it.
+    """Refuse galaxies of another split: an estimator is not evaluated on galaxies that it was trained on.
 
     Args:
         ids: `galtileid` of the galaxies.
         splits: split of each catalogue galaxy by its `galtileid`.
-        wanted: the split they must be of.
+        wanted: the split they must belong to.
         what: is evaluated, for the message.
 
     Raises:
@@ -95,17 +95,17 @@ def require_split(ids: NDArray, splits: Mapping[int, str] | pd.Series, wanted: s
 
 
 def block_of(ids: NDArray) -> NDArray[np.int64]:
-    """Jack-knife block of each galaxy: all scenes of one target lie in one."""
+    """Jack-knife block of each galaxy; all scenes of one target are in one block."""
     unique, inverse = np.unique(ids, return_inverse=True)
     blocks = np.random.default_rng(0).permutation(len(unique)) % BLOCKS
     return np.asarray(blocks[inverse], dtype=np.int64)
 
 
 def scene_responses(table: pd.DataFrame, method: str) -> SceneResponses:
-    """What a method says of each scene of one condition.
+    """Responses of a method for each scene of one condition.
 
     Args:
-        table: rows a scene and lens: `scene`, `galtileid`, `g1`, `g2` (applied), `{method}_1`, `{method}_2`.
+        table: one row for each scene and lens: `scene`, `galtileid`, `g1`, `g2` (applied), `{method}_1`, `{method}_2`.
         method: prefix of its columns.
     """
     columns = [f"{method}_{k}" for k in (1, 2)]
@@ -146,7 +146,7 @@ def jackknife_means(values: Floats, block: NDArray[np.int64]) -> Floats:
 
 
 def jackknife_error(numbers: Floats) -> tuple[Floats, Floats]:
-    """Value and standard error of what was made of each row of `jackknife_means`; infinite for a single block."""
+    """Value and standard error of numbers computed from each row of `jackknife_means`; infinite for a single block."""
     without = numbers[1:]
     if len(without) < 2:
         return numbers[0], np.full(numbers.shape[1:], np.inf)
@@ -166,7 +166,7 @@ def responses(found: SceneResponses) -> tuple[Measure, Measure]:
 
 
 def multiplicative(found: SceneResponses, calibration: Measure | None = None) -> tuple[Measure, Measure]:
-    """m1 and m2 of an estimate that is divided by a response.
+    """m1 and m2 of an estimate divided by a response.
 
     Args:
         found: of the scenes evaluated.
@@ -182,14 +182,14 @@ def multiplicative(found: SceneResponses, calibration: Measure | None = None) ->
 
 
 def additive(found: SceneResponses, calibration: Measure | None = None) -> tuple[Measure, Measure]:
-    """c1 and c2 of the same."""
+    """c1 and c2 of an estimate divided by a response; arguments as `multiplicative`."""
     by = (calibration or Measure(1.0, 0.0)).value
     mean, error = jackknife(found.offset / by, found.block)
     return Measure(float(mean[0]), float(error[0])), Measure(float(mean[1]), float(error[1]))
 
 
 def pooled(found: SceneResponses) -> Measure:
-    """Mean response over the components that were sheared: what an estimator without preferred direction has one of."""
+    """Mean response over the sheared components; an estimator without preferred direction has a single one."""
     sheared = np.isfinite(found.response).all(axis=0)
     mean, error = jackknife(found.response[:, sheared].mean(axis=1), found.block)
     return Measure(float(mean), float(error))
@@ -204,8 +204,8 @@ def selection_response(table: pd.DataFrame, method: str, selected: NDArray[np.bo
         selected: (N,) rows that pass the cut.
 
     Returns:
-        Response of the galaxies that pass in at least one image of a pair, weighted by how often; and the further
-        response that comes of galaxies entering and leaving the sample with the shear.
+        Response of the galaxies that pass in at least one image of a pair, weighted by how often; and the additional
+        response due to galaxies that enter and leave the sample with the shear.
     """
     worked = (table["g1"].to_numpy() != 0) & np.isfinite(table[f"{method}_1"].to_numpy(float))
     rows, chosen = table[worked], selected[worked].astype(float)
@@ -214,7 +214,7 @@ def selection_response(table: pd.DataFrame, method: str, selected: NDArray[np.bo
     values, block = rows[f"{method}_1"].to_numpy(float), block_of(rows["galtileid"].to_numpy())
     pair = rows.groupby(["scene", "turned"]).ngroup().to_numpy()
     often = np.bincount(pair, chosen)[pair] / np.bincount(pair)[pair]
-    # Sums of each block: of the selected and of the weighted estimates, on either side of 0.
+    # Sums over each block: of the selected and of the weighted estimates, for either sign of the shear.
     columns = []
     for weight in (chosen, often):
         for side in (1, -1):
@@ -223,7 +223,7 @@ def selection_response(table: pd.DataFrame, method: str, selected: NDArray[np.bo
     sums = np.stack(columns)
 
     def found(s: Floats) -> Floats:
-        s = np.where(s == 0, np.nan, s)  # nothing selected on a side: there is no such response
+        s = np.where(s == 0, np.nan, s)  # nothing selected for a sign: the response is undefined
         total = (s[0] / s[1] - s[2] / s[3]) / (2 * step)
         fixed = (s[4] / s[5] - s[6] / s[7]) / (2 * step)
         return np.stack([fixed, total - fixed])
@@ -236,5 +236,5 @@ def selection_response(table: pd.DataFrame, method: str, selected: NDArray[np.bo
 
 
 def meets(measures: Sequence[Measure], required: float) -> bool:
-    """Whether numbers are known to be small enough: all below the requirement, and so are their errors."""
+    """Whether all numbers and their errors are below the requirement."""
     return all(abs(m.value) < required and m.error < required for m in measures)

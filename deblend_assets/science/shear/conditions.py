@@ -1,4 +1,4 @@
-"""The conditions under which an estimator is asked for its answer to shear, and the images of each."""
+"""The conditions under which the shear response of an estimator is measured, and the images of each."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SHARD_SCENES = 250
 # Where their numbers begin: beyond those of stored shards and of scenes drawn for training.
 _FIRST = 100_000
 PSF_SIZE, PSF_SHEAR, OTHER_SIZE = 1.02, 0.05, 1.1
-# What is kept of each target's truth, before any lens.
+# Columns kept from each target's truth, before any lens.
 TRUTH = ("galtileid", "g1", "g2", "hlr_arcsec", "redshift", "snr", "blendedness")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to see the scenes of a split.
+    """One way to observe the scenes of a split.
 
     Attributes:
         name: of the condition.
-        words: what is different in it.
+        words: what differs in it.
         split: whose galaxies.
-        both: whether either component is sheared in turn, or g1 alone.
+        both: whether both components are sheared in turn, or g1 alone.
         isolated, psf, size: see `ShearedScenes`.
     """
 
@@ -45,7 +45,7 @@ class Condition:
     size: float = 1.0
 
     def lenses(self, step: float) -> list[Lens]:
-        """Shears of ± step, each seen upright and turned."""
+        """Shears of ± step, each applied to the upright and to the turned scene."""
         shears = [(step, 0.0), (-step, 0.0)]
         if self.both:
             shears += [(0.0, step), (0.0, -step)]
@@ -76,9 +76,9 @@ class Observed:
     """The scenes of a shard under a condition.
 
     Attributes:
-        truth: a row a scene, `scene` and TRUTH, as it is without lens.
-        lenses: what the scenes were seen through.
-        electrons: of each lens (N, band, y, x) float32 [electron], sky subtracted.
+        truth: one row for each scene, `scene` and TRUTH, without lens.
+        lenses: that were applied to the scenes.
+        electrons: for each lens (N, band, y, x) float32 [electron], sky subtracted.
     """
 
     truth: pd.DataFrame
@@ -89,8 +89,8 @@ class Observed:
 def observe(condition: Condition, step: float, renderer: ShardRenderer, shard: Shard) -> Observed:
     """Draw a shard's scenes through each lens of a condition.
 
-    Noise is the same for +g and -g, and different for the two components and for the turned scenes: what is the same
-    cancels in a response, and what is different makes the additive bias more certain.
+    Noise is the same for +g and -g, where it cancels in the response. It differs for the two components and for the
+    turned scenes, where it reduces the error of the additive bias.
     """
     truth = renderer.light(shard, 0, shard.scenes).truth
     targets = truth[truth["member"] == 0].reset_index(drop=True)
@@ -112,7 +112,7 @@ def _scenes(renderer: ShardRenderer, condition: Condition) -> ShearedScenes:
 
 
 def scene_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal numbers (float32) that depend on the seeds alone."""
+    """Standard normal numbers (float32) that depend only on the seeds."""
     state = np.random.SeedSequence([int(s) for s in seeds]).generate_state(2)
     seed = int(state[0]) << 31 | int(state[1]) >> 1
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))

@@ -41,11 +41,11 @@ class Lens:
 
 @dataclass(frozen=True)
 class Psf:
-    """How the survey's PSFs are changed, all bands alike.
+    """A change of the survey's PSFs, the same in all bands.
 
     Attributes:
         size: factor on their size.
-        g1, g2: shear that they are given.
+        g1, g2: shear that is applied to them.
     """
 
     size: float = 1.0
@@ -53,7 +53,7 @@ class Psf:
     g2: float = 0.0
 
     def of(self, survey: SurveyModel) -> SurveyModel:
-        """The survey that observes with it."""
+        """The survey with the changed PSFs."""
         changed = copy.deepcopy(survey.btk_survey)
         for band in survey.bands:
             found = changed.get_filter(band)
@@ -66,8 +66,8 @@ class ShearedScenes:
 
     Args:
         renderer: of the simulation, whose own shear must be 0.
-        isolated: the targets alone, without their neighbours.
-        psf: how the survey's PSFs are changed.
+        isolated: whether the targets are rendered without their neighbours.
+        psf: change of the survey's PSFs.
         size: factor on all galaxies' radii.
     """
 
@@ -91,7 +91,7 @@ class ShearedScenes:
         """Whole scenes without noise, (N, band, y, x) [electron].
 
         Args:
-            table: of `table`.
+            table: from `table`.
             lens: what they are seen through. It moves neighbours about the target as it shears all; the camera's
                 dither stays.
         """
@@ -123,7 +123,7 @@ class ShearedScenes:
         """Photons of light and sky, sky subtracted [electron].
 
         Args:
-            light: of `light`.
+            light: from `light`.
             noise: standard normal, of its shape; the same for scenes that are compared.
         """
         sigma = torch.from_numpy(np.sqrt(self._renderer.sky).astype(np.float32))

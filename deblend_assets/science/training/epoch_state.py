@@ -1,4 +1,4 @@
-"""What a training in the middle of an epoch is made of, beside network and optimiser."""
+"""The state of a training within an epoch, beside network and optimiser: sums of losses and random generators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deblend_assets.science.training.ranks import Ranks
 
 
 class LossSums:
-    """Sums of losses over samples, kept on the device, so that counting does not wait for it."""
+    """Sums of losses over samples, kept on the device, so that summing does not wait for it."""
 
     def __init__(self, device: torch.device) -> None:
         self.samples = 0
@@ -21,7 +21,7 @@ class LossSums:
         self._sums = torch.zeros(0, dtype=torch.float64, device=device)
 
     def add(self, losses: Mapping[str, Tensor], own: int, samples: int) -> None:
-        """Take in means over `own` samples of a batch of `samples`."""
+        """Add means over `own` samples of a batch of `samples`."""
         values = torch.stack([loss.detach() for loss in losses.values()])
         if not self._names:
             self._names = list(losses)
@@ -38,13 +38,13 @@ class LossSums:
         return {"samples": self.samples, "names": self._names, "sums": ranks.total(self._sums)}
 
     def resume(self, state: Mapping[str, Any], ranks: Ranks) -> None:
-        """Go on with sums of all processes, which one of them takes over."""
+        """Resume from the sums over all processes, which one of them takes."""
         self.samples, self._names = state["samples"], list(state["names"])
         self._sums = state["sums"].to(self._sums.device, copy=True) * ranks.writes
 
 
 class Randomness:
-    """Every source of random numbers of a training epoch: a generator, and torch's own that dropout draws from."""
+    """Both sources of random numbers of a training epoch: a generator, and torch's global one, which dropout uses."""
 
     def __init__(self, seed: np.random.SeedSequence, device: torch.device) -> None:
         first, second = (int(word) for word in seed.generate_state(2, np.uint64) >> np.uint64(1))

@@ -1,10 +1,10 @@
-"""Batches for training: whole shards, shuffled, in the same order for the same seed, on the device that computes.
+"""Batches for training: whole shards, shuffled in an order that the seed decides, on the device that computes.
 
-What fits in memory is loaded once and stays there, already normalised; on a CUDA device it stays in the device's own
-memory where that has room. What does not fit is read in groups of whole shards, in a shuffled order, the next group
-while the present one is being used: a random single sample costs 8 ms to read, a stamp of a whole shard 0.07 ms.
+Data that fit in memory are loaded once and stay there, already normalised, on a CUDA device in the device's own memory
+where they fit. Other data are read in groups of whole shards, in shuffled order, the next group while the present one
+is used: reading a single random sample takes 8 ms, a stamp of a whole shard 0.07 ms.
 
-Several processes that train together each ask for their share of every batch: the batches are those of one process.
+Several processes that train together each take their share of every batch; the batches are those of one process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEVICE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of every batch a process computes: number `rank` of `of` parts of equal size, up to one sample."""
+    """The part of every batch that a process computes: number `rank` of `of` parts of equal size, up to one sample."""
 
     rank: int = 0
     of: int = 1
@@ -37,7 +37,7 @@ class Share:
         return slice(samples * self.rank // self.of, samples * (self.rank + 1) // self.of)
 
     def part(self, samples: int) -> tuple[slice, int]:
-        """What a process computes of a batch of so many samples: `rows` and `own` of a `Portion`."""
+        """`rows` and `own` of a process's `Portion` of a batch with so many samples."""
         rows = self.rows(samples)
         own = rows.stop - rows.start
         return (rows, own) if own else (slice(0, 1), 0)
@@ -54,8 +54,8 @@ class Portion:
         tensors: the part's rows, on the feed's device.
         rows: which rows of the batch they are.
         samples: in the whole batch.
-        own: rows that count. Where a batch has fewer samples than there are processes, some of them compute a row
-            that is another's, so that all take part in every step; it counts for nothing.
+        own: number of rows that count. Where a batch has fewer samples than there are processes, some processes
+            compute a row of another one, so that all take part in every step; it does not count.
     """
 
     tensors: Batch
@@ -71,19 +71,19 @@ class Portion:
 
 
 class Batches(Protocol):
-    """What a stage can be trained on: `Feed`, or whatever else gives batches in an order that a seed decides."""
+    """Data to train on: a `Feed`, or anything else that yields batches in an order that a seed decides."""
 
     @property
     def words(self) -> str:
-        """Where the samples are, for a line of the log."""
+        """Where the samples are kept, for a line of the log."""
         ...
 
     def steps(self, samples: int) -> int:
-        """Batches an epoch of so many samples, at most."""
+        """Largest number of batches in an epoch of so many samples."""
         ...
 
     def epoch(self, seed: np.random.SeedSequence, share: Share = WHOLE, skip: int = 0) -> Iterator[Portion]:
-        """A process's share of the batches of one epoch, without so many at its beginning."""
+        """A process's share of the batches of one epoch, the first `skip` batches left out."""
         ...
 
 
@@ -92,10 +92,10 @@ class Feed:
 
     Args:
         load: shard number to tensors that share their first axis, ready for the network.
-        shards: how many there are.
-        group: shards in memory at a time; all of them where that many fit.
-        batch_size: samples in a batch; the last one of a group may be smaller, never empty.
-        device: where the batches are wanted.
+        shards: number of shards.
+        group: number of shards in memory at a time; all of them where they fit.
+        batch_size: samples in a batch; the last batch of a group may be smaller, never empty.
+        device: of the batches.
     """
 
     def __init__(self, load: LoadShard, shards: int, group: int, batch_size: int, device: torch.device = _CPU) -> None:
@@ -112,11 +112,11 @@ class Feed:
 
     @property
     def words(self) -> str:
-        """Where the samples are, for a line of the log."""
+        """Where the samples are kept, for a line of the log."""
         return "all in memory" if self.resident else f"{self.group} shards in memory at a time"
 
     def steps(self, samples: int) -> int:
-        """Batches an epoch of so many samples, at most: each group in memory may end with a smaller batch."""
+        """Largest number of batches in an epoch of so many samples: each group may end with a smaller batch."""
         return -(-samples // self.batch_size) + -(-self.shards // self.group) - 1
 
     def epoch(self, seed: np.random.SeedSequence, share: Share = WHOLE, skip: int = 0) -> Iterator[Portion]:
@@ -125,7 +125,7 @@ class Feed:
         Args:
             seed: of the order.
             share: of this process.
-            skip: batches at the beginning that are not wanted again.
+            skip: number of batches to leave out at the beginning.
         """
         return self._on_device(self._shuffled(seed, share, skip))
 
@@ -140,7 +140,7 @@ class Feed:
         joined = []
         for column in range(len(parts[0])):
             joined.append(torch.cat([part[column] for part in parts]))
-            for part in parts:  # let go of what has been copied: the peak is one column above the result
+            for part in parts:  # free what has been copied: the peak is one column above the result
                 part[column] = joined[-1][:0]
         return tuple(joined)
 
@@ -169,7 +169,7 @@ class Feed:
             yield from self._portions(data, np.arange(len(data[0])), share)
 
     def _portions(self, data: Batch, order: np.ndarray, share: Share, skip: int = 0) -> Iterator[Portion]:
-        # The order goes to the device once: the loop then waits for nothing that the device does.
+        # The order is sent to the device once, so that the loop never waits for the device.
         rows_of_all = _sent(torch.from_numpy(order), data[0].device)
         for start in range(skip * self.batch_size, len(order), self.batch_size):
             of_batch = rows_of_all[start : start + self.batch_size]
@@ -184,7 +184,7 @@ class Feed:
 
 
 def _moved(data: Batch, device: torch.device) -> Batch:
-    """Data on the device where it has room for them, else where they are."""
+    """The data, moved to the device if they fit there."""
     if device.type == "cpu":
         return data
     wanted = sum(column.numel() * column.element_size() for column in data)
@@ -194,12 +194,12 @@ def _moved(data: Batch, device: torch.device) -> Batch:
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on its way to the device; on CUDA nobody waits for it."""
+    """A tensor sent to the device; on CUDA without waiting for it."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _copied_ahead(portions: Iterator[Portion], device: torch.device) -> Iterator[Portion]:
-    """Portions on a CUDA device, the next one copied on a stream of its own while the present one is computed on."""
+    """Portions on a CUDA device; the next one is copied on a stream of its own while the present one is used."""
     side = torch.cuda.Stream(device)
 
     def send(portion: Portion) -> tuple[Portion, torch.cuda.Event]:
@@ -210,7 +210,7 @@ def _copied_ahead(portions: Iterator[Portion], device: torch.device) -> Iterator
     def receive(portion: Portion, arrived: torch.cuda.Event) -> Portion:
         present = torch.cuda.current_stream(device)
         present.wait_event(arrived)
-        for tensor in portion.tensors:  # else the side stream would reuse their memory while it is being read
+        for tensor in portion.tensors:  # otherwise the side stream would reuse their memory while it is being read
             tensor.record_stream(present)
         return portion
 

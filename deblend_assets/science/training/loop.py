@@ -1,9 +1,9 @@
-"""The training loop, one for the three stages: it reads from top to bottom.
+"""The training loop of all networks; it reads from top to bottom.
 
-Every draw of an epoch (order, symmetries, latent noise, dropout) comes from a seed made of the recipe's seed and
-the epoch's number, and the state at the end of each epoch, or within one where the training is asked to stop, is
-handed to a saver. A training killed at any moment and started again therefore ends with the same losses and weights
-as one left alone, on the same hardware. Nothing in the loop waits for the device before the epoch's end.
+All random numbers of an epoch (order, symmetries, latent noise, dropout) come from a seed made of the recipe's seed and
+the epoch's number. A saver stores the state at the end of each epoch, or within an epoch if the training is stopped. A
+training that is killed at any moment and started again therefore ends with the same losses and weights as an
+uninterrupted one, on the same hardware. The loop does not wait for the device before the end of an epoch.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from deblend_assets.settings import StageSettings, TrainingSettings
 
 
 class Objective(Protocol):
-    """What a stage trains: its network, and the losses of a batch."""
+    """What is trained: a network, and the losses of a batch."""
 
     network: nn.Module
 
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
-        """Scalar losses, means over the batch; "total" is the one minimised."""
+        """Scalar losses, means over the batch; "total" is minimised."""
         ...
 
 
 class Saver(Protocol):
-    """Keeps the state between epochs, so that a killed training can go on."""
+    """Keeps the state between epochs, so that a killed training can resume."""
 
     def load_last(self) -> dict[str, Any] | None: ...
     def load_best(self) -> dict[str, Any] | None: ...
@@ -50,13 +50,13 @@ class Saver(Protocol):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training yields; the network holds its best weights.
+    """The result of a training; the network holds its best weights.
 
     Attributes:
         history: one row an epoch: `epoch`, `train_<loss>`, `validation_<loss>`, `learning_rate`.
         best_epoch: the epoch of the least validation total, from 1.
-        resumed_from: epochs that an earlier, interrupted call had finished.
-        stamps_per_second: of this call's training passes, validation left out; NaN where it trained no epoch.
+        resumed_from: number of epochs that earlier, interrupted calls had finished.
+        stamps_per_second: of this call's training passes, without validation; NaN where it trained no epoch.
     """
 
     history: list[dict[str, float]]
@@ -66,7 +66,7 @@ class TrainingResult:
 
 
 class _Losses(nn.Module):
-    """An objective as a module, whose forward pass torch can watch for gradients to average."""
+    """An objective as a module, so that torch can average its gradients over processes."""
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
@@ -90,25 +90,25 @@ def train(
     name: str,
     ranks: Ranks | None = None,
 ) -> TrainingResult:
-    """Train until the epochs are done or the patience is out.
+    """Train until all epochs are done or the patience is exhausted.
 
     Args:
         objective: network and losses; the network is moved to `device` and left in evaluation mode with the
             weights of its best epoch.
         feed, validation: batches on `device`, shuffled for training, in order for validation.
-        samples: training samples an epoch, for the step count of the schedule and the progress line.
+        samples: training samples in an epoch, for the schedule and the progress line.
         recipe, stage: seeds, schedule, clipping; epochs, learning rate, patience.
-        device: where to compute; on CUDA, or where the recipe says so, the forward pass runs in bfloat16 where
+        device: where to compute; on CUDA, or where the recipe says so, the forward pass runs in bfloat16 as far as
             autocast allows.
-        saver: keeps the state after every epoch, and within one that is stopped.
+        saver: keeps the state after every epoch, and within an epoch that is stopped.
         log: takes progress lines.
-        name: of the stage, for the lines.
-        ranks: the processes that train together; this one alone by default. All are given the same arguments but
-            their device; the saver is read by all and written by one.
+        name: of the training, for the log.
+        ranks: the processes that train together; this one alone by default. All have the same arguments except
+            the device; all read the saver, one writes it.
 
     Raises:
         TrainingError: a loss is not finite.
-        TrainingStopped: SIGTERM came; the state is kept.
+        TrainingStopped: the process received SIGTERM; the state is kept.
     """
     ranks = ranks or Ranks()
     half = recipe.bfloat16 == "everywhere" or (recipe.bfloat16 == "cuda" and device.type == "cuda")
@@ -120,7 +120,7 @@ def train(
     step, within = 0, None
 
     state = saver.load_last()
-    # The weights of the best epoch are needed as well: without them nothing is left of it.
+    # Without the weights of the best epoch the state is useless.
     if state is not None and state["history"] and saver.load_best() is None:
         state = None
     if state is not None:
@@ -175,7 +175,7 @@ def train(
                 if ranks.any(stop.made, step):
                     keep({"batches": batches, "losses": sums.state(ranks), "random": random.state()})
                     raise TrainingStopped(f"{name}: stopped in epoch {epoch + 1} of {stage.epochs}, its state is kept")
-            means = sums.means(ranks)  # which the device has to finish first
+            means = sums.means(ranks)  # waits for the device
             trained_seconds += time.monotonic() - started
             trained_stamps += sums.samples - before
 
@@ -191,7 +191,7 @@ def train(
                     where="training",
                     remedy="lower the stage's learning_rate or clip_norm and materialise the stage again",
                 )
-            # Best before last: killed in between, the epoch is repeated and writes the same best again.
+            # Best before last: if killed in between, the epoch is repeated and writes the same best again.
             if ranks.writes and best_epoch(history) == epoch + 1:
                 saver.save_best({"network": network.state_dict()})
             keep(None)

@@ -1,9 +1,9 @@
-"""Blends as a network in training is shown them: scenes put together anew, turned, with photons counted anew.
+"""Augmented batches of blends: scenes are recombined and turned, and photon noise is added anew.
 
-Light is kept without photons, the target's and the other galaxies' apart. In training each target is given the others
-of another scene of its batch, each turned by a symmetry of its own: what is to be learnt is how any galaxy looks among
-any others, and a network that sees the same scenes in every epoch learns those scenes by heart instead. (The others
-then lie around another target's place in its pixel, within one pixel of where they would.)
+Light is stored without photon noise, separately for the target and for the other galaxies. In training each target is
+combined with the others of another scene of its batch, and both are turned by symmetries of their own. The network thus
+sees new scenes in every epoch and does not overfit a fixed set. (The others were placed around another target's
+sub-pixel position, so they are displaced by at most one pixel.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def photon_variance(light: Tensor, sky_sigma: Tensor) -> Tensor:
 
 
 def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
-    """Light as it is counted: variance 1 + light / sky_sigma, Gaussian, as thousands of electrons a pixel are.
+    """Light with photon noise: Gaussian of variance 1 + light / sky_sigma, as for thousands of electrons a pixel.
 
     Args:
         light: (N, band, y, x) float32, in units of the sky's noise.
@@ -39,15 +39,15 @@ def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AugmentedBatch:
-    """A batch as a network sees it.
+    """A batch as the network sees it.
 
     Attributes:
         stamps: (N, band, y, x) float32, channels last, in units of the sky's noise.
         present: (N, band) bool.
         clean: the target's light alone, as `stamps`.
-        light: of all galaxies without photons, as `stamps`.
-        around: (N,) the scene of the batch whose other galaxies lie around each target.
-        elements: (N,) the symmetry by which each target was turned.
+        light: of all galaxies without noise, as `stamps`.
+        around: (N,) the scene of the batch whose other galaxies are around each target.
+        elements: (N,) the symmetry applied to each target.
     """
 
     stamps: Tensor
@@ -61,15 +61,15 @@ class AugmentedBatch:
 def augment(
     target: Tensor, others: Tensor | None, sky_sigma: Tensor, random: RandomNumbers, *, dropout: float, recombine: bool
 ) -> AugmentedBatch:
-    """Stamps as training shows them.
+    """A training batch, recombined, turned and with new noise.
 
     Args:
         target, others: light of the targets and of all other galaxies, (N, band, y, x) float16, in units of the sky's
-            noise; no others: the targets are alone.
+            noise. Without others the targets are isolated.
         sky_sigma: (band, 1, 1).
         random: the batch's random numbers.
-        dropout: chance that a stamp loses a band.
-        recombine: whether targets get the others of other scenes.
+        dropout: probability that a stamp loses a band.
+        recombine: whether targets are combined with the others of other scenes.
     """
     elements = random.symmetries()
     clean = transform_images(target, elements).float()
@@ -84,7 +84,7 @@ def augment(
 
 
 def as_simulated(target: Tensor, others: Tensor | None, sky_sigma: Tensor, random: RandomNumbers) -> AugmentedBatch:
-    """The scenes as they were drawn, all bands there."""
+    """A batch of the scenes as they were simulated, with all bands."""
     clean = target.float()
     light = clean if others is None else clean + others
     stamps = _exposed(light, sky_sigma, random)
@@ -94,11 +94,11 @@ def as_simulated(target: Tensor, others: Tensor | None, sky_sigma: Tensor, rando
 
 @dataclass(frozen=True)
 class Exposure:
-    """How an objective is shown its blends: put together anew in training, as they were drawn in validation.
+    """How an objective makes its batches: augmented in training, as simulated in validation.
 
     Attributes:
         sky_sigma: root of the sky's electrons a pixel, (band,).
-        dropout, recombine: in training, see `augment`.
+        dropout, recombine: for training, see `augment`.
     """
 
     sky_sigma: Tensor

@@ -1,7 +1,7 @@
-"""Several processes that train one network together: what they tell one another.
+"""The communication of several processes that train one network together.
 
-Each holds the whole network and computes its share of every batch; gradients are averaged by torch's
-DistributedDataParallel, so that all make the step that one process would make with the whole batch.
+Each process holds the whole network and computes its share of every batch. torch's DistributedDataParallel averages the
+gradients, so that all processes make the step that one process would make with the whole batch.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import distributed as dist
 
 from deblend_assets.science.training.feeding import WHOLE, Portion, Share
 
-# A question to all costs a wait for the slowest: whether to stop is asked this often only.
-_STEPS_BETWEEN_QUESTIONS = 16
+# A collective operation waits for the slowest process: stop requests are exchanged only this often.
+_STEPS_BETWEEN_EXCHANGES = 16
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one training, seen from one of them; alone by default.
+    """The processes of one training, as seen from one of them; a single process by default.
 
     Attributes:
-        share: which of how many.
-        control: a group on the hosts, for what concerns no device; none where there is one process.
+        share: which part of how many.
+        control: process group on the hosts, for data that are not on a device; none for a single process.
     """
 
     share: Share = WHOLE
@@ -39,17 +39,17 @@ class Ranks:
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that stores and tells."""
+        """Whether this process writes files and the log."""
         return self.share.rank == 0
 
     def joined(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over all processes."""
+        """The module with gradients averaged over all processes."""
         if not self.several:
             return module
         return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def factor(self, portion: Portion) -> float:
-        """On the mean loss of a portion, so that the average over processes is the mean over the batch."""
+        """Factor on the mean loss of a portion, so that the average over processes is the mean over the batch."""
         return self.share.of * portion.own / portion.samples
 
     def total(self, values: Tensor) -> Tensor:
@@ -60,22 +60,22 @@ class Ranks:
         return values
 
     def any(self, mine: bool, step: int) -> bool:
-        """Whether it is so in any process, at the steps at which they ask one another; else no."""
+        """Whether `mine` is true in any process; False at steps at which the processes do not exchange it."""
         if not self.several:
             return mine
-        if step % _STEPS_BETWEEN_QUESTIONS:
+        if step % _STEPS_BETWEEN_EXCHANGES:
             return False
         return bool(self.total(torch.tensor([float(mine)])) > 0)
 
     def wait(self) -> None:
-        """Until all have come this far."""
+        """Wait until all processes have reached this point."""
         if self.several:
             dist.barrier(group=self.control)
 
 
 @contextlib.contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """This process among those that torch's launcher started, which talk by NCCL on CUDA and by Gloo else."""
+    """This process among those that torch's launcher started; they communicate by NCCL on CUDA, else by Gloo."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -1,4 +1,4 @@
-"""When a training changes its step size, and when it ends."""
+"""Learning-rate schedule and early stopping."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def learning_rate_factor(recipe: TrainingSettings, steps: int) -> Callable[[int]
 
 
 def best_epoch(history: History) -> int:
-    """The epoch of the least validation total, from 1."""
+    """The epoch with the lowest validation total, counted from 1."""
     return 1 + min(range(len(history)), key=lambda k: history[k]["validation_total"])
 
 
 def out_of_patience(history: History, patience: int | None) -> bool:
-    """Whether so many epochs have brought no gain."""
+    """Whether the last `patience` epochs brought no improvement."""
     return patience is not None and bool(history) and len(history) - best_epoch(history) >= patience

@@ -1,4 +1,4 @@
-"""Being asked to stop: a scheduler that wants the machine back sends SIGTERM and kills half a minute later."""
+"""Stopping on SIGTERM: a cluster's scheduler sends it half a minute before it kills a job."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from deblend_assets.errors import TrainingError
 
 
 class TrainingStopped(TrainingError):
-    """A training was asked to stop, and has kept its state; the same command goes on from there."""
+    """A training was stopped and has kept its state; the same command resumes it."""
 
     def __init__(self, what: str, *, where: str = "SIGTERM", remedy: str = "run the same command again") -> None:
         super().__init__(what, where=where, remedy=remedy)
 
 
 class StopRequest:
-    """Whether SIGTERM has come since `listening` began."""
+    """Whether SIGTERM was received since `listening` began."""
 
     def __init__(self) -> None:
         self.made = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM rather than obey it; who listened before listens again afterwards.
+        """Record SIGTERM rather than terminate; the previous handler is restored afterwards.
 
-        Python gives signals to the main thread alone: in another one nothing is changed, and SIGTERM does what it did.
+        Python delivers signals to the main thread only: in another thread nothing is changed.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

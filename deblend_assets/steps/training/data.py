@@ -1,4 +1,4 @@
-"""From stored shards to batches: what each stage is fed with, normalised once on the way in."""
+"""From stored shards to the batches of each stage, normalised once when they are loaded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deblend_assets.stores.arrays import SimulatedArrays
 
 
 class StageData:
-    """Feeds of one stage over one split.
+    """Batches of one stage over one split.
 
     Args:
-        profile: memory limit.
+        profile: with the memory limit.
         recipe: batch size, cut on the distortion.
-        arrays: the simulation.
+        arrays: of the simulation.
         normalization: Eq. 9.
-        split: "train" or "validation"; the recipe's cut is for training alone.
+        split: "train" or "validation"; the recipe's cut applies to training only.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class StageData:
 
     @property
     def samples(self) -> int:
-        """Scenes that pass the cut."""
+        """Number of scenes that pass the cut."""
         return int((self._targets["e"].to_numpy() > self.cut).sum()) if self.cut else len(self._targets)
 
     def _rows(self, shard: Shard) -> Tensor:
-        """Scenes of a shard that pass the cut."""
+        """Rows of a shard's scenes that pass the cut."""
         targets = self._targets[self._targets["scene"].between(shard.start, shard.start + shard.scenes - 1)]
         kept = targets["e"].to_numpy() > self.cut if self.cut else slice(None)
         return torch.from_numpy(targets["scene"].to_numpy()[kept] - shard.start)
@@ -61,14 +61,14 @@ class StageData:
         _, bands, ny, nx = self.arrays.shape
         shard_bytes = 2 * 4 * bands * ny * nx * self.profile.simulation.shard_scenes
         fitting = int(self.profile.run.memory_gb * 2**30 / shard_bytes)
-        # Where not all fit, one group is being used while the next is being read.
+        # If not all fit, one group is used while the next one is read.
         group = len(self.shards) if fitting >= len(self.shards) else max(1, fitting // 2)
         return Feed(load, len(self.shards), group, self.recipe.batch_size, device)
 
     def latents(self, network: VAE, device: torch.device) -> Feed:
         """Latent means of the blends under the square's symmetries, and the labels, for stage 3.
 
-        In training each symmetry of a stamp loses bands of its own, drawn from the recipe's seed and the shard.
+        In training each symmetry of a stamp loses bands of its own, at random with a seed from recipe and shard.
         """
         components = list(shape_components(self.recipe))
         chance = self.recipe.band_dropout if self.split == "train" else 0.0

@@ -1,4 +1,4 @@
-"""Networks of a recipe, built from the profile and filled from checkpoints."""
+"""Networks of a recipe, built from the profile and loaded from checkpoints."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import shipped
 
-# Of the latent's flow.
+# Size of the latent's flow.
 _TRANSFORMS, _HIDDEN = 5, 128
 
 
 def recipe_of(profile: Profile, name: str) -> Recipe:
-    """`training` (ours) or `baseline` (the report's)."""
+    """The recipe `training` (ours), `baseline` (the report's) or `des` (ours, on DES stamps)."""
     recipe: Recipe = getattr(profile.recipes, name)
     return recipe
 
@@ -34,7 +34,7 @@ def recipe_of(profile: Profile, name: str) -> Recipe:
 def fresh_network(
     profile: Profile, recipe: Recipe, stage: str, bands: int, store: ProjectStore, name: str
 ) -> nn.Module:
-    """The network a stage trains; stage 2 needs stage 1's checkpoint for its decoder."""
+    """The network that a stage trains; stage 2 needs stage 1's checkpoint for its decoder."""
     pixels = profile.simulation.stamp_pixels
     if stage == "stage1_vae":
         network = new_vae(bands, pixels, recipe, noise_units(store))
@@ -49,7 +49,7 @@ def fresh_network(
 
 
 def noise_units(store: ProjectStore) -> NoiseUnits:
-    """Of the present simulation and normalisation."""
+    """Conversion of units for the present simulation and normalisation."""
     normalization, survey = store.normalization(), load_survey(store.profile.simulation.survey)
     scale = [maximum / normalization.beta for maximum in normalization.mean_max]
     return NoiseUnits([float(sky) ** 0.5 for sky in survey.sky], scale)
@@ -59,7 +59,7 @@ def load_vae(store: ProjectStore, recipe_name: str, stage: str) -> VAE:
     """A trained stage-1 or stage-2 network in evaluation mode.
 
     Raises:
-        MismatchError: its normalisation or bands are not those of the present arrays.
+        MismatchError: its normalisation or bands differ from those of the present arrays.
     """
     profile = store.profile
     normalization = store.normalization()
@@ -76,7 +76,7 @@ def load_regressor(store: ProjectStore, recipe_name: str) -> Regressor:
 
 
 def new_latent_flow(recipe: Recipe) -> LatentFlow:
-    """With freshly drawn weights."""
+    """With random initial weights."""
     return LatentFlow(recipe.latent, _TRANSFORMS, _HIDDEN)
 
 
@@ -95,12 +95,16 @@ def _fill(network: nn.Module, store: ProjectStore, recipe: str, stage: str, norm
 
 
 def normalization_card(normalization: Normalization) -> dict[str, Any]:
-    """What a checkpoint remembers of Eq. 9."""
+    """The part of a checkpoint's card about Eq. 9."""
     return {"bands": list(normalization.bands), "mean_max": list(normalization.mean_max), "beta": normalization.beta}
 
 
 def require_same_normalization(card: Mapping[str, Any], normalization: Normalization, asset: str) -> None:
-    """MismatchError where a checkpoint was trained with other bands, ⟨max⟩ or β."""
+    """Refuse a checkpoint that was trained with other bands, ⟨max⟩ or β.
+
+    Raises:
+        MismatchError: it was.
+    """
     present = json.loads(json.dumps(normalization_card(normalization)))
     if card["normalization"] != present:
         raise MismatchError(
