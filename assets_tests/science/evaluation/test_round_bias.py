@@ -22,6 +22,7 @@ from deblend_assets.science.networks import Latent
 from deblend_assets.science.reports.figures.latent import ellipticity_distributions, rate_distortion
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.science.statistics.format import format_measure
 
 PIXELS = 25
 NORMALIZATION = Normalization(("g", "r"), (500.0, 800.0), 2.0)
@@ -207,10 +208,9 @@ def test_figures_are_drawn_also_where_numbers_are_missing() -> None:
     distances = {name: wasserstein_with_error(v, v[:20], 10, 1) for name, v in moduli.items()}
     distances["samples"] = dict.fromkeys(distances["samples"])
     figure = ellipticity_distributions(moduli["samples"], moduli, distances, "r")
-    legend = figure.axes[0].get_legend()
-    assert legend is not None
+    (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert f"W₁ = {distances['reconstructions']['value']:.4f}" in labels[1]
+    assert f"W₁ = {format_measure(distances['reconstructions'])}" in labels[1]
     assert "too few" in labels[2]
     measure = {"value": 2.0, "error": 0.1}
     point = {"kl": measure, "reconstruction_error": measure, "shape_error": measure}

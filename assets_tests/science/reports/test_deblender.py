@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
@@ -111,20 +112,56 @@ def test_reconstruction_panels_hold_what_their_titles_say() -> None:
     figure = image_figures.reconstructions(blended, isolated, found, labels=["a", "b"], band="g", pixel_scale=0.2)
     panels = {axis.get_title(): axis.images[0].get_array() for axis in figure.axes[:4]}
     np.testing.assert_array_equal(panels["blend"], blended[0])
-    np.testing.assert_array_equal(panels["truth: isolated, no noise"], isolated[0])
+    np.testing.assert_array_equal(panels["isolated truth"], isolated[0])
     np.testing.assert_array_equal(panels["reconstruction"], found[0])
-    np.testing.assert_array_equal(panels["reconstruction − truth"], found[0] - isolated[0])
+    np.testing.assert_array_equal(panels["difference"], found[0] - isolated[0])
 
 
 def test_error_contours_hold_their_share_of_a_gaussian(make_estimates: Make) -> None:
-    """Of a round Gaussian, 68.3 % lie within 1.516 σ and 95.4 % within 2.482 σ: √(-2 ln(1 - share))."""
+    """Of a round Gaussian, 68 % lie within 1.510 σ and 95 % within 2.448 σ: √(-2 ln(1 - share))."""
+    assert ellipticities.CONTOURS == (0.68, 0.95)
     estimates = make_estimates(20_000, slope=1.0, noise=0.06)
     axis = ellipticities.ellipticity_scatter(estimates).axes[3]
     regressor = axis.collections[0]
     reach = [path.get_extents().width / 2 / 0.06 for path in regressor.get_paths()]
-    _, middle, innermost = reach  # levels rise inwards
-    assert innermost == pytest.approx(1.516, rel=0.06)
-    assert middle == pytest.approx(2.482, rel=0.06)
+    outer, inner = reach  # levels rise inwards
+    assert inner == pytest.approx(1.510, rel=0.06)
+    assert outer == pytest.approx(2.448, rel=0.06)
+
+
+def test_error_contours_have_no_islands(make_estimates: Make) -> None:
+    """A few errors far out are no contour of their own."""
+    estimates = make_estimates(2_000, slope=1.0, noise=0.03)
+    rows = estimates.index[:40]
+    estimates.loc[rows, "e1_regressor"] += np.linspace(-0.3, 0.3, len(rows))
+    regressor = ellipticities.ellipticity_scatter(estimates).axes[3].collections[0]
+    assert [len(path.to_polygons()) for path in regressor.get_paths()] == [1, 1]
+
+
+def test_one_epoch_is_shown_as_points_with_their_values() -> None:
+    figure = training.loss_curves([HISTORY[0] | {"learning_rate": 1e-6}], "stage 1")
+    assert len(figure.axes) == 2, "a panel for each loss, none for the learning rate"
+    for axis in figure.axes:
+        assert [label.get_text() for label in axis.get_xticklabels()] == ["training", "validation"]
+        assert all(len(line.get_xdata()) == 1 and line.get_marker() in "os" for line in axis.lines)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["9", "9.5"]
+    assert "1e-06" in figure.get_suptitle()
+
+
+def test_legends_stand_off_the_points(make_estimates: Make, evaluation: Evaluation) -> None:
+    """A legend lies outside the panels, or above its own."""
+    for name, figure in figures_of_tables(make_estimates(300), evaluation).items():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
+        assert any(legends), name
+        for legend in filter(None, legends):
+            box = legend.get_window_extent(renderer)
+            for axis in figure.axes:
+                panel = axis.get_window_extent(renderer)
+                assert min(box.x1, panel.x1) - max(box.x0, panel.x0) < 1 or (
+                    min(box.y1, panel.y1) - max(box.y0, panel.y0) < 1
+                ), name
 
 
 def test_similarity_figure_marks_our_means_and_the_reports(make_estimates: Make) -> None:

@@ -81,7 +81,16 @@ def test_the_same_cells_in_three_forms() -> None:
     ]
     page = TABLE.html()
     assert f'<tr><th scope="row">e</th><td>1,200</td><td>{cell}</td></tr>' in page
-    assert '<p class="note">A note, &lt; 1.</p>' in page
+    assert '<p class="note">A note, &lt; 1.</p>' in page
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("N = 370", "N = 370"), ("g1, 68 %", "g1, 68 %"), ("blendedness > 0.05", "blendedness &gt; 0.05")],
+)
+def test_numbers_on_a_page_stay_with_their_sign_and_unit(text: str, kept: str) -> None:
+    page = Table((text,), [(text,)], text, text).html()
+    assert page.count(kept) == 4
 
 
 def test_a_table_without_rows_has_its_headings() -> None:

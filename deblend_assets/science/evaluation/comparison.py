@@ -14,10 +14,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.evaluation.shapes import BLENDED
+from deblend_assets.science.peers import PEERS
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, median_and_scatter, positive, values
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma, thirds
 
 OURS, FLOOR = "ours", "floor"
+# What pages and figures call a method, by its name in the table.
+_TITLES = {peer.name: peer.title for peer in PEERS} | {
+    OURS: "posterior mean (ours)",
+    "ours, prior-free": "likelihood only (ours)",
+    "report": "the report's regressor",
+    FLOOR: "Fisher floor",
+}
 # Order of the rows; what is not named comes before the floor.
 _ORDER = (OURS, "ours, prior-free", "report", "sersic", "scarlet2", "anacal", "sep_hsm", "hsm")
 _MEASURES = ("rms", "robust_sigma", "slope1", "slope2", "bias1", "bias2")
@@ -46,6 +54,11 @@ def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         if np.isfinite(numbers).any():
             found |= {f"{name}, {third} third": mask for third, mask in thirds(numbers)}
     return found
+
+
+def title_of(method: str) -> str:
+    """What pages and figures call a method of the table."""
+    return _TITLES.get(method, method)
 
 
 def methods_of(table: pd.DataFrame) -> list[str]:

@@ -33,9 +33,9 @@ METHODS = {
     "hsm": "SEP + REGAUSS, r",
     "report": "report's regressor (observed e)",
     "posterior": "shape posterior, mean of g",
-    "free": "shape posterior, prior-free g",
+    "free": "shape posterior, likelihood-only g",
 }
-# HSM that is told how a PSF was sheared.
+# HSM with the sheared PSF known to it.
 KNOWN = "hsm_known"
 # Whose response is also known from the images alone.
 WITH_RESPONSE = "posterior"

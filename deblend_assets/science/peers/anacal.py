@@ -96,6 +96,7 @@ def measure(blends: Blends) -> Measured:
 
 ANACAL = Peer(
     name="anacal",
+    title="AnaCal",
     words=f"AnaCal's FPFS (σ = {SIGMA} arcsec, renoised) at the centre, label band, by mean response; given the PSF",
     module="anacal",
     given_positions=False,

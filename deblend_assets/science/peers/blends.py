@@ -1,4 +1,4 @@
-"""What every peer is given, and what it hands back."""
+"""The input and the output of every peer."""
 
 from __future__ import annotations
 
@@ -69,14 +69,16 @@ class Peer:
     """A method.
 
     Attributes:
-        name: short.
+        name: in tables.
+        title: what pages and figures call it.
         words: one line, with its settings and what it is given.
         module: what has to be importable for it.
-        given_positions: whether it is told the true positions of all galaxies.
+        given_positions: whether it gets the true positions of all galaxies.
         measure: applies it; optional modules are imported by the call.
     """
 
     name: str
+    title: str
     words: str
     module: str
     given_positions: bool

@@ -222,6 +222,7 @@ def measure(blends: Blends) -> Measured:
 
 SCARLET2 = Peer(
     name="scarlet2",
+    title="scarlet2 + HSM",
     words=f"scarlet2, {MAX_STEPS} steps or {TOLERANCE:g}, HSM on its image of the target; given true positions, PSFs",
     module="scarlet2",
     given_positions=True,

@@ -139,6 +139,7 @@ def measure_unmasked(blends: Blends) -> Measured:
 
 SEP_HSM = Peer(
     name="sep_hsm",
+    title="SEP mask + HSM",
     words="SEP's mask (1.5 σ, defaults), adaptive moments and REGAUSS, label band; FLUX_AUTO; given the PSF",
     module="sep",
     given_positions=False,
@@ -146,6 +147,7 @@ SEP_HSM = Peer(
 )
 HSM = Peer(
     name="hsm",
+    title="HSM on the blend",
     words="adaptive moments and REGAUSS on the blend, label band, no mask; given the PSF",
     module="galsim",
     given_positions=False,

@@ -103,6 +103,7 @@ def measure(blends: Blends) -> Measured:
 
 SERSIC = Peer(
     name="sersic",
+    title="Sérsic fit",
     words="one Sérsic profile a galaxy, all galaxies and bands at once, least squares; given true positions and PSFs",
     module="scipy",
     given_positions=True,

@@ -136,7 +136,7 @@ _ESTIMATOR_NAMES = {"regressor": "regressor", "reconstruction": "moments of the 
 def _shape_tables(evaluation: Evaluation) -> list[Table]:
     note = (
         "Δe = estimate − truth. Robust σ: 1.4826 times the median absolute deviation. Scatter ratio: standard "
-        "deviation of the estimates over that of the truth; below 1: drawn toward round."
+        "deviation of the estimates over that of the truth; below 1: shrunk toward zero (round)."
     )
     tables = []
     for name in ESTIMATORS:
@@ -168,9 +168,9 @@ def _error_table(evaluation: Evaluation) -> Table:
         for kind, found in evaluation["errors"].items()
     ]
     note = (
-        "The regressor tells with each estimate how large an error it expects. Pull: RMS of (estimate − truth) over "
-        "the expected error, 1 where these are right; within: share of the differences below one expected error, 0.683 "
-        "for Gaussian errors."
+        "The regressor gives an expected error with each estimate. Pull: RMS of (estimate − truth) over the expected "
+        "error, 1 for correct errors; within: share of the differences below one expected error, 0.683 for Gaussian "
+        "errors."
     )
     return Table(("estimate", "expected error, RMS", "pull", "within 1 σ"), rows, "Expected errors per component", note)
 
@@ -181,10 +181,10 @@ def _withheld_table(evaluation: Evaluation) -> Table:
         found = (evaluation["withheld"][way][band]["both"]["rms"] for way in WITHHELD)
         rows.append((band, *(format_measure(measure) for measure in found)))
     note = (
-        "RMS of the regressor's error of e per component where one band is withheld from the networks. With the mask "
-        "they know that it is absent; zeros alone, the report's way with DES's u, say that the galaxy is dark there."
+        "RMS of the regressor's error of e per component where one band is withheld from the networks. The mask "
+        "marks it as absent; zeros alone, the report's way with DES's u, are taken for a galaxy without light there."
     )
-    return Table(("band withheld", "zeros and the mask", "zeros alone"), rows, "A band that is missing", note)
+    return Table(("band withheld", "zeros and the mask", "zeros alone"), rows, "One band withheld", note)
 
 
 def _bin_tables(evaluation: Evaluation) -> list[Table]:

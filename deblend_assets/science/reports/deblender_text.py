@@ -1,4 +1,4 @@
-"""The words of the evaluation's report: sections, captions, how to read it and what it cannot tell."""
+"""The texts of the evaluation's report: sections, captions, how to read it, and its limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "ellipticity_distributions": (
         SHAPES,
-        "Distributions of both components (the report's Fig. 16): narrower than the truth's means drawn toward round.",
+        "Distributions of both components (the report's Fig. 16). One narrower than the truth's is shrunk toward zero.",
     ),
     "binned_accuracy": (BINS, "RMS error and slope by S/N and by blendedness. Not in the report."),
     "flux_error": (
@@ -76,26 +76,26 @@ HEADLINE: Mapping[str, str] = {
 }
 
 READING = (
-    "A galaxy scene of one target and up to a few fainter neighbours goes in; the target alone comes out, "
-    "and its ellipticity beside it, by two ways: the regressor reads it from the latent mean, and second "
-    "moments are taken of the reconstructed image. Both are held against the moments of the isolated, noiseless truth.",
-    "Two ellipticities, never to be mixed: the distortion e = (a² − b²)/(a² + b²) (Eq. 12), as observed: convolved "
-    "with the PSF and cut off by the stamp; and, where a table says so, the shear-type g = (a − b)/(a + b) of the "
+    "The input is a scene of one target and a few fainter neighbours; the output is the target alone and its "
+    "ellipticity, from two estimators: the regressor, from the latent mean, and second moments of the reconstructed "
+    "image. Both are compared with the moments of the isolated, noiseless target.",
+    "There are two ellipticities: the distortion e = (a² − b²)/(a² + b²) (Eq. 12), as observed: convolved "
+    "with the PSF and cut off by the stamp; and, where a table says so, the shear-type g = (a − b)/(a + b) of the "
     "galaxy before the PSF (adaptive moments of its profile). A slope of 1 says nothing about the calibration of a "
     "shear: that takes sheared scenes.",
     "The slope is that of the least-squares line of estimate on truth. An estimate that minimises its "
-    "squared error must shrink toward the mean where it is unsure, so a slope below 1 (bias toward round) "
-    "and a scatter ratio below 1 are expected; RMS / label scatter tells how much was learnt: 1 is what "
-    "a constant answer gets. |e| is a modulus: noise alone raises it, and lowers its slope.",
+    "squared error shrinks toward the mean with its own error, so a slope below 1 (shrunk toward zero, round) "
+    "and a scatter ratio below 1 are expected. RMS / label scatter measures the information in the estimate: a "
+    "constant estimate has 1. |e| is a modulus: noise raises it and lowers its slope.",
     "Similarities saturate, since most galaxies are small, round and alike: rank methods by shape and flux.",
 )
 
 LIMITS = (
-    "The report's row and ours are of different scenes: its galaxies are CatSim's, without a split by galaxy. "
-    "Compare RMS in units of the label scatter, and give little to the last digit of what was read off a figure.",
-    "The report's code takes SSIM in its first band (u) only; ours is the mean over all bands, and the table by "
-    "band has each by itself.",
-    "Error bars are a bootstrap over scenes: they hold the chance of the draw, not that of another training. "
-    "Where targets are far fewer than scenes, they are too small.",
-    "A failure is a shape that is not a number; RMS and slope leave it out and its count stands beside them.",
+    "The report's values and ours are of different scenes: its galaxies are CatSim's, without a split by galaxy. "
+    "Compare RMS in units of the label scatter, and do not rely on the last digit of a value read off a figure.",
+    "The report's code computes SSIM in its first band (u) only. Ours is the mean over all bands; the table by band "
+    "gives each one.",
+    "Error bars are a bootstrap over scenes: they include the scatter between samples of scenes, not between "
+    "trainings. They are too small where targets are far fewer than scenes.",
+    "A failure is a shape that is not a finite number. RMS and slope leave failures out; the tables give their count.",
 )

@@ -1,39 +1,40 @@
-"""The referee's page: is it better than what I run today, where does it fail, how fast is it, how do I calibrate it?"""
+"""The referee's page: accuracy beside other methods, failures, cost, and shear calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deblend_assets.science.evaluation.comparison import FLOOR, OURS
+from deblend_assets.science.evaluation.comparison import FLOOR, OURS, title_of
 from deblend_assets.science.evaluation.shapes import BLENDED
 from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
 from deblend_assets.science.peers import PEERS
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
-from deblend_assets.science.statistics.format import Cell, Table, format_measure
+from deblend_assets.science.statistics.format import Cell, Table, format_measure, format_number
 
 Evaluation = Mapping[str, Any]
 _WORDS = {p.name: p.words for p in PEERS} | {
-    OURS: "shape posterior's mean, and the deblender of stage 2; no positions given",
-    "ours, prior-free": "the same posterior with the population divided out; flagged galaxies count as failures",
-    "report": "the report's three stages, retrained here; its regressor gives e alone",
-    FLOOR: "least error of any unbiased estimate: Fisher matrix with neighbours, positions, sizes and fluxes free",
+    OURS: "mean of the shape posterior, and the deblender of stage 2; no positions given",
+    "ours, prior-free": "the same posterior with the prior divided out; flagged galaxies count as failures",
+    "report": "the report's three stages, retrained on these simulations; its regressor gives e only",
+    FLOOR: "lowest error of an unbiased estimate: Fisher matrix with neighbours, positions, sizes and fluxes unknown",
 }
 CAPTIONS = {
-    "errors": "RMS error of every method, all test blends and the strongly blended ones; grey: the Fisher floor.",
-    "cost": "Error against the time that a galaxy takes on one core.",
+    "errors": "RMS error of every method, for all test blends and for the strongly blended ones; grey: the Fisher "
+    "floor.",
+    "cost": "Error against the time for one galaxy on one core.",
     "errors_by_group_e": "RMS error of e by thirds of S/N, blendedness, separation of the nearest neighbour and "
     "magnitude difference to the brightest one.",
     "errors_by_group_g": "The same for the intrinsic g.",
-    "worst_failures": "The ten worst failures of every method: the blend in the label band, the true shape and the "
-    "estimated one (their size is not to scale); bl: blendedness.",
+    "worst_failures": "The ten largest errors of every method: the blend in the label band, the true shape and the "
+    "estimated one, both with one size for all; bl: blendedness.",
 }
 _SHEAR_CAPTIONS = {
-    "biases": "m and c, jack-knife errors. Open: as the estimate comes; filled: divided by the mean response of "
-    "validation galaxies. The axis is linear within ±10 and logarithmic beyond.",
-    "groups": "m by thirds of the true S/N, size, blendedness and redshift with one response for all galaxies: what a "
-    "sample that is selected in one of them would be off by, unless it is calibrated by its own response.",
+    "biases": "m and c with jack-knife errors. Open: uncalibrated; filled: divided by the mean response of validation "
+    "galaxies. The axis is linear within the requirement and logarithmic beyond.",
+    "groups": "m by thirds of the true S/N, size, blendedness and redshift with one response for all galaxies: the "
+    "bias of a sample selected in one of them, unless it is calibrated by its own response.",
     "responses": "The posterior's response from pairs of simulations, and from the images alone, by the same thirds.",
 }
 
@@ -56,20 +57,20 @@ def referee_report(
     """
     show = {name: Picture(pictures[name], words) for name, words in CAPTIONS.items() if name in pictures}
     return render_report(
-        "The referee",
+        "Comparison with other methods, and shear calibration",
         _methods(peers),
         [
             Section(
                 "Is it better than what I run today?",
                 [
-                    "Every method measured the same blends with its own recommended settings. e is the observed "
-                    "distortion (a² − b²)/(a² + b²) of the label band, unweighted moments of the noiseless target; "
-                    "adaptive moments measure another quantity, and their error here holds that difference. g is the "
-                    "intrinsic shear-type (a − b)/(a + b). A failure is counted and left out; beside ours, both are "
-                    "evaluated on the blends where both worked, and a difference below its error is a tie.",
-                    *(f"{m}: {_WORDS.get(m, '')}." for m in peers["methods"]),
+                    "Every method measures the same blends with its own recommended settings. e is the observed "
+                    "distortion (a² − b²)/(a² + b²) of the label band, from unweighted moments of "
+                    "the noiseless target; adaptive moments measure another quantity, and their errors include that "
+                    "difference. g is the intrinsic shear-type (a − b)/(a + b). Failures are "
+                    "counted and left out. The ratio to ours uses the blends where both methods worked; a difference "
+                    "below its error is a tie.",
                 ],
-                [_slopes(peers), _images(peers)],
+                [_described(peers), _slopes(peers), _images(peers)],
                 [show[n] for n in ("errors",) if n in show],
             ),
             Section(
@@ -92,7 +93,7 @@ def _methods(peers: Evaluation) -> Table:
         beside = found.get("beside", {})
         rows.append(
             [
-                "Fisher floor" if method == FLOOR else method,
+                title_of(method),
                 groups["e"]["rms"],
                 groups["e"].get("robust_sigma"),
                 blended["e"]["rms"],
@@ -100,7 +101,7 @@ def _methods(peers: Evaluation) -> Table:
                 groups["g"].get("robust_sigma"),
                 *(_verdict(beside.get(kind)) for kind in "eg"),
                 "–" if method == FLOOR else _failures(groups),
-                f"{found['milliseconds']:.3g}" if "milliseconds" in found else "–",
+                format_number(found.get("milliseconds"), 3),
             ]
         )
     return Table(
@@ -114,12 +115,17 @@ def _methods(peers: Evaluation) -> Table:
             "ours / this, e",
             "ours / this, g",
             "failures",
-            "ms a galaxy, one core",
+            "time per galaxy, one core [ms]",
         ),
         rows,
-        note=f"N = {peers['n']:,} test blends that nothing was trained on; a component, both pooled; errors by "
-        "bootstrap over blends. The floor of g is left out: a few unresolved galaxies rule its RMS.",
+        note=f"N = {peers['n']:,} held-out test blends; per component, both pooled; errors by bootstrap over blends. "
+        "The floor of g is left out: a few unresolved galaxies dominate its RMS.",
     )
+
+
+def _described(peers: Evaluation) -> Table:
+    rows = [(title_of(method), method, _WORDS.get(method, "")) for method in peers["methods"]]
+    return Table(("method", "name in the table of estimates", "settings and inputs"), rows, "The methods")
 
 
 def _failures(groups: Evaluation) -> str:
@@ -143,7 +149,7 @@ def _slopes(peers: Evaluation) -> Table:
         everything = found["groups"]["all"]
         rows.append(
             [
-                method,
+                title_of(method),
                 *(
                     format_measure(everything[kind].get(f"{n}{k}"), 1.0 if n == "slope" else 1e3)
                     for kind in "eg"
@@ -156,7 +162,7 @@ def _slopes(peers: Evaluation) -> Table:
         ("method", *names),
         rows,
         "Slope on the truth and bias [10⁻³]",
-        "A posterior mean is drawn towards round, as the estimate of least error must be: its slope is below 1.",
+        "A posterior mean is shrunk toward zero (round), which minimises the squared error: its slope is below 1.",
     )
 
 
@@ -168,16 +174,16 @@ def _images(peers: Evaluation) -> Table:
             fluxes = [
                 "–"
                 if (f := found["flux"][b])["median"]["value"] is None
-                else f"{100 * f['median']['value']:+.1f} / {100 * f['robust_sigma']['value']:.1f}"
+                else f"{100 * f['median']['value']:+.1f} / {100 * f['robust_sigma']['value']:.1f}".replace("-", "−")
                 for b in bands
             ]
-            rows.append([method, found["ssim"], found["cosine"], *fluxes])
+            rows.append([title_of(method), found["ssim"], found["cosine"], *fluxes])
     return Table(
         ("method", "SSIM", "cosine", *(f"flux {b} [%]" for b in bands)),
         rows,
         "The deblended target",
         "SSIM and cosine in Eq. 9 space, all bands, against the noiseless isolated target. Fluxes: median and robust σ "
-        "of estimate / truth − 1, truth being the light in the stamp.",
+        "of estimate / truth − 1, where the truth is the light in the stamp.",
     )
 
 
@@ -190,7 +196,7 @@ def _groups(peers: Evaluation, kind: str) -> Table:
         found = [peers["methods"][m]["groups"][name][kind] for m in methods]
         rows.append([name, f"{found[0]['n']:,}", *(f["rms"] for f in found)])
     words = "observed distortion e" if kind == "e" else "intrinsic shear-type g"
-    return Table(("blends", "N", *methods), rows, f"RMS error of the {words}, a component")
+    return Table(("blends", "N", *map(title_of, methods)), rows, f"RMS error of the {words}, per component")
 
 
 def _calibration(survey: str, evaluation: Evaluation, pictures: Mapping[str, bytes], density: float) -> Section:
@@ -204,11 +210,11 @@ def _calibration(survey: str, evaluation: Evaluation, pictures: Mapping[str, byt
         f"How do I calibrate it? {survey}",
         [
             f"{n['blended']:,} scenes of test galaxies under ± shear on either component, upright and turned by 90°, "
-            f"the same noise under + and −; the calibration stands on {n['calibration']:,} scenes of validation "
+            f"with the same noise under + and −. The calibration uses {n['calibration']:,} scenes of validation "
             "galaxies. ⟨ĝ⟩ = (1 + m) g + c; shear-type, pixel frame; jack-knife errors over target galaxies.",
-            "Use: γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, of your own images "
-            "(response_g1, response_g2 of the shape catalogue) or of simulations like these. Never divide one "
-            "galaxy by its own R: a single one is noise for the most part.",
+            "Use γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, from your own images "
+            "(response_g1, response_g2 of the shape catalogue) or from simulations like these. Do not divide one "
+            "galaxy's ĝ by its own R: a single R is mostly noise.",
         ],
         [
             _biases(evaluation),
@@ -252,7 +258,7 @@ def _routes(evaluation: Evaluation) -> Table:
         rows,
         "Two routes to the response of the posterior mean of g",
         f"The same {found['n']:,} scenes. From the images: each stamp is sheared through its PSF, noise included, and "
-        "what the sheared noise adds is taken off with noise of the same variance (science.shear.response).",
+        "the contribution of the sheared noise is removed with noise of the same variance (science.shear.response).",
     )
 
 
@@ -271,11 +277,11 @@ def _changes(evaluation: Evaluation) -> Table:
                 ]
             )
     return Table(
-        ("method", "condition", "scenes", "change of m [10⁻³]", "leakage α of an unknown PSF", "α where it is told"),
+        ("method", "condition", "scenes", "change of m [10⁻³]", "leakage α, PSF unknown", "leakage α, PSF known"),
         rows,
         "What changes m",
-        "Of the same galaxies and noise, so that the difference is surer than either number. α = ∂c₁/∂g₁ of the PSF, "
-        "which the estimator takes for the survey's round one; a network has no way of being told.",
+        "The same galaxies and noise, so that the difference is more precise than either number. α = ∂c₁/∂g₁ of the "
+        "PSF, for which the estimator assumes the survey's round one; a network has no input for a PSF.",
     )
 
 
@@ -286,11 +292,11 @@ def _selection(evaluation: Evaluation) -> Table:
         for words, cut in found["selection"].items()
     ]
     return Table(
-        ("method", "cut on the estimate", "m of what is selected [10⁻³]", "further, by the selection [10⁻³]"),
+        ("method", "cut on the estimate", "m of the selected galaxies [10⁻³]", "contribution of the selection [10⁻³]"),
         rows,
         "Selection",
-        "With the whole population's response. The last column is what galaxies that enter and leave the sample with "
-        "the shear add.",
+        "With the response of the whole population. The last column: galaxies that enter and leave the sample with the "
+        "shear.",
     )
 
 
@@ -305,10 +311,16 @@ def _noise(evaluation: Evaluation, density: float) -> Table:
         share = evaluation["floor_share"]
         rows.append(["Fisher floor", "–", f"{share:.3f}", f"{share * density:.1f}"])
     return Table(
-        ("method", "σ of the calibrated estimate, a component", "effective share of the galaxies", "n_eff [arcmin⁻²]"),
+        (
+            "method",
+            "σ of the calibrated estimate, per component",
+            "effective share of the galaxies",
+            "n_eff [arcmin⁻²]",
+        ),
         rows,
-        "What a catalogue is worth",
-        f"The true shapes scatter by {true:.3f}. Effective share: their variance over that of the calibrated estimate, "
-        f"all galaxies weighted alike, failures counted as nothing; times the {density:.1f} targets an arcmin² of the "
-        "generated population. The floor weights galaxies by their errors, which the others here do not.",
+        "Effective number of galaxies",
+        f"The standard deviation of the true shapes is {true:.3f}. Effective share: their variance over that of the "
+        "calibrated estimate, with equal weights, failures counted as lost. n_eff: this share of the "
+        f"{density:.1f} targets per arcmin² of the generated population. The floor weights galaxies by their errors; "
+        "the others do not.",
     )

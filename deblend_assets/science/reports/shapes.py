@@ -1,4 +1,4 @@
-"""The page of the shape posterior's evaluation."""
+"""The page of the shape posterior's evaluation on held-out galaxies."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from deblend_assets.science.statistics.format import Table, format_measure
 
 _TITLE = "Shape posterior on held-out galaxies"
 _WORDS: dict[Kind, str] = {
-    "e": "distortion e = (a² − b²)/(a² + b²), observed, label band",
-    "g": "shear-type g = (a − b)/(a + b), intrinsic",
+    "e": "observed distortion e in the label band",
+    "g": "intrinsic shear-type g",
 }
 _CAPTIONS = {
-    "calibration": "Estimates against truth, both components together. The posterior mean is drawn towards round, as "
-    "the estimate of least error must be; the prior-free summary follows the line.",
-    "expected_errors": "Left: the error that the posterior expects against the one it makes. Right: both beside the "
+    "calibration": "Estimates against the truth, both components together. The posterior mean is shrunk toward zero "
+    "(round): it minimises the squared error. The likelihood-only estimate follows the line.",
+    "expected_errors": "Left: the actual error against the error that the posterior expects. Right: both, and the "
     "Fisher floor of the same galaxies, by S/N.",
-    "errors_by_group": "Error over the floor by S/N, blendedness and separation, bootstrap errors. Without prior an "
-    "estimate cannot come below 1; a posterior mean can where the photons say little.",
-    "neighbours": "How often a chance holds, against what it says: bins of equal number of galaxies, binomial errors; "
-    "blendedness in the label band.",
-    "coverage": "Rank of the truth in the posterior (flat when calibrated), and how often central intervals hold it; "
-    "grey: within 3 points.",
+    "errors_by_group": "Error over the floor by S/N, blendedness and separation, with bootstrap errors. No unbiased "
+    "estimate is below 1; a posterior mean is where the pixels hold less information than the prior.",
+    "neighbours": "Share of galaxies with a neighbour against the predicted probability: bins of equal number of "
+    "galaxies, binomial errors, blendedness in the label band.",
+    "coverage": "Above: rank of the truth in the posterior, flat for a calibrated one. Below: share of galaxies with "
+    "the truth in the central interval, bootstrap errors; grey: within 3 points of the nominal share.",
 }
 
 
 def shape_report(evaluation: Evaluation, pictures: Mapping[str, bytes], provenance: Mapping[str, str]) -> str:
-    """One HTML page.
+    """The report of the shape posterior as one HTML page.
 
     Args:
         evaluation: of `evaluate_shapes`.
@@ -46,28 +46,32 @@ def shape_report(evaluation: Evaluation, pictures: Mapping[str, bytes], provenan
             Section(
                 "Is it unbiased?",
                 [
-                    "The posterior mean is the estimate of least squared error. For a sum over many galaxies use the "
-                    "prior-free summary: its slope on the truth is 1, its scatter is that of the galaxies and of its "
-                    f"own noise. Flags: {flags}. Neither is calibrated for shear."
+                    "Two ellipticities: the distortion e = (a² − b²)/(a² + b²), as observed in the "
+                    "label band, and the intrinsic shear-type g = (a − b)/(a + b).",
+                    "The posterior mean has the least squared error for one galaxy. Sums over many galaxies need the "
+                    "likelihood-only estimate (prior divided out): its slope on the truth is 1, and its scatter is "
+                    "that of the galaxies and of its own noise. Neither is calibrated for shear. "
+                    f"Flags: {flags}.",
                 ],
                 figures=[figures["calibration"]],
             ),
             Section(
-                "How near is it to the photons' limit?",
+                "How close is it to the limit of the pixels?",
                 [
-                    "The Fisher floor is the Cramér-Rao error of the target in its blend, with its position, size and "
-                    "fluxes and every neighbour's parameters unknown. With the population: the information of the "
-                    "prior added, as a posterior has it."
+                    "The Fisher floor is the Cramér-Rao error of the target in its blend, where its position, size and "
+                    "fluxes and all parameters of every neighbour are unknown. The floor with the population adds the "
+                    "information of the prior, which a posterior has too."
                 ],
                 [_groups(evaluation)],
                 [figures["errors_by_group"], figures["expected_errors"]],
             ),
-            Section("Are its errors to be believed?", [], [_coverage(evaluation)], [figures["coverage"]]),
+            Section("Are its errors right?", [], [_coverage(evaluation)], [figures["coverage"]]),
             Section(
-                "What does it see of neighbours?",
+                "Does it recognise neighbours?",
                 [
-                    "From the same look at the stamp: the chance that another galaxy is close, and that its light "
-                    "matters. Scenes are as crowded as in training; where the sky is not, chances are off with it."
+                    "The network also predicts the probability that another galaxy is close, and that its light "
+                    "matters. The test scenes are as crowded as the training scenes; on a sky of another density the "
+                    "probabilities are off."
                 ],
                 [_neighbours(evaluation)],
                 [figures["neighbours"]],
@@ -95,18 +99,18 @@ def _summary(evaluation: Evaluation) -> Table:
         )
     return Table(
         (
-            "quantity, a component",
+            "quantity, per component",
             "RMS error",
             "robust σ",
             "RMS / Fisher floor",
             "RMS / floor with population",
-            "slopes, prior-free",
-            "scatter, prior-free, noise removed",
+            "slopes, likelihood only",
+            "scatter ratio, likelihood only, noise removed",
             "flagged",
         ),
         rows,
         note=f"N = {evaluation['n']:,} test scenes; errors by bootstrap over scenes. RMS and robust σ are of the "
-        "posterior mean; slopes and scatter of the prior-free summary, flagged galaxies left out.",
+        "posterior mean; slopes and scatter of the likelihood-only estimate, without flagged galaxies.",
     )
 
 
@@ -122,7 +126,7 @@ def _groups(evaluation: Evaluation) -> Table:
             measures = ("rms", "floor_rms", "rms_over_floor", "robust_over_floor")
             cells += [found.get(measure) for measure in measures]
         rows.append(cells)
-    return Table(columns, rows, note="A component; the floor is the RMS of the galaxies' own floors.")
+    return Table(columns, rows, note="Per component. The floor is the RMS of the galaxies' own floors.")
 
 
 def _coverage(evaluation: Evaluation) -> Table:
@@ -140,7 +144,7 @@ def _neighbours(evaluation: Evaluation) -> Table:
         [name, found["expected"], found["share"], found["skill"]] for name, found in evaluation["neighbours"].items()
     ]
     return Table(
-        ("chance", "mean", "share of galaxies that it is true of", "Brier skill"),
+        ("probability that", "mean", "share of galaxies for which it is true", "Brier skill"),
         rows,
-        note="Skill: 1 when sure and right, 0 when every galaxy is given the share.",
+        note="Brier skill: 1 for certain and right predictions, 0 for predicting the share for every galaxy.",
     )

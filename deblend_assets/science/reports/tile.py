@@ -74,13 +74,13 @@ def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Ta
     rows = [
         ("galaxies with both shapes", f"{evaluation['matched']:,}", f"{shear['failures']:,} failures"),
         ("slope of our g on im3shape's", format_measure(shear["both"]["slope"]), "least squares, both components"),
-        ("the same, errors in variables", format_measure(shear["both"]["eiv_slope"]), "im3shape's noise taken out"),
+        ("the same, errors in variables", format_measure(shear["both"]["eiv_slope"]), "corrected for im3shape's noise"),
         ("RMS Δg per component", format_measure(shear["both"]["rms"]), "im3shape's noise included"),
         ("slope of our e on im3shape's", format_measure(distortion["both"]["slope"]), "the report: 0.4 ± 0.1"),
         ("RMS Δe per component", format_measure(distortion["both"]["rms"]), "the report: about 0.14"),
         ("orientation against im3shape", evaluation["orientation"], "signs of both slopes"),
         (
-            "like what was learnt",
+            "like the training scenes",
             "no" if likeness.warnings else "yes" if LIKE in set(likeness.table["verdict"]) else "unknown",
             "; ".join(likeness.warnings) or "no limit exceeded",
         ),
@@ -92,10 +92,10 @@ def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Ta
             slopes = ", ".join(format_measure(truth["shapes"][kind][f"{kind}{k}"]["slope"]) for k in (1, 2))
             rows.append((f"slopes of {kind}1, {kind}2 on the truth", slopes, f"{words}; RMS {format_measure(both)}"))
         position = format_measure(truth["position"]["median_total"])
-        rows.append(("median distance from the true position [arcsec]", position, "wanted: below 0.1"))
+        rows.append(("median distance from the true position [arcsec]", position, "required: below 0.1"))
         if truth["cutout_flux"]:
-            ratios = [f"{band} {format_measure(found['ratio'])}" for band, found in truth["cutout_flux"].items()]
-            rows.append(("light of the cutouts over the truth's", ", ".join(ratios), "wanted: 1 ± 0.01"))
+            ratios = [f"{band}\u00a0{format_measure(found['ratio'])}" for band, found in truth["cutout_flux"].items()]
+            rows.append(("light of the cutouts over the truth's", ", ".join(ratios), "required: 1 ± 0.01"))
         if truth["test_blends"] is not None:
             agrees = [truth["test_blends"][name]["agrees"] for name in TRUTH_KINDS]
             said = "undecided" if None in agrees else "yes" if all(agrees) else "no"

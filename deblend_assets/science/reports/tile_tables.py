@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from deblend_assets.science.des.likeness import Likeness
@@ -15,8 +14,8 @@ from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
 from deblend_assets.science.statistics.format import Table, format_measure
 
 _COMPARISONS = {
-    "shear": "our g (intrinsic, shear-type): like with like",
-    "distortion": "our e (observed distortion): the report's comparison, unlike with unlike",
+    "shear": "our g (intrinsic, shear-type): the same quantity as im3shape's",
+    "distortion": "our e (observed distortion): the report's comparison, of two different quantities",
     "moments": "moments of the deblended image (observed distortion): the report's other comparison",
 }
 _MEASURES = {
@@ -71,14 +70,14 @@ def counts_table(evaluation: Evaluation) -> Table:
     """Missing bands, with what each costs on test blends, and flags."""
     costs = evaluation["withheld"] or {}
     unknown = {"value": None, "error": None}
-    rows = [("all bands are there", f"{_complete(evaluation):,}", format_measure(costs.get("none", unknown)))]
+    rows = [("images in all bands", f"{_complete(evaluation):,}", format_measure(costs.get("none", unknown)))]
     for band, n in evaluation["missing_bands"].items():
         rows.append((f"no image in band {band}", f"{n:,}", format_measure(costs.get(band, unknown))))
     rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}", "") for bit, n in evaluation["flags"].items()]
     note = (
         "The last column is the RMS error of the observed e per component on the model's simulated test blends with "
         "that band withheld (zeros and the mask): what a missing band costs. A band that the model never had, such as "
-        "DES's u, costs nothing here; what u is worth to a model of LSST is in the evaluation of that leg."
+        "DES's u, costs nothing here; the evaluation of the LSST model shows what u is worth."
     )
     caption = f"Of {evaluation['galaxies']:,} galaxies in the shape catalogue"
     return Table(("condition", "galaxies", "RMS Δe on test blends"), rows, caption, note)
@@ -163,7 +162,7 @@ def likeness_table(found: Likeness) -> Table:
     rows = [
         (
             str(row["quantity"]),
-            *("–" if np.isnan(row[name]) else f"{row[name]:.4g}" for name in ("tile", "training", "ratio", "limit")),
+            *(row[name] for name in ("tile", "training", "ratio", "limit")),
             str(row["verdict"]),
         )
         for row in found.table.to_dict("records")

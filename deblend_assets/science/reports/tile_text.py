@@ -1,4 +1,4 @@
-"""The words of a tile's report: sections, captions, how to read it and what it cannot tell."""
+"""The texts of a tile's report: sections, captions, how to read it, and its limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LIKE_WITH_LIKE = "Shapes against im3shape"
 BINS = "Shapes by S/N, blendedness and bands"
 SHEAR = "Mean shear"
 TRUTH = "Against the truth"
-LIKENESS = "Is the tile like what was learnt?"
+LIKENESS = "Is the tile like the training scenes?"
 OTHER = "Further figures"
 SECTIONS = (EXAMPLES, LIKE_WITH_LIKE, BINS, SHEAR, TRUTH, LIKENESS, CATALOG, OTHER)
 
@@ -23,24 +23,24 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "shapes_against_im3shape": (
         LIKE_WITH_LIKE,
-        "Upper row: our intrinsic g against im3shape's, like with like. Lower row: our observed distortion e against "
-        "the same, unlike with unlike, as the report compared (its Fig. 17).",
+        "Upper row: our intrinsic g against im3shape's, the same quantity. Lower row: our observed distortion e on "
+        "im3shape's shear-type e, two different quantities, as the report compared them (its Fig. 17).",
     ),
     "shape_distributions": (
         LIKE_WITH_LIKE,
-        "Distributions of both components (the report's Fig. 18). Narrower than im3shape's means drawn toward round, "
-        "but im3shape's own errors widen its distribution.",
+        "Distributions of both components (the report's Fig. 18). A distribution narrower than im3shape's is shrunk "
+        "toward zero (round), but im3shape's own errors widen its distribution.",
     ),
     "binned_slopes": (BINS, "Slopes of our g on im3shape's by S/N and by blendedness of the deblended image."),
     "truth_slopes": (
         TRUTH,
-        "Slope of estimate on truth on the tile and on simulated test blends with the tile's S/N cut. That both agree "
-        "is the test of the chain between images and catalogue.",
+        "Slope of estimate on truth on the tile and on simulated test blends with the tile's S/N cut. Agreement tests "
+        "the chain from images to catalogue.",
     ),
-    "positions": (TRUTH, "Catalogue less true positions. The circle holds offsets below 0.1 arcsec."),
+    "positions": (TRUTH, "Position in the catalogue minus true position. Circle: 0.1 arcsec."),
     "likeness": (
         LIKENESS,
-        "Left: noise and PSF width over the training's, with the limits beyond which the tile is called unlike. Right: "
+        "Left: noise and PSF width relative to the training scenes, with the limits of a like tile. Right: "
         "fluxes of the tile and of the training targets.",
     ),
     "dynamic_range": (
@@ -53,39 +53,37 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 
 SIMULATED_NOTICE = (
-    "This is a simulated tile: drawn by this package with a known truth, and served by its own archive. Nothing "
-    "on this page was measured on the sky. Its im3shape table is the truth with noise added, not a fit to images."
+    "This is a simulated tile: this package rendered it with a known truth and serves it from its own archive. "
+    "Nothing on this page was measured on the sky. Its im3shape table is the truth with noise added, not a fit."
 )
 
 READING = (
     "Ours are the deblender's shapes of galaxies on the survey's images; im3shape's are a fit to other, single "
-    "exposures of the same galaxies. Our g and im3shape's e are both shear-type, (a − b)/(a + b), of the galaxy "
-    "without its PSF: they are compared like with like. Our e is the observed distortion (a² − b²)/(a² + b²), PSF"
-    " included; held against im3shape it would show a slope near 0.4 were it perfect, and that is the comparison "
-    "which the report made.",
+    "exposures of the same galaxies. Our g and im3shape's e are both shear-type, (a − b)/(a + b), of the galaxy "
+    "without its PSF: the same quantity. Our e is the observed distortion "
+    "(a² − b²)/(a² + b²), with the PSF. A perfect e would have a slope near 0.4 on im3shape's; the "
+    "report made this comparison.",
     "All ellipticities are in the sky frame, +x to the east and +y to the north. On an image with north up and "
     "east to the left, the first component is that of the pixels and the second has the opposite sign.",
     "im3shape is itself noisy, which lowers the ordinary least-squares slope of ours on it. The errors-in-"
-    "variables slope takes that out with the errors that im3shape's weights imply (Akritas & Bershady 1996). "
-    "Below 1 it says what is left: an estimate that minimises its squared error must shrink toward round where it"
-    " is unsure.",
+    "variables slope corrects for the errors that im3shape's weights imply (Akritas & Bershady 1996). It stays below "
+    "1, because an estimate that minimises the squared error shrinks toward zero (round) with its own error.",
     "The mean shear of im3shape is Σw(e − c)/Σw(1 + m), with its corrections applied to the ensemble. Ours is a "
-    "plain mean, not calibrated: it is no measurement of a shear.",
+    "plain mean without calibration: it does not measure a shear.",
 )
 
 LIMITS = (
-    "Errors are a bootstrap over galaxies; they hold neither the chance of another training nor what the galaxies"
-    " of one tile share. Where a simulated tile and test blends draw on few different galaxies, they are too "
-    "small.",
-    "im3shape's weights cap its errors from below: where that makes them too large, the errors-in-variables slope"
-    " is an upper bound.",
-    "im3shape's blended galaxies are not known to be right: agreement there is no accuracy.",
-    "snr_w depends on a galaxy's shape as well as on its light, so that the cut on it selects by shape a little.",
-    "The blendedness is estimated from the deblended image, so that what the network missed it does not count.",
-    "A failure is a shape that is not a number; slopes and RMS leave it out and its count stands beside them.",
+    "Errors are a bootstrap over galaxies. They include neither the scatter between trainings nor what the galaxies "
+    "of one tile have in common. They are too small where a simulated tile and test blends use few distinct galaxies.",
+    "im3shape's weights have a lower limit on the errors: where it makes the errors too large, the "
+    "errors-in-variables slope is an upper bound.",
+    "im3shape's shapes of blended galaxies may be wrong: agreement there does not prove accuracy.",
+    "snr_w depends on a galaxy's shape as well as on its light, so the cut on it selects slightly by shape.",
+    "The blendedness is estimated from the deblended image: it leaves out neighbours that the network missed.",
+    "A failure is a shape that is not a finite number. Slopes and RMS leave failures out; the tables give their count.",
 )
 
 
 def tile_label(tile: str, simulated: bool) -> str:
-    """How a tile is called in every title, so that no simulated one passes for the sky."""
+    """The name of a tile in every title; a simulated tile is always named as such."""
     return f"simulated tile {tile}" if simulated else f"tile {tile}"

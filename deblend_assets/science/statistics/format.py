@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -17,6 +18,8 @@ MISSING = "–"
 # Unbreakable: a value, its ± and its error stay on one line.
 _PLUS_MINUS = "\u00a0±\u00a0"
 _MINUS = "−"
+# Spaces after a sign of comparison and before %, σ and ±.
+_WITHIN_NUMBERS = re.compile(r"(?<=[<>≤≥=±]) (?=[\d−.])|(?<=\d) (?=[%σ±])")
 
 # `{"value": ..., "error": ...}`, as `statistics.accuracy` makes them, or anything that `format_cell` takes.
 Measure = Mapping[str, Any]
@@ -33,7 +36,8 @@ def format_number(number: float | None, digits: int = 4) -> str:
     if number is None or math.isnan(number):
         return MISSING
     whole = isinstance(number, Integral) or abs(number) >= 10**digits
-    return (f"{number:,.0f}" if whole else f"{number:.{digits}g}").replace("-", _MINUS)
+    # Plus 0 turns a negative zero into 0.
+    return (f"{number:,.0f}" if whole else f"{number + 0.0:.{digits}g}").replace("-", _MINUS)
 
 
 def format_measure(measure: Measure | None, factor: float = 1.0) -> str:
@@ -115,20 +119,25 @@ class Table:
 
     def html(self) -> str:
         """For a page: `<table>` in `<div class="scroll">`, then the note as `<p class="note">`; all text escaped."""
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
+        caption = f"<caption>{_unbroken(self.caption)}</caption>" if self.caption else ""
+        head = "".join(f'<th scope="col">{_unbroken(column)}</th>' for column in self.columns)
         body = "\n".join(
             "<tr>"
             + "".join(
-                f'<th scope="row">{html.escape(cell)}</th>' if k == 0 else f"<td>{html.escape(cell)}</td>"
+                f'<th scope="row">{_unbroken(cell)}</th>' if k == 0 else f"<td>{_unbroken(cell)}</td>"
                 for k, cell in enumerate(row)
             )
             + "</tr>"
             for row in self.cells
         )
-        note = f'\n<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        note = f'\n<p class="note">{_unbroken(self.note)}</p>' if self.note else ""
         table = f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
         return f'<div class="scroll">{table}</div>{note}'
+
+
+def _unbroken(text: str) -> str:
+    """Escaped text with unbreakable spaces between a number and its sign or unit."""
+    return html.escape(_WITHIN_NUMBERS.sub("\u00a0", text))
 
 
 def _aligned(lines: list[list[str]]) -> list[list[str]]:

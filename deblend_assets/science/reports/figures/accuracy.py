@@ -12,6 +12,7 @@ from deblend_assets.science.reports.figures.style import (
     ESTIMATOR_COLOURS,
     ESTIMATOR_LABELS,
     VERMILION,
+    legend_below,
     new_figure,
 )
 from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
@@ -25,7 +26,7 @@ def binned_accuracy(evaluation: Evaluation) -> Figure:
     Args:
         evaluation: of `evaluation.deblender.evaluate`.
     """
-    figure = new_figure(10.5, 7.0)
+    figure = new_figure(8.4, 6.8)
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, (quantity, meaning) in enumerate(_QUANTITIES.items()):
         for step, (estimator, colour) in enumerate(ESTIMATOR_COLOURS.items()):
@@ -51,12 +52,17 @@ def binned_accuracy(evaluation: Evaluation) -> Figure:
     scatter = evaluation["label_scatter"]["both"]["value"]
     for axis in axes[0]:
         if scatter is not None:
-            axis.axhline(scatter, color="0.5", linewidth=0.8, linestyle=":", label="label scatter: no information")
+            axis.axhline(
+                scatter,
+                color="0.5",
+                linewidth=0.8,
+                linestyle=":",
+                label="scatter of the true e: an estimate without information",
+            )
         axis.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("RMS Δe per component")
     axes[1, 0].set_ylabel("slope of estimate on truth")
-    axes[0, 0].legend(fontsize=8)
-    axes[1, 0].legend(fontsize=8, ncols=2)
+    legend_below(figure, columns=2)
     figure.suptitle("Accuracy of the observed distortion e", fontsize=11)
     return figure
 
@@ -67,7 +73,7 @@ def flux_error(evaluation: Evaluation) -> Figure:
     Args:
         evaluation: of `evaluation.deblender.evaluate`.
     """
-    figure = new_figure(7.5, 3.8)
+    figure = new_figure(7.5, 4.0)
     axis = figure.subplots()
     at = np.arange(len(evaluation["bands"]))
     found = [evaluation["flux_error"][band] for band in evaluation["bands"]]
@@ -80,16 +86,18 @@ def flux_error(evaluation: Evaluation) -> Figure:
         width=0.5,
         color=BLUE,
         alpha=0.25,
-        label="± robust σ (1.4826 MAD)",
+        label="median ± robust σ",
     )
     errors = [100 * _value(f["median"]["error"]) for f in found]
-    axis.errorbar(at, 100 * medians, errors, fmt="o", color=VERMILION, capsize=3, label="median, bootstrap error")
+    axis.errorbar(
+        at, 100 * medians, errors, fmt="o", color=VERMILION, capsize=3, label="median with its bootstrap error"
+    )
     axis.axhline(0, color="0.5", linewidth=0.8)
     axis.use_sticky_edges = False
     axis.set_xticks(at, evaluation["bands"])
     axis.set(xlabel="band", ylabel="reconstructed / true flux − 1 [%]")
-    axis.set_title("Flux over the stamp, reconstruction of the blend against the isolated truth", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.set_title("Flux over the stamp: reconstruction of the blend against the isolated truth", fontsize=10)
+    legend_below(figure)
     return figure
 
 

@@ -15,6 +15,7 @@ from deblend_assets.science.reports.figures.style import (
     ESTIMATOR_LABELS,
     ORANGE,
     TRUTH_COLOUR,
+    legend_above,
     new_figure,
 )
 from deblend_assets.science.statistics.metrics import Floats
@@ -31,7 +32,7 @@ def similarity(estimates: pd.DataFrame) -> Figure:
     Args:
         estimates: with `{ssim,cosine}_{stage1_blended,stage2}`.
     """
-    figure = new_figure(10.5, 3.9)
+    figure = new_figure(8.4, 4.3)
     for axis, (kind, name) in zip(
         figure.subplots(1, 2), (("ssim", "SSIM"), ("cosine", "cosine similarity")), strict=True
     ):
@@ -55,20 +56,20 @@ def similarity(estimates: pd.DataFrame) -> Figure:
             axis.axvline(mean, color=colour, linewidth=1.8, label=f"mean {mean:.4f}")
             axis.axvline(published, color=colour, linewidth=1.5, linestyle=":", label=f"the report's mean {published}")
         axis.set(xlabel=f"{name} against the isolated truth", ylabel="scenes per bin", xlim=(low, 1.0))
-        axis.legend(fontsize=8, loc="upper left")
-    figure.suptitle("All bands, Eq. 9 space; the first bin holds all below it", fontsize=11)
+        legend_above(axis)
+    figure.suptitle("All bands, Eq. 9 space; the first bin also holds everything below it", fontsize=11)
     return figure
 
 
 def ellipticity_distributions(estimates: pd.DataFrame) -> Figure:
     """Distributions of e1 and e2 in truth and by both estimators (the report's Fig. 16).
 
-    A distribution narrower than the truth's is drawn toward round.
+    A distribution narrower than the truth's is shrunk toward zero (round).
 
     Args:
         estimates: with `e1`, `e2` and `{e1,e2}_{regressor,reconstruction}`: distortion e.
     """
-    figure = new_figure(10.5, 3.9)
+    figure = new_figure(8.4, 4.3)
     styles: list[tuple[str, str, dict[str, Any]]] = [
         ("", "truth", {"color": TRUTH_COLOUR, "linewidth": 1.5, "histtype": "stepfilled", "alpha": 0.18}),
         ("", "", {"color": TRUTH_COLOUR, "linewidth": 1.2, "histtype": "step"}),
@@ -91,7 +92,7 @@ def ellipticity_distributions(estimates: pd.DataFrame) -> Figure:
             if label:
                 label = f"{label}: σ = {values.std():.3f}" if len(values) else f"{label}: none"
             inside = np.histogram(values, edges)[0]
-            # By hand, so that the density counts values beyond the edges and one beyond does not bend the rest.
+            # The density counts values beyond the edges too, so that an outlier does not change the rest.
             axis.hist(
                 edges[:-1],
                 edges.tolist(),
@@ -100,9 +101,8 @@ def ellipticity_distributions(estimates: pd.DataFrame) -> Figure:
                 **look,
             )
         axis.set(xlabel=f"observed distortion {component}", xlim=(-reach, reach))
-        axis.legend(fontsize=8, loc="upper left")
+        legend_above(axis)
     figure.axes[0].set_ylabel("probability density")
-    figure.axes[0].set_ylim(top=1.25 * figure.axes[0].get_ylim()[1])  # room for the legend
     return figure
 
 

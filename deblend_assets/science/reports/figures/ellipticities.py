@@ -16,14 +16,16 @@ from scipy.ndimage import gaussian_filter
 from deblend_assets.science.reports.figures.style import (
     ESTIMATOR_COLOURS,
     ESTIMATOR_LABELS,
+    ESTIMATOR_SHORT,
     TRUTH_COLOUR,
+    legend_below,
     new_figure,
 )
 from deblend_assets.science.stamps.conventions import position_angle
 from deblend_assets.science.statistics.metrics import line
 
 _SHOWN_POINTS = 3_000
-_SIGMAS = {1: 0.683, 2: 0.954, 3: 0.997}
+CONTOURS = (0.68, 0.95)  # shares of the errors that the contours hold
 _TRUE, _FOUND = "red", "yellow"  # the report's; told apart by their line style as well
 _ELLIPSE_RADIUS, _WHISKER = 1.3, 6.0  # [arcsec]; of the circle of e = 0, and a whisker's length at e = 1
 
@@ -51,7 +53,7 @@ def ellipses(
     """
     columns = min(4, len(reconstruction))
     rows = -(-len(reconstruction) // columns)
-    figure = new_figure(0.4 + 2.6 * columns, 1.2 + 2.95 * rows)
+    figure = new_figure(0.4 + 2.0 * columns, 1.2 + 2.6 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(reconstruction) :]:
         axis.set_axis_off()
@@ -63,7 +65,7 @@ def ellipses(
         _draw_ellipticity(axis, true, _TRUE, "-")
         _draw_ellipticity(axis, found, _FOUND, "--")
         axis.set_title(
-            f"{label}\ntrue ({true[0]:+.2f}, {true[1]:+.2f}), found ({found[0]:+.2f}, {found[1]:+.2f})", fontsize=8
+            f"{label}\ntrue ({true[0]:+.2f}, {true[1]:+.2f})\nfound ({found[0]:+.2f}, {found[1]:+.2f})", fontsize=8
         )
     for axis in axes[:, 0]:
         axis.set_ylabel("y [arcsec]")
@@ -103,7 +105,7 @@ def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
     Args:
         estimates: with `e1`, `e2` and `{e1,e2}_{regressor,reconstruction}`.
     """
-    figure = new_figure(10.5, 9.6)
+    figure = new_figure(8.4, 8.4)
     axes = figure.subplots(2, 2)
     truth = _modulus_too(estimates, "")
     known = [estimate for name in ESTIMATOR_COLOURS for estimate in _modulus_too(estimates, f"_{name}")[:2]]
@@ -112,6 +114,7 @@ def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
     for axis, name, true, k in zip(axes.flat, ("e1", "e2", "|e|"), truth, range(3), strict=False):
         low = 0.0 if k == 2 else -reach
         high = 1.25 * reach if k == 2 else reach
+        slopes: list[str] = []
         axis.plot([low, high], [low, high], color=TRUTH_COLOUR, linewidth=1.0, linestyle=":", label="estimate = truth")
         for order, (estimator, colour) in enumerate(reversed(ESTIMATOR_COLOURS.items())):
             found = _modulus_too(estimates, f"_{estimator}")[k]
@@ -130,6 +133,7 @@ def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
             )
             if worked.sum() > 1:
                 slope, intercept = line(true[worked], found[worked])
+                slopes.append(f"{slope:.2f} ({ESTIMATOR_SHORT[estimator]})")
                 ends = np.array([low, high])
                 axis.plot(
                     ends,
@@ -137,12 +141,14 @@ def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
                     color=colour,
                     linewidth=1.8,
                     zorder=4,
-                    label=f"{ESTIMATOR_LABELS[estimator]}: slope {slope:.2f}",
+                    label=ESTIMATOR_LABELS[estimator],
                 )
         axis.set(xlim=(low, high), ylim=(low, high), xlabel=f"true {name}", ylabel=f"estimated {name}")
         axis.set_aspect("equal")
-        axis.legend(fontsize=8, loc="upper left")
+        if slopes:
+            axis.set_title(f"slope {', '.join(reversed(slopes))}", fontsize=9)
     _error_contours(axes[1, 1], estimates)
+    legend_below(figure)
     figure.suptitle("Observed distortion e: estimate against truth", fontsize=11)
     return figure
 
@@ -153,7 +159,7 @@ def _modulus_too(estimates: pd.DataFrame, suffix: str) -> tuple[np.ndarray, np.n
 
 
 def _error_contours(axis: Axes, estimates: pd.DataFrame) -> None:
-    """Contours about the densest 68.3, 95.4 and 99.7 % of the errors of both components."""
+    """Contours that hold the densest 68 and 95 % of the errors of both components."""
     errors = {}
     for estimator in ESTIMATOR_COLOURS:
         pair = np.stack([estimates[f"{c}_{estimator}"] - estimates[c] for c in ("e1", "e2")]).astype(np.float64)
@@ -167,12 +173,13 @@ def _error_contours(axis: Axes, estimates: pd.DataFrame) -> None:
         density, _, _ = np.histogram2d(pair[0], pair[1], bins=(edges, edges))
         if not density.any():
             continue
-        # Silverman's width in bins; a histogram smoothed with it stands for the kernel density at little cost.
-        width = np.maximum(pair.std(axis=1) * pair.shape[1] ** (-1 / 6) / (edges[1] - edges[0]), 1.0)
+        # Twice Silverman's width, in bins: at his, single errors in the tails make islands of their own.
+        width = np.maximum(2 * pair.std(axis=1) * pair.shape[1] ** (-1 / 6) / (edges[1] - edges[0]), 1.0)
         density = gaussian_filter(density, width)
-        ranked = np.sort(density.ravel())[::-1]
-        held = np.cumsum(ranked) / ranked.sum()
-        levels = np.unique([ranked[np.searchsorted(held, share)] for share in _SIGMAS.values()])
+        # The level that a share of the errors exceeds: what a contour holds does not depend on the smoothing.
+        inside = (np.abs(pair) < reach).all(axis=0)
+        places = [np.digitize(axis_errors[inside], edges) - 1 for axis_errors in pair]
+        levels = np.unique(np.quantile(density[places[0], places[1]], [1 - share for share in CONTOURS]))
         axis.contour(middles, middles, density.T, levels=levels, colors=colour, linewidths=1.5)
         axis.plot(*pair.mean(axis=1), "x", color=colour)
     axis.axhline(0, color="0.6", linewidth=0.8)
@@ -180,5 +187,5 @@ def _error_contours(axis: Axes, estimates: pd.DataFrame) -> None:
     axis.set(
         xlabel="Δe1 = estimate − truth", ylabel="Δe2 = estimate − truth", xlim=(-reach, reach), ylim=(-reach, reach)
     )
-    axis.set_title("contours hold 68.3, 95.4 and 99.7 % (1, 2, 3 σ); ×: mean; colours as before", fontsize=9)
+    axis.set_title("contours hold 68 and 95 % of the errors; ×: mean", fontsize=9)
     axis.set_aspect("equal")

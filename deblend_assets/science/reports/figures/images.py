@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
-from deblend_assets.science.reports.figures.style import BAND_COLOURS, new_figure
+from deblend_assets.science.reports.figures.style import BAND_COLOURS, legend_below, new_figure
 from deblend_assets.science.stamps.normalization import Normalization
 
 
@@ -31,13 +31,13 @@ def reconstructions(
 
     Args:
         blended, isolated, reconstruction: (N, y, x) [electron], one row of panels a scene.
-        labels: what is to be said of each scene, such as its S/N.
+        labels: of each scene, such as its S/N.
         band: name of the band shown.
         pixel_scale: [arcsec/pixel].
     """
-    figure = new_figure(11.0, 0.35 + 2.45 * len(blended))
+    figure = new_figure(8.6, 0.35 + 2.0 * len(blended))
     axes = figure.subplots(len(blended), 4, squeeze=False, sharex=True, sharey=True)
-    titles = ("blend", "truth: isolated, no noise", "reconstruction", "reconstruction − truth")
+    titles = ("blend", "isolated truth", "reconstruction", "difference")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     for row, label, blend, truth, found in zip(axes, labels, blended, isolated, reconstruction, strict=True):
@@ -55,10 +55,10 @@ def reconstructions(
         bar.formatter = FuncFormatter(lambda value, _: f"{value:,.0f}")
         bar.update_ticks()
         figure.colorbar(rest, ax=row[3], label="electron / pixel", pad=0.02)
-        row[0].set_ylabel(f"{label}\ny [arcsec]", fontsize=9)
+        row[0].set_ylabel("\n".join([*label.split(", "), "y [arcsec]"]), fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("x [arcsec]")
-    figure.suptitle(f"Band {band}", fontsize=11)
+    figure.suptitle(f"Band {band}; difference: reconstruction − truth", fontsize=11)
     return figure
 
 
@@ -93,10 +93,10 @@ def dynamic_range(images: np.ndarray, normalization: Normalization) -> Figure:
         images: (N, band, y, x) [electron].
         normalization: of the same bands.
     """
-    figure = new_figure(10.5, 3.9)
+    figure = new_figure(8.4, 4.2)
     raw_axis, axis = figure.subplots(1, 2)
     normalized = normalization.forward(images)
-    # Steps of equal asinh: negative noise and bright cores in one picture.
+    # Equal steps of asinh show negative noise and bright cores in one panel.
     bend = max(float(np.median(np.abs(images))), 1e-6)
     ends = np.arcsinh(np.array([images.min(), images.max()]) / bend)
     raw_edges = bend * np.sinh(np.linspace(ends[0], ends[1], 121))
@@ -115,7 +115,7 @@ def dynamic_range(images: np.ndarray, normalization: Normalization) -> Figure:
     )
     raw_axis.set_title("before", fontsize=10)
     axis.set_title("after", fontsize=10)
-    axis.legend(title="band", ncols=2)
+    legend_below(figure, title="band")
     figure.suptitle(f"Dynamic range of {len(images):,} stamps", fontsize=11)
     return figure
 

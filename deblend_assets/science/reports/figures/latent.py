@@ -1,4 +1,4 @@
-"""Figures of the latent: shapes of drawn galaxies, and what a nat of information buys."""
+"""Figures of the latent space: shapes of sampled galaxies, and error against information."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deblend_assets.science.reports.figures.style import BLUE, ORANGE, SKY, TRUTH_COLOUR, VERMILION, new_figure
+from deblend_assets.science.reports.figures.style import (
+    BLUE,
+    ORANGE,
+    SKY,
+    TRUTH_COLOUR,
+    VERMILION,
+    legend_below,
+    new_figure,
+)
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.science.statistics.format import format_measure, format_number
 
 _BINS = 40
 _COLOURS = (ORANGE, VERMILION, BLUE, SKY)
@@ -20,7 +29,7 @@ _SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (ORANGE, "^", "-."))
 def ellipticity_distributions(
     truth: np.ndarray, made: Mapping[str, np.ndarray], distances: Mapping[str, Evaluation], label_band: str
 ) -> Figure:
-    """|e| of galaxies and of what a decoder makes, as densities, with their distances to the truth.
+    """|e| of galaxies and of decoded images, as densities, with their distances to the truth.
 
     Args:
         truth: |e| of the isolated galaxies, (N,), of `round_bias.shape_distribution`.
@@ -28,9 +37,9 @@ def ellipticity_distributions(
         distances: for the same labels `round_bias.wasserstein_with_error`.
         label_band: where they are measured.
     """
-    figure = new_figure(7.5, 4.6)
+    figure = new_figure(7.5, 5.2)
     axis = figure.subplots()
-    # Common edges: a distance by eye is one of like bins. The 99.9th percentile keeps a lone outlier from the scale.
+    # Common edges, so that bins can be compared. The 99.9th percentile keeps a single outlier from setting the scale.
     upper = max(float(np.percentile(values, 99.9)) for values in (truth, *made.values()) if len(values))
     edges = np.linspace(0.0, upper, _BINS + 1)
     axis.stairs(
@@ -47,8 +56,8 @@ def ellipticity_distributions(
         )
     axis.set(xlabel=f"observed distortion |e|, {label_band} band", ylabel="density", xlim=(0.0, upper))
     axis.set_ylim(bottom=0)
-    axis.set_title("Shapes of what the decoder makes; W₁: distance to the isolated galaxies", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.set_title("Shapes of decoded images; W₁: distance to the isolated galaxies", fontsize=10)
+    legend_below(figure, columns=2)
     return figure
 
 
@@ -58,10 +67,10 @@ def rate_distortion(sweeps: Mapping[str, Mapping[float, Evaluation]]) -> Figure:
     Args:
         sweeps: by label (of the prior, up to three) and by β, the `round_bias.latent_comparison`.
     """
-    figure = new_figure(10.5, 4.4)
+    figure = new_figure(8.4, 4.6)
     axes = figure.subplots(1, 2, sharex=True)
     for (label, sweep), (colour, marker, line) in zip(sweeps.items(), _SERIES, strict=False):
-        # In the order of β: that of the KL would hide a training gone wrong.
+        # Ordered by β: an order by KL would hide a training that went wrong.
         found = [sweep[beta] for beta in sorted(sweep)]
         rate, rate_error = _measures(found, "kl")
         for axis, quantity in zip(axes, ("reconstruction_error", "shape_error"), strict=True):
@@ -95,7 +104,7 @@ def rate_distortion(sweeps: Mapping[str, Mapping[float, Evaluation]]) -> Figure:
     axes[0].set_ylabel("squared error a stamp, Eq. 9 space")
     axes[1].set_ylabel("RMS Δe per component")
     axes[1].set_ylim(bottom=0)
-    axes[0].legend(fontsize=8, title="prior", title_fontsize=8)
+    legend_below(figure, title="prior")
     figure.suptitle("Rate and distortion of the latent; points labelled by β of Eq. 6", fontsize=11)
     return figure
 
@@ -108,7 +117,7 @@ def _density(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def _distance(found: Evaluation) -> str:
     if found["value"] is None:
         return "W₁ not known: too few shapes"
-    return f"W₁ = {found['value']:.4f} ± {found['error']:.4f} ({found['expected']:.4f} if equal)"
+    return f"W₁ = {format_measure(found)} ({format_number(found['expected'])} if equal)"
 
 
 def _measures(found: list[Evaluation], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from deblend_assets.science.evaluation.comparison import FLOOR, OURS
+from deblend_assets.science.evaluation.comparison import FLOOR, OURS, title_of
 from deblend_assets.science.reports.figures.style import (
     BLACK,
     BLUE,
@@ -25,7 +25,9 @@ from deblend_assets.science.reports.figures.style import (
     SKY,
     VERMILION,
     YELLOW,
+    legend_below,
     new_figure,
+    plain_log_ticks,
 )
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 
@@ -44,7 +46,7 @@ def _colour(method: str, methods: Sequence[str]) -> str:
 
 def errors(evaluation: Evaluation) -> Figure:
     """RMS errors of e and g of every method, all blends and the strongly blended, with the floor as a line."""
-    figure = new_figure(10.0, 4.6)
+    figure = new_figure(8.4, 5.0)
     methods = [m for m in evaluation["methods"] if m != FLOOR]
     for axis, kind in zip(figure.subplots(1, 2), "eg", strict=True):
         names = [m for m in methods if evaluation["methods"][m]["groups"]["all"][kind]["rms"]["value"] is not None]
@@ -61,21 +63,30 @@ def errors(evaluation: Evaluation) -> Figure:
                     fmt=marker,
                     color=colour,
                     mfc=colour if fill else "white",
-                    label=group if not place else None,
                 )
             if FLOOR in evaluation["methods"]:
                 floor = evaluation["methods"][FLOOR]["groups"][group][kind]["rms"]["value"]
-                # That of g is ruled by a few unresolved galaxies, and no line to hold anything against.
+                # A few unresolved galaxies dominate the floor of g: it is no reference.
                 if floor is not None and kind == "e":
-                    axis.axvline(floor, color="0.5", ls="-" if fill else ":", lw=1, label=f"Fisher floor, {group}")
+                    axis.axvline(floor, color="0.5", ls="-" if fill else ":", lw=1)
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
-        axis.set_yticks([-k for k in range(len(names))], names, fontsize=8)
+        axis.set_yticks([-k for k in range(len(names))], [title_of(name) for name in names], fontsize=9)
         words = "distortion e, observed, label band" if kind == "e" else "shear-type g, intrinsic"
-        axis.set_xlabel(f"RMS error a component: {words}")
+        axis.set_xlabel(f"RMS error a component:\n{words}")
         axis.set_xlim(0.015, 0.35)
-        axis.legend(fontsize=8)
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", ls="", color="0.3", label="all blends"),
+            Line2D([], [], marker="s", ls="", color="0.3", mfc="white", label="blendedness > 0.05"),
+            Line2D([], [], color="0.5", lw=1, label="Fisher floor, all"),
+            Line2D([], [], color="0.5", lw=1, ls=":", label="Fisher floor, blendedness > 0.05"),
+        ],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9,
+    )
     return figure
 
 
@@ -83,7 +94,7 @@ def by_group(evaluation: Evaluation, kind: str) -> Figure:
     """RMS error by thirds of S/N, blendedness, separation and difference in magnitude."""
     methods = list(evaluation["methods"])
     names = [n for n in evaluation["methods"][methods[0]]["groups"] if "third" in n]
-    figure = new_figure(10.0, 4.6)
+    figure = new_figure(8.4, 5.6)
     axis = figure.subplots()
     for method in methods:
         if kind == "g" and method == FLOOR:
@@ -99,20 +110,26 @@ def by_group(evaluation: Evaluation, kind: str) -> Figure:
             ms=4,
             lw=0.8,
             color=_colour(method, methods),
-            label="Fisher floor" if method == FLOOR else method,
+            label=title_of(method),
         )
     axis.set_yscale("log")
-    axis.set_xticks(range(len(names)), [n.replace(", ", "\n").replace(" third", "") for n in names], fontsize=8)
+    axis.set_xticks(
+        range(len(names)),
+        [n.replace(", ", "\n").replace(" third", "") for n in names],
+        fontsize=7,
+        rotation=45,
+        ha="right",
+    )
     words = "distortion e, observed" if kind == "e" else "shear-type g, intrinsic"
     axis.set_ylabel(f"RMS error of {words}, a component")
     axis.set_xlabel("thirds of the test blends")
-    axis.legend(fontsize=8, ncols=2)
+    legend_below(figure, columns=3)
     return figure
 
 
 def cost(evaluation: Evaluation) -> Figure:
     """Error of e against the time that a galaxy takes on one core."""
-    figure = new_figure(6.5, 4.2)
+    figure = new_figure(7.5, 4.8)
     axis = figure.subplots()
     methods = [m for m in evaluation["methods"] if m != FLOOR]
     for method in methods:
@@ -124,19 +141,23 @@ def cost(evaluation: Evaluation) -> Figure:
                 axis.plot(found["milliseconds"], measure["value"], "o", color=colour, mfc=colour if fill else "white")
                 if fill or found["groups"]["all"]["e"]["rms"]["value"] is None:
                     axis.annotate(
-                        method,
+                        title_of(method),
                         (found["milliseconds"], measure["value"]),
                         fontsize=8,
                         xytext=(4, 5 if method == OURS else -10),
                         textcoords="offset points",
                     )
     axis.set(xscale="log", yscale="log", xlabel="one core's time a galaxy [ms]", ylabel="RMS error a component")
-    axis.legend(
+    plain_log_ticks(axis)
+    axis.margins(x=0.25)  # room for the names
+    figure.legend(
         handles=[
             Line2D([], [], marker="o", ls="", color=BLACK, label="distortion e"),
             Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="shear-type g"),
         ],
-        fontsize=8,
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9,
     )
     return figure
 
@@ -156,7 +177,7 @@ def failures(worst: Mapping[str, pd.DataFrame], images: Mapping[int, NDArray]) -
             axis.set(xticks=[], yticks=[])
         for axis, (_, row) in zip(line, rows.iterrows(), strict=False):
             _stamp(axis, images[int(row["scene"])], row)
-        line[0].set_ylabel(method, fontsize=8)
+        line[0].set_ylabel(title_of(method).replace(" (", "\n(").replace(" + ", "\n+ "), fontsize=8)
     figure.legend(
         handles=[
             Line2D([], [], color=VERMILION, label="truth"),

@@ -30,7 +30,7 @@ def catalog_overview(df: pd.DataFrame) -> Figure:
     Args:
         df: a catalogue that `catalog.validate_catalog` accepts.
     """
-    figure = Figure(figsize=(12.4, 7.6), layout="constrained")
+    figure = Figure(figsize=(9.6, 7.0), layout="constrained")
     axes = figure.subplots(2, 3)
     i_mag = df["i_ab"].to_numpy()
     members = [(i_mag > low) & (i_mag <= high) for low, high, _ in _BINS]

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deblend_assets.science.evaluation.shapes import KINDS, Kind, true_labels
-from deblend_assets.science.reports.figures.style import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from deblend_assets.science.reports.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    new_figure,
+    plain_log_ticks,
+)
 from deblend_assets.science.shapes.heads import COLUMNS
 from deblend_assets.science.statistics.accuracy import Evaluation
 
@@ -29,18 +37,18 @@ _BINS = 15
 
 
 def calibration(table: pd.DataFrame) -> Figure:
-    """Median estimate in bins of the truth, both components together: posterior mean and prior-free summary.
+    """Median estimate in bins of the truth, both components together: posterior mean and likelihood-only estimate.
 
     Args:
         table: see `evaluation.evaluate_shapes`.
     """
-    figure = new_figure(10.0, 4.4)
+    figure = new_figure(8.4, 4.7)
     for axis, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
         truth = _pooled(table, kind, "")
         axis.plot([-0.8, 0.8], [-0.8, 0.8], color="0.6", linewidth=0.8, label="estimate = truth")
         for suffix, words, colour, marker in (
             ("_posterior", "posterior mean", ORANGE, "s"),
-            ("_likelihood", "prior-free summary", BLUE, "o"),
+            ("_likelihood", "likelihood-only estimate (prior divided out)", BLUE, "o"),
         ):
             found = _pooled(table, kind, suffix)
             good = np.isfinite(found)
@@ -50,7 +58,7 @@ def calibration(table: pd.DataFrame) -> Figure:
             )
         axis.set(xlabel=f"true {_KIND_WORDS[kind]}", ylabel="estimate", xlim=(-0.8, 0.8), ylim=(-0.8, 0.8))
         axis.set_aspect("equal")
-        axis.legend(fontsize=8, title="median, 16–84 % of the galaxies", title_fontsize=8)
+    legend_below(figure, title="median and 16–84 % of the galaxies")
     return figure
 
 
@@ -60,7 +68,7 @@ def expected_errors(table: pd.DataFrame) -> Figure:
     Args:
         table: with the floor's columns.
     """
-    figure = new_figure(10.0, 7.6)
+    figure = new_figure(8.4, 7.6)
     for row, kind in zip(figure.subplots(2, 2), KINDS, strict=True):
         off = _pooled(table, kind, "_posterior") - _pooled(table, kind, "")
         expected, floor = _pooled(table, kind, "_posterior_err"), _pooled(table, kind, "_floor")
@@ -69,7 +77,7 @@ def expected_errors(table: pd.DataFrame) -> Figure:
         left.loglog(at, at, color="0.6", linewidth=0.8, label="actual = expected")
         left.loglog(at, actual, "o", color=BLUE, markersize=4, label="posterior mean")
         left.set(xlabel=f"expected error of {kind}, a component", ylabel="actual RMS error")
-        left.legend(fontsize=8)
+        plain_log_ticks(left)
         snr = np.tile(table["snr"].to_numpy(float), 2)
         for values, words, colour, style in (
             (off, "actual RMS error", BLUE, "o-"),
@@ -79,7 +87,8 @@ def expected_errors(table: pd.DataFrame) -> Figure:
             place, size = _rms_in_bins(snr, values)
             right.loglog(place, size, style, color=colour, markersize=4, label=words)
         right.set(xlabel="S/N of the target alone, all bands", ylabel=f"error of {kind}, a component")
-        right.legend(fontsize=8)
+        plain_log_ticks(right)
+    legend_below(figure, columns=3)
     return figure
 
 
@@ -91,7 +100,7 @@ def errors_by_group(evaluation: Evaluation) -> Figure:
     """
     names = list(evaluation["groups"])
     # Two lines of text a group.
-    figure = new_figure(10.0, 0.9 + 0.32 * len(names))
+    figure = new_figure(8.4, 1.4 + 0.34 * len(names))
     at = np.arange(len(names))
     for axis, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):
         for measure, words, colour, marker, shift in (
@@ -103,11 +112,11 @@ def errors_by_group(evaluation: Evaluation) -> Figure:
             value, error = (np.array([f[key] for f in found], dtype=float) for key in ("value", "error"))
             axis.errorbar(value, at + shift, xerr=error, fmt=marker, color=colour, markersize=4, label=words)
         axis.axvline(1.0, color="0.6", linewidth=0.8)
-        axis.axvline(1.25, color=VERMILION, linewidth=0.8, linestyle=":", label="1.25")
-        axis.set(xlabel=f"{_KIND_WORDS[kind]}: error over the floor")
-        axis.legend(fontsize=7)
-    figure.axes[0].set_yticks(at, [f"{name}\nN = {evaluation['groups'][name]['n']:,}" for name in names], fontsize=7)
+        axis.axvline(1.25, color=VERMILION, linewidth=0.8, linestyle=":", label="1.25 × the floor")
+        axis.set_xlabel(f"error over the floor:\n{_KIND_WORDS[kind]}", fontsize=9)
+    figure.axes[0].set_yticks(at, [f"{name}\nN = {evaluation['groups'][name]['n']:,}" for name in names], fontsize=8)
     figure.axes[0].invert_yaxis()
+    legend_below(figure)
     return figure
 
 
@@ -118,9 +127,10 @@ def coverage(table: pd.DataFrame, evaluation: Evaluation) -> Figure:
         table: with the columns `{quantity}_pit`.
         evaluation: of `evaluate_shapes`.
     """
-    figure = new_figure(10.5, 6.4)
-    grid = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1.6])
-    for axis, (name, words) in zip(grid[:, :3].flat, _QUANTITY_WORDS.items(), strict=True):
+    figure = new_figure(8.4, 5.0 + 0.24 * len(evaluation["groups"]))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(4.2, 0.8 + 0.24 * len(evaluation["groups"])))
+    grid = upper.subplots(2, 3)
+    for axis, (name, words) in zip(grid.flat, _QUANTITY_WORDS.items(), strict=True):
         axis.hist(table[f"{name}_pit"], bins=20, range=(0, 1), density=True, color=BLUE, alpha=0.7)
         axis.axhline(1.0, color="0.3", linewidth=0.8)
         axis.set(xlabel=f"rank of the true {words}", xlim=(0, 1))
@@ -128,30 +138,36 @@ def coverage(table: pd.DataFrame, evaluation: Evaluation) -> Figure:
         axis.set_ylabel("density")
     names = list(evaluation["groups"])
     at = np.arange(len(names))
-    for axis, level in zip(grid[:, 3], (68, 95), strict=True):
+    panels = lower.subplots(1, 2, sharey=True)
+    for axis, level in zip(panels, (68, 95), strict=True):
         _coverage_panel(axis, evaluation, names, at, level)
+    panels[0].set_yticks(at, names, fontsize=8)
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    lower.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     return figure
 
 
 def neighbours(table: pd.DataFrame) -> Figure:
-    """Share of galaxies with a neighbour against the chance that they were given.
+    """Share of galaxies with a neighbour against the predicted probability.
 
     Args:
         table: see `evaluation.evaluate_shapes`.
     """
-    figure = new_figure(9.0, 4.4)
+    figure = new_figure(8.4, 4.7)
     for axis, (name, true) in zip(figure.subplots(1, len(COLUMNS)), true_labels(table).items(), strict=True):
         head, column = COLUMNS[name]
         chance = table[name].to_numpy(float)
         parts = _bins(chance)
         at, share = (np.array([v[part].mean() for part in parts]) for v in (chance, true))
-        # Of one more galaxy with and one more without: none in a bin is not certainty.
+        # Binomial errors after one more galaxy with and one without: an empty count is not certain.
         spread = [np.sqrt((true[p].sum() + 1) * ((~true)[p].sum() + 1) / (p.sum() + 2) ** 3) for p in parts]
-        axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = chance")
-        axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, bins of equal number")
-        axis.set(xlabel=f"chance: {head.criteria[column.criterion]}", ylabel="share of galaxies that it is true of")
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="share = probability")
+        axis.errorbar(at, share, spread, fmt="o", color=BLUE, markersize=4, label="galaxies, in bins of equal number")
+        label = head.criteria[column.criterion]
+        axis.set(xlabel=f"probability: {label}", ylabel="share of galaxies for which it is true")
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        axis.legend(fontsize=8)
+    legend_below(figure)
     return figure
 
 
@@ -171,11 +187,7 @@ def _coverage_panel(axis: Axes, evaluation: Evaluation, names: list[str], at: ND
         )
     axis.axvline(level, color="0.3", linewidth=0.8)
     axis.axvspan(level - 3, level + 3, color="0.9", zorder=0)
-    axis.set(xlabel=f"truth within the central {level} % [%]")
-    axis.yaxis.tick_right()
-    axis.set_yticks(at, names, fontsize=6)
-    axis.invert_yaxis()
-    axis.legend(fontsize=6, ncols=2)
+    axis.set_xlabel(f"galaxies with the truth in the central {level} % [%]", fontsize=9)
 
 
 def _pooled(table: pd.DataFrame, kind: Kind, suffix: str) -> NDArray[np.float64]:

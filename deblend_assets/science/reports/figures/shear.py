@@ -1,4 +1,4 @@
-"""Pictures of the answer to shear."""
+"""Figures of the response to shear: m, c, and the two routes to the response."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
 
 from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure
+from deblend_assets.science.reports.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    legend_below,
+    new_figure,
+)
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
 
 _COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
-# m and c that are drawn [1]: of 1 nothing is left of an estimate.
+# The largest |m| and |c| that are shown: an estimate with m = -1 has no signal left.
 _WIDEST = 1.5
 _TICKS = (-1.0, -0.5, -0.2, -0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
 Evaluation = Mapping[str, Any]
@@ -23,7 +32,7 @@ Evaluation = Mapping[str, Any]
 
 def biases(evaluation: Evaluation) -> Figure:
     """m and c of every method, as it comes and calibrated on other galaxies."""
-    figure = new_figure(9.5, 4.6)
+    figure = new_figure(8.4, 5.0)
     axes = figure.subplots(1, 2, sharey=True)
     rows = [(m, which) for m in evaluation["methods"] for which in ("uncalibrated", "calibrated")]
     rows.insert(rows.index((WITH_RESPONSE, "calibrated")) + 1, (WITH_RESPONSE, "by its own images"))
@@ -44,19 +53,36 @@ def biases(evaluation: Evaluation) -> Figure:
                 )
         axis.axvspan(-required / scale, required / scale, color=SKY, alpha=0.3, label=f"|{quantity}| < {required:g}")
         axis.axvline(0, color=BLACK, lw=0.8)
-        axis.set_xscale("symlog", linthresh=10)
-        axis.set_xlim(-_WIDEST / scale, _WIDEST / scale)
+        # Linear within the requirement and logarithmic beyond: both the band and every point can be read.
+        axis.set_xscale("symlog", linthresh=required / scale, linscale=0.8)
+        reach = min(max(4 * required, 1.3 * _furthest(evaluation, quantity)), _WIDEST) / scale
+        axis.set_xlim(-reach, reach)
+        steps = [step for step in (3, 10, 30, 100, 300, 1000, 3000, 10000) if step <= reach]
+        # On a wide axis every second step, so that the numbers stand apart.
+        steps = steps if len(steps) < 5 else steps[::2]
+        axis.xaxis.set_major_locator(FixedLocator([*(-step for step in reversed(steps)), 0, *steps]))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", "−")))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.tick_params(axis="x", labelsize=8)
         axis.set_xlabel(f"{quantity} [10$^{{{round(np.log10(scale))}}}$]")
-        axis.legend(fontsize=8, loc="best")
     axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which in rows], fontsize=8)
+    legend_below(figure, columns=3)
     return figure
+
+
+def _furthest(evaluation: Evaluation, quantity: str) -> float:
+    """The largest |value| + error of m or c that the figure shows."""
+    shown = [evaluation["image_response"]["calibrated"]]
+    shown += [found[which] for found in evaluation["methods"].values() for which in ("uncalibrated", "calibrated")]
+    known = np.array([_numbers(each[f"{quantity}{k}"]) for each in shown for k in (1, 2)])
+    return float(np.nanmax([0.0, *(np.abs(known[:, 0]) + known[:, 1])]))
 
 
 def groups(evaluation: Evaluation) -> Figure:
     """m of the calibrated methods by S/N, size, blendedness and redshift."""
     methods = evaluation["methods"]
     names = list(next(iter(methods.values()))["groups"])
-    figure = new_figure(9.5, 4.4)
+    figure = new_figure(8.4, 4.8)
     axis = figure.subplots()
     for number, method in enumerate(methods):
         values = [methods[method]["groups"][name]["m"] for name in names]
@@ -66,7 +92,7 @@ def groups(evaluation: Evaluation) -> Figure:
     axis.axhline(0, color=BLACK, lw=0.8)
     axis.set_ylabel("m, one response for all galaxies")
     axis.set_yscale("symlog", linthresh=0.1)
-    # Its own ticks are powers of ten: of m within 0.1 they would tell nothing.
+    # The default ticks are powers of ten, too coarse for m within 0.1.
     axis.yaxis.set_major_locator(FixedLocator(_TICKS))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     return figure
@@ -76,7 +102,7 @@ def responses(evaluation: Evaluation) -> Figure:
     """Response from pairs of simulations and from the images alone, by the same groups."""
     found = evaluation["image_response"]
     names = list(found["groups"])
-    figure = new_figure(9.5, 4.4)
+    figure = new_figure(8.4, 4.8)
     axis = figure.subplots()
     for shift, (key, colour, label) in enumerate(
         (("pairs", BLACK, "pairs of simulated images under ± g"), ("images", BLUE, "sheared images, no truth used"))
@@ -100,8 +126,14 @@ def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]]
 
 
 def _named(axis: Axes, names: list[str]) -> None:
-    axis.set_xticks(range(len(names)), [name.replace(", ", "\n").replace(" third", "") for name in names], fontsize=7)
+    axis.set_xticks(
+        range(len(names)),
+        [name.replace(", ", "\n").replace(" third", "") for name in names],
+        fontsize=8,
+        rotation=45,
+        ha="right",
+    )
     for edge in range(3, len(names), 3):
         axis.axvline(edge - 0.5, color="0.8", lw=0.8)
-    axis.set_xlabel("thirds of the test galaxies by their true …")
-    axis.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axis.set_xlabel("thirds of the test galaxies by their true properties")
+    legend_below(axis.get_figure(root=True))

@@ -1,10 +1,13 @@
-"""What all figures share: colours that colour-blind readers tell apart, a canvas, and PNG bytes."""
+"""What all figures share: colours that colour-blind readers can distinguish, a canvas, legends, and PNG bytes."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 # Okabe & Ito (2008).
@@ -12,6 +15,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 
 ESTIMATOR_COLOURS = {"regressor": BLUE, "reconstruction": ORANGE}
+ESTIMATOR_SHORT = {"regressor": "regressor", "reconstruction": "moments"}
 ESTIMATOR_LABELS = {"regressor": "regressor", "reconstruction": "moments of the reconstruction"}
 BAND_COLOURS = (PURPLE, BLUE, GREEN, ORANGE, VERMILION, BLACK, SKY, YELLOW)
 TRUTH_COLOUR = BLACK
@@ -19,8 +23,54 @@ _LARGE = 150_000  # [byte]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure [inch], laid out by itself; it belongs to no window system."""
+    """An empty figure [inch] with constrained layout; it belongs to no window system.
+
+    At 90 dots an inch, figures of at most 8.4 inches are shown at their own size on a page of 760 pixels.
+    """
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_above(axis: Axes, columns: int = 1) -> None:
+    """The legend of one panel above it, off the points; for panels whose labels hold numbers of their own."""
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=9, frameon=False)
+
+
+def legend_below(figure: Figure, columns: int | None = None, title: str | None = None) -> None:
+    """One legend below all panels, off the points: each label of the panels once.
+
+    Args:
+        figure: its panels have labelled artists.
+        columns: of the legend; one for each label where not given.
+        title: above the labels.
+    """
+    found: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            list(found.values()),
+            list(found),
+            loc="outside lower center",
+            ncols=columns or len(found),
+            fontsize=9,
+            title=title,
+            title_fontsize=9,
+        )
+
+
+def plain_log_ticks(axis: Axes, which: str = "both") -> None:
+    """Ticks of logarithmic axes at 1, 2 and 5 times the powers of ten, as plain numbers.
+
+    Args:
+        axis: of logarithmic scales.
+        which: "x", "y" or "both".
+    """
+    for name, side in (("x", axis.xaxis), ("y", axis.yaxis)):
+        if which in (name, "both"):
+            side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            side.set_minor_formatter(NullFormatter())
 
 
 def to_png(figure: Figure, dpi: int = 90) -> bytes:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from deblend_assets.science.reports.figures.style import BLUE, ORANGE, new_figure
 from deblend_assets.science.reports.tile_text import tile_label
 from deblend_assets.science.statistics.accuracy import values
+from deblend_assets.science.statistics.format import format_number
 from deblend_assets.science.statistics.metrics import Floats
 
 
@@ -20,9 +21,9 @@ def catalog_distributions(kept: pd.DataFrame, *, tile: str, simulated: bool) -> 
         kept: `e_1`, `e_2` (shear-type, sky frame), `snr_w`, `radius` [arcsec].
         tile, simulated: which it is.
     """
-    figure = new_figure(10.5, 6.4)
+    figure = new_figure(8.4, 6.2)
     axes = figure.subplots(2, 3)
-    # The cuts leave no NaN but, perhaps, in the radius, which none of them asks for.
+    # Only the radius can still be NaN: no cut is made on it.
     e1, e2, snr = (values(kept, name) for name in ("e_1", "e_2", "snr_w"))
     radius = values(kept, "radius")
     radius = radius[np.isfinite(radius)]
@@ -31,16 +32,15 @@ def catalog_distributions(kept: pd.DataFrame, *, tile: str, simulated: bool) -> 
         (axes[0, 0], e1, components, "e_1, shear-type, sky frame"),
         (axes[0, 1], e2, components, "e_2, shear-type, sky frame"),
         (axes[0, 2], np.hypot(e1, e2), np.linspace(0, 1, 41), "|e|, shear-type"),
-        (axes[1, 0], snr, _logarithmic(snr), "snr_w"),
+        (axes[1, 0], snr, _logarithmic(snr), "signal-to-noise ratio snr_w"),
         (axes[1, 1], radius, _linear(radius), "radius of the fit [arcsec]"),
     ):
         axis.hist(column, edges.tolist(), color=BLUE, alpha=0.3)
         axis.hist(column, edges.tolist(), color=BLUE, histtype="step", linewidth=1.5)
         if len(column):
             middle = float(np.median(column))
-            axis.axvline(middle, color=ORANGE, linewidth=1.8, label=f"median {middle:.3g}, σ {column.std():.3g}")
-            axis.legend(fontsize=8, loc="upper right")
-            axis.set_ylim(top=1.2 * axis.get_ylim()[1])  # room for the legend
+            axis.axvline(middle, color=ORANGE, linewidth=1.8)
+            axis.set_title(f"median {format_number(middle, 3)}, σ {column.std():.3g}", fontsize=9)
         axis.set_xlabel(name)
     axes[1, 0].set_xscale("log")
     axes[1, 0].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -60,7 +60,7 @@ def attrition(table: pd.DataFrame, *, tile: str, simulated: bool) -> Figure:
         table: `cut`, `removed`, `left`, in order.
         tile, simulated: which it is.
     """
-    figure = new_figure(9.0, 0.9 + 0.42 * len(table))
+    figure = new_figure(8.4, 0.9 + 0.42 * len(table))
     axis = figure.subplots()
     at = np.arange(len(table))
     axis.barh(at, table["left"], color=BLUE, alpha=0.6, label="left")
@@ -84,5 +84,5 @@ def _logarithmic(column: Floats) -> Floats:
 
 
 def _linear(column: Floats) -> Floats:
-    # A few fits run away in size; the last bin's edge leaves them out rather than squeeze the others.
+    # A few fits diverge in size: the last edge leaves them out, so that the others stay readable.
     return np.linspace(0.0, (float(np.quantile(column, 0.995)) or 1.0) if len(column) else 1.0, 41)

@@ -1,4 +1,4 @@
-"""Figures of a tile's images and of how they compare with what was learnt."""
+"""Figures of a tile's images and of how they compare with the training scenes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from deblend_assets.science.des.likeness import FLUX_RANGE, UNLIKE, Likeness, Sample
 from deblend_assets.science.des.orientation import sky_to_pixel
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, VERMILION, new_figure
+from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, VERMILION, legend_below, new_figure
 from deblend_assets.science.reports.tile_text import tile_label
 from deblend_assets.science.stamps.conventions import position_angle
 from deblend_assets.science.stamps.normalization import Normalization
@@ -49,7 +49,7 @@ def ellipses(
     """
     columns = max(1, min(4, len(images)))
     rows = max(1, -(-len(images) // columns))
-    figure = new_figure(0.4 + 2.6 * columns, 1.2 + 2.95 * rows)
+    figure = new_figure(0.4 + 2.0 * columns, 1.2 + 2.6 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(images) :]:
         axis.set_axis_off()
@@ -62,7 +62,7 @@ def ellipses(
         title = f"{label}\nim3shape ({theirs[0]:+.2f}, {theirs[1]:+.2f})"
         if our_g is not None:
             _ellipse(axis, our_g[k], _OURS, "--")
-            title += f", ours ({our_g[k, 0]:+.2f}, {our_g[k, 1]:+.2f})"
+            title += f"\nours ({our_g[k, 0]:+.2f}, {our_g[k, 1]:+.2f})"
         axis.set_title(title, fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("north → [arcsec]")
@@ -110,7 +110,7 @@ def dynamic_range(
         tile, simulated: which it is.
     """
     bands = normalization.bands
-    figure = new_figure(0.9 + 2.2 * len(bands), 6.4)
+    figure = new_figure(min(8.4, 0.9 + 2.2 * len(bands)), 6.0)
     axes = figure.subplots(2, len(bands), squeeze=False, sharey="row")
     for k, band in enumerate(bands):
         sets = (
@@ -155,18 +155,17 @@ def likeness(
         label_band: the band of the fluxes.
         tile, simulated: which it is.
     """
-    figure = new_figure(10.5, 4.2)
+    figure = new_figure(8.4, 4.6)
     left, right = figure.subplots(1, 2)
     ratios = found.table[~found.table["quantity"].str.startswith("share")]
     at = np.arange(len(ratios))
     colours = [VERMILION if verdict == UNLIKE else BLUE for verdict in ratios["verdict"]]
-    left.hlines(at, 1 - ratios["limit"], 1 + ratios["limit"], color="0.85", linewidth=14, label="limits")
-    left.scatter(ratios["ratio"], at, c=colours, zorder=3, label="tile (red: unlike)")
+    left.hlines(at, 1 - ratios["limit"], 1 + ratios["limit"], color="0.85", linewidth=14, label="within the limit")
+    left.scatter(ratios["ratio"], at, c=colours, zorder=3, label="tile / training (red: beyond its limit)")
     left.axvline(1.0, color="0.5", linewidth=0.8, linestyle=":")
     left.set_yticks(at, ratios["quantity"].tolist())
-    left.set_ylim(len(ratios) - 0.4, -1.6)  # room for the legend
+    left.invert_yaxis()
     left.set(xlabel="tile / training")
-    left.legend(fontsize=8, loc="upper center", ncols=2)
     sides = [
         (values[values > 0], colour, name, style)
         for values, colour, name, style in (
@@ -188,11 +187,10 @@ def likeness(
         low, high = np.nanquantile(training.flux, FLUX_RANGE)
         right.axvspan(low, high, color="0.93", zorder=0, label="1–99 % of the training")
     right.set(xlabel=f"flux within the aperture, band {label_band} [electron]", ylabel="share per bin")
-    if sides:
-        right.legend(fontsize=8)
+    legend_below(figure, columns=3)
     if found.ks_distance is not None and found.ks_p is not None:
-        right.set_title(f"Kolmogorov–Smirnov: D = {found.ks_distance:.3f}, p = {found.ks_p:.2g}", fontsize=10)
-    figure.suptitle(f"Is it like what was learnt: {tile_label(tile, simulated)}", fontsize=11)
+        right.set_title(f"Kolmogorov–Smirnov: D = {found.ks_distance:.3f}, p = {found.ks_p:.2g}", fontsize=9)
+    figure.suptitle(f"Tile against the training scenes: {tile_label(tile, simulated)}", fontsize=11)
     return figure
 
 
@@ -203,7 +201,7 @@ def positions(east: Floats, north: Floats, *, tile: str) -> Figure:
         east, north: of `against_truth.position_offsets` [arcsec].
         tile: which it is.
     """
-    figure = new_figure(9.4, 4.4)
+    figure = new_figure(8.4, 4.4)
     plane, axis = figure.subplots(1, 2)
     total = np.hypot(east, north)
     reach = max(1.5 * _GOAL_ARCSEC, 1.1 * float(np.quantile(total, 0.995)) if len(total) else 0.0)
@@ -217,13 +215,12 @@ def positions(east: Floats, north: Floats, *, tile: str) -> Figure:
     plane.set(
         xlabel="Δα cos δ [arcsec]", ylabel="Δδ [arcsec]", xlim=(reach, -reach), ylim=(-reach, reach), aspect="equal"
     )
-    plane.legend(fontsize=8, loc="upper right")
     axis.hist(total, np.linspace(0, 1.4 * reach, 41).tolist(), color=BLUE, alpha=0.3)
     axis.axvline(_GOAL_ARCSEC, color=BLACK, linestyle=":", label=f"{_GOAL_ARCSEC:g} arcsec")
     if len(total):
         middle = float(np.median(total))
         axis.axvline(middle, color=VERMILION, linewidth=1.6, label=f"median {middle:.3f} arcsec")
     axis.set(xlabel="distance [arcsec]", ylabel="galaxies per bin")
-    axis.legend(fontsize=8)
+    legend_below(figure)
     figure.suptitle(f"Position: catalogue − truth, N = {len(total):,}: {tile_label(tile, True)}", fontsize=11)
     return figure

@@ -12,9 +12,19 @@ from matplotlib.figure import Figure
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, COMPONENTS
 from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
 from deblend_assets.science.measuring.columns import ID
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, new_figure
+from deblend_assets.science.reports.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    legend_above,
+    legend_below,
+    new_figure,
+)
 from deblend_assets.science.reports.tile_text import tile_label
 from deblend_assets.science.statistics.accuracy import Evaluation, bin_label, values
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import Floats
 
 _SHOWN_POINTS = 3_000
@@ -35,7 +45,7 @@ def shapes_against_im3shape(
         tile, simulated: which it is.
     """
     rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
-    figure = new_figure(11.0, 7.9)
+    figure = new_figure(8.4, 7.2)
     axes = figure.subplots(2, 3)
     theirs = (values(rows, "e_1"), values(rows, "e_2"))
     for row, (name, letter, words) in zip(axes, _ROWS, strict=True):
@@ -48,8 +58,10 @@ def shapes_against_im3shape(
             sign = (f"{letter}{k + 1}", f"e_{k + 1}") if k < 2 else (f"|{letter}|", "|e|")
             kind = "intrinsic, shear-type" if letter == "g" else "observed distortion"
             axis.set(xlabel=f"im3shape {sign[1]} (shear-type)", ylabel=f"our {sign[0]} ({kind})")
-            axis.set_title(f"{words}: {sign[0]} on {sign[1]}", fontsize=9)
+            axis.set_title(_slopes(evaluation["im3shape"][name][component]), fontsize=9)
+        row[0].annotate(words, (0, 1), (0, 34), xycoords="axes fraction", textcoords="offset points", fontsize=10)
     found = evaluation["im3shape"]["shear"]
+    legend_below(figure)
     figure.suptitle(
         f"Shapes against im3shape, sky frame, N = {found['n'] - found['failures']:,}: {tile_label(tile, simulated)}",
         fontsize=11,
@@ -64,7 +76,7 @@ def _points_and_lines(axis: Axes, x: Floats, y: Floats, found: Evaluation, low: 
     axis.plot(
         x[worked][::every], y[worked][::every], ".", color="0.45", markersize=size, alpha=alpha, markeredgewidth=0
     )
-    axis.plot([low, high], [low, high], color=BLACK, linewidth=1.0, linestyle=":", label="ours = im3shape's")
+    axis.plot([low, high], [low, high], color=BLACK, linewidth=1.0, linestyle=":", label="ours = im3shape")
     ends = np.array([low, high])
     for prefix, name, colour, style in (
         ("", "least squares", BLUE, "-"),
@@ -72,14 +84,16 @@ def _points_and_lines(axis: Axes, x: Floats, y: Floats, found: Evaluation, low: 
     ):
         slope, intercept = found[f"{prefix}slope"], found[f"{prefix}intercept"]["value"]
         if slope["value"] is not None:
-            error = f" ± {slope['error']:.2f}" if slope["error"] is not None else ""
-            label = f"{name}: slope {slope['value']:.2f}{error}"
-            axis.plot(
-                ends, slope["value"] * ends + intercept, color=colour, linestyle=style, linewidth=1.8, label=label
-            )
-    # Room above the points for the legend.
-    axis.set(xlim=(low, high), ylim=(low, high + 0.3 * (high - low)))
-    axis.legend(fontsize=7.5, loc="upper left")
+            axis.plot(ends, slope["value"] * ends + intercept, color=colour, linestyle=style, linewidth=1.8, label=name)
+    axis.set(xlim=(low, high), ylim=(low, high))
+
+
+def _slopes(found: Evaluation) -> str:
+    """The slopes of a panel, for its title."""
+    lines = [f"slope {format_measure(found['slope'])}"]
+    if found["eiv_slope"]["value"] is not None:
+        lines.append(f"errors in variables {format_measure(found['eiv_slope'])}")
+    return "\n".join(lines)
 
 
 def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: str, simulated: bool) -> Figure:
@@ -90,7 +104,7 @@ def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: 
         tile, simulated: which it is.
     """
     rows = shapes.merge(reference[[ID, "e_1", "e_2"]], on=ID)
-    figure = new_figure(10.5, 4.2)
+    figure = new_figure(8.4, 4.6)
     for k, axis in enumerate(figure.subplots(1, 2, sharey=True), start=1):
         looks: list[tuple[str, str, dict[str, Any]]] = [
             (f"e_{k}", f"im3shape e_{k} (shear-type)", {"color": BLACK, "histtype": "stepfilled", "alpha": 0.2}),
@@ -111,16 +125,15 @@ def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: 
             axis.hist(edges[:-1], edges.tolist(), weights=share, label=f"{label}: {spread}", **look)
         axis.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
         axis.set(xlabel=f"component {k}, sky frame", xlim=(-reach, reach))
-        axis.legend(fontsize=8, loc="upper left")
+        legend_above(axis)
     figure.axes[0].set_ylabel("probability density")
-    figure.axes[0].set_ylim(top=1.35 * figure.axes[0].get_ylim()[1])  # room for the legend
-    figure.suptitle(f"Drawn toward round? N = {len(rows):,}: {tile_label(tile, simulated)}", fontsize=11)
+    figure.suptitle(f"Shapes, N = {len(rows):,}: {tile_label(tile, simulated)}", fontsize=11)
     return figure
 
 
 def binned_slopes(evaluation: Evaluation, *, tile: str, simulated: bool) -> Figure:
     """Slopes of our g on im3shape's in the bins of the evaluation."""
-    figure = new_figure(10.5, 4.2)
+    figure = new_figure(8.4, 4.6)
     meanings = {"snr_w": "im3shape's snr_w (terciles)", "blendedness": "blendedness of the deblended image"}
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (quantity, meaning) in zip(axes, meanings.items(), strict=True):
@@ -134,10 +147,11 @@ def binned_slopes(evaluation: Evaluation, *, tile: str, simulated: bool) -> Figu
                 found = [b[f"component{k}"][measure] for b in bins]
                 _errorbars(axis, at + shift + 0.1 * (k - 1.5), found, colour, marker, f"{name}, g{k}", fill)
         axis.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+        axis.set_xlim(-0.5, len(bins) - 0.5)
         axis.set_xticks(at, [f"{bin_label(b)}\nN = {b['n']:,}" if len(bins) > 1 else "none" for b in bins])
         axis.set_xlabel(meaning)
     axes[0].set_ylabel("slope of our g on im3shape's")
-    axes[0].legend(fontsize=8, ncols=2)
+    legend_below(figure)
     figure.suptitle(f"Slopes by S/N and blendedness: {tile_label(tile, simulated)}", fontsize=11)
     return figure
 
@@ -150,7 +164,7 @@ def truth_slopes(evaluation: Evaluation, *, tile: str) -> Figure:
         tile: which it is.
     """
     found = evaluation["truth"]["test_blends"]
-    figure = new_figure(9.4, 4.2)
+    figure = new_figure(8.4, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     at = np.arange(len(TRUTH_KINDS))
     for key, count, label, colour, marker, shift in (
@@ -169,8 +183,8 @@ def truth_slopes(evaluation: Evaluation, *, tile: str) -> Figure:
         axis.set_xticks(at, TRUTH_KINDS)
         axis.set_xlim(-0.5, len(at) - 0.5)
         axis.set_xlabel("g: intrinsic, e: observed")
-    left.legend(fontsize=8)
-    figure.suptitle(f"The chain's test, S/N > {evaluation['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
+    legend_below(figure)
+    figure.suptitle(f"Slope on the truth, S/N > {evaluation['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
     return figure
 
 
