@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 
-from deblend_assets.assets.evaluation.report import write_evaluation
-from deblend_assets.assets.simulation.galaxy_catalog import CATALOG_NOTE
-from deblend_assets.assets.simulation.shard_checks import ShardChecks
+from deblend_assets.steps.evaluation.simulated_evaluation import write_evaluation
+from deblend_assets.steps.simulation.galaxy_catalog import CATALOG_NOTE
+from deblend_assets.steps.simulation.shard_checks import ShardChecks
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.shapes.heads import HEADS

@@ -8,22 +8,15 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 from dagster import BetaWarning
 
-from deblend_assets.assets.des.des_cutouts import cutout_assets
-from deblend_assets.assets.des.des_evaluation import tile_evaluation_assets
-from deblend_assets.assets.des.im3shape_catalog import im3shape_assets
-from deblend_assets.assets.des.shape_catalog import shape_assets
-from deblend_assets.assets.des.simulated_sky import sky_assets
-from deblend_assets.assets.evaluation.simulated_evaluation import evaluation_assets
+from deblend_assets.assets.des import cutout_assets, im3shape_assets, shape_assets, sky_assets, tile_evaluation_assets
+from deblend_assets.assets.evaluation import evaluation_assets
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.assets.latent import latent_flow_assets
 from deblend_assets.assets.normalization import normalization_assets
 from deblend_assets.assets.redshift import redshift_assets
-from deblend_assets.assets.referee.peer_comparison import peer_comparison_assets
-from deblend_assets.assets.referee.referee_report import referee_report_assets
-from deblend_assets.assets.referee.shear_calibration import shear_calibration_assets
+from deblend_assets.assets.referee import peer_comparison_assets, referee_report_assets, shear_calibration_assets
 from deblend_assets.assets.shapes import shape_evaluation_assets, shape_posterior_assets
-from deblend_assets.assets.simulation.galaxy_catalog import catalog_assets
-from deblend_assets.assets.simulation.simulated import simulated_assets
+from deblend_assets.assets.simulation import catalog_assets, simulated_assets
 from deblend_assets.assets.training import stage_assets
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.settings import Profile

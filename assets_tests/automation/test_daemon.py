@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import torch
 
-from assets_tests.assets.conftest import CHAIN, DES_EVALUATION, DES_MODEL, DES_STAGES, SKY, Lineage
+from assets_tests.assets.conftest import CHAIN, DES_MODEL, DES_POSTERIOR, SKY, Lineage
 from assets_tests.assets.homes import Home
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
@@ -23,18 +23,18 @@ EVALUATION = TILE_ASSETS["des_evaluation"]
 ASKING = ("im3shape_catalog", "des_cutouts")
 
 
-def smoke_text(stage3_epochs: int) -> str:
-    """The smoke profile with tiles of some fifteen galaxies and as many epochs in the DES model's third stage."""
-    main, des = (PROFILE_FOLDER / "smoke.toml").read_text().split("[recipes.des]")
+def smoke_text(calibration_epochs: int) -> str:
+    """The smoke profile with small tiles and as many epochs in the calibration of the DES shape posterior."""
+    main, des = (PROFILE_FOLDER / "smoke.toml").read_text().split("[recipes.des_shapes]")
     for old, new in {
-        "stage3 = { epochs = 3,": f"stage3 = {{ epochs = {stage3_epochs},",
+        "calibration = { epochs = 2,": f"calibration = {{ epochs = {calibration_epochs},",
         "cells = 5": "cells = 4",
         "train = 64": "train = 32",
         "test = 32": "test = 16",
     }.items():
         assert des.count(old) == 1, old
         des = des.replace(old, new)
-    return f"{main}[recipes.des]{des}"
+    return f"{main}[recipes.des_shapes]{des}"
 
 
 class Site(Home):
@@ -123,7 +123,7 @@ def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(
     kept = sorted(site.lineage.des.archive_folder.rglob("*"))
 
     site.profile_path.write_text(smoke_text(2))
-    site.lineage.succeeds(DES_STAGES[-1], DES_EVALUATION)
+    site.lineage.succeeds(DES_POSTERIOR[2], DES_POSTERIOR[4])
     second = site.model_version
     assert second != first
     requested = len(site.tile_runs())

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 
 PROFILE = "smoke"
 START_SECONDS, STOP_SECONDS = 120.0, 90.0
-MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation")
+MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation", "shapes")
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_checks_passed(assets: dict[str, Any]) -> None:
     failed, warned = not_passed(assets)
     assert not failed
     # with a hundred scenes nothing is learnt, and the checks that look for it say so
-    assert all(name.split(":")[0].startswith(("training/", "evaluation/")) for name in warned), warned
+    assert all(name.split(":")[0].startswith(("training/", "evaluation/", "shapes/")) for name in warned), warned
 
 
 def test_history_lies_where_the_projects_dagster_yaml_says(dev: DagsterDev, lineage: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.automation.jobs import LSST_GROUPS, TRAINED_GROUPS
 from deblend_assets.definitions import build_defs
 from deblend_assets.settings import load_profile
 
@@ -65,3 +66,16 @@ def test_small_profiles_simulate_their_archive_and_the_reports_asks_the_real_one
     profile = load_profile(name)
     assert (profile.des.archive.tap_url == "simulated") == simulated
     assert (SKY in build_defs(profile).resolve_asset_graph().get_all_asset_keys()) == simulated
+
+
+def test_jobs_hold_the_groups_that_make_lsst_makes() -> None:
+    (line,) = [text for text in (ROOT / "Makefile").read_text().splitlines() if text.startswith("LINEAGE := ")]
+    made = {part.removeprefix("group:") for part in line.removeprefix("LINEAGE := ").split(" or ")}
+    definitions = build_defs(load_profile("smoke"))
+    graph = definitions.resolve_asset_graph()
+    groups = {
+        job: {graph.get(key).group_name for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys}
+        for job in ("lineage", "train")
+    }
+    assert groups == {"lineage": made, "train": made - {"simulation"}}
+    assert (set(LSST_GROUPS), set(TRAINED_GROUPS)) == (made, made - {"simulation"})

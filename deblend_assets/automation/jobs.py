@@ -1,4 +1,4 @@
-"""Jobs: one for each leg, and one for all that `make demo` runs."""
+"""Jobs: named selections of assets, to launch from the UI or a schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import dagster as dg
 
+# What is trained and evaluated on the LSST arrays; with the simulation, what `make lsst` makes.
+TRAINED_GROUPS = ("normalization", "training", "evaluation", "shapes")
+LSST_GROUPS = ("simulation", *TRAINED_GROUPS)
+
 
 def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
     """Asset jobs; partitioned ones run over the shards or tiles chosen at launch.
@@ -14,18 +18,20 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
     Args:
         tile_assets: keys of the assets with a partition a tile.
     """
-    legs = {
+    jobs = {
         "simulate": (
             dg.AssetSelection.groups("simulation"),
             "Catalogue and simulated arrays of the chosen shards.",
         ),
         "train": (
-            dg.AssetSelection.groups("normalization", "training", "evaluation"),
-            "Statistics, the three stages of our recipe, and their evaluation on held-out galaxies.",
+            dg.AssetSelection.groups(*TRAINED_GROUPS),
+            "Statistics, the three stages of our recipe and the shape posterior, and their evaluation on held-out "
+            "galaxies.",
         ),
         "des_model": (
             dg.AssetSelection.groups("des_model"),
-            "Simulated DES scenes of the chosen shards, the three stages on them, their evaluation.",
+            "Simulated DES scenes of the chosen shards, the three stages and the shape posterior on them, their "
+            "evaluation.",
         ),
         "des_tiles": (
             dg.AssetSelection.assets(*tile_assets),
@@ -34,11 +40,11 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),
         "referee": (
             dg.AssetSelection.groups("referee"),
-            "Ours and the peers on the same test blends, shear calibration of both surveys, the page.",
+            "Our estimates and the peers' on the same test blends, shear calibration of both surveys, the page.",
         ),
         "lineage": (
-            dg.AssetSelection.groups("simulation", "normalization", "training", "evaluation"),
-            "Everything of the LSST leg from the catalogue to the report, without the baseline.",
+            dg.AssetSelection.groups(*LSST_GROUPS),
+            "Everything for LSST from the catalogue to the reports, as `make lsst`; without the baseline.",
         ),
     }
-    return [dg.define_asset_job(name, selection, description=words) for name, (selection, words) in legs.items()]
+    return [dg.define_asset_job(name, selection, description=words) for name, (selection, words) in jobs.items()]

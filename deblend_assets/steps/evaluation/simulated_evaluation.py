@@ -1,17 +1,14 @@
-"""Writing an evaluation: estimates to Parquet, numbers to JSON, figures and the one-page report."""
+"""Evaluating a recipe on held-out galaxies: estimates to Parquet, numbers to JSON, figures and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from deblend_assets.assets.common import plot
 from deblend_assets.science.deblender.network import deblend
 from deblend_assets.science.evaluation.deblender import evaluate, flat_numbers
 from deblend_assets.science.reports.deblender import evaluation_report
@@ -22,8 +19,10 @@ from deblend_assets.science.reports.figures.images import dynamic_range, raw_and
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.figures.training import loss_curves
 from deblend_assets.science.stamps.normalization import Normalization
-from deblend_assets.settings import SPLITS, StorePath, fingerprint
+from deblend_assets.settings import SPLITS, fingerprint
 from deblend_assets.steps.evaluation.estimates import DeblenderEstimator, estimate_columns
+from deblend_assets.steps.outcome import Check, Outcome, chosen
+from deblend_assets.steps.summaries import deblender_summary
 from deblend_assets.steps.training.models import load_regressor, load_vae
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.files import to_json
@@ -32,6 +31,11 @@ from deblend_assets.stores.tables import to_parquet
 
 # Shown in the UI; the report holds all.
 _KEY_PLOTS = ("reconstructions", "similarity", "ellipticity_scatter", "binned_accuracy")
+# Rows of metadata; `numbers.json` holds all.
+_SHOWN = (
+    "scenes", "ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend", "regressor_rms", "regressor_slope_e1",
+    "regressor_slope_e2", "flux_error_median_r", "flux_error_scatter_r",
+)  # fmt: skip
 _EXAMPLES = 6
 _NOTE = (
     "One row a held-out test scene: the target's truth and every estimate of it. e: distortion (a^2-b^2)/(a^2+b^2), "
@@ -39,28 +43,9 @@ _NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What the asset tells Dagster.
-
-    Attributes:
-        folder: where the report lies.
-        numbers: key figures by name.
-        plots: metadata entries of the key figures.
-        shared_galaxies: galaxies of the test scenes that other splits' scenes hold too.
-        failures: estimates that are not a number.
-    """
-
-    folder: StorePath
-    numbers: dict[str, float]
-    plots: dict[str, dg.MetadataValue]
-    shared_galaxies: int
-    failures: int
-
-
 def write_evaluation(
     store: ProjectStore, recipe: str, name: str, torch_device: str, log: Callable[[str], None]
-) -> Evaluation:
+) -> Outcome:
     """Evaluate a recipe's networks on the test split and write the report.
 
     Args:
@@ -75,14 +60,14 @@ def write_evaluation(
     stage1, stage2 = (load_vae(store, recipe, stage).to(device) for stage in STAGES[:2])
     label = profile.simulation.label_band
     regressor = load_regressor(store, recipe).to(device)
-    estimator = DeblenderEstimator(arrays, normalization, stage1, stage2, regressor, label, device)
+    networks = DeblenderEstimator(arrays, normalization, stage1, stage2, regressor, label, device)
     shards = arrays.shards("test")
-    estimates = estimator.estimate(shards, log)
+    estimates = networks.estimate(shards, log)
     settings = profile.evaluation
     evaluation = evaluate(estimates, arrays.bands, label, settings.bootstrap, settings.seed)
 
     figures = {
-        **_example_figures(estimator, arrays, normalization, estimates),
+        **_example_figures(networks, arrays, normalization, estimates),
         "similarity": similarity(estimates),
         "ellipticity_scatter": ellipticity_scatter(estimates),
         "ellipticity_distributions": ellipticity_distributions(estimates),
@@ -101,7 +86,7 @@ def write_evaluation(
         f"neighbours {profile.simulation.neighbour_i_min} < i <= {profile.simulation.neighbour_i_max} within "
         f"{profile.simulation.neighbour_radius_arcsec} arcsec",
         "training scenes": f"{checkpoints[STAGES[1]].card['training_scenes']:,}",
-        "test scenes": f"{len(estimates):,} of {estimates['galtileid'].nunique():,} galaxies that no stage has seen",
+        "test scenes": f"{len(estimates):,} of {estimates['galtileid'].nunique():,} held-out galaxies",
         "simulation": arrays.folder.name,
         **{f"{stage} checkpoint": checkpoint.fingerprint for stage, checkpoint in checkpoints.items()},
         "evaluation": fingerprint([c.fingerprint for c in checkpoints.values()], settings, CODE_VERSIONS["evaluation"]),
@@ -118,17 +103,35 @@ def write_evaluation(
         {"recipe": recipe, "evaluation": provenance["evaluation"], "model": checkpoints[STAGES[-1]].fingerprint},
     )
     columns = [f"{c}_{e}" for c in ("e1", "e2") for e in ("regressor", "reconstruction")]
-    return Evaluation(
-        folder,
-        flat_numbers(evaluation),
-        {key: plot(figures[key]) for key in _KEY_PLOTS},
-        _shared_galaxies(arrays),
-        int((~np.isfinite(estimates[columns].to_numpy())).any(axis=1).sum()),
+    failures = int((~np.isfinite(estimates[columns].to_numpy())).any(axis=1).sum())
+    numbers, shared = flat_numbers(evaluation), _shared_galaxies(arrays)
+    return Outcome(
+        summary=deblender_summary(evaluation),
+        report=folder / "report.html",
+        figures={key: figures[key] for key in _KEY_PLOTS},
+        numbers=chosen(numbers, _SHOWN),
+        paths={"numbers": folder / "numbers.json"},
+        checks=[
+            Check("held_out", not shared, f"{shared} galaxies shared with other splits", {"shared": shared}),
+            Check(
+                "no_failures",
+                not failures,
+                f"{failures} scenes with an estimate that is not a number",
+                {"failures": failures},
+            ),
+            Check(
+                "beats_the_blend",
+                numbers["ssim_stage2"] > numbers["ssim_blend"] and numbers["cosine_stage2"] > numbers["cosine_blend"],
+                "SSIM and cosine to the isolated truth, all bands, Eq. 9 space",
+                chosen(numbers, ("ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend")),
+                warn=True,
+            ),
+        ],
     )
 
 
 def _example_figures(
-    estimator: DeblenderEstimator, arrays: SimulatedArrays, normalization: Normalization, estimates: Any
+    networks: DeblenderEstimator, arrays: SimulatedArrays, normalization: Normalization, estimates: Any
 ) -> dict[str, Figure]:
     """Figures of single stamps: the first blended scenes of the first test shard, chosen before any result is seen."""
     shard = arrays.shards("test")[0]
@@ -136,9 +139,9 @@ def _example_figures(
     crowded = truth.loc[truth["member"] == 1, "scene"].unique()[:_EXAMPLES]
     rows = crowded - shard.start
     blended, isolated = (arrays.read(name, shard)[rows] for name in ("blended", "isolated"))
-    rebuilt, _ = deblend(estimator.network, blended, np.ones(blended.shape[:2], dtype=bool))
+    rebuilt, _ = deblend(networks.network, blended, np.ones(blended.shape[:2], dtype=bool))
     chosen = estimates.set_index("scene").loc[crowded]
-    label, k, scale = arrays.bands[estimator.label], estimator.label, arrays.attributes["pixel_scale_arcsec"]
+    label, k, scale = arrays.bands[networks.label], networks.label, arrays.attributes["pixel_scale_arcsec"]
     labels = [f"S/N {row.snr:.0f}, blendedness {row.blendedness:.3f}" for row in chosen.itertuples()]
     true_e, found_e = (chosen[list(names)].to_numpy() for names in (("e1", "e2"), ("e1_regressor", "e2_regressor")))
     return {

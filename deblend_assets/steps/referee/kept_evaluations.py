@@ -1,18 +1,14 @@
-"""What the referee's two measuring assets have in common: keep or measure, evaluate, store, report to Dagster."""
+"""What the referee's two measuring steps have in common: keep or measure the table, store the evaluation, check it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import dagster as dg
 import pandas as pd
-from matplotlib.figure import Figure
 
-from deblend_assets.assets.common import check, plot, rounded
 from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.regression import worse
+from deblend_assets.steps.outcome import Check
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.referee import Columns, RefereeReport, numbers_of, stored_table
@@ -21,39 +17,15 @@ from deblend_assets.stores.referee import Columns, RefereeReport, numbers_of, st
 Measured = tuple[pd.DataFrame, list[str]]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What an asset tells Dagster.
+def no_findings(name: str, findings: Sequence[str], fine: str) -> Check:
+    """A check that warns of the findings; `fine` is its text where there are none."""
+    return Check(name, not findings, "; ".join(findings) or fine, {"findings": len(findings)}, warn=True)
 
-    Attributes:
-        folder: where tables and numbers lie.
-        numbers: key figures by name, their errors as `{name}_error`.
-        before: those of the report that lay there.
-        figures: by name.
-        findings: what is wrong with our estimates by their own numbers.
-    """
 
-    folder: str
-    numbers: Mapping[str, float]
-    before: Mapping[str, float]
-    figures: Mapping[str, Figure]
-    findings: list[str]
-
-    def metadata(self) -> dict[str, Any]:
-        """Of the materialisation."""
-        plots = {name: plot(figure) for name, figure in self.figures.items()}
-        return {**plots, **rounded(self.numbers), "folder": dg.MetadataValue.path(self.folder)}
-
-    def nothing_found(self, name: str, fine: str) -> dg.AssetCheckResult:
-        """A check that warns of the findings; `fine` is said where there are none."""
-        return check(
-            name, not self.findings, "; ".join(self.findings) or fine, {"findings": len(self.findings)}, warn=True
-        )
-
-    def no_regression(self, of: str = "") -> dg.AssetCheckResult:
-        """A check that warns where a number, of those with `of` in their names, grew beyond two errors."""
-        grown = worse(self.before, {name: value for name, value in self.numbers.items() if of in name})
-        return check("no_regression", not grown, "; ".join(grown) or "nothing grew", {"grown": len(grown)}, warn=True)
+def no_regression(before: Mapping[str, float], numbers: Mapping[str, float], of: str = "") -> Check:
+    """A check that warns where a number, of those with `of` in their names, grew by more than two errors."""
+    grown = worse(before, {name: value for name, value in numbers.items() if of in name})
+    return Check("no_regression", not grown, "; ".join(grown) or "nothing grew", {"grown": len(grown)}, warn=True)
 
 
 def table_of(
@@ -64,7 +36,7 @@ def table_of(
     note: str,
     log: Callable[[str], None],
 ) -> pd.DataFrame:
-    """The table that stands, or a new one, stored as soon as it is measured.
+    """The stored table of the same inputs, or a new one, stored as soon as it is measured.
 
     Args:
         store, report: where it lies.

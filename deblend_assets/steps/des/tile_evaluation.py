@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deblend_assets.assets.common import plot
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
+from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.evaluation.against_truth import position_offsets
 from deblend_assets.science.evaluation.tile import evaluate_tile, flat_numbers
 from deblend_assets.science.measuring.columns import ID
@@ -21,47 +19,39 @@ from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.simulated_survey.sky import ZERO_POINT
 from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.settings import StorePath
 from deblend_assets.steps.des.model import TrainingReference, training_scenes
 from deblend_assets.steps.des.stamps import ModelStamps, model_stamps
+from deblend_assets.steps.des.tile_checks import tile_checks
+from deblend_assets.steps.outcome import Outcome, chosen
+from deblend_assets.steps.summaries import tile_summary
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.files import to_json
-from deblend_assets.stores.project import library_versions
+from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.tiles import Cutouts
 
 # Shown in the UI; the report holds all.
 _KEY_PLOTS = ("shapes_against_im3shape", "shape_distributions", "truth_slopes", "likeness", "dynamic_range")
+# Rows of metadata; `numbers.json` holds all.
+_SHOWN = (
+    "galaxies", "shear_slope", "shear_eiv_slope", "shear_rms", "truth_slope_g1", "truth_slope_g2", "truth_rms_g",
+    "truth_pull_g", "position_offset_arcsec",
+)  # fmt: skip
 _EXAMPLES = 8
 
 
-@dataclass(frozen=True)
-class TileEvaluation:
-    """What the asset tells Dagster.
+def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
+    """Evaluate a tile and write its report.
 
-    Attributes:
-        report: its path.
-        evaluation, likeness: all numbers.
-        plots: metadata entries of the key figures.
-    """
-
-    report: StorePath
-    evaluation: Evaluation
-    likeness: Likeness
-    plots: dict[str, dg.MetadataValue]
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        return flat_numbers(self.evaluation)
-
-
-def write_tile_evaluation(des: DesStore, name: str) -> TileEvaluation:
-    """Read everything of a tile, evaluate it and write its report.
+    Args:
+        store: of the DES leg.
+        partition: the tile's name, unchecked.
 
     Raises:
         MissingDataError: something upstream is not there, or too few galaxies are.
         MismatchError: something upstream was made from other inputs.
     """
-    tile, store, settings = des.tile(name), des.project, des.settings
+    name, des, settings = tile_name(partition), DesStore(store), store.profile.des
+    tile = des.tile(name)
     bootstrap, label = store.profile.evaluation, settings.simulation.label_band
     shapes = tile.read_table("shape_catalog", des.shapes_inputs(tile))
     reference = tile.read_table("im3shape_catalog", des.im3shape_inputs())
@@ -109,10 +99,16 @@ def write_tile_evaluation(des: DesStore, name: str) -> TileEvaluation:
         simulated=des.simulated,
     )
     numbers = {"evaluation": evaluation, "likeness": _plain(likeness), "provenance": provenance}
-    tile.write_file("numbers.json", to_json(numbers))
+    numbers_path = tile.write_file("numbers.json", to_json(numbers))
     report = tile.write_file("report.html", page.encode())
-    return TileEvaluation(
-        report, evaluation, likeness, {key: plot(figures[key]) for key in _KEY_PLOTS if key in figures}
+    return Outcome(
+        summary=tile_summary(evaluation, simulated=des.simulated),
+        report=report,
+        figures={key: figures[key] for key in _KEY_PLOTS if key in figures},
+        numbers=chosen(flat_numbers(evaluation), _SHOWN),
+        words={"simulated_tile": des.simulated, "model_version": store.model_version()},
+        paths={"numbers": numbers_path},
+        checks=tile_checks(evaluation, likeness),
     )
 
 

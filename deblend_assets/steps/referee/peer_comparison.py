@@ -1,4 +1,4 @@
-"""Materialising the comparison with the peers: measure, evaluate, plot, store."""
+"""Comparing our estimates with the peers': measure, evaluate, plot, store."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deblend_assets.assets.keys import referee_keys
-from deblend_assets.assets.referee.outcome import Outcome, store_evaluation, table_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.evaluation.comparison import FLOOR, evaluate_peers, findings, headline, methods_of, worst
 from deblend_assets.science.reports.figures.peers import by_group, cost, errors, failures
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.steps.outcome import Outcome, chosen
 from deblend_assets.steps.referee.estimators import available_estimators
-from deblend_assets.steps.referee.peers import NOTE, PRIOR_FREE, columns, measured_peers, peers_identity
+from deblend_assets.steps.referee.kept_evaluations import no_findings, no_regression, store_evaluation, table_of
+from deblend_assets.steps.referee.peer_estimates import NOTE, PRIOR_FREE, columns, measured_peers, peers_identity
+from deblend_assets.steps.summaries import peer_summary
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.referee import RefereeReport
 
 NAME = "peer_comparison"
+ASSET = f"referee/{NAME}"
+# Rows of metadata; `numbers.json` holds all.
+_SHOWN = (
+    "scenes", "rms_e_ours", "rms_e_ours_error", "rms_g_ours", "rms_e_sep_hsm", "rms_e_report", "rms_e_floor",
+    "failures_e_ours", "milliseconds_ours",
+)  # fmt: skip
 
 
 def write_peer_comparison(
     store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
 ) -> Outcome:
-    """Compare ours and the peers on the same test blends, on the table of the same methods and blends or a new one.
+    """Evaluate ours and the peers on the same test blends, from the stored table of the same methods or a new one.
 
     Args:
         store: of the LSST leg.
@@ -35,8 +42,7 @@ def write_peer_comparison(
         log: takes progress lines.
     """
     estimators = available_estimators(store, torch_device, log)
-    asset = referee_keys(store.profile)["peer_comparison"].to_user_string()
-    report = RefereeReport(store, NAME, asset, peers_identity(store, estimators))
+    report = RefereeReport(store, NAME, ASSET, peers_identity(store, estimators))
     table = table_of(
         store,
         report,
@@ -51,7 +57,16 @@ def write_peer_comparison(
     provenance = {"blends": blends, "estimators": estimators.version}
     before = store_evaluation(store, report, evaluation, numbers, provenance)
     figures = peer_figures(store, table, evaluation)
-    return Outcome(str(report.folder), numbers, before, figures, findings(evaluation, PRIOR_FREE))
+    return Outcome(
+        summary=peer_summary(evaluation),
+        figures=figures,
+        numbers=chosen(numbers, _SHOWN),
+        paths={"numbers": report.folder / "numbers.json"},
+        checks=[
+            no_findings("unbiased", findings(evaluation, PRIOR_FREE), "nothing beyond three errors"),
+            no_regression(before, numbers, "_ours"),
+        ],
+    )
 
 
 def peer_evaluation(store: ProjectStore, table: pd.DataFrame) -> Evaluation:

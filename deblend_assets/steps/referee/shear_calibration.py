@@ -1,22 +1,32 @@
-"""Materialising the shear calibration: measure, evaluate, plot, store."""
+"""Calibrating the estimators against known shears: measure, evaluate, plot, store."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deblend_assets.assets.keys import referee_keys
-from deblend_assets.assets.referee.outcome import Outcome, store_evaluation, table_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.evaluation.shear import errors_apart, evaluate_shear, findings, floor_share, headline
 from deblend_assets.science.reports.figures.shear import biases, groups, responses
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.steps.outcome import Check, Outcome, chosen
 from deblend_assets.steps.referee.estimators import available_estimators
-from deblend_assets.steps.referee.shear import COLUMNS, NOTE, measured_shear, shear_identity
+from deblend_assets.steps.referee.kept_evaluations import no_findings, no_regression, store_evaluation, table_of
+from deblend_assets.steps.referee.shear_estimates import COLUMNS, NOTE, measured_shear, shear_identity
+from deblend_assets.steps.summaries import shear_summary
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.referee import RefereeReport
+
+# Where the two routes to the response differ by more of their common error, one of them is wrong.
+_AGREEMENT = 3.0
+# Rows of metadata; `numbers.json` holds all.
+_SHOWN = (
+    "scenes_blended", "uncalibrated_m1_hsm", *(f"calibrated_{name}_posterior" for name in ("m1", "m2", "c1", "c2")),
+    "calibrated_c2_posterior_error", "response_posterior", *(f"by_images_{name}" for name in ("m1", "m2", "c1", "c2")),
+)  # fmt: skip
 
 
 def report_name(store: ProjectStore) -> str:
@@ -24,31 +34,48 @@ def report_name(store: ProjectStore) -> str:
     return "shear_calibration" if store.profile.leg == "main" else "des_shear_calibration"
 
 
+def asset_name(store: ProjectStore) -> str:
+    """Name of the leg's asset."""
+    return f"referee/{report_name(store)}"
+
+
 def write_shear_calibration(
     store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
-) -> tuple[Outcome, float]:
-    """Evaluate the estimators' response to shear, on the table of the same estimators and settings or a new one.
+) -> Outcome:
+    """Evaluate the estimators' response to shear, from the stored table of the same estimators or a new one.
 
     Args:
         store: of the leg.
         torch_device: where to compute.
         workers: draw the scenes.
         log: takes progress lines.
-
-    Returns:
-        The outcome, and how many of their common error the two routes to the response are apart.
     """
     estimators = available_estimators(store, torch_device, log)
-    asset = referee_keys(store.profile)["shear_calibration"].to_user_string()
-    report = RefereeReport(store, report_name(store), asset, shear_identity(store, estimators))
+    report = RefereeReport(store, report_name(store), asset_name(store), shear_identity(store, estimators))
     table = table_of(store, report, lambda: measured_shear(store, report, estimators, workers, log), COLUMNS, NOTE, log)
     evaluation = shear_evaluation(store, table)
     numbers = headline(evaluation)
     shear = f"±{store.profile.referee.shear:g} on either component"
     provenance = {"estimators": estimators.version, "shear": shear}
     before = store_evaluation(store, report, evaluation, numbers, provenance)
-    outcome = Outcome(str(report.folder), numbers, before, shear_figures(evaluation), findings(evaluation))
-    return outcome, errors_apart(evaluation)
+    apart = errors_apart(evaluation)
+    return Outcome(
+        summary=shear_summary(evaluation),
+        figures=shear_figures(evaluation),
+        numbers=chosen(numbers, _SHOWN),
+        paths={"numbers": report.folder / "numbers.json"},
+        checks=[
+            no_findings("calibrated", findings(evaluation), "nothing beyond the requirement by more than two errors"),
+            Check(
+                "responses_agree",
+                apart <= _AGREEMENT,
+                f"the two routes differ by {apart:.2f} errors",
+                {"errors_apart": apart} if math.isfinite(apart) else {},
+                warn=True,
+            ),
+            no_regression(before, numbers),
+        ],
+    )
 
 
 def shear_evaluation(store: ProjectStore, table: pd.DataFrame) -> Evaluation:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.assets.common import check
-from deblend_assets.assets.keys import simulated_keys
 from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.rendering import ShardRenderer, render_table
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.settings import Profile
+from deblend_assets.steps.outcome import Check
 from deblend_assets.stores.arrays import SimulatedArrays
 
 # Scenes of each shard that BTK draws again, and by how much the two renderers may differ: of the galaxy's peak in a
@@ -81,49 +79,43 @@ class ShardChecks:
         ratios = np.sqrt(self._variance / self._pixels)
         return {f"ratio_{band}": float(r) for band, r in zip(self.arrays.bands, ratios, strict=True)}
 
-    def results(self) -> dict[str, list[dg.AssetCheckResult]]:
+    def results(self) -> dict[str, list[Check]]:
         """Check results by the name of the asset they belong to."""
         ratios = self.noise_ratios()
         tolerance = _SIGMAS * float(np.sqrt(2.0 / self._pixels)) / 2 + _ROUNDING
         level = all(abs(r - 1) < tolerance for r in ratios.values())
         words = f"measured over predicted standard deviation, 1 within {tolerance:.4f}"
-        keys = simulated_keys(self.profile)
-        truth, noisy, blended = (keys[n] for n in ("truth", "noisy", "blended"))
         return {
             "truth": [
-                check(
+                Check(
                     "complete",
                     self.complete,
                     f"{self.scenes} scenes with one target each",
                     {"scenes": self.scenes},
-                    asset=truth,
                 ),
-                check(
+                Check(
                     "split_by_galaxy",
                     not self.misplaced,
                     f"{self.misplaced} galaxies belong to another split by their id",
                     {"misplaced": self.misplaced},
-                    asset=truth,
                 ),
             ],
             "isolated": [
-                check(
+                Check(
                     "agrees_with_btk",
                     self.of_peak < _OF_PEAK and self.of_sky < _OF_SKY,
                     f"{self.redrawn} targets drawn again by BTK differ by at most {self.of_peak:.1e} of their peak and "
                     f"{self.of_sky:.1e} of the sky's noise in any pixel ({self.profile.simulation.renderer} renderer)",
                     {"of_peak": self.of_peak, "of_sky": self.of_sky, "redrawn": self.redrawn},
-                    asset=keys["isolated"],
                 )
             ],
-            "noisy": [check("noise_level", level, words, ratios, asset=noisy)],
+            "noisy": [Check("noise_level", level, words, ratios)],
             "blended": [
-                check(
+                Check(
                     "finite",
                     not self.not_finite,
                     f"{self.not_finite} pixels are not finite",
                     {"not_finite": self.not_finite},
-                    asset=blended,
                 )
             ],
         }

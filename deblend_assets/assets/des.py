@@ -1,0 +1,199 @@
+"""Group `des`: the simulated survey, and the tiles of a survey, one partition each, from images to shape catalogues."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from deblend_assets.assets.declare import ARCHIVE_POOL, DISTRIBUTING, accelerated, asset
+from deblend_assets.assets.keys import CATALOG, RECIPES, SKY, TILE_ASSETS, shape_keys, simulated_keys, statistics_key
+from deblend_assets.partitions import TILES
+from deblend_assets.resources.archive import Archive
+from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.storage import Storage
+from deblend_assets.settings import Profile
+from deblend_assets.steps.outcome import Outcome
+
+_EVALUATION_CHECKS = {
+    "like_training": "Noise, PSF width and fluxes of the tile are like those of the training scenes.",
+    "signs": "Both components of our g have the same sign as im3shape's.",
+}
+_TRUTH_CHECKS = {
+    "positions": "Simulated tile: the median distance from the true position is below 0.1 arcsec.",
+    "flux_calibration": "Simulated tile: flux of the cutouts over the true flux is 1 ± 0.01 in every band.",
+    "true_signs": "Simulated tile: both components of our g have the same sign as the truth.",
+    "agrees_with_test_blends": "Simulated tile: slopes on the truth agree with those on the model's test blends.",
+}
+
+
+def _all_shards(key: dg.AssetKey) -> dg.AssetDep:
+    """A tile depends on every shard of the simulation."""
+    return dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
+
+
+def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`simulated_sky`; none where the profile names a real archive."""
+    if not profile.des.archive.served_here:
+        return []
+
+    @asset(
+        SKY,
+        deps=[CATALOG],
+        version="simulated_sky",
+        kinds={"galsim", "fits"},
+        op_tags=DISTRIBUTING,
+        checks={"held_out": "Every galaxy of the tiles is of the test split."},
+    )
+    def simulated_sky(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
+        """A small survey with known truth: tiles of DES-like scenes of held-out galaxies.
+
+        Images in counts (zero point 30) with weight maps and WCS, an im3shape-like catalogue (truth plus noise, with
+        the faults that real ones have) and the truth itself. A VO service on loopback (TAP, SIA 1, FITS) serves it
+        like an archive. Everything made from it is marked as simulated.
+        """
+        from deblend_assets.steps.des.simulated_sky import render_sky
+
+        return render_sky(storage.open(profile.des_leg), workers, context.log.info)
+
+    return [simulated_sky]
+
+
+def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`im3shape_catalog`, one partition a tile."""
+    archive_here, leg = profile.des.archive.served_here, profile.des_leg
+    # The truth table of a simulated survey has the bands of the simulation that the model is trained on.
+    simulation = [_all_shards(simulated_keys(leg)["blended"])] if profile.des.archive.truth_table else []
+
+    @asset(
+        TILE_ASSETS["im3shape_catalog"],
+        deps=[*([SKY] if archive_here else []), *simulation],
+        partitions_def=TILES,
+        pool=ARCHIVE_POOL,
+        version="im3shape_catalog",
+        kinds={"parquet", "pyvo"},
+        checks={
+            "within_tile": "Every galaxy lies in the tile's own area.",
+            "enough_galaxies": "The tile has as many galaxies as an evaluation needs.",
+        },
+    )
+    def im3shape_catalog(context: dg.AssetExecutionContext, storage: Storage, archive: Archive) -> Outcome:
+        """im3shape's measurements of a tile, joined to gold positions (section 3.1.3 and Fig. 5 of the report).
+
+        One asynchronous TAP query, complete or an error. Quality cuts of the report and of Jarvis et al. 2016
+        (1507.05603), with the count after each; positions shifted by im3shape's offset, cos δ included.
+        """
+        from deblend_assets.steps.des.im3shape_catalog import fetch_im3shape
+
+        return fetch_im3shape(storage.open(leg), context.partition_key, archive, context.log.info)
+
+    return [im3shape_catalog]
+
+
+def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`des_cutouts`, one partition a tile."""
+    leg = profile.des_leg
+
+    @asset(
+        TILE_ASSETS["des_cutouts"],
+        # Bands and stamp size are those of the simulated scenes that the model is trained on.
+        deps=[TILE_ASSETS["im3shape_catalog"], _all_shards(simulated_keys(leg)["blended"])],
+        partitions_def=TILES,
+        pool=ARCHIVE_POOL,
+        version="des_cutouts",
+        kinds={"zarr", "pyvo", "fits"},
+        checks={
+            "orientation": "North up, east left: against the catalogue the images' e1 keeps its sign, e2 changes it.",
+            "images_sound": "Every image that the archive returned could be used.",
+            "noise_as_weighted": "The scatter in the stamps' borders agrees with their weight maps within 20 %.",
+        },
+    )
+    def des_cutouts(context: dg.AssetExecutionContext, storage: Storage, archive: Archive) -> Outcome:
+        """Stamps of every galaxy of a tile with weight maps, masks and WCS (section 3.1.3 and Fig. 6 of the report).
+
+        By SIA 1, galaxy by galaxy, the longest exposure per band; each image is checked (FITS, band, position,
+        orientation, finite pixels) before it is used, and kept: an interrupted run requests only what is missing.
+        Galaxies whose brightest pixel is not in the centre, or whose stamp runs over the edge, are rejected and
+        counted; one that lacks a band is kept and masked. The sign of e2 is measured on the images.
+        """
+        from deblend_assets.steps.des.tile_cutouts import cut_tile
+
+        return cut_tile(storage.open(leg), context.partition_key, archive, context.log.info)
+
+    return [des_cutouts]
+
+
+def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`shape_catalog`, one partition a tile."""
+    key, leg = TILE_ASSETS["shape_catalog"], profile.des_leg
+
+    @asset(
+        key,
+        deps=[
+            TILE_ASSETS["im3shape_catalog"],
+            TILE_ASSETS["des_cutouts"],
+            RECIPES["des"].stage("stage2_deblender"),
+            shape_keys(leg)["shape_posterior"],
+            statistics_key(leg),
+            _all_shards(simulated_keys(leg)["blended"]),
+            _all_shards(simulated_keys(leg)["truth"]),
+        ],
+        partitions_def=TILES,
+        version="shape_catalog",
+        kinds={"pytorch", "parquet", "fits"},
+        op_tags=accelerated(profile.run),
+        checks={
+            "no_failures": "Every galaxy has a shape with |g| < 1 and a positive flux.",
+            "errors_are_positive": "Every uncertainty of a shape is a number above 0.",
+        },
+    )
+    def shape_catalog(context: dg.AssetExecutionContext, storage: Storage, devices: ComputeDevices) -> Outcome:
+        """Shapes, fluxes and flags of every galaxy of a tile by the DES model (section 4.3 of the report).
+
+        Stamps are brought to the model's frame by physics (zero points, pixel scale); absent bands are zeros and a
+        mask. One row per galaxy: id, position, g and e with uncertainties, fluxes, blendedness, flags, model version;
+        units, UCDs and conventions in the headers; the response to shear from the images, for sums over many galaxies.
+        """
+        from deblend_assets.steps.des.shape_catalog import measure_tile
+
+        with devices.allocate(key.to_user_string(), context.log) as lease:
+            outcome = measure_tile(storage.open(leg), context.partition_key, lease.torch_device, context.log.info)
+        return outcome.with_device(lease.metadata())
+
+    return [shape_catalog]
+
+
+def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`des_evaluation`, one partition a tile."""
+    leg = profile.des_leg
+
+    @asset(
+        TILE_ASSETS["des_evaluation"],
+        deps=[
+            TILE_ASSETS["im3shape_catalog"],
+            TILE_ASSETS["des_cutouts"],
+            TILE_ASSETS["shape_catalog"],
+            RECIPES["des"].stage("stage2_deblender"),
+            shape_keys(leg)["shape_posterior"],
+            shape_keys(leg)["shape_evaluation"],
+            statistics_key(leg),
+            _all_shards(simulated_keys(leg)["blended"]),
+            _all_shards(simulated_keys(leg)["truth"]),
+        ],
+        partitions_def=TILES,
+        version="des_evaluation",
+        kinds={"html", "pandas"},
+        checks=_EVALUATION_CHECKS | (_TRUTH_CHECKS if profile.des.archive.simulated else {}),
+    )
+    def des_evaluation(context: dg.AssetExecutionContext, storage: Storage) -> Outcome:
+        """Accuracy of the DES model on a tile (section 4.3, Fig. 7, 17 and 18 of the report).
+
+        Our intrinsic g against im3shape's shear-type e, ordinary and errors-in-variables slopes with bootstrap errors;
+        beside it the report's own comparison, observed distortion against im3shape's e; differences between the tile
+        and the training scenes. On a simulated tile, everything against the truth: positions, orientation, fluxes,
+        slopes.
+        """
+        from deblend_assets.steps.des.tile_evaluation import write_tile_evaluation
+
+        return write_tile_evaluation(storage.open(leg), context.partition_key)
+
+    return [des_evaluation]

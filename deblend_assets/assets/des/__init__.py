@@ -1,1 +1,0 @@
-"""Tiles in, shape catalogues out: one partition a tile."""

@@ -1,1 +1,0 @@
-"""The referee: our estimates and the peers' on the same held-out galaxies, and their answer to shear."""

@@ -1,1 +1,0 @@
-"""The galaxies, and the scenes drawn from them."""

@@ -1,0 +1,100 @@
+"""Fetching the galaxies of a tile that im3shape measured well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deblend_assets.errors import MissingDataError
+from deblend_assets.resources.archive import Archive
+from deblend_assets.science.des.cuts import ATTRITION_COLUMNS, IM3SHAPE_COLUMNS, quality_cuts
+from deblend_assets.science.des.queries import (
+    SHAPE_COLUMNS,
+    TILE_COLUMNS,
+    area_of,
+    shapes_query,
+    tile_query,
+    truth_query,
+)
+from deblend_assets.science.des.tiles import tile_name
+from deblend_assets.science.reports.figures.tile_catalog import attrition as attrition_chart
+from deblend_assets.science.reports.figures.tile_catalog import catalog_distributions
+from deblend_assets.science.simulated_survey.columns import TRUTH_TABLE, table_columns
+from deblend_assets.science.statistics.format import Table
+from deblend_assets.steps.outcome import Check, Outcome
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.project import ProjectStore
+
+_NOTE = (
+    "Galaxies of one tile after the quality cuts. e_1, e_2: shear-type (a-b)/(a+b), im3shape's raw values, sky frame "
+    "(+x east, +y north); apply nbc_m and nbc_c to ensembles only. Positions: gold catalogue plus im3shape's shift."
+)
+
+
+def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: Callable[[str], None]) -> Outcome:
+    """Query the archive for a tile's galaxies, apply the quality cuts and store the table with its attrition.
+
+    Args:
+        store: of the DES leg.
+        partition: the tile's name, unchecked.
+        archive: that has the catalogue.
+        log: takes progress lines.
+
+    Raises:
+        ArchiveError: the archive does not answer, or not with what was asked.
+        MissingDataError: no galaxy is left after the cuts.
+    """
+    settings = store.profile.des
+    name, asked = tile_name(partition), settings.archive
+    des = DesStore(store)
+    tile, inputs = des.tile(name), des.im3shape_inputs()
+    with archive.client(store, log) as client:
+        client.require_columns(asked.shape_table, SHAPE_COLUMNS)
+        client.require_columns(asked.gold_table, ("coadd_objects_id", asked.gold_ra, asked.gold_dec))
+        client.require_columns(asked.tile_table, TILE_COLUMNS)
+        area = area_of(client.query(tile_query(asked, name), f"the area of {name}"), name)
+        rows = client.query(shapes_query(asked, area), f"shapes of {name}")
+        truth = client.query(truth_query(asked, area), f"truth of {name}") if asked.truth_table else None
+        requests = client.requests
+    kept, attrition = quality_cuts(rows, settings.tiles.snr_w_min)
+    if kept.empty:
+        raise MissingDataError(
+            f"no galaxy of {name} is left after the cuts ({len(rows)} rows from the archive)",
+            where=asked.shape_table,
+            remedy="retire the tile (deblend_assets tiles retire), or look at the attrition and snr_w_min",
+        )
+    path = tile.write_table("im3shape_catalog", kept, IM3SHAPE_COLUMNS, _NOTE, inputs)
+    tile.write_table("attrition", attrition, ATTRITION_COLUMNS, "Galaxies left after each cut.", inputs)
+    if truth is not None:
+        columns = table_columns(store.arrays().bands)[TRUTH_TABLE]
+        tile.write_table("truth", truth, columns, "Known truth of a simulated tile, sky frame.", inputs)
+    outside = int((~area.contains(kept["ra_gold"].to_numpy(), kept["dec_gold"].to_numpy())).sum())
+    return Outcome(
+        figures={
+            "distributions": catalog_distributions(kept, tile=name, simulated=des.simulated),
+            "attrition_chart": attrition_chart(attrition, tile=name, simulated=des.simulated),
+        },
+        numbers={
+            "galaxies": len(kept),
+            "rows": len(rows),
+            "archive_requests": requests,
+            "mean_psf_fwhm_pixel": float(kept["mean_psf_fwhm"].mean()),
+        },
+        words={"simulated_tile": des.simulated},
+        tables={
+            "attrition": Table.of(
+                {row["cut"]: {"removed": row["removed"], "left": row["left"]} for row in attrition.to_dict("records")},
+                "cut",
+            )
+        },
+        paths={"path": path},
+        checks=[
+            Check("within_tile", not outside, f"{outside} galaxies outside the tile", {"outside": outside}),
+            Check(
+                "enough_galaxies",
+                len(kept) >= settings.tiles.minimum_galaxies,
+                f"{len(kept)} galaxies, an evaluation needs {settings.tiles.minimum_galaxies}",
+                {"galaxies": len(kept)},
+                warn=True,
+            ),
+        ],
+    )

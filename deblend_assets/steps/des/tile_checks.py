@@ -1,0 +1,75 @@
+"""Checks of an evaluated tile."""
+
+from __future__ import annotations
+
+from deblend_assets.science.des.likeness import Likeness
+from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.steps.outcome import Check
+
+# The truth of a simulated tile is known: the chain from images to catalogue must reproduce it to within these limits.
+MOST_OFFSET_ARCSEC, MOST_FLUX_ERROR = 0.1, 0.01
+
+
+def tile_checks(judged: Evaluation, likeness: Likeness) -> list[Check]:
+    """Checks of a tile's evaluation; on a simulated tile also those against the truth."""
+    results = [
+        Check(
+            "like_training",
+            not likeness.warnings,
+            "; ".join(likeness.warnings) or "no limit exceeded",
+            {"unlike": len(likeness.warnings)},
+            warn=True,
+        ),
+        Check(
+            "signs",
+            judged["orientation"] == "right",
+            judged["orientation"],
+            {"galaxies": judged["matched"]},
+            warn=judged["orientation"] == "undecided",
+        ),
+    ]
+    if judged["truth"] is not None:
+        results += _against_truth(judged["truth"])
+    return results
+
+
+def _against_truth(truth: Evaluation) -> list[Check]:
+    offset = truth["position"]["median_total"]["value"]
+    ratios = {band: found["ratio"] for band, found in truth["cutout_flux"].items()}
+    # Within the tolerance, or not beyond it by more than the noise of the images allows to say.
+    off = {
+        band: abs(r["value"] - 1) - 2 * r["error"] for band, r in ratios.items() if None not in (r["value"], r["error"])
+    }
+    agreement = {name: found for name, found in truth["test_blends"].items() if isinstance(found, dict)}
+    undecided = any(found["agrees"] is None for found in agreement.values())
+    sigmas = {f"sigmas_{name}": found["sigmas"] for name, found in agreement.items() if found["sigmas"] is not None}
+    return [
+        Check(
+            "positions",
+            offset is not None and offset < MOST_OFFSET_ARCSEC,
+            f"median {offset:.3f} arcsec" if offset is not None else "too few galaxies",
+            {"median_arcsec": offset} if offset is not None else {},
+            warn=offset is None,
+        ),
+        Check(
+            "flux_calibration",
+            bool(off) and max(off.values()) < MOST_FLUX_ERROR,
+            ", ".join(f"{b} {r['value']:.4f} ± {r['error']:.4f}" for b, r in ratios.items() if b in off) or "too few",
+            {f"ratio_{band}": ratios[band]["value"] for band in off},
+            warn=not off,
+        ),
+        Check(
+            "true_signs",
+            truth["orientation"] == "right",
+            truth["orientation"],
+            {},
+            warn=truth["orientation"] == "undecided",
+        ),
+        Check(
+            "agrees_with_test_blends",
+            all(found["agrees"] for found in agreement.values()) and not undecided,
+            "difference of the slopes over its error, tile less test blends",
+            sigmas,
+            warn=True,
+        ),
+    ]

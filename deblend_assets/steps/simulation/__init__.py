@@ -1,0 +1,1 @@
+"""Steps of the simulation: the galaxy catalogue and the scenes rendered from it."""
