@@ -144,6 +144,7 @@ def metadata_of(outcome: Outcome) -> dict[str, Any]:
     """One row for each entry, the summary first."""
     head: dict[str, Any] = {"summary": dg.MetadataValue.md(outcome.summary)} if outcome.summary else {}
     if outcome.report is not None:
+        # A path, which the UI copies: browsers refuse links to file:// from a page that came over HTTP.
         head["report"] = dg.MetadataValue.path(str(outcome.report))
     return {
         **head,

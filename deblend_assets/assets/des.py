@@ -31,6 +31,11 @@ def _all_shards(key: dg.AssetKey) -> dg.AssetDep:
     return dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
 
 
+def _archive(profile: Profile) -> list[dg.AssetKey]:
+    """The simulated survey where it is served in place of an archive."""
+    return [SKY] if profile.des.archive.served_here else []
+
+
 def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`simulated_sky`; none where the profile names a real archive."""
     if not profile.des.archive.served_here:
@@ -60,13 +65,13 @@ def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 def im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`im3shape_catalog`, one partition a tile."""
-    archive_here, leg = profile.des.archive.served_here, profile.des_leg
+    leg = profile.des_leg
     # The truth table of a simulated survey has the bands of the simulation that the model is trained on.
     simulation = [_all_shards(simulated_keys(leg)["blended"])] if profile.des.archive.truth_table else []
 
     @asset(
         TILE_ASSETS["im3shape_catalog"],
-        deps=[*([SKY] if archive_here else []), *simulation],
+        deps=[*_archive(profile), *simulation],
         partitions_def=TILES,
         pool=ARCHIVE_POOL,
         version="im3shape_catalog",
@@ -96,7 +101,7 @@ def cutout_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     @asset(
         TILE_ASSETS["des_cutouts"],
         # Bands and stamp size are those of the simulated scenes that the model is trained on.
-        deps=[TILE_ASSETS["im3shape_catalog"], _all_shards(simulated_keys(leg)["blended"])],
+        deps=[TILE_ASSETS["im3shape_catalog"], *_archive(profile), _all_shards(simulated_keys(leg)["blended"])],
         partitions_def=TILES,
         pool=ARCHIVE_POOL,
         version="des_cutouts",

@@ -13,6 +13,11 @@ from deblend_assets.settings import Profile
 from deblend_assets.steps.outcome import Outcome
 
 
+def _report_configuration() -> list[dg.AssetKey]:
+    """The deblender and the regressor of the report's own recipe."""
+    return [RECIPES["baseline"].stage(name) for name in ("stage2_deblender", "stage3_regressor")]
+
+
 def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`peer_comparison`, for the LSST model; key `referee/peer_comparison`."""
     key, simulated, shapes = referee_keys(profile)["peer_comparison"], simulated_keys(profile), shape_keys(profile)
@@ -26,7 +31,7 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             RECIPES["training"].stage("stage2_deblender"),
             shapes["shape_posterior"],
             shapes["fisher_floor"],
-            RECIPES["baseline"].stage("stage3_regressor"),
+            *_report_configuration(),
         ],
         version="peer_comparison",
         kinds={"pytorch", "parquet"},
@@ -57,12 +62,12 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`shear_calibration`, for one survey; keys `referee/…`."""
-    key = referee_keys(profile)["shear_calibration"]
-    report = [RECIPES["baseline"].stage("stage3_regressor")] if profile.leg == "main" else []
+    key, shapes = referee_keys(profile)["shear_calibration"], shape_keys(profile)
+    report = [*_report_configuration(), statistics_key(profile)] if profile.leg == "main" else []
 
     @asset(
         key,
-        deps=[CATALOG, shape_keys(profile)["shape_posterior"], *report],
+        deps=[CATALOG, shapes["shape_posterior"], shapes["fisher_floor"], *report],
         version="shear_calibration",
         kinds={"pytorch", "parquet"},
         op_tags=accelerated(profile.run),
@@ -99,7 +104,15 @@ def referee_report_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
     @asset(
         keys["referee_report"],
-        deps=[keys["peer_comparison"], keys["shear_calibration"], des_keys["shear_calibration"]],
+        deps=[
+            keys["peer_comparison"],
+            keys["shear_calibration"],
+            des_keys["shear_calibration"],
+            # The stamps of the worst failures, and the photons' limit beside the shape noise.
+            simulated_keys(profile)["blended"],
+            shape_keys(profile)["fisher_floor"],
+            shape_keys(profile.des_leg)["fisher_floor"],
+        ],
         version="referee_report",
         kinds={"html"},
     )

@@ -33,7 +33,7 @@ def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fails the runs whose processes have all died on this machine, or whose Slurm job is over; frees their pool slots.
 
     A run is left alone while any process it logged is alive (a step's worker survives its parent), when it
-    logged none, when it is queued, and when it may belong to another machine: its tag `deblend/machine` says
+    logged none, when it is queued, and when it may belong to another machine: its tag `MACHINE_TAG` says
     so or, without that tag, the history is not SQLite and so may be shared. The slots that a finished run
     kept (one terminated by force in the UI after its process was killed) are freed under the same rule.
 

@@ -11,8 +11,9 @@ import dagster as dg
 from deblend_assets.settings import Profile, store_path
 from deblend_assets.stores.project import ProjectStore
 
-MACHINE_TAG = "deblend/machine"
-JOB_TAG = "deblend/slurm_job"
+# Dagster keeps tags with this prefix out of the UI: they are for recovery, not for readers of the list of runs.
+MACHINE_TAG = ".dagster/deblend_machine"
+JOB_TAG = ".dagster/deblend_slurm_job"
 
 
 def machine_name() -> str:
