@@ -108,7 +108,12 @@ def _record_arrays(patch: pytest.MonkeyPatch, recorder: _Recorder) -> None:
 
     patch.setattr(SimulatedArrays, "read", recorded)
     patch.setattr(SimulatedArrays, "read_truth", recorded_truth)
+
+    def bands(arrays: SimulatedArrays) -> tuple[str, ...]:
+        return tuple(arrays.attributes["bands"])
+
     patch.setattr(SimulatedArrays, "attributes", property(attributes, set_attributes), raising=False)
+    patch.setattr(SimulatedArrays, "bands", property(bands, lambda arrays, value: None), raising=False)
 
 
 def declared_deps(definitions: dg.Definitions) -> dict[str, set[str]]:

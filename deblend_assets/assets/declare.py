@@ -28,7 +28,7 @@ OWNERS = ["team:deblend"]
 ONE_RUN = dg.BackfillPolicy.single_run()
 # One training at a time in this instance; the device's lock says which GPU, across instances.
 TRAINING_POOL = "training"
-# One asset at a time asks the archive; within it, `connections` requests.
+# One asset at a time queries the archive, with up to `connections` requests at once.
 ARCHIVE_POOL = "archive"
 
 

@@ -134,7 +134,6 @@ def shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     @asset(
         key,
         deps=[
-            TILE_ASSETS["im3shape_catalog"],
             TILE_ASSETS["des_cutouts"],
             RECIPES["des"].stage("stage2_deblender"),
             shape_keys(leg)["shape_posterior"],
@@ -177,8 +176,6 @@ def tile_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             TILE_ASSETS["im3shape_catalog"],
             TILE_ASSETS["des_cutouts"],
             TILE_ASSETS["shape_catalog"],
-            RECIPES["des"].stage("stage2_deblender"),
-            shape_keys(leg)["shape_posterior"],
             shape_keys(leg)["shape_evaluation"],
             statistics_key(leg),
             _all_shards(simulated_keys(leg)["blended"]),

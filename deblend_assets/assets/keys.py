@@ -1,7 +1,7 @@
-"""Asset keys of the two legs: the main simulation, and the DES simulation that the DES model learns from.
+"""Asset keys of the LSST model and of the DES model.
 
-Both legs are the same functions over another profile (`Profile.des_leg`); only keys and groups differ. The main
-leg spreads over the groups simulation, normalization, training, evaluation and baseline; the DES one is one group.
+Both are the same functions over different profiles (`Profile.des_leg`); only keys and groups differ. The assets of the
+LSST model spread over several groups; those of the DES model are one group.
 """
 
 from __future__ import annotations

@@ -48,16 +48,16 @@ def shape_summary(evaluation: Evaluation) -> str:
     )
 
 
-def redshift_summary(judged: Evaluation) -> str:
+def redshift_summary(evaluations: Evaluation) -> str:
     """Of `evaluation.redshift.evaluate_redshifts`, by method: accuracy and coverage."""
     words = {"ours": "posterior", "colors_true": "colours, true fluxes", "colors_blend": "colours, apertures"}
     rows: dict[str, dict[str, Cell]] = {
         words.get(name, name): {measure: found[measure] for measure in ("sigma_NMAD", "bias", "outliers")}
-        for name, found in judged.items()
+        for name, found in evaluations.items()
     }
-    pit = judged["ours"]["pit"]
+    pit = evaluations["ours"]["pit"]
     return _summary(
-        f"{judged['ours']['n']:,} held-out blends; Δz / (1 + z).",
+        f"{evaluations['ours']['n']:,} held-out blends; Δz / (1 + z).",
         Table.of(rows, "redshift"),
         f"Coverage of 68 % intervals {format_measure(pit['coverage_68%'])}, of 95 % "
         f"{format_measure(pit['coverage_95%'])}.",

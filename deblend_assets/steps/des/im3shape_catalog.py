@@ -34,36 +34,36 @@ def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: C
     """Query the archive for a tile's galaxies, apply the quality cuts and store the table with its attrition.
 
     Args:
-        store: of the DES leg.
+        store: of the DES model.
         partition: the tile's name, unchecked.
         archive: that has the catalogue.
         log: takes progress lines.
 
     Raises:
-        ArchiveError: the archive does not answer, or not with what was asked.
+        ArchiveError: the archive does not answer, or not with the tables that were requested.
         MissingDataError: no galaxy is left after the cuts.
     """
     settings = store.profile.des
-    name, asked = tile_name(partition), settings.archive
+    name, survey = tile_name(partition), settings.archive
     des = DesStore(store)
     tile, inputs = des.tile(name), des.im3shape_inputs()
     with archive.client(store, log) as client:
-        client.require_columns(asked.shape_table, SHAPE_COLUMNS)
-        client.require_columns(asked.gold_table, ("coadd_objects_id", asked.gold_ra, asked.gold_dec))
-        client.require_columns(asked.tile_table, TILE_COLUMNS)
-        area = area_of(client.query(tile_query(asked, name), f"the area of {name}"), name)
-        rows = client.query(shapes_query(asked, area), f"shapes of {name}")
-        truth = client.query(truth_query(asked, area), f"truth of {name}") if asked.truth_table else None
+        client.require_columns(survey.shape_table, SHAPE_COLUMNS)
+        client.require_columns(survey.gold_table, ("coadd_objects_id", survey.gold_ra, survey.gold_dec))
+        client.require_columns(survey.tile_table, TILE_COLUMNS)
+        area = area_of(client.query(tile_query(survey, name), f"the area of {name}"), name)
+        rows = client.query(shapes_query(survey, area), f"shapes of {name}")
+        truth = client.query(truth_query(survey, area), f"truth of {name}") if survey.truth_table else None
         requests = client.requests
     kept, attrition = quality_cuts(rows, settings.tiles.snr_w_min)
+    counts = tile.write_table("attrition", attrition, ATTRITION_COLUMNS, "Galaxies left after each cut.", inputs)
     if kept.empty:
         raise MissingDataError(
             f"no galaxy of {name} is left after the cuts ({len(rows)} rows from the archive)",
-            where=asked.shape_table,
-            remedy="retire the tile (deblend_assets tiles retire), or look at the attrition and snr_w_min",
+            where=survey.shape_table,
+            remedy=f"see what each cut removed in {counts}; lower des.tiles.snr_w_min, or retire the tile",
         )
     path = tile.write_table("im3shape_catalog", kept, IM3SHAPE_COLUMNS, _NOTE, inputs)
-    tile.write_table("attrition", attrition, ATTRITION_COLUMNS, "Galaxies left after each cut.", inputs)
     if truth is not None:
         columns = table_columns(store.arrays().bands)[TRUTH_TABLE]
         tile.write_table("truth", truth, columns, "Known truth of a simulated tile, sky frame.", inputs)

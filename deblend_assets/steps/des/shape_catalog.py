@@ -28,10 +28,10 @@ _NOTE = (
 
 
 def measure_tile(store: ProjectStore, partition: str, torch_device: str, log: Callable[[str], None]) -> Outcome:
-    """Measure every cutout of a tile with the leg's model and store the catalogue.
+    """Measure every cutout of a tile with the DES model and store the catalogue.
 
     Args:
-        store: of the DES leg.
+        store: of the DES model.
         partition: the tile's name, unchecked.
         torch_device: where to compute.
         log: takes progress lines.

@@ -18,7 +18,7 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
     """Render and store the survey, or keep that of the same inputs and settings.
 
     Args:
-        store: of the DES leg.
+        store: of the DES model.
         workers: render the scenes.
         log: takes progress lines.
     """
@@ -33,8 +33,8 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
 
         def tiles() -> Iterator[TileSky]:
             with workers.start(catalog, sky_simulation(settings)) as pool:
-                drawn = pool.render(shards, progress, whole_scenes)
-                for name, (_, scenes) in zip(names, drawn, strict=True):
+                rendered = pool.render(shards, progress, whole_scenes)
+                for name, (_, scenes) in zip(names, rendered, strict=True):
                     used.update(scenes.truth["galtileid"])
                     yield assemble_tile(name, scenes, survey, settings)
 

@@ -10,7 +10,7 @@ from deblend_assets.steps.outcome import Check
 MOST_OFFSET_ARCSEC, MOST_FLUX_ERROR = 0.1, 0.01
 
 
-def tile_checks(judged: Evaluation, likeness: Likeness) -> list[Check]:
+def tile_checks(evaluation: Evaluation, likeness: Likeness) -> list[Check]:
     """Checks of a tile's evaluation; on a simulated tile also those against the truth."""
     results = [
         Check(
@@ -22,14 +22,14 @@ def tile_checks(judged: Evaluation, likeness: Likeness) -> list[Check]:
         ),
         Check(
             "signs",
-            judged["orientation"] == "right",
-            judged["orientation"],
-            {"galaxies": judged["matched"]},
-            warn=judged["orientation"] == "undecided",
+            evaluation["orientation"] == "right",
+            evaluation["orientation"],
+            {"galaxies": evaluation["matched"]},
+            warn=evaluation["orientation"] == "undecided",
         ),
     ]
-    if judged["truth"] is not None:
-        results += _against_truth(judged["truth"])
+    if evaluation["truth"] is not None:
+        results += _against_truth(evaluation["truth"])
     return results
 
 

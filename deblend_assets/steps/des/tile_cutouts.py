@@ -32,7 +32,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     """Fetch, check and store the stamps of a tile, or keep those of the same catalogue and settings.
 
     Args:
-        store: of the DES leg.
+        store: of the DES model.
         partition: the tile's name, unchecked.
         archive: that has the images.
         log: takes progress lines.

@@ -43,7 +43,7 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     """Evaluate a tile and write its report.
 
     Args:
-        store: of the DES leg.
+        store: of the DES model.
         partition: the tile's name, unchecked.
 
     Raises:
@@ -78,10 +78,10 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
         cutout_flux=_cutout_flux(cutouts) if des.simulated else None,
         zero_point=ZERO_POINT,
     )
-    stamps, learnt = model_stamps(des, cutouts), training_scenes(des)
+    stamps, training = model_stamps(des, cutouts), training_scenes(des)
     sample = _sample(des, stamps, reference, cutouts)
-    likeness = compare(sample, learnt.sample, label)
-    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, learnt, sample, likeness, evaluation)
+    likeness = compare(sample, training.sample, label)
+    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, training, sample, likeness, evaluation)
     if truth is not None:
         offsets = position_offsets(shapes, truth)
         figures["positions"] = tile_images.positions(offsets["ra"], offsets["dec"], tile=name)
@@ -140,7 +140,7 @@ def _figures(
     attrition: pd.DataFrame,
     cutouts: Cutouts,
     stamps: ModelStamps,
-    learnt: TrainingReference,
+    training: TrainingReference,
     sample: Sample,
     likeness: Likeness,
     evaluation: Evaluation,
@@ -164,9 +164,9 @@ def _figures(
         "shapes_against_im3shape": tile_shapes.shapes_against_im3shape(shapes, reference, evaluation, **whose),
         "shape_distributions": tile_shapes.shape_distributions(shapes, reference, **whose),
         "binned_slopes": tile_shapes.binned_slopes(evaluation, **whose),
-        "likeness": tile_images.likeness(likeness, sample, learnt.sample, label_band=label, **whose),
+        "likeness": tile_images.likeness(likeness, sample, training.sample, label_band=label, **whose),
         "dynamic_range": tile_images.dynamic_range(
-            stamps.electrons, stamps.present, learnt.stamps, des.project.normalization(), **whose
+            stamps.electrons, stamps.present, training.stamps, des.project.normalization(), **whose
         ),
         "catalog_distributions": tile_catalog.catalog_distributions(reference, **whose),
         "attrition": tile_catalog.attrition(attrition, **whose),

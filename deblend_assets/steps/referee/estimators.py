@@ -1,4 +1,4 @@
-"""Our estimators, and the report's, as the referee asks them."""
+"""Our estimators and the report's, applied to the referee's stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking ours and the peers about the same test blends: part after part, each with its time."""
+"""Estimates of ours and of the peers on the same test blends: part after part, each with its time."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def write_referee_page(store: ProjectStore, des: ProjectStore) -> Outcome:
     """
     table = stored_table(store, NAME, ASSET)
     peers = peer_evaluation(store, table)
-    drawn = peer_figures(store, table, peers)
+    figures = peer_figures(store, table, peers)
     provenance = _provenance(store, NAME)
     shear, density = dict[str, Evaluation](), dict[str, float]()
     for leg in (store, des):
@@ -33,15 +33,15 @@ def write_referee_page(store: ProjectStore, des: ProjectStore) -> Outcome:
         survey = simulation.survey
         shear[survey] = shear_evaluation(leg, stored_table(leg, name, asset_name(leg)))
         density[survey] = float(count_density(simulation.target_i_max))
-        drawn |= {f"{survey}_{figure}": picture for figure, picture in shear_figures(shear[survey]).items()}
+        figures |= {f"{survey}_{figure}": picture for figure, picture in shear_figures(shear[survey]).items()}
         provenance |= {f"shear, {survey}: {key}": value for key, value in _provenance(leg, name).items()}
-    pictures = {name: to_png(figure) for name, figure in drawn.items()}
+    pictures = {name: to_png(figure) for name, figure in figures.items()}
     page = referee_report(peers, shear, pictures, provenance, density)
     report = store.write_report("referee", {"report.html": page.encode()}, {}) / "report.html"
     return Outcome(
         summary=peer_summary(peers),
         report=report,
-        figures={name: drawn[name] for name in ("errors", "cost", *(f"{survey}_biases" for survey in shear))},
+        figures={name: figures[name] for name in ("errors", "cost", *(f"{survey}_biases" for survey in shear))},
     )
 
 

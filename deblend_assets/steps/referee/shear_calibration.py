@@ -30,12 +30,12 @@ _SHOWN = (
 
 
 def report_name(store: ProjectStore) -> str:
-    """Folder of the leg's shear calibration."""
+    """Folder of the model's shear calibration."""
     return "shear_calibration" if store.profile.leg == "main" else "des_shear_calibration"
 
 
 def asset_name(store: ProjectStore) -> str:
-    """Name of the leg's asset."""
+    """Name of the model's asset."""
     return f"referee/{report_name(store)}"
 
 
@@ -45,9 +45,9 @@ def write_shear_calibration(
     """Evaluate the estimators' response to shear, from the stored table of the same estimators or a new one.
 
     Args:
-        store: of the leg.
+        store: of the LSST or the DES model.
         torch_device: where to compute.
-        workers: draw the scenes.
+        workers: render the scenes.
         log: takes progress lines.
     """
     estimators = available_estimators(store, torch_device, log)

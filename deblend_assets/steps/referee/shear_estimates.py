@@ -1,4 +1,4 @@
-"""Asking the estimators under known shears: part after part, then the evaluation, the figures and the page."""
+"""Estimates under known shears, part after part."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 
 def scenes_of(condition: Condition, settings: RefereeSettings) -> int:
-    """How many scenes a condition is asked for."""
+    """Number of scenes of a condition."""
     if condition is CALIBRATION:
         return settings.calibration_scenes
     return settings.shear_scenes if condition is BLENDED else settings.side_scenes
@@ -85,10 +85,10 @@ def measured_shear(
     """The table of estimates, and the parts that it was put together from.
 
     Args:
-        store: of the leg.
+        store: of the LSST or the DES model.
         report: keeps the parts.
         estimators: what is evaluated.
-        workers: draw the scenes, and run SEP + HSM on them.
+        workers: render the scenes, and run SEP + HSM on them.
         log: takes progress lines.
 
     Raises:
@@ -102,7 +102,7 @@ def measured_shear(
     progress = Progress("shear calibration", images, "stamps", log)
     splits = catalog.set_index("galtileid")["split"]
     parts: dict[str, pd.DataFrame] = {}
-    # The scenes are drawn unsheared by the settings: the lens brings the shear.
+    # The settings render the scenes without shear: the lens adds it.
     simulation = store.profile.simulation.model_copy(update={"shear_g1": 0.0, "shear_g2": 0.0})
     with workers.start(catalog, simulation) as pool:
         for condition, shards in wanted:
@@ -111,11 +111,12 @@ def measured_shear(
             parts |= kept
             pending = [shard for shard in shards if names[shard] not in kept]
             progress.add(sum(s.scenes for s in shards if s not in pending) * len(condition.lenses(settings.shear)))
-            drawn = pool.render(pending, Progress("", 0, "", _quiet), partial(_drawn, condition, settings.shear))
-            for shard, (observed, classic) in drawn:
+            rendered = pool.render(pending, Progress("", 0, "", _quiet), partial(_rendered, condition, settings.shear))
+            for shard, (observed, classic) in rendered:
                 require_split(observed.truth["galtileid"].to_numpy(), splits, condition.split, report.asset)
-                asked = condition is BLENDED and shard.start < settings.response_scenes
-                table = pd.concat(_rows(observed, classic, estimators, survey, operator if asked else None, progress))
+                with_response = condition is BLENDED and shard.start < settings.response_scenes
+                by_images = operator if with_response else None
+                table = pd.concat(_rows(observed, classic, estimators, survey, by_images, progress))
                 table.insert(0, "condition", condition.name)
                 table = table[np.isfinite(table["true_g1"])].reset_index(drop=True)
                 report.keep(names[shard], table, COLUMNS, NOTE)
@@ -124,10 +125,10 @@ def measured_shear(
 
 
 def _quiet(_: str) -> None:
-    """Progress is told where the stamps are measured, not where they are drawn."""
+    """Progress is logged where the stamps are measured, not where they are rendered."""
 
 
-def _drawn(
+def _rendered(
     condition: Condition, step: float, renderer: ShardRenderer, shard: Shard
 ) -> tuple[Observed, list[dict[str, np.ndarray]]]:
     """What a rendering worker makes of a shard: its images, and the columns of SEP + REGAUSS of each lens.
@@ -139,7 +140,7 @@ def _drawn(
         return observed, [{} for _ in observed.lenses]
     survey, label = renderer.survey, renderer.label_band
     band, noise = survey.bands[label], float(np.sqrt(survey.sky[label]))
-    # As every estimator does, it takes the PSF for the survey's; once more where it is told the sheared one.
+    # Like every estimator, it takes the survey's PSF; once more with the sheared PSF.
     psfs = {"hsm": survey.btk_survey.get_filter(band).psf}
     if condition.psf.g1:
         psfs[KNOWN] = condition.psf.of(survey).btk_survey.get_filter(band).psf

@@ -14,22 +14,22 @@ from deblend_assets.settings import Profile
 from deblend_assets.steps.outcome import Check
 from deblend_assets.stores.arrays import SimulatedArrays
 
-# Scenes of each shard that BTK draws again, and by how much the two renderers may differ: of the galaxy's peak in a
+# Scenes of each shard that BTK renders again, and by how much the two renderers may differ: of the galaxy's peak in a
 # band, and of the sky's own scatter in a pixel.
-_REDRAWN, _OF_PEAK, _OF_SKY = 4, 1e-3, 0.02
+_RENDERED_AGAIN, _OF_PEAK, _OF_SKY = 4, 1e-3, 0.02
 # Photon noise of N pixels gives its own variance to sqrt(2/N); five of these and 1e-3 for rounding in float32.
 _SIGMAS, _ROUNDING = 5.0, 1e-3
 
 
 class ShardChecks:
-    """Reads shards back as anyone would and compares them with what was asked for.
+    """Reads shards back and compares them with the settings.
 
     Attributes:
         scenes: shards' scenes seen.
         complete: whether each has exactly one target.
         misplaced: galaxies whose hash belongs to another split.
         not_finite: pixels that are NaN or infinite, over the three arrays.
-        redrawn: targets that BTK drew again.
+        rendered_again: targets that BTK rendered again.
         of_peak, of_sky: the largest difference in a pixel, over the target's peak in the band and over the sky's noise.
     """
 
@@ -37,7 +37,7 @@ class ShardChecks:
         self.profile, self.arrays = profile, arrays
         self._renderer = ShardRenderer(catalog, profile.simulation, survey)
         self._reference = self._renderer.new_galaxy_renderer("btk")
-        self.redrawn, self.of_peak, self.of_sky = 0, 0.0, 0.0
+        self.rendered_again, self.of_peak, self.of_sky = 0, 0.0, 0.0
         self.scenes = self.misplaced = self.not_finite = 0
         self.complete = True
         self._variance = np.zeros(len(arrays.bands))
@@ -58,11 +58,11 @@ class ShardChecks:
         noise = np.square(noisy - isolated) / (np.maximum(isolated, 0) + self._sky)
         self._variance += noise.sum(axis=(0, 2, 3), dtype=np.float64)
         self._pixels += noise[:, 0].size
-        self._redraw(shard, isolated)
+        self._render_again(shard, isolated)
 
-    def _redraw(self, shard: Shard, isolated: NDArray) -> None:
+    def _render_again(self, shard: Shard, isolated: NDArray) -> None:
         """Compare some stored targets, spread over the shard, with what BTK makes of the same scene tables."""
-        chosen = np.unique(np.linspace(0, shard.scenes - 1, _REDRAWN).astype(int))
+        chosen = np.unique(np.linspace(0, shard.scenes - 1, _RENDERED_AGAIN).astype(int))
         tables = [self._renderer.scene_tables(shard, k, k + 1) for k in chosen]
         table = pd.concat([t[t["member"] == 0] for t in tables], ignore_index=True)
         reference = render_table(self._reference, table)
@@ -70,7 +70,7 @@ class ShardChecks:
         peak = reference.max(axis=(2, 3))
         # A galaxy of a few electrons has no peak to speak of.
         relative = difference[peak > 1] / peak[peak > 1]
-        self.redrawn += len(chosen)
+        self.rendered_again += len(chosen)
         self.of_peak = max(self.of_peak, float(relative.max(initial=0.0)))
         self.of_sky = max(self.of_sky, float((difference / np.sqrt(self._sky[:, 0, 0])).max()))
 
@@ -104,9 +104,10 @@ class ShardChecks:
                 Check(
                     "agrees_with_btk",
                     self.of_peak < _OF_PEAK and self.of_sky < _OF_SKY,
-                    f"{self.redrawn} targets drawn again by BTK differ by at most {self.of_peak:.1e} of their peak and "
-                    f"{self.of_sky:.1e} of the sky's noise in any pixel ({self.profile.simulation.renderer} renderer)",
-                    {"of_peak": self.of_peak, "of_sky": self.of_sky, "redrawn": self.redrawn},
+                    f"{self.rendered_again} targets rendered again by BTK differ by at most {self.of_peak:.1e} of "
+                    f"their peak and {self.of_sky:.1e} of the sky's noise in any pixel "
+                    f"({self.profile.simulation.renderer} renderer)",
+                    {"of_peak": self.of_peak, "of_sky": self.of_sky, "redrawn": self.rendered_again},
                 )
             ],
             "noisy": [Check("noise_level", level, words, ratios)],
