@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from deblend_assets.assets.common import DISTRIBUTING, accelerated, cores
+from deblend_assets.assets.declare import DISTRIBUTING, accelerated, cores
 from deblend_assets.automation.executors import WatchedSteps, build_executor
 from deblend_assets.definitions import build_defs
 from deblend_assets.errors import DeviceError, SettingsError

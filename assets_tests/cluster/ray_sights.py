@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets_tests.cluster.ray_nodes import JOBS_URL
-from deblend_assets.assets.common import accelerated, cores
+from deblend_assets.assets.declare import accelerated, cores
 from deblend_assets.automation.executors import build_executor
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import RunSettings, storage_root

@@ -19,7 +19,11 @@ def latent_flow_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
     @asset(
         LATENT_FLOW,
-        deps=[RECIPES["training"].stage(STAGES[0]), statistics_key(profile), simulated["noisy"], simulated["isolated"]],
+        deps=[
+            RECIPES["training"].stage(STAGES[0]),
+            statistics_key(profile),
+            *(simulated[name] for name in ("noisy", "isolated", "truth")),
+        ],
         version="latent_flow",
         kinds={"pytorch"},
         checks={"flow_gains": "The KL term under the flow is below that under N(0, 1), by more than its error."},

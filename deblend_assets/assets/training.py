@@ -61,14 +61,14 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
     return [
         stage(
             stage1,
-            [statistics, simulated["noisy"], simulated["isolated"]],
+            [statistics, simulated["noisy"], simulated["isolated"], simulated["truth"]],
             ["learning", "no_collapse"],
             "Training 1 (section 3.2, Fig. 9 and 22a): VAE, noisy isolated → clean isolated galaxy. Loss of Eq. 6: "
             "β KL (Eq. 5) + reconstruction (Eq. 3).",
         ),
         stage(
             stage2,
-            [stage1, *learned_prior, statistics, simulated["blended"], simulated["isolated"]],
+            [stage1, *learned_prior, statistics, *(simulated[name] for name in ("blended", "isolated", "truth"))],
             ["learning", "no_collapse", "decoder_frozen"],
             "Training 2 (section 3.2, Fig. 22b): encoder of the blends, blended → clean isolated target, before the "
             "frozen decoder of stage 1. It starts from stage 1's encoder; the report's starts from random weights. "
