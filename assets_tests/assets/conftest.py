@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 import torch
 
+from assets_tests.assets.reads import Reads, declared_deps, recorded_reads
 from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -51,6 +52,7 @@ IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
     "des/des_evaluation",
 )
 
+BASELINE = tuple(name.replace("training/", "baseline/") for name in STAGES)
 
 # Tiles of some fifteen galaxies, and a model that has learnt nothing: what learning gives is not tested here.
 TILES_OF_FEW: dict[str, Any] = {
@@ -100,13 +102,18 @@ class Lineage:
 
     Attributes:
         instance: Dagster's history of its runs, in memory.
+        reads: what each asset has read from the stores, in this process.
+        deps: the upstream assets that each asset declares.
     """
 
     def __init__(self, root: Path, profile: Profile) -> None:
         self.root, self.profile = root, profile
         self.instance = dg.DagsterInstance.ephemeral()
         overrides = {"storage": Storage(root=str(root)), "workers": RenderingWorkers(processes=2)}
-        self._job = build_defs(profile, overrides).resolve_implicit_global_asset_job_def()
+        definitions = build_defs(profile, overrides)
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self.reads: Reads = {}
+        self.deps = declared_deps(definitions)
 
     @property
     def store(self) -> ProjectStore:
@@ -128,13 +135,14 @@ class Lineage:
             tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         if tile:
             self.instance.add_dynamic_partitions(str(TILES.name), [tile])
-        return self._job.execute_in_process(
-            asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
-            tags=tags,
-            partition_key=tile or None,
-            instance=self.instance,
-            raise_on_error=False,
-        )
+        with recorded_reads(self.reads):
+            return self._job.execute_in_process(
+                asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+                tags=tags,
+                partition_key=tile or None,
+                instance=self.instance,
+                raise_on_error=False,
+            )
 
     def failure(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> str:
         """The line with which the run fails; exactly one step fails, once."""

@@ -28,26 +28,26 @@ SIMULATED = ("truth", "isolated", "noisy", "blended")
 class _Recorder:
     """Reads by the asset that makes them; the asset is the one that last opened the storage."""
 
-    def __init__(self) -> None:
-        self.reads: Reads = {}
+    def __init__(self, reads: Reads) -> None:
+        self.reads = reads
         self._current: tuple[str, ...] = ()
 
     def begin(self) -> None:
         keys = dg.AssetExecutionContext.get().selected_asset_keys
         self._current = tuple(key.to_user_string() for key in keys)
         for asset in self._current:
-            self.reads.setdefault(asset, set())
+            self.reads.setdefault(asset, set())  # also where nothing is read
 
     def add(self, what: str) -> None:
         name = what.split(" of ")[0]
         for asset in self._current:
-            self.reads[asset].add(_WRITTEN_BY.get(name, name))
+            self.reads.setdefault(asset, set()).add(_WRITTEN_BY.get(name, name))
 
 
 @contextmanager
-def recorded_reads() -> Iterator[Reads]:
-    """The reads of every asset that runs in this process within the block, by asset."""
-    recorder = _Recorder()
+def recorded_reads(reads: Reads) -> Iterator[None]:
+    """Add to `reads` what every asset reads that runs in this process within the block."""
+    recorder = _Recorder(reads)
     with pytest.MonkeyPatch.context() as patch:
         opened = Storage.open
 
@@ -61,7 +61,7 @@ def recorded_reads() -> Iterator[Reads]:
         _record_arrays(patch, recorder)
         for method in ("table", "image"):
             _record_method(patch, SimulatedSky, method, SKY.to_user_string(), recorder)
-        yield recorder.reads
+        yield
 
 
 def _record_vouched(patch: pytest.MonkeyPatch, module: Any, recorder: _Recorder) -> None:
@@ -99,21 +99,22 @@ def _record_arrays(patch: pytest.MonkeyPatch, recorder: _Recorder) -> None:
         recorder.add(f"{prefix(arrays)}/truth")
         return read_truth(arrays, shards)
 
-    def attributes(arrays: SimulatedArrays) -> dict[str, Any]:
-        recorder.add(f"{prefix(arrays)}/attributes")
-        return dict(vars(arrays)["attributes"])
+    def frame(name: str) -> property:
+        """An attribute that records that it is read; stored as before, so that worker processes find it."""
 
-    def set_attributes(arrays: SimulatedArrays, value: dict[str, Any]) -> None:
-        vars(arrays)["attributes"] = value
+        def value(arrays: SimulatedArrays) -> Any:
+            recorder.add(f"{prefix(arrays)}/attributes")
+            return vars(arrays)[name]
+
+        def store(arrays: SimulatedArrays, content: Any) -> None:
+            vars(arrays)[name] = content
+
+        return property(value, store)
 
     patch.setattr(SimulatedArrays, "read", recorded)
     patch.setattr(SimulatedArrays, "read_truth", recorded_truth)
-
-    def bands(arrays: SimulatedArrays) -> tuple[str, ...]:
-        return tuple(arrays.attributes["bands"])
-
-    patch.setattr(SimulatedArrays, "attributes", property(attributes, set_attributes), raising=False)
-    patch.setattr(SimulatedArrays, "bands", property(bands, lambda arrays, value: None), raising=False)
+    for name in ("attributes", "bands"):
+        patch.setattr(SimulatedArrays, name, frame(name), raising=False)
 
 
 def declared_deps(definitions: dg.Definitions) -> dict[str, set[str]]:

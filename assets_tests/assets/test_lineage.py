@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from assets_tests.assets.conftest import (
     ALL,
+    BASELINE,
     CATALOG,
     EVALUATION,
     POSTERIOR,
@@ -21,11 +23,14 @@ from assets_tests.assets.conftest import (
     pictures,
 )
 from assets_tests.assets.homes import results
+from assets_tests.assets.reads import differences
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.stores.project import STAGES as STAGE_NAMES
 
 pytestmark = pytest.mark.slow
 
+LATENT, REDSHIFT = "latent/latent_flow", "redshift/redshift_posterior"
+OTHERS = ("baseline/simulated_evaluation", LATENT, REDSHIFT)
 CHECKS = {
     CATALOG: {"published_relations", "split_fractions"},
     "simulated/truth": {"complete", "split_by_galaxy"},
@@ -88,6 +93,46 @@ def test_every_asset_is_materialised_and_every_check_is_reported(
     shards = lineage.store.arrays().shards("train")
     assert [shard.key for shard in shards] == [f"train_{k:03d}" for k in range(4)]
     assert all(lineage.store.arrays().is_done(shard) for shard in all_shards(lineage.profile.simulation))
+
+
+@pytest.fixture(scope="module")
+def the_rest(
+    first_run: tuple[Lineage, dg.ExecuteInProcessResult], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Lineage, dg.ExecuteInProcessResult]:
+    """Everything else that is made for LSST, from a copy of the finished lineage."""
+    lineage = first_run[0].copy(tmp_path_factory.mktemp("rest"))
+    return lineage, lineage.succeeds(*BASELINE, "baseline/simulated_evaluation", LATENT, REDSHIFT)
+
+
+def test_every_asset_declares_what_it_reads_and_reads_what_it_declares(
+    first_run: tuple[Lineage, Any], the_rest: tuple[Lineage, Any]
+) -> None:
+    for lineage, _ in (first_run, the_rest):
+        assert differences(lineage.reads, lineage.deps) == []
+    assert first_run[0].reads.keys() | the_rest[0].reads.keys() == {*ALL, *BASELINE, *OTHERS}
+
+
+def test_a_missing_or_needless_dependency_would_be_seen(first_run: tuple[Lineage, Any]) -> None:
+    lineage, _ = first_run
+    deps = {asset: set(upstream) for asset, upstream in lineage.deps.items()}
+    deps[STAGES[0]].remove("simulated/noisy")
+    deps[EVALUATION].add(POSTERIOR[3])
+    assert differences(lineage.reads, deps) == [
+        f"{EVALUATION} declares {POSTERIOR[3]}, which it does not read",
+        f"{STAGES[0]} reads simulated/noisy, which it does not declare",
+    ]
+
+
+def test_an_evaluation_begins_with_its_summary_and_no_asset_shows_more_than_some_twenty_rows(
+    first_run: tuple[Lineage, dg.ExecuteInProcessResult], the_rest: tuple[Lineage, dg.ExecuteInProcessResult]
+) -> None:
+    found = metadata(first_run[1]) | metadata(the_rest[1])
+    for asset in (EVALUATION, POSTERIOR[4], "baseline/simulated_evaluation", REDSHIFT):
+        assert next(iter(found[asset])) == "summary"
+        summary = found[asset]["summary"]
+        assert "±" in summary
+        assert len(summary) < 1000, "the UI shows Markdown without a click only below"
+    assert {asset: len(rows) for asset, rows in found.items() if len(rows) > 22} == {}
 
 
 def test_figures_of_merit_are_numbers_that_the_ui_can_plot(

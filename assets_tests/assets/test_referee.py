@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets_tests.assets.conftest import Lineage, metadata, pictures, smoke
+from assets_tests.assets.conftest import BASELINE, Lineage, metadata, pictures, smoke
 from assets_tests.assets.homes import Home
+from assets_tests.assets.reads import differences
 from deblend_assets.science.peers import PEERS, available
 from deblend_assets.settings import PROFILE_FOLDER
 from deblend_assets.stores.arrays import SimulatedArrays
@@ -34,8 +35,9 @@ PEER, SHEAR, DES_SHEAR, PAGE = REFEREE = (
 def evaluated(
     first_run: tuple[Lineage, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
-    """Our own trained posterior for LSST; nothing trained for DES, whose shipped weights are evaluated."""
+    """Our own trained posterior and the report's stages for LSST; for DES the shipped weights are evaluated."""
     lineage = first_run[0].copy(tmp_path_factory.mktemp("referee"))
+    lineage.succeeds(*BASELINE)
     return lineage, lineage.succeeds(*REFEREE)
 
 
@@ -48,7 +50,7 @@ def test_every_method_is_asked_about_every_blend(evaluated: tuple[Lineage, Any])
     found = table(lineage, "peer_comparison")
     installed = {peer.name for peer in PEERS if available(peer)}
     assert {"hsm", "sep_hsm"} <= installed
-    assert set(found["method"]) == installed | {"ours", "ours, prior-free", "floor"}
+    assert set(found["method"]) == installed | {"ours", "ours, prior-free", "report", "floor"}
     assert found.groupby("method")["scene"].nunique().eq(24).all(), "a failure is a row, never a missing one"
     ours = found[found["method"] == "ours"]
     assert np.isfinite(ours[["e1_est", "g1_est", "flux_r_est", "ssim", "cosine", "milliseconds"]]).all().all()
@@ -89,6 +91,24 @@ def test_numbers_and_pictures_reach_the_ui(evaluated: tuple[Lineage, Any]) -> No
         (PEER, "unbiased"), (PEER, "no_regression"),
         *((a, n) for a in (SHEAR, DES_SHEAR) for n in ("calibrated", "responses_agree", "no_regression")),
     }  # fmt: skip
+
+
+def test_the_referee_declares_what_it_reads_and_reads_what_it_declares(evaluated: tuple[Lineage, Any]) -> None:
+    lineage, _ = evaluated
+    untrained = "nothing is trained for DES: the shipped weights take its place, and there is no floor"
+    excused = {
+        DES_SHEAR: {name: untrained for name in ("des_model/shape_posterior", "des_model/fisher_floor")},
+        PAGE: {"des_model/fisher_floor": untrained},
+    }
+    reads = {asset: lineage.reads[asset] for asset in REFEREE}
+    assert differences(reads, lineage.deps, excused) == []
+
+
+def test_evaluations_begin_with_a_summary_and_show_some_twenty_rows(evaluated: tuple[Lineage, Any]) -> None:
+    for asset, rows in metadata(evaluated[1]).items():
+        assert next(iter(rows)) == "summary", asset
+        assert len(rows["summary"]) < 1000, "the UI shows Markdown without a click only below"
+        assert len(rows) <= 22, asset
 
 
 def test_the_page_answers_its_questions_and_needs_no_network(evaluated: tuple[Lineage, Any]) -> None:

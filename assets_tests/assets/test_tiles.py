@@ -36,6 +36,7 @@ from assets_tests.assets.conftest import (
     smoke,
 )
 from assets_tests.assets.homes import results
+from assets_tests.assets.reads import differences
 from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
 from deblend_assets.science.measuring.columns import catalog_columns
 from deblend_assets.science.measuring.measured import MISSING_BAND
@@ -94,6 +95,23 @@ def test_every_asset_is_materialised_and_every_check_is_reported(
         if check.check_name in MUST_PASS:
             assert check.passed, f"{check.check_name}: {check.description} {check.metadata}"
     assert reported == CHECKS
+
+
+def test_every_asset_declares_what_it_reads_and_reads_what_it_declares(
+    first_model: Lineage, first_tiles: tuple[Lineage, Any]
+) -> None:
+    for lineage in (first_model, first_tiles[0]):
+        assert differences(lineage.reads, lineage.deps) == []
+    assert first_tiles[0].reads.keys() == set(CHAIN)
+    assert "des_model/stage3_regressor" not in first_tiles[0].deps[SHAPES] | first_tiles[0].deps[TILE_EVALUATION]
+
+
+def test_an_evaluation_begins_with_its_summary(first_tiles: tuple[Lineage, Any]) -> None:
+    for result in first_tiles[1].values():
+        rows = metadata(result)[TILE_EVALUATION]
+        assert next(iter(rows)) == "summary"
+        assert len(rows["summary"]) < 1000, "the UI shows Markdown without a click only below"
+        assert max(map(len, metadata(result).values())) <= 22
 
 
 @pytest.mark.parametrize("tile", TILES)

@@ -1,11 +1,11 @@
-"""Markdown summaries of the evaluations: the key figures with ± and units.
+"""Markdown summaries of the deblender, the tiles and the referee: the key figures with ± and units.
 
 The UI shows Markdown without a click only below 1,000 characters: each summary stays below.
 """
 
 from __future__ import annotations
 
-from deblend_assets.science.evaluation.comparison import FLOOR
+from deblend_assets.science.evaluation.comparison import FLOOR, title_of
 from deblend_assets.science.evaluation.shear import METHODS
 from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
@@ -26,41 +26,6 @@ def deblender_summary(evaluation: Evaluation) -> str:
     return _summary(
         f"{evaluation['scenes']:,} held-out blends; SSIM and cosine in Eq. 9 space against the isolated truth.",
         Table(("figure", "value", "blend, or scatter of e"), rows),
-    )
-
-
-def shape_summary(evaluation: Evaluation) -> str:
-    """Of `evaluation.shapes.evaluate_shapes`: the shape posterior on held-out blends."""
-    whole, coverage = evaluation["groups"]["all"], evaluation["coverage"]
-    rows: dict[str, dict[str, Cell]] = {
-        kind: {
-            "RMS error": whole[kind]["rms"],
-            "RMS / Fisher floor": whole[kind].get("rms_over_floor"),
-            "slope 1, likelihood": evaluation[kind]["likelihood"][f"{kind}1"]["slope"],
-            "coverage of 68 %": coverage[f"{kind}1_68%"],
-            "of 95 %": coverage[f"{kind}1_95%"],
-        }
-        for kind in "eg"
-    }
-    return _summary(
-        f"{evaluation['n']:,} held-out blends. Per component; e: observed distortion, g: intrinsic shear-type.",
-        Table.of(rows, ""),
-    )
-
-
-def redshift_summary(evaluations: Evaluation) -> str:
-    """Of `evaluation.redshift.evaluate_redshifts`, by method: accuracy and coverage."""
-    words = {"ours": "posterior", "colors_true": "colours, true fluxes", "colors_blend": "colours, apertures"}
-    rows: dict[str, dict[str, Cell]] = {
-        words.get(name, name): {measure: found[measure] for measure in ("sigma_NMAD", "bias", "outliers")}
-        for name, found in evaluations.items()
-    }
-    pit = evaluations["ours"]["pit"]
-    return _summary(
-        f"{evaluations['ours']['n']:,} held-out blends; Δz / (1 + z).",
-        Table.of(rows, "redshift"),
-        f"Coverage of 68 % intervals {format_measure(pit['coverage_68%'])}, of 95 % "
-        f"{format_measure(pit['coverage_95%'])}.",
     )
 
 
@@ -88,7 +53,7 @@ def tile_summary(evaluation: Evaluation, *, simulated: bool) -> str:
 def peer_summary(evaluation: Evaluation) -> str:
     """Of `evaluation.comparison.evaluate_peers`: RMS errors of every method on the same blends."""
     rows: dict[str, dict[str, Cell]] = {
-        "Fisher floor" if method == FLOOR else method: {
+        title_of(method): {
             "RMS Δe": found["groups"]["all"]["e"]["rms"],
             # A few unresolved galaxies dominate the RMS of the floor of g.
             "RMS Δg": "" if method == FLOOR else found["groups"]["all"]["g"]["rms"],
