@@ -25,7 +25,7 @@ from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import transform_images
 from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.science.statistics.format import Table
+from deblend_assets.science.statistics.format import Table, format_measure
 from deblend_assets.science.training.loop import TrainingResult
 from deblend_assets.settings import ShapeRecipe, fingerprint
 from deblend_assets.steps.light import light_of, recombined
@@ -85,10 +85,14 @@ def train_redshift(
     pit = found["ours"]["pit"]
     coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
     known = {name: value for name, value in coverage.items() if value is not None}
+    note = (
+        f"{found['ours']['n']:,} held-out blends; Δz / (1 + z). Coverage of 68 % intervals "
+        f"{format_measure(pit['coverage_68%'])}, of 95 % {format_measure(pit['coverage_95%'])}."
+    )
     return replace(
         outcome,
+        summary=Table.of(rows, "redshift", note=note).markdown(),
         numbers={**known, **numbers, **outcome.numbers},
-        tables={"accuracy": Table.of(rows, f"N = {found['ours']['n']:,} test blends, Δz / (1 + z)")},
         paths={**outcome.paths, "numbers": path / "numbers.json"},
         checks=[
             Check(
