@@ -9,11 +9,15 @@ unexport DAGSTER_HOME
 RUN := $(VENV)/bin/python -m
 CORES ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$(( n < 8 ? n : 8 )))
 PYTEST := $(VENV)/bin/pytest --dist loadfile --no-loadscope-reorder
+# Key figures and failed checks: status 1 where a check that is an error failed.
+RESULTS := $(VENV)/bin/deblend_assets results
+# Of a target that was named: as a part of `make demo`, whose own last lines tell all, it prints none.
+RESULTS_OF = $(if $(filter $1,$(MAKECMDGOALS)),@$(RESULTS) $1)
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des tile baseline referee test test-slow test-all coverage lint bench ui clean-env
+.PHONY: demo lsst des tile tile-assets baseline referee test test-slow test-all coverage lint bench ui clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -29,23 +33,28 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 
 # Both legs: simulated LSST blends, then the DES model and a tile of the simulated survey.
 demo: lsst des
-	@$(RUN) deblend_assets.steps.evaluation.where
-	@$(RUN) deblend_assets.steps.des.where
+	@$(RESULTS) demo
 
 lsst: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(LINEAGE)' --partition-range $$range
+	$(call RESULTS_OF,lsst)
 
 des: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(MATERIALIZE) --select simulation/galaxy_catalog
 	range=$$($(RUN) deblend_assets.partitions des) && \
 	$(MATERIALIZE) --select group:des_model --partition-range $$range
-	for tile in $$($(RUN) deblend_assets.partitions tiles); do $(MAKE) --no-print-directory tile TILE=$$tile || exit 1; done
+	for tile in $$($(RUN) deblend_assets.partitions tiles); do \
+		$(MAKE) --no-print-directory tile-assets TILE=$$tile || exit 1; done
+	$(call RESULTS_OF,des)
 
 # One tile of the survey that the profile names, with the DES model that is there.
-tile: $(VENV)/.installed
+tile: tile-assets
+	@$(RESULTS) '$(TILE)'
+
+tile-assets: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select group:des --partition '$(TILE)'
@@ -54,7 +63,7 @@ tile: $(VENV)/.installed
 baseline: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(MATERIALIZE) --select 'group:baseline'
-	@$(RUN) deblend_assets.steps.evaluation.where baseline
+	@$(RESULTS) baseline
 
 # Ours and the peers on the same blends, m and c of both surveys: what is trained here, or the shipped weights.
 referee: $(VENV)/.peers
@@ -62,7 +71,7 @@ referee: $(VENV)/.peers
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(REFERRED)' --partition-range $$range
 	$(MATERIALIZE) --select group:referee
-	@$(RUN) deblend_assets.steps.referee.where
+	@$(RESULTS) referee
 
 # Lint, types and every quick test, on all cores: at most six minutes on two.
 test: lint

@@ -1,9 +1,10 @@
 """The command `deblend_assets`: what a user does besides materialising assets.
 
-`measure` and `export` need no Dagster instance; `tiles` registers tiles in one. Each topic imports what it needs when
-it runs, so that `--help` answers at once.
+`measure` and `export` need no Dagster instance; `tiles` registers tiles in one, `results` reads its history. Each topic
+imports what it needs when it runs, so that `--help` answers at once.
 
-Exit status: 0 done; 1 refused or failed, with one line on standard error; 2 wrong usage; 130 interrupted.
+Exit status: 0 done; 1 refused or failed, with one line on standard error, or, of `results`, a check of severity ERROR
+failed; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -62,13 +63,15 @@ def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
         model, present = store.model_version(), ""
     except DeblendError as error:
         model, present = None, str(error)
-    rows = list_tiles(instance, store.folder, TILE_ASSETS["des_evaluation"], model)
+    rows = list_tiles(instance, store.folder, TILE_ASSETS["des_evaluation"], model, TILE_ASSETS.values())
     cells = [("tile", "registered", "evaluated", "model", "state"), *(_cells(row) for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     for line in cells if rows else []:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if not rows:
         print("no tiles; `deblend_assets tiles add NAME` registers one")
+    for row in rows:
+        print(*(f"check failed: {line}\n" for line in row.failed_checks), sep="", end="")
     print(f"present model: {model or 'none'}" + (f" ({present})" if present else ""))
 
 
@@ -174,6 +177,34 @@ def tiles(given: argparse.Namespace, profile: Profile) -> None:
             {"add": add, "retire": retire}[given.action](instance, store, given.names)
 
 
+def results(given: argparse.Namespace, profile: Profile) -> int:
+    """Print key figures, where the reports lie, and failed checks; 1 if one of severity ERROR is among them."""
+    from deblend_assets.assets.keys import TILE_ASSETS
+    from deblend_assets.automation.checks import errors_among, failed_checks
+    from deblend_assets.automation.instance import open_instance
+    from deblend_assets.automation.outcome import check_lines
+    from deblend_assets.automation.results import UI, evaluated_tiles, results_of, tile_results
+    from deblend_assets.automation.tile_registry import evaluated_state
+    from deblend_assets.science.des.tiles import tile_name
+    from deblend_assets.settings import storage_root
+    from deblend_assets.stores.project import ProjectStore
+
+    store, des = (ProjectStore(storage_root(), leg) for leg in (profile, profile.des_leg))
+    with open_instance() as instance:
+        groups, lines = results_of(store, given.what)
+        assets = [key for key in instance.all_asset_keys() if key.path[0] in groups]
+        failed = [(check, None) for check in failed_checks(instance, sorted(assets))]
+        shown = evaluated_tiles(des) if given.what in ("des", "demo") else []
+        for tile in shown if groups else [tile_name(given.what)]:
+            of_tile = failed_checks(instance, TILE_ASSETS.values(), tile)
+            state = evaluated_state("evaluated", len(errors_among(of_tile)))
+            lines += [*tile_results(des, tile), f"  state:   {state}"]
+            failed += [(check, tile) for check in of_tile]
+    print("", *lines, *([UI] if given.what == "demo" else []), "", sep="\n", flush=True)
+    print(*check_lines(failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
+    return int(bool(errors_among([check for check, _ in failed])))
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -202,6 +233,19 @@ def parser() -> argparse.ArgumentParser:
     for action in (added, retired):
         action.add_argument("names", nargs="+", metavar="NAME", help="a tile, such as DES0458-4957")
     actions.add_parser("list", help="every tile, its last evaluation and its state")
+
+    told = topics.add_parser(
+        "results",
+        help="key figures, where the reports lie, and checks that failed",
+        description="What was found, where the reports lie, and which checks failed; status 1 if one that is an error.",
+    )
+    told.add_argument(
+        "what",
+        nargs="?",
+        default="demo",
+        metavar="lsst | des | demo | baseline | referee | TILE",
+        help="of which target of make (default: demo, which is lsst and des), or of which tile",
+    )
 
     measuring = topics.add_parser(
         "measure",
@@ -248,7 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from deblend_assets.settings import load_profile
 
-        {"tiles": tiles, "measure": measure, "export": export}[given.topic](given, load_profile())
+        topics = {"tiles": tiles, "results": results, "measure": measure, "export": export}
+        status = topics[given.topic](given, load_profile())
         sys.stdout.flush()
     except DeblendError as error:
         print(error, file=sys.stderr)
@@ -265,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(DeblendError("interrupted", where=command, remedy="run the same command again"), file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Partitions: tens of shards and one a tile, never one a galaxy."""
+"""Partitions: one a shard of the simulation and one a tile, tens of each; never one a galaxy."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def shards_of(profile: Profile, keys: list[str]) -> list[Shard]:
 
 
 def shard_range(profile: Profile) -> str:
-    """All shards, as `dagster asset materialize --partition-range` takes them."""
+    """The range of all shards, as `dagster asset materialize --partition-range` takes it."""
     shards = all_shards(profile.simulation)
     return f"{shards[0].key}...{shards[-1].key}"
 
 
 def main(what: str = "main") -> None:
-    """Print the range of a leg's shards ("main", "des") or the simulated survey's tiles ("tiles"), for the Makefile."""
+    """Print a range of shards ("main": LSST, "des": DES) or the simulated survey's tiles ("tiles"), for the Makefile."""
     try:
         profile = load_profile()
         if what == "tiles":

@@ -1,4 +1,4 @@
-"""One progress line for everything that takes long: how much, how fast, how long still."""
+"""Progress lines: how much is done, how fast, how long it will still take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Progress:
-    """Counts units of work and logs rate and time left, at most once every few seconds.
+    """Counts finished units of work and logs rate and time left, at most once every few seconds.
 
     Args:
         what: what is being done, such as "rendering".
@@ -28,7 +28,7 @@ class Progress:
         return self.done / max(time.monotonic() - self._start, 1e-9)
 
     def add(self, units: int, note: str = "") -> None:
-        """Count finished units; `note` is appended to the line, if one is due."""
+        """Count finished units; `note` is appended to the line if one is due."""
         self.done += units
         now = time.monotonic()
         if now - self._last >= self.every or self.done >= self.total:

@@ -128,7 +128,7 @@ def test_a_look_registers_no_more_than_the_profile_says(
     sensor = Sensor(with_tiles(profile, new_tiles_per_tick=2), instance, storage)
     sensor.list.write_text("\n".join([A, B, C, D]))
     assert sensor.look() == [A, B]
-    assert sensor.reason == f"registered {A}, {B}; 2 more at the next looks"
+    assert sensor.reason == f"registered {A}, {B}; 2 more at the next ticks"
     assert sensor.look() == [C, D]
 
 

@@ -79,3 +79,17 @@ def test_jobs_hold_the_groups_that_make_lsst_makes() -> None:
     }
     assert groups == {"lineage": made, "train": made - {"simulation"}}
     assert (set(LSST_GROUPS), set(TRAINED_GROUPS)) == (made, made - {"simulation"})
+
+
+@pytest.mark.parametrize("target", ["demo", "lsst", "des", "tile", "baseline", "referee"])
+def test_targets_end_with_their_results_once(target: str) -> None:
+    """`make demo` tells all at its end, not its halves' on the way; a failed check makes the last command fail."""
+    tile = "DES1200+6000"
+    command = ["make", "--no-print-directory", "--dry-run", target, f"TILE={tile}", "PROFILE=smoke"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "DEBLEND"))}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = [line for line in done.stdout.splitlines() if "deblend_assets results" in line]
+    what = f"'{tile}'" if target == "tile" else target
+    assert results == [f".venv/bin/deblend_assets results {what}"]
+    assert done.stdout.splitlines()[-1] == results[0]

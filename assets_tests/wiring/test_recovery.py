@@ -148,7 +148,7 @@ def test_killed_runs_are_failed_and_the_next_training_runs(home: Home, instance:
     assert [line.split(":")[0] for line in printed] == [f"recovered run {held}", f"recovered run {queued}"]
     assert statuses(instance) == {held: "FAILURE", queued: "FAILURE"}
     assert (holders(instance), waiting(instance)) == (set(), set()), "a dead waiter does not inherit the slot"
-    assert "died without a word" in instance.all_logs(held)[-1].message
+    assert "ended without reporting it" in instance.all_logs(held)[-1].message
     assert recover_dead_runs(instance) == []
 
     after = home.materialize("in_process_executor", 0)

@@ -1,4 +1,4 @@
-"""When things run and what mends them: jobs, schedules, sensors, conditions, recovery of killed runs.
+"""When assets run and how runs end: jobs, schedules, sensors, conditions, executors, recovery, the command line.
 
-Does not belong here: what an asset computes (`assets`, `science`) or what it is handed (`resources`).
+What an asset computes is in `steps` and `science`, what it computes with in `resources`.
 """

@@ -1,7 +1,7 @@
 """When a tile's assets are requested: once it is registered, and again when its own data changes upstream.
 
-A new model does not request them: it would ask for every tile at once. The weekly schedule (`tile_schedule`)
-renews them in batches.
+A new model does not request them: it would request every tile at once. The weekly schedule (`tile_schedule`) evaluates
+them again in batches.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ TICK_SECONDS = 30
 
 
 def tile_condition(tile_assets: Collection[dg.AssetKey]) -> dg.AutomationCondition:
-    """The one condition of every asset that has a partition a tile.
+    """The condition of every asset with one partition a tile.
 
     * Requested when a tile becomes missing (it is registered), or when another of `tile_assets` upstream is updated
       or will be on this tick, so that one run makes the whole chain.
-    * Not by any other upstream (the model, its statistics, the simulated sky), but not before all of them exist
-      either, and not while one of them or the asset itself is being made: the request waits.
-    * Once: what was requested is handled, also if its run fails. Making the failed asset by hand requests those after
-      it. `AutomationCondition.eager` and `on_missing` differ in that they forget the tiles that were registered
-      before the condition's first evaluation.
+    * Not requested by any other upstream asset (the model, its statistics, the simulated sky). The request waits until
+      all of them exist and neither they nor the asset itself are being materialised.
+    * Requested once, also if the run fails. Materialising the failed asset by hand requests those after it.
+      `AutomationCondition.eager` and `on_missing` differ: they ignore tiles that were registered before the
+      condition's first evaluation.
 
     Args:
         tile_assets: keys of the assets with a partition a tile.
@@ -52,7 +52,7 @@ def automate_tiles(
 
 
 def automation_sensor(tile_assets: Collection[dg.AssetKey]) -> dg.AutomationConditionSensorDefinition:
-    """The sensor that evaluates the conditions; runs without a hand, one a tile.
+    """The sensor that evaluates the conditions and requests one run a tile, automatically.
 
     Args:
         tile_assets: keys of the assets with a partition a tile.
@@ -64,5 +64,5 @@ def automation_sensor(tile_assets: Collection[dg.AssetKey]) -> dg.AutomationCond
         minimum_interval_seconds=TICK_SECONDS,
         # A backfill would put tiles that come together into one run, where the first to fail stops the others.
         emit_backfills=False,
-        description="Makes what is missing of each registered tile, and renews what lies downstream of new tile data.",
+        description="Materialises what is missing of each registered tile, and what lies downstream of new tile data.",
     )

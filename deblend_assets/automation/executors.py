@@ -21,8 +21,8 @@ from deblend_assets.errors import DeviceError, SettingsError
 from deblend_assets.resources.storage import MACHINE_TAG, machine_name
 from deblend_assets.settings import PROFILE_VARIABLE, STORAGE_VARIABLE, RunSettings, storage_root
 
-# Of the run's process, needed by a step's. No credentials: Ray shows a job's environment to everyone who can see its
-# dashboard.
+# Environment variables that a step needs from the run's process. No credentials: Ray shows a job's environment to
+# everyone who can see its dashboard.
 _PASSED_ON = ("PYTHONPATH", "DEBLEND_POSTGRES_URL")
 
 
@@ -33,7 +33,7 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
         SettingsError: it is `ray`, and the optional packages are not installed.
     """
     if run.executor == "in_process":
-        # Few, long steps that each use every core or a GPU: a process a step would only import torch anew.
+        # Steps are few and long, and each uses every core or a GPU: a process for each would only import torch again.
         return recorded(dg.in_process_executor)
     try:
         from dagster_ray import ray_executor
@@ -55,7 +55,7 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
                 "Ray's job server does not answer",
                 where=run.ray_address,
                 remedy="start a cluster (docs/ray.md), or set [run] ray_address or executor",
-            ) from None  # four stack traces that say no more
+            ) from None  # four stack traces that add nothing
 
     definition = dg.ExecutorDefinition(
         "ray",
@@ -63,15 +63,15 @@ def build_executor(run: RunSettings) -> dg.ExecutorDefinition:
         requirements=dg.multiple_process_executor_requirements(),
         executor_creation_fn=watched,
     )
-    # What a step takes of the cluster is in its tags alone: given here, it would rule over them.
+    # Each step's tags say what it takes of the cluster; values given here would override them.
     return definition.configured(
         {"ray": {"address": run.ray_address, "env_vars": [*_PASSED_ON, *_same_everywhere()]}}, name="ray"
     )
 
 
 def _same_everywhere() -> list[str]:
-    """`KEY=VALUE` of what a step must find as the run did, absolute: it starts in another folder, maybe elsewhere."""
-    # The environment need not be activated here; a step is started as plain `dagster`.
+    """`KEY=VALUE` of the settings that a step shares with its run, as absolute paths: it starts in another folder."""
+    # A step is started as plain `dagster`, and the environment need not be activated here.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     profile = os.environ.get(PROFILE_VARIABLE, "")
     if profile.endswith(".toml"):
@@ -81,10 +81,10 @@ def _same_everywhere() -> list[str]:
 
 
 class WatchedSteps(dg.Executor):
-    """Steps on other machines, watched by this process, whose pid and machine the run's history is told first.
+    """Runs steps on other machines; first it records the pid and machine of this process in the run's history.
 
-    Otherwise the history would hold the steps' alone, and recovery on a cluster's node would take the run for dead
-    as soon as a step has ended there.
+    Otherwise the history would hold the pids of the steps alone, and `recovery` on a cluster's node would take the run
+    for dead as soon as a step has ended there.
     """
 
     def __init__(self, steps: dg.Executor) -> None:

@@ -13,7 +13,7 @@ LSST_GROUPS = ("simulation", *TRAINED_GROUPS)
 
 
 def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
-    """Asset jobs; partitioned ones run over the shards or tiles chosen at launch.
+    """The asset jobs. Partitioned ones run for the shards or tiles chosen at launch.
 
     Args:
         tile_assets: keys of the assets with a partition a tile.

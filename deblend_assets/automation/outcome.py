@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,11 @@ class RunOutcome:
     failed_checks: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def add_check(self, check: dg.AssetCheckEvaluation, partition: str | None) -> None:
+        """Note a failed check."""
+        lines = self.failed_checks if check.severity == dg.AssetCheckSeverity.ERROR else self.warnings
+        lines.append(check_line(check, partition))
+
     def add(self, event: dg.DagsterEvent, partition: str | None) -> None:
         """Note the event where it is a failure.
 
@@ -47,8 +52,7 @@ class RunOutcome:
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE and not self.errors:
             self.errors.append(f"the run failed: {_first_line(getattr(data, 'error', None))}")
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION and not data.passed:
-            lines = self.failed_checks if data.severity == dg.AssetCheckSeverity.ERROR else self.warnings
-            lines.append(check_line(data, partition))
+            self.add_check(data, partition)
 
     def lines(self) -> list[str]:
         """Warnings, failed checks, errors: the gravest last."""
@@ -66,7 +70,8 @@ def check_line(check: dg.AssetCheckEvaluation, partition: str | None = None) -> 
     finding = [" ".join((check.description or "").split()), ", ".join(numbers[:_NUMBERS])]
     where = check.partition or partition
     name = f"{check.asset_key.to_user_string()} {check.check_name}{f' of {where}' if where else ''}"
-    return f"{name}: {'; '.join(part for part in finding if part)}"
+    told = "; ".join(part for part in finding if part)
+    return f"{name}: {told}" if told else name
 
 
 def _first_line(error: Any) -> str:
@@ -78,6 +83,18 @@ def _first_line(error: Any) -> str:
     lines = [line for line in error.message.splitlines() if line.strip()]
     message = lines[0].strip() if lines else error.cls_name or "unknown error"
     return message.removeprefix(f"deblend_assets.errors.{error.cls_name}: ")
+
+
+def check_lines(failed: Iterable[tuple[dg.AssetCheckEvaluation, str | None]]) -> list[str]:
+    """Failed checks as the end of a run tells them.
+
+    Args:
+        failed: each with its partition, or none.
+    """
+    outcome = RunOutcome()
+    for check, partition in failed:
+        outcome.add_check(check, partition)
+    return outcome.lines()
 
 
 class RecordedExecutor(dg.Executor):

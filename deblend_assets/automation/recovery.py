@@ -1,10 +1,9 @@
-"""Recovers runs whose process was killed, so that they do not block the next training.
+"""Recovery of runs whose process was killed, so that they do not block the next training.
 
-A run killed by SIGKILL, the out-of-memory killer or a power cut stays STARTED and keeps its slots in
-Dagster's pools; with `granularity: op` and a limit of 1, the next training then waits for ever, also with a
-daemon unless run monitoring is set up.
-`python -m deblend_assets.automation.recovery` asks the operating system instead of waiting for a time-out, and so
-does the sensor `dead_runs` while a daemon runs.
+A run killed by SIGKILL, the out-of-memory killer or a power cut stays STARTED and keeps its slots in Dagster's pools;
+with `granularity: op` and a limit of 1 the next training then waits for ever, unless a daemon with run monitoring runs.
+`python -m deblend_assets.automation.recovery` asks the operating system which processes live instead of waiting for a
+time-out. The sensor `dead_runs` does the same while a daemon runs.
 """
 
 from __future__ import annotations
@@ -16,32 +15,32 @@ from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.slurm_jobs import job_is_over
 from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, machine_name
 
-# A process that logged an event is older than the event. Clocks are set while computers run, so a process
-# must be younger by more than this to count as another one that was given the same pid.
+# A process is older than the events that it logged; a younger one has been given the same pid since. Clocks are set
+# while computers run, hence the tolerance.
 _CLOCK_SLACK_SECONDS = 60.0
 DEAD_RUNS_SENSOR = "dead_runs"
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _LOGS_PID = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.STEP_WORKER_STARTED}
 
 _MESSAGE = (
-    "The process of this run died without a word (killed, out of memory, or the machine went down). "
+    "The process of this run ended without reporting it (killed, out of memory, or the machine went down). "
     "Its pool slots were freed: materialize its assets again."
 )
 
 
 def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fails the runs whose processes have all died on this machine, or whose Slurm job is over; frees their pool slots.
+    """Mark runs as failed whose processes on this machine have all died or whose Slurm job is over; free their slots.
 
-    A run is left alone while any process it logged is alive (a step's worker survives its parent), when it
-    logged none, when it is queued, and when it may belong to another machine: its tag `MACHINE_TAG` says
-    so or, without that tag, the history is not SQLite and so may be shared. The slots that a finished run
-    kept (one terminated by force in the UI after its process was killed) are freed under the same rule.
+    A run is left alone while any process that it logged lives (a step's worker survives its parent), when it logged
+    none, when it is queued, and when it may belong to another machine: its tag `MACHINE_TAG` says so or, without
+    that tag, the history is not SQLite and may therefore be shared. A finished run may have kept slots (terminated by
+    force in the UI after its process was killed); they are freed under the same rule.
 
     Args:
         instance: whose history is searched.
 
     Returns:
-        The ids of the runs that were failed or freed, oldest first.
+        The ids of these runs, oldest first.
     """
     storage = instance.event_log_storage
     limits_pools = storage.supports_global_concurrency_limits
@@ -54,7 +53,7 @@ def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run_id, run in reversed(candidates.items()):
         if not _slurm_ended(run) and not (_may_be_ours(instance, run) and _is_dead(instance, run_id)):
             continue
-        # read again: a run that has just ended well said so before its process died
+        # Read again: a run may have ended well since, before its process ended.
         latest = instance.get_run_by_id(run_id)
         if latest is None or (latest.is_finished and run_id not in holders):
             continue
@@ -67,20 +66,20 @@ def recover_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _slurm_ended(run: dg.DagsterRun) -> bool:
-    """Whether the run belonged to a Slurm job, on whichever node, and Slurm says that it is over."""
+    """Whether the run belonged to a Slurm job, on any node, that Slurm reports as over."""
     owner, _, start = run.tags.get(JOB_TAG, "").partition(" ")
     return owner == run.run_id and job_is_over(start)
 
 
 def _may_be_ours(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the run's pids mean something here; Dagster itself does not record the machine of a run."""
+    """Whether the run's pids belong to this machine; Dagster itself does not record the machine of a run."""
     if MACHINE_TAG in run.tags:
         return run.tags[MACHINE_TAG] == machine_name()
     return "Sqlite" in type(instance.event_log_storage).__name__
 
 
 def _is_dead(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether the run logged processes, executors' or step workers', and none of them lives."""
+    """Whether the run logged processes (of executors or step workers) and none of them lives."""
     logged = []
     for entry in instance.all_logs(run_id, of_type=_LOGS_PID):
         pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
@@ -90,7 +89,7 @@ def _is_dead(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def _lives(pid: int, logged_at: float) -> bool:
-    """Whether the process that bore this pid at that time (Unix, seconds) still runs."""
+    """Whether the process that had this pid at that time (Unix, seconds) still runs."""
     try:
         process = psutil.Process(pid)
         same = float(process.create_time()) <= logged_at + _CLOCK_SLACK_SECONDS
@@ -105,16 +104,16 @@ def _lives(pid: int, logged_at: float) -> bool:
     name=DEAD_RUNS_SENSOR,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Fails runs whose process was killed, so that they keep neither the queue nor a pool from the others.",
+    description="Marks runs as failed whose process was killed, so that they block neither the queue nor a pool.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """`recover_dead_runs` while the daemon lives: a killed run of the command line has no other end."""
+    """`recover_dead_runs` while the daemon runs: nothing else ends a killed run of the command line."""
     recovered = recover_dead_runs(context.instance)
     return dg.SkipReason(f"recovered {', '.join(recovered)}" if recovered else "no dead runs")
 
 
 def main() -> None:
-    """Recovers the runs of DAGSTER_HOME or, as `dagster asset materialize` does, of ./dagster.yaml."""
+    """Recover the dead runs of the instance that `dagster asset materialize` uses, and print their ids."""
     with open_instance() as instance:
         recovered = recover_dead_runs(instance)
     for run_id in recovered:

@@ -1,4 +1,4 @@
-"""Whether a Slurm job is over, by Slurm's own word: pids of another node say nothing here, a job's number does."""
+"""Whether a Slurm job is over, as Slurm reports it. A pid of another node means nothing here; a job's number does."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _PATIENCE_SECONDS = 60.0
 
 
 def job_is_over(start: str) -> bool:
-    """Whether a start of a job has ended; False where Slurm does not say so.
+    """Whether a start of a job has ended; False where Slurm does not report it.
 
-    Only a job asks: it belongs to a cluster, whose numbers mean nothing in another one.
+    False outside a job of the same cluster: the numbers of one cluster mean nothing in another.
 
     Args:
-        start: as `resources.storage.slurm_start` names it.
+        start: cluster, job and restart count, see `resources.storage.slurm_start`.
     """
     cluster, job, number = start.split()
     if os.environ.get("SLURM_CLUSTER_NAME") != cluster:
@@ -30,7 +30,7 @@ def job_is_over(start: str) -> bool:
         return False
     if answer.returncode:
         return _UNKNOWN_JOB in answer.stderr
-    # The last task of an array bears the array's number, by which Slurm tells of all its tasks. A job that ended some
-    # minutes ago is forgotten.
+    # The last task of an array has the array's number, under which Slurm lists all tasks. Slurm forgets a job some
+    # minutes after its end.
     told = [line.split() for line in answer.stdout.splitlines()]
     return not any(row[0] == job and row[1] in _HAS_PROCESSES and row[2] == number for row in told)

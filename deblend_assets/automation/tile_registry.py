@@ -1,18 +1,18 @@
-"""The tiles that a Dagster instance knows: add, list, retire.
+"""The registry of tiles in a Dagster instance: add, list, retire.
 
-A registered tile is a partition of `TILES`; what was made of it is seen from its materialisations. A retired one
-keeps its data and history; `<profile folder>/tiles/retired.json` remembers its name, so that the sensor does not
-bring it back.
+A registered tile is a partition of `TILES`; its materialisations say what exists of it. A retired tile keeps its data
+and history. Its name is kept in `<profile folder>/tiles/retired.json`, so that the sensor does not register it again.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
+from deblend_assets.automation.checks import errors_among, failed_checks
 from deblend_assets.automation.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -20,13 +20,14 @@ from deblend_assets.automation.dagster_internals import (
     BulkActionsFilter,
     BulkActionStatus,
 )
+from deblend_assets.automation.outcome import check_line
 from deblend_assets.errors import BusyError, CorruptDataError, MissingDataError, SettingsError
 from deblend_assets.partitions import TILES
 from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import exclusive_lock, read_json, to_json, write_atomic
 
-MODEL_VERSION = "model_version"  # metadata of an evaluation: `ProjectStore.model_version` of the model that made it
+MODEL_VERSION = "model_version"  # metadata of an evaluation: `ProjectStore.model_version` of the model it used
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -42,7 +43,7 @@ class Evaluation:
 
     Attributes:
         at: Unix time [s].
-        model_version: of the model that made it; none where its materialisation does not say.
+        model_version: of the model it used; none where its materialisation does not say.
     """
 
     at: float
@@ -51,20 +52,23 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TileRow:
-    """One tile as `deblend_assets tiles list` shows it.
+    """One line of `deblend_assets tiles list`.
 
     Attributes:
         name: the tile.
         registered: whether it is a partition.
         evaluation: the latest one; none where there is none.
         state: "retired", "under way", "failed" (its last run, and no evaluation), "waiting" (for its first run or for
-            the model), "stale" (evaluated with a model that is not the present one) or "evaluated".
+            the model), "stale" (evaluated with a model that is not the present one) or "evaluated"; the last two with
+            ", 1 check failed" or the like where checks of severity ERROR failed.
+        failed_checks: one line for each of them; of an evaluated tile only.
     """
 
     name: str
     registered: bool
     evaluation: Evaluation | None
     state: str
+    failed_checks: tuple[str, ...] = ()
 
 
 def registered_tiles(instance: dg.DagsterInstance) -> list[str]:
@@ -73,7 +77,7 @@ def registered_tiles(instance: dg.DagsterInstance) -> list[str]:
 
 
 def retired_tiles(folder: StorePath) -> set[str]:
-    """The tiles that were retired; CorruptDataError where the list of them is not one.
+    """The tiles that were retired; CorruptDataError where the stored list is not a list of names.
 
     Args:
         folder: the profile's.
@@ -89,10 +93,10 @@ def retired_tiles(folder: StorePath) -> set[str]:
 
 
 def add_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterable[str]) -> list[str]:
-    """Register tiles, retired ones too; one that is registered stays so.
+    """Register tiles, including retired ones; tiles that are registered already stay registered.
 
     Args:
-        instance: that gets the partitions.
+        instance: where the partitions are added.
         folder: the profile's.
         names: DES tiles.
 
@@ -116,7 +120,7 @@ def retire_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterabl
     """Take tiles out of the registry; their data and history stay.
 
     Args:
-        instance: that loses the partitions.
+        instance: where the partitions are deleted.
         folder: the profile's.
         names: registered tiles.
 
@@ -145,7 +149,7 @@ def retire_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterabl
                 where="tiles retire",
                 remedy="wait for it or stop it; if it was killed: python -m deblend_assets.automation.recovery",
             )
-    # Before the partitions go: a sensor that looks in between finds the tiles retired.
+    # Before the partitions are deleted: a sensor that runs in between must find the tiles retired.
     with _retired(folder) as retired:
         retired.update(wanted)
     for name in wanted:
@@ -154,7 +158,7 @@ def retire_tiles(instance: dg.DagsterInstance, folder: StorePath, names: Iterabl
 
 
 def tiles_under_way(instance: dg.DagsterInstance) -> dict[str, str]:
-    """The tiles of unfinished runs and backfills; each with "run …" or "backfill …"."""
+    """The tiles of unfinished runs and backfills, each with what is under way: "run …" or "backfill …"."""
     registered = registered_tiles(instance)
     found: dict[str, str] = {}
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
@@ -191,8 +195,17 @@ def evaluations(instance: dg.DagsterInstance, evaluation: dg.AssetKey) -> dict[s
     return found
 
 
+def evaluated_state(state: str, errors: int) -> str:
+    """The state of an evaluated tile with the number of its failed checks of severity ERROR, as a user reads it."""
+    return f"{state}, {errors} {'check' if errors == 1 else 'checks'} failed" if errors else state
+
+
 def list_tiles(
-    instance: dg.DagsterInstance, folder: StorePath, evaluation: dg.AssetKey, model_version: str | None
+    instance: dg.DagsterInstance,
+    folder: StorePath,
+    evaluation: dg.AssetKey,
+    model_version: str | None,
+    checked: Collection[dg.AssetKey] = (),
 ) -> list[TileRow]:
     """Registered and retired tiles, sorted by name.
 
@@ -201,6 +214,7 @@ def list_tiles(
         folder: the profile's.
         evaluation: the asset `des_evaluation`.
         model_version: of the present model; none where there is none: then no evaluation is stale.
+        checked: assets of a tile whose failed checks are told.
     """
     registered, under_way = set(registered_tiles(instance)), tiles_under_way(instance)
     evaluated = evaluations(instance, evaluation)
@@ -215,12 +229,18 @@ def list_tiles(
             return "failed" if last and last[0].status == dg.DagsterRunStatus.FAILURE else "waiting"
         return "stale" if model_version not in (None, evaluated[name].model_version) else "evaluated"
 
-    names = sorted(registered | retired_tiles(folder))
-    return [TileRow(name, name in registered, evaluated.get(name), state(name)) for name in names]
+    def row(name: str) -> TileRow:
+        found = state(name)
+        if found not in ("stale", "evaluated"):
+            return TileRow(name, name in registered, evaluated.get(name), found)
+        failed = tuple(check_line(check, name) for check in errors_among(failed_checks(instance, checked, name)))
+        return TileRow(name, True, evaluated[name], evaluated_state(found, len(failed)), failed)
+
+    return [row(name) for name in sorted(registered | retired_tiles(folder))]
 
 
 def _tiles_of(tags: Mapping[str, str], registered: Sequence[str]) -> list[str]:
-    """The registered tiles that a run's tags name: one, or a range in the order of registration."""
+    """The registered tiles that a run's tags name: one tile, or a range in the order of registration."""
     ends = [tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)]
     if all(end in registered for end in ends):
         first, last = (registered.index(str(end)) for end in ends)
@@ -234,7 +254,7 @@ def _retired_path(folder: StorePath) -> StorePath:
 
 @contextlib.contextmanager
 def _retired(folder: StorePath) -> Iterator[set[str]]:
-    """The retired tiles, to be changed in place; written at the end of the block where they were."""
+    """The retired tiles as a set to change in place; written at the end of the block if it changed."""
     path = _retired_path(folder)
     with exclusive_lock(path.with_suffix(".lock"), "the list of retired tiles"):
         before = retired_tiles(folder)

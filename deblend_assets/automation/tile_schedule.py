@@ -1,4 +1,4 @@
-"""Once a week: the tiles whose evaluation is of an older model are evaluated again, some at a time."""
+"""The weekly schedule that evaluates tiles again whose evaluation used an older model, some at a time."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ MODEL_TAG = "deblend/reevaluated_for_model"
 
 
 def stale_tiles(instance: dg.DagsterInstance, evaluation: dg.AssetKey, model_version: str) -> list[str]:
-    """Registered tiles whose evaluation is of another model, the oldest evaluation first.
+    """Registered tiles whose evaluation used another model, the oldest evaluation first.
 
-    Tiles without an evaluation are not among them (the conditions see to those), nor those with a run under way, nor
-    those for which this schedule has requested this model already: a tile whose run failed would be first in every
-    batch otherwise.
+    Excluded are tiles without an evaluation (`conditions` requests those), tiles with a run under way, and tiles that
+    this schedule has requested for this model already: a tile whose run failed would otherwise be first in every batch.
 
     Args:
         instance: that has the partitions and the history.
         evaluation: the asset `des_evaluation`.
         model_version: of the present model.
     """
-    asked = {
+    requested = {
         run.tags.get(PARTITION_NAME_TAG) for run in instance.get_runs(dg.RunsFilter(tags={MODEL_TAG: model_version}))
     }
-    passed_over = asked | tiles_under_way(instance).keys()
+    excluded = requested | tiles_under_way(instance).keys()
     latest = evaluations(instance, evaluation)
     stale = [
         name
         for name in registered_tiles(instance)
-        if name in latest and latest[name].model_version != model_version and name not in passed_over
+        if name in latest and latest[name].model_version != model_version and name not in excluded
     ]
     return sorted(stale, key=lambda name: latest[name].at)
 
@@ -63,7 +62,7 @@ def build_schedules(profile: Profile, tile_assets: Mapping[str, dg.AssetKey]) ->
             dg.AssetSelection.assets(*renewed),
             description="Shape catalogue and evaluation of the chosen tiles with the present model.",
         ),
-        description="Evaluates tiles again whose evaluation is of an older model, the oldest first, some a week.",
+        description="Every Monday: evaluates tiles again whose evaluation used an older model, the oldest first.",
     )
     def reevaluate_stale_tiles(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:

@@ -1,6 +1,6 @@
-"""New tiles: from the list that the user keeps and, where the profile says so, from the archive's table of tiles.
+"""The sensor that registers new tiles from the user's list and, if the profile says so, from the archive's table.
 
-The sensor registers them; the conditions of `conditions` request their assets.
+The conditions in `conditions` then request their assets.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from deblend_assets.stores.project import ProjectStore
 NEW_TILES_SENSOR = "new_tiles"
 LOOK_SECONDS = 60
 ARCHIVE_SECONDS = 3600.0
-# Dagster gives a sensor a minute (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS); it forgets the cursor of one that takes longer.
-_HASTE = {"attempts": 2, "timeout_s": 10.0, "job_timeout_s": 30.0}
+# A sensor that takes longer than a minute (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS) is ended and its cursor is lost.
+_SHORT_WAITS = {"attempts": 2, "timeout_s": 10.0, "job_timeout_s": 30.0}
 _PROBLEMS_SHOWN = 5
 
 
 @dataclass
 class SensorMemory:
-    """What the sensor's cursor holds between two looks.
+    """What the sensor's cursor holds between two ticks.
 
     Attributes:
-        asked: when the archive was last asked, also in vain; Unix time [s].
-        found: tiles that the archive named and that are not registered yet.
+        asked: Unix time [s] of the last query to the archive, successful or not.
+        found: tiles of the archive that are not registered yet.
     """
 
     asked: float = 0.0
@@ -46,7 +46,7 @@ class SensorMemory:
 
     @classmethod
     def of(cls, cursor: str | None) -> SensorMemory:
-        """The memory in a cursor; an empty one where another version wrote it."""
+        """The content of a cursor; empty where another version wrote it."""
         try:
             content = json.loads(cursor or "{}")
             return cls(float(content["asked"]), [str(name) for name in content["found"]])
@@ -70,10 +70,10 @@ def list_file(profile: Profile, folder: StorePath) -> StorePath:
 
 
 def read_list(path: StorePath) -> list[tuple[str, str]]:
-    """What a plain list says: one tile a line, `#` starts a comment.
+    """The entries of a list of tiles: plain text, one tile a line, `#` starts a comment.
 
     Returns:
-        Where each entry stands, for people, and the entry itself, unchecked. A list that does not exist is empty.
+        For each entry where it stands ("<path> line <number>") and its text, unchecked. Empty if there is no such file.
 
     Raises:
         SettingsError: the file cannot be read or is not text.
@@ -91,22 +91,22 @@ def read_list(path: StorePath) -> list[tuple[str, str]]:
 
 
 def ask_archive(archive: Any, store: ProjectStore, log: Callable[[str], None]) -> list[tuple[str, str]]:
-    """What the archive's table of tiles names, in the form of `read_list`; ArchiveError where it does not answer.
+    """The tiles in the archive's table, in the form of `read_list`; ArchiveError where it does not answer.
 
     Args:
         archive: the resource `archive`.
         store: of a profile, which names the tables and limits the wait.
-        log: gets a line for each retry.
+        log: takes a line for each retry.
     """
     settings = store.profile.des.archive
     with archive.client(store, log) as client:
-        # A kept answer would never name a new tile.
+        # A cached answer would never hold a new tile.
         rows = client.query(tiles_query(settings), "the table of tiles", fresh=True)
     return [(settings.tile_table, str(name)) for name in rows["tilename"]]
 
 
 def tiles_among(entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """The entries that are tiles, in their order, and a line about each of the others."""
+    """The entries that are names of tiles, in their order, and one line about each of the others."""
     names, problems = [], []
     for where, text in entries:
         try:
@@ -117,24 +117,24 @@ def tiles_among(entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str
 
 
 def build_sensors(profile: Profile, tile_assets: Collection[dg.AssetKey]) -> Sequence[dg.SensorDefinition]:
-    """The sensor that registers tiles, and the one that has their assets made.
+    """The sensor that registers tiles and the one that requests their assets.
 
     Args:
         profile: whose tiles.
         tile_assets: keys of the assets with a partition a tile.
     """
     settings = profile.des.tiles
-    hasty = _in_haste(profile)
+    quick = _with_short_waits(profile)
 
     @dg.sensor(
         name=NEW_TILES_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"storage", "archive"} if settings.watch_archive else {"storage"},
-        description="Registers the tiles of the list that the user keeps and, if the profile says so, of the archive.",
+        description="Registers new tiles from the user's list and, if the profile says so, from the archive's table.",
     )
     def new_tiles(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        store = context.resources.storage.open(hasty)
+        store = context.resources.storage.open(quick)
         memory = SensorMemory.of(context.cursor)
         listed: list[str] = []
         problems: list[str] = []
@@ -152,7 +152,7 @@ def build_sensors(profile: Profile, tile_assets: Collection[dg.AssetKey]) -> Seq
                 problems.append(str(error))
         try:
             known = {*registered_tiles(context.instance), *retired_tiles(store.folder)}
-        except DeblendError as error:  # without the list of retired tiles, any of them could come back
+        except DeblendError as error:  # without the list of retired tiles, one of them could be registered again
             return dg.SensorResult(skip_reason=str(error), cursor=memory.cursor)
         new = [name for name in dict.fromkeys([*listed, *memory.found]) if name not in known]
         taken = new[: settings.new_tiles_per_tick]
@@ -166,18 +166,18 @@ def build_sensors(profile: Profile, tile_assets: Collection[dg.AssetKey]) -> Seq
     return [new_tiles, automation_sensor(tile_assets)]
 
 
-def _in_haste(profile: Profile) -> Profile:
+def _with_short_waits(profile: Profile) -> Profile:
     """The profile with shorter waits for the archive."""
     archive = profile.des.archive
-    shorter = {key: min(limit, getattr(archive, key)) for key, limit in _HASTE.items()}
+    shorter = {key: min(limit, getattr(archive, key)) for key, limit in _SHORT_WAITS.items()}
     des = profile.des.model_copy(update={"archive": archive.model_copy(update=shorter)})
     return profile.model_copy(update={"des": des})
 
 
 def _summary(taken: Sequence[str], left: int, problems: Sequence[str]) -> str:
-    """What a look did, in one line: shown with the tick."""
+    """What a tick did, in one line that the UI shows with it."""
     words = f"registered {', '.join(taken)}" if taken else "no new tile"
-    later = f"; {left} more at the next looks" if left else ""
+    later = f"; {left} more at the next ticks" if left else ""
     hidden = len(problems) - _PROBLEMS_SHOWN
     more = [f"and {hidden} more problems"] if hidden > 0 else []
     return "; ".join([words + later, *problems[:_PROBLEMS_SHOWN], *more])

@@ -149,7 +149,7 @@ class TileStore:
             bands: of the band axis.
             columns, note: of the table of galaxies.
             attributes: for the arrays.
-            info: kept in the record, as it is when the last shard has come.
+            info: kept in the record, as it is when the last shard has come; `rejected`: galaxies by reason.
 
         Raises:
             MissingDataError: no galaxy came.
@@ -165,10 +165,11 @@ class TileStore:
                 tables.append(galaxies)
                 start = stop
             if not tables:
+                reasons = ", ".join(f"{reason}: {count}" for reason, count in dict(info.get("rejected", {})).items())
                 raise MissingDataError(
-                    f"no galaxy of {self.name} has a usable stamp",
+                    f"no galaxy of {self.name} has a usable stamp" + (f" ({reasons})" if reasons else ""),
                     where=str(folder),
-                    remedy="look at the counts of rejection above; retire the tile if it has no images",
+                    remedy=f"`deblend_assets tiles retire {self.name}`, or check des.archive.sia_url if it has images",
                 )
             for array in arrays.values():
                 array.resize((start, *array.shape[1:]))

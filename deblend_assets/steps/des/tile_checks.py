@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.steps.outcome import Check
 
 # The truth of a simulated tile is known: the chain from images to catalogue must reproduce it to within these limits.
@@ -23,7 +27,7 @@ def tile_checks(evaluation: Evaluation, likeness: Likeness) -> list[Check]:
         Check(
             "signs",
             evaluation["orientation"] == "right",
-            evaluation["orientation"],
+            _signs(evaluation["orientation"], evaluation["im3shape"]["shear"], "component1", "component2"),
             {"galaxies": evaluation["matched"]},
             warn=evaluation["orientation"] == "undecided",
         ),
@@ -31,6 +35,12 @@ def tile_checks(evaluation: Evaluation, likeness: Likeness) -> list[Check]:
     if evaluation["truth"] is not None:
         results += _against_truth(evaluation["truth"])
     return results
+
+
+def _signs(orientation: str, found: Mapping[str, Any], *components: str) -> str:
+    """What the signs of the slopes say, with the slopes of both components of g."""
+    slopes = ", ".join(f"g{k} {format_measure(found[name]['slope'])}" for k, name in enumerate(components, start=1))
+    return f"{orientation}: slopes {slopes}"
 
 
 def _against_truth(truth: Evaluation) -> list[Check]:
@@ -61,7 +71,7 @@ def _against_truth(truth: Evaluation) -> list[Check]:
         Check(
             "true_signs",
             truth["orientation"] == "right",
-            truth["orientation"],
+            _signs(truth["orientation"], truth["shapes"]["g"], "g1", "g2"),
             {},
             warn=truth["orientation"] == "undecided",
         ),

@@ -1,0 +1,140 @@
+"""Failed checks are told by `tiles list` and `results`, which ends with status 1; figures are those of numbers.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.automation.checks import errors_among, failed_checks
+from deblend_assets.automation.results import deblender_results, shape_results
+from deblend_assets.automation.tile_registry import MODEL_VERSION
+from deblend_assets.cli import main
+from deblend_assets.partitions import TILES
+from deblend_assets.settings import load_profile
+from deblend_assets.stores.project import ProjectStore
+
+A, B = "DES0433-5331", "DES0000+0015"
+EVALUATION = TILE_ASSETS["des_evaluation"]
+WRONG = "component 2 has the wrong sign"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DEBLEND_PROFILE", "smoke")
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluate(instance: dg.DagsterInstance, tile: str, signs: bool) -> None:
+    """A run of an evaluation whose check of the signs, an error, has this outcome; its warning always fails."""
+
+    @dg.asset(
+        key=EVALUATION,
+        partitions_def=TILES,
+        check_specs=[dg.AssetCheckSpec(name, asset=EVALUATION) for name in ("signs", "like_training")],
+    )
+    def des_evaluation() -> dg.MaterializeResult:
+        results = [
+            dg.AssetCheckResult(passed=signs, check_name="signs", description=WRONG, metadata={"slope2": -0.98}),
+            dg.AssetCheckResult(passed=False, check_name="like_training", severity=dg.AssetCheckSeverity.WARN),
+        ]
+        return dg.MaterializeResult(metadata={MODEL_VERSION: "0123456789ab"}, check_results=results)
+
+    instance.add_dynamic_partitions(str(TILES.name), [tile])
+    dg.materialize([des_evaluation], instance=instance, partition_key=tile)
+
+
+def measure(value: float, error: float) -> dict[str, float]:
+    return {"value": value, "error": error}
+
+
+def write_numbers(folder: Path, evaluation: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "numbers.json").write_text(json.dumps({"evaluation": evaluation, "provenance": {}}))
+
+
+def write_tile(tmp_path: Path, tile: str) -> None:
+    shear = {"both": {"slope": measure(0.784, 0.023), "eiv_slope": measure(0.924, 0.027)}}
+    evaluation = {"matched": 370, "im3shape": {"shear": shear}, "truth": None, "orientation": WRONG}
+    write_numbers(tmp_path / "storage" / "smoke" / "tiles" / tile, evaluation)
+
+
+def test_failed_checks_are_those_of_the_partitions_last_run(instance: dg.DagsterInstance) -> None:
+    evaluate(instance, A, False)
+    evaluate(instance, B, True)
+    assert [c.check_name for c in failed_checks(instance, TILE_ASSETS.values(), A)] == ["signs", "like_training"]
+    assert errors_among(failed_checks(instance, TILE_ASSETS.values(), B)) == []
+    evaluate(instance, A, True)
+    assert errors_among(failed_checks(instance, TILE_ASSETS.values(), A)) == []
+
+
+def test_the_list_of_tiles_tells_a_failed_check(
+    instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(instance, A, False)
+    evaluate(instance, B, True)
+    assert main(["tiles", "list"]) == 0
+    _, b, a, failed, _ = capsys.readouterr().out.splitlines()
+    assert b.endswith("0123456789ab  evaluated")
+    assert a.endswith("0123456789ab  evaluated, 1 check failed")
+    assert failed == f"check failed: des/des_evaluation signs of {A}: {WRONG}; slope2 -0.98"
+
+
+def test_results_of_a_tile_end_with_its_failed_checks_and_status_1(
+    instance: dg.DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(instance, A, False)
+    evaluate(instance, B, True)
+    for tile in (A, B):
+        write_tile(tmp_path, tile)
+    capsys.readouterr()  # the log of the runs
+    assert main(["results", A]) == 1
+    told = capsys.readouterr()
+    assert f"tile {A}, 370 galaxies:" in told.out
+    assert "0.784\u00a0±\u00a00.023, with errors in variables 0.924\u00a0±\u00a00.027" in told.out
+    assert told.out.rstrip().endswith("state:   evaluated, 1 check failed")
+    assert told.err.splitlines() == [
+        f"warning: des/des_evaluation like_training of {A}",
+        f"check failed: des/des_evaluation signs of {A}: {WRONG}; slope2 -0.98",
+    ]
+    assert main(["results", B]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("state:   evaluated")
+    assert main(["results", "des"]) == 1
+
+
+def test_results_of_what_is_not_there_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results", A]) == 1
+    assert f"{A} has no evaluation [" in (line := capsys.readouterr().err)
+    assert f"]: make tile TILE={A}" in line
+    assert main(["results", "nonesuch"]) == 1
+    assert "'nonesuch' is not a tile's name" in capsys.readouterr().err
+
+
+def test_the_shape_posterior_and_the_regressor_are_told_with_their_errors(tmp_path: Path) -> None:
+    store = ProjectStore(tmp_path, load_profile("smoke"))
+    rms, slope = {"both": {"rms": measure(0.02287, 0.00086)}}, {"slope": measure(1.0074, 0.0087)}
+    likelihood = {"g1": slope, "g2": slope}
+    shapes = {"n": 2000, "e": {"posterior": rms}, "g": {"posterior": rms, "likelihood": likelihood}}
+    write_numbers(Path(str(store.report_folder("shapes"))), shapes)
+    image = {"images": {"stage2": {"mean": measure(0.99204, 0.00026)}}}
+    evaluation = {
+        "scenes": 2000,
+        "similarity": {"ssim": image, "cosine": image},
+        "label_scatter": {"both": measure(0.1743, 0.001)},
+        "estimators": {"regressor": {**rms, "e1": slope, "e2": slope}},
+    }
+    write_numbers(Path(str(store.report_folder("evaluation"))), evaluation)
+    told = "\n".join(shape_results(store)).replace("\u00a0", " ")
+    assert "2,000 held-out blends" in told
+    assert "e 0.02287 ± 0.00086, g 0.02287 ± 0.00086" in told
+    assert "slopes g1 1.0074 ± 0.0087, g2 1.0074 ± 0.0087" in told
+    assert str(store.report_folder("shapes") / "report.html") in told
+    told = "\n".join(deblender_results(store)).replace("\u00a0", " ")
+    assert "SSIM 0.99204 ± 0.00026" in told
+    assert "stage-3 regressor: RMS error of e 0.02287 ± 0.00086" in told

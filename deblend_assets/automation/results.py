@@ -1,0 +1,133 @@
+"""Key figures of what is materialised and where the reports lie: the last lines of the targets of the Makefile.
+
+Every function returns lines for a terminal, from the `numbers.json` beside a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deblend_assets.automation.jobs import LSST_GROUPS
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.statistics.format import format_measure, format_number
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.files import read_json
+from deblend_assets.stores.folders import matching
+from deblend_assets.stores.project import ProjectStore, read_evaluation
+
+UI = "lineage: make ui, then http://127.0.0.1:3000/asset-groups"
+
+
+def shape_results(store: ProjectStore) -> list[str]:
+    """The shape posterior on held-out blends: its errors, and the slopes of the likelihood-only estimate."""
+    folder = store.report_folder("shapes")
+    evaluation = read_evaluation(folder / "numbers.json")
+    e, g = evaluation["e"], evaluation["g"]
+    slopes = _each(g["likelihood"], "slope", "g1", "g2")
+    return [
+        f"shape posterior, {evaluation['n']:,} held-out blends:",
+        f"  RMS error a component: e {_both(e['posterior'])}, g {_both(g['posterior'])}",
+        f"  likelihood-only estimate (prior divided out): slopes {slopes}",
+        f"  report:  {folder / 'report.html'}",
+    ]
+
+
+def deblender_results(store: ProjectStore, name: str = "evaluation") -> list[str]:
+    """The deblended images and the stage-3 regressor on held-out blends.
+
+    Args:
+        store: of the model.
+        name: of the report's folder.
+    """
+    folder = store.report_folder(name)
+    evaluation = read_evaluation(folder / "numbers.json")
+    regressor = evaluation["estimators"]["regressor"]
+    ssim, cosine = (
+        format_measure(evaluation["similarity"][kind]["images"]["stage2"]["mean"]) for kind in ("ssim", "cosine")
+    )
+    scatter = format_number(evaluation["label_scatter"]["both"]["value"])
+    return [
+        f"deblended images, {evaluation['scenes']:,} held-out blends: SSIM {ssim}, cosine {cosine} (Eq. 9 space)",
+        f"stage-3 regressor: RMS error of e {_both(regressor)} a component (label scatter {scatter}), "
+        f"slopes {_each(regressor, 'slope', 'e1', 'e2')}",
+        f"  report:  {folder / 'report.html'}",
+    ]
+
+
+def evaluated_tiles(store: ProjectStore) -> list[str]:
+    """Names of the tiles that have an evaluation, sorted."""
+    return sorted(path.parent.name for path in matching(DesStore(store).tiles_folder, "*/numbers.json"))
+
+
+def tile_results(store: ProjectStore, tile: str) -> list[str]:
+    """One evaluated tile: g against im3shape's and, of a simulated tile, positions and fluxes against the truth.
+
+    Args:
+        store: of the DES model.
+        tile: its name.
+
+    Raises:
+        MissingDataError: it has no evaluation.
+    """
+    folder = DesStore(store).tiles_folder / tile
+    if not (folder / "numbers.json").exists():
+        raise MissingDataError(f"{tile} has no evaluation", where=str(folder), remedy=f"make tile TILE={tile}")
+    evaluation = read_evaluation(folder / "numbers.json")
+    shear, truth = evaluation["im3shape"]["shear"]["both"], evaluation["truth"]
+    lines = [
+        f"{'tile' if truth is None else 'simulated tile'} {tile}, {evaluation['matched']:,} galaxies:",
+        f"  slope of our g on im3shape's {format_measure(shear['slope'])}, with errors in variables "
+        f"{format_measure(shear['eiv_slope'])}; signs {evaluation['orientation']}",
+    ]
+    if truth is not None:
+        flux = _each(truth["cutout_flux"], "ratio", *evaluation["bands"])
+        offset = format_measure(truth["position"]["median_total"])
+        lines.append(f"  against the truth: position off by {offset} arcsec, flux ratio {flux}")
+    return [*lines, f"  report:  {folder / 'report.html'}", f"  shapes:  {folder / 'shape_catalog.fits'}"]
+
+
+def referee_results(store: ProjectStore) -> list[str]:
+    """Every method's shape error on the same blends, and the shear calibration of the shape posterior."""
+    from deblend_assets.science.evaluation.shear import METHODS
+
+    peers = read_json(store.report_folder("peer_comparison") / "numbers.json")["headline"]
+    shear = read_evaluation(store.report_folder("shear_calibration") / "numbers.json")
+    errors = {n.removeprefix("rms_e_"): v for n, v in peers.items() if n.startswith("rms_e_") and "_error" not in n}
+    calibrated = shear["image_response"]["calibrated"]
+    biases = ", ".join(f"{name} {format_measure(calibrated[name])}" for name in ("m1", "m2", "c1", "c2"))
+    return [
+        f"{peers['scenes']:,} test blends, RMS error of the observed distortion e a component:",
+        *(f"  {value:.4f}  {method}" for method, value in sorted(errors.items(), key=lambda item: item[1])),
+        f"{METHODS['posterior']}, by its own images' response, {shear['n']['blended']:,} scenes: {biases}",
+        f"  report:  {store.report_folder('referee') / 'report.html'}",
+    ]
+
+
+def results_of(store: ProjectStore, what: str) -> tuple[tuple[str, ...], list[str]]:
+    """Groups of assets behind a target of the Makefile, and what they gave, without tiles.
+
+    Args:
+        store: of the main simulation.
+        what: "lsst", "des", "demo" (both), "baseline" or "referee"; another word has neither groups nor lines.
+    """
+    if what in ("lsst", "demo"):
+        groups = _LSST if what == "lsst" else (*_LSST, "des_model")
+        return groups, [*shape_results(store), *deblender_results(store)]
+    if what == "des":
+        return ("des_model",), []
+    if what == "baseline":
+        return ("baseline",), deblender_results(store, "baseline")
+    return (("referee",), referee_results(store)) if what == "referee" else ((), [])
+
+
+# First parts of the keys of what `make lsst` makes.
+_LSST = ("simulated", *LSST_GROUPS)
+
+
+def _both(estimator: Mapping[str, Any]) -> str:
+    return format_measure(estimator["both"]["rms"])
+
+
+def _each(found: Mapping[str, Any], measure: str, *names: str) -> str:
+    return ", ".join(f"{name} {format_measure(found[name][measure])}" for name in names)
