@@ -42,7 +42,7 @@ def shard_range(profile: Profile) -> str:
 
 
 def main(what: str = "main") -> None:
-    """Print a range of shards ("main": LSST, "des": DES) or the simulated survey's tiles ("tiles"), for the Makefile."""
+    """Print a range of shards ("main": LSST, "des": DES) or the simulated tiles ("tiles"), for the Makefile."""
     try:
         profile = load_profile()
         if what == "tiles":
