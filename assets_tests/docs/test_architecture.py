@@ -25,3 +25,12 @@ def test_rooms_are_all_there_bottom_up() -> None:
     named = re.findall(r"^\| (\d+) \| `(\w+)/` \|", section("Rooms of `science/`, bottom up"), flags=re.MULTILINE)
     assert {room: int(tier) - 1 for tier, room in named} == ROOM_TIER
     assert [tier for tier, _ in named] == sorted(tier for tier, _ in named)
+
+
+def test_files_that_answer_a_question_exist() -> None:
+    """A file without a folder in front lies in the folder of the one before it."""
+    science = ROOT / "deblend_assets" / "science"
+    folder = ""
+    for name in re.findall(r"`([\w/]+\.py)`", section("Where which question is answered")):
+        folder = name.rpartition("/")[0] or folder
+        assert (science / folder / name.rpartition("/")[2]).exists(), name
