@@ -132,6 +132,7 @@ def test_an_evaluation_begins_with_its_summary_and_no_asset_shows_more_than_some
         summary = found[asset]["summary"]
         assert "±" in summary
         assert len(summary) < 1000, "the UI shows Markdown without a click only below"
+        assert max(map(len, summary.splitlines())) <= 48, "a window of 1,400 pixels cuts longer lines"
     assert {asset: len(rows) for asset, rows in found.items() if len(rows) > 22} == {}
 
 

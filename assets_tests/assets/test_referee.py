@@ -108,6 +108,7 @@ def test_evaluations_begin_with_a_summary_and_show_some_twenty_rows(evaluated: t
     for asset, rows in metadata(evaluated[1]).items():
         assert next(iter(rows)) == "summary", asset
         assert len(rows["summary"]) < 1000, "the UI shows Markdown without a click only below"
+        assert max(map(len, rows["summary"].splitlines())) <= 48, "a window of 1,400 pixels cuts longer lines"
         assert len(rows) <= 22, asset
 
 

@@ -111,6 +111,7 @@ def test_an_evaluation_begins_with_its_summary(first_tiles: tuple[Lineage, Any])
         rows = metadata(result)[TILE_EVALUATION]
         assert next(iter(rows)) == "summary"
         assert len(rows["summary"]) < 1000, "the UI shows Markdown without a click only below"
+        assert max(map(len, rows["summary"].splitlines())) <= 48, "a window of 1,400 pixels cuts longer lines"
         assert max(map(len, metadata(result).values())) <= 22
 
 

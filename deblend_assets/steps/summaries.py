@@ -1,93 +1,129 @@
-"""Markdown summaries of the deblender, the tiles and the referee: the key figures with ± and units.
+"""Markdown summaries of the evaluations: the key figures with ± and units, as the UI shows them without a click.
 
-The UI shows Markdown without a click only below 1,000 characters: each summary stays below.
+The UI shows Markdown in place below 1,000 characters, and in a window of 1,400 pixels some 45 characters of a line: a
+summary is a table of two columns below short lines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from deblend_assets.science.evaluation.comparison import FLOOR, title_of
-from deblend_assets.science.evaluation.shear import METHODS
 from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.science.statistics.format import Cell, Table, format_measure
+from deblend_assets.science.statistics.format import Cell, format_cell, format_measure
+
+Rows = Sequence[tuple[str, Cell]]
+
+
+def key_figures(lines: Sequence[str], rows: Rows, heading: str = "figure", unit: str = "value") -> str:
+    """A summary.
+
+    Args:
+        lines: above the table: population, conventions.
+        rows: name and value of each key figure.
+        heading, unit: of the two columns.
+    """
+    table = [(heading, unit), ("---", "---"), *((name, format_cell(cell)) for name, cell in rows)]
+    return "\n\n".join([*lines, "\n".join(f"|{name}|{value}|" for name, value in table)])
 
 
 def deblender_summary(evaluation: Evaluation) -> str:
     """Of `evaluation.deblender.evaluate`: reconstruction and regressor on held-out blends."""
     regressor, label = evaluation["estimators"]["regressor"], evaluation["label_band"]
-    similarity = {kind: evaluation["similarity"][kind]["images"] for kind in ("ssim", "cosine")}
-    rows: list[tuple[Cell, ...]] = [
-        ("SSIM, deblended", similarity["ssim"]["stage2"]["mean"], similarity["ssim"]["blend"]["mean"]),
-        ("cosine, deblended", similarity["cosine"]["stage2"]["mean"], similarity["cosine"]["blend"]["mean"]),
-        ("RMS Δe per component, regressor", regressor["both"]["rms"], evaluation["label_scatter"]["both"]),
-        ("slope e1, regressor", regressor["e1"]["slope"], ""),
-        ("slope e2, regressor", regressor["e2"]["slope"], ""),
-        (f"flux error {label}, median", evaluation["flux_error"][label]["median"], ""),
+    ssim, cosine = (evaluation["similarity"][kind]["images"] for kind in ("ssim", "cosine"))
+    rows: Rows = [
+        ("SSIM, deblended", ssim["stage2"]["mean"]),
+        ("SSIM, blend", ssim["blend"]["mean"]),
+        ("cosine, deblended", cosine["stage2"]["mean"]),
+        ("cosine, blend", cosine["blend"]["mean"]),
+        ("RMS Δe, regressor", regressor["both"]["rms"]),
+        ("scatter of the true e", evaluation["label_scatter"]["both"]),
+        ("slope of e1, regressor", regressor["e1"]["slope"]),
+        ("slope of e2, regressor", regressor["e2"]["slope"]),
+        (f"flux error {label}, median", evaluation["flux_error"][label]["median"]),
     ]
-    return _summary(
-        f"{evaluation['scenes']:,} held-out blends; SSIM and cosine in Eq. 9 space against the isolated truth.",
-        Table(("figure", "value", "blend, or scatter of e"), rows),
-    )
+    lines = [f"{evaluation['scenes']:,} held-out blends.", "SSIM and cosine: Eq. 9 space, against truth."]
+    return key_figures([*lines, "e: observed distortion, per component."], rows)
+
+
+def shape_summary(evaluation: Evaluation) -> str:
+    """Of `evaluation.shapes.evaluate_shapes`: the shape posterior on held-out blends."""
+    rows: list[tuple[str, Cell]] = []
+    for kind in "ge":
+        whole = evaluation["groups"]["all"][kind]
+        rows += [
+            (f"RMS Δ{kind}", whole["rms"]),
+            (f"RMS Δ{kind} / Fisher floor", whole.get("rms_over_floor")),
+            (f"slope of {kind}1, mean", evaluation[kind]["posterior"][f"{kind}1"]["slope"]),
+            (f"slope of {kind}1, likelihood", evaluation[kind]["likelihood"][f"{kind}1"]["slope"]),
+            (f"coverage of {kind}1 at 68 %", evaluation["coverage"][f"{kind}1_68%"]),
+        ]
+    lines = [f"{evaluation['n']:,} held-out blends, per component.", "g: intrinsic, e: observed distortion."]
+    return key_figures(lines, rows)
+
+
+def redshift_summary(evaluations: Evaluation) -> str:
+    """Of `evaluation.redshift.evaluate_redshifts`, by method: accuracy and coverage."""
+    words = {"ours": "posterior", "colors_true": "colours, true", "colors_blend": "colours, 1″", "constant": "constant"}
+    rows: list[tuple[str, Cell]] = [
+        (f"σ_NMAD, {words[name]}", found["sigma_NMAD"]) for name, found in evaluations.items()
+    ]
+    ours = evaluations["ours"]
+    rows += [("bias, posterior", ours["bias"]), ("outliers, posterior", ours["outliers"])]
+    rows += [(f"coverage at {level} %", ours["pit"][f"coverage_{level}%"]) for level in (68, 95)]
+    return key_figures([f"{ours['n']:,} held-out blends; Δz / (1 + z)."], rows)
 
 
 def tile_summary(evaluation: Evaluation, *, simulated: bool) -> str:
     """Of `evaluation.tile.evaluate_tile`: our shapes against im3shape's and, where it is known, the truth."""
     shear, truth = evaluation["im3shape"]["shear"]["both"], evaluation["truth"]
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[str, Cell]] = [
         ("slope of g on im3shape", shear["slope"]),
-        ("slope, errors in variables", shear["eiv_slope"]),
+        ("errors in variables", shear["eiv_slope"]),
         ("signs against im3shape", evaluation["orientation"]),
     ]
     if truth is not None:
         rows += [
-            ("slope of g1 on the truth", truth["shapes"]["g"]["g1"]["slope"]),
-            ("slope of g2 on the truth", truth["shapes"]["g"]["g2"]["slope"]),
-            ("RMS error of g per component", truth["shapes"]["g"]["both"]["rms"]),
+            ("slope of g1 on truth", truth["shapes"]["g"]["g1"]["slope"]),
+            ("slope of g2 on truth", truth["shapes"]["g"]["g2"]["slope"]),
+            ("RMS Δg per component", truth["shapes"]["g"]["both"]["rms"]),
             ("position offset [arcsec]", truth["position"]["median_total"]),
         ]
     kind = "Simulated tile" if simulated else "Tile"
-    return _summary(
-        f"{kind}, {evaluation['matched']:,} galaxies matched to im3shape.", Table(("figure", "value"), rows)
-    )
+    return key_figures([f"{kind}, {evaluation['matched']:,} galaxies."], rows)
 
 
 def peer_summary(evaluation: Evaluation) -> str:
     """Of `evaluation.comparison.evaluate_peers`: RMS errors of every method on the same blends."""
-    rows: dict[str, dict[str, Cell]] = {
-        title_of(method): {
-            "RMS Δe": found["groups"]["all"]["e"]["rms"],
-            # A few unresolved galaxies dominate the RMS of the floor of g.
-            "RMS Δg": "" if method == FLOOR else found["groups"]["all"]["g"]["rms"],
-            "ms": found.get("milliseconds", ""),
-        }
-        for method, found in evaluation["methods"].items()
-    }
-    return _summary(
-        f"{evaluation['n']:,} test blends. Per component; ms: time per galaxy on one core.", Table.of(rows, "method")
-    )
+    found = {method: part["groups"]["all"] for method, part in evaluation["methods"].items()}
+    rows: list[tuple[str, Cell]] = [
+        (title_of(method), groups["e"]["rms"]) for method, groups in found.items() if groups["e"]["rms"]["value"]
+    ]
+    # A few unresolved galaxies dominate the RMS of the floor of g.
+    shears = [
+        f"{title_of(method)}: {format_measure(groups['g']['rms'])}"
+        for method, groups in found.items()
+        if method != FLOOR and groups["g"]["rms"]["value"]
+    ]
+    lines = [f"{evaluation['n']:,} test blends, RMS per component."]
+    return "\n\n".join([key_figures(lines, rows, "method", "Δe"), "Δg:", "\n".join(f"- {line}" for line in shears)])
 
 
 def shear_summary(evaluation: Evaluation) -> str:
-    """Of `evaluation.shear.evaluate_shear`: calibrated biases of every method."""
-    biases = ("m1", "m2", "c1", "c2")
-    rows: dict[str, dict[str, Cell]] = {
-        METHODS[method]: {name: _bias(found["calibrated"][name], name) for name in biases}
-        for method, found in evaluation["methods"].items()
-    }
-    by_images = evaluation["image_response"]["calibrated"]
-    rows["posterior, response from images"] = {name: _bias(by_images[name], name) for name in biases}
-    table = Table.of(rows, "calibrated")
-    return _summary(f"{evaluation['n']['blended']:,} scenes. m in 1e-3, c in 1e-4; jack-knife errors.", table)
+    """Of `evaluation.shear.evaluate_shear`: calibrated biases of the posterior, and m of every method."""
+    by_images, methods = evaluation["image_response"]["calibrated"], evaluation["methods"]
+    ours = methods["posterior"]["calibrated"]
+    units = {name: "1e-3" if name[0] == "m" else "1e-4" for name in ("m1", "m2", "c1", "c2")}
+    rows: list[tuple[str, Cell]] = [(f"{name} [{unit}]", _bias(ours[name], name)) for name, unit in units.items()]
+    rows += [(f"{name}, by images [{unit}]", _bias(by_images[name], name)) for name, unit in units.items()]
+    rows += [
+        (f"m1, {words} [1e-3]", _bias(methods[name]["calibrated"]["m1"], "m1"))
+        for name, words in (("hsm", "SEP + REGAUSS"), ("report", "regressor"))
+        if name in methods
+    ]
+    lines = [f"{evaluation['n']['blended']:,} scenes; posterior mean, calibrated."]
+    return key_figures(lines, rows)
 
 
 def _bias(measure: Evaluation, name: str) -> str:
     return format_measure(measure, 1e3 if name[0] == "m" else 1e4)
-
-
-def _summary(head: str, table: Table, *more: str) -> str:
-    return "\n\n".join([head, _narrow(table), *more])
-
-
-def _narrow(table: Table) -> str:
-    """The table in Markdown without the spaces that align its source: they count as characters."""
-    rule = ["---"] * len(table.columns)
-    return "\n".join(f"|{'|'.join(line)}|" for line in ([*table.columns], rule, *table.cells))

@@ -24,11 +24,10 @@ from deblend_assets.science.shapes.classifier import probabilities
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.simulation.scene_truth import nearest_neighbour
 from deblend_assets.science.stamps.quantities import QUANTITIES, quantities
-from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.science.statistics.format import Table
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.measuring.model import load_shapes
 from deblend_assets.steps.outcome import Check, Outcome, chosen
+from deblend_assets.steps.summaries import shape_summary
 from deblend_assets.steps.training.step import Log
 from deblend_assets.stores.arrays import truth_columns
 from deblend_assets.stores.files import to_json
@@ -174,7 +173,7 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Log) -> 
         abs(numbers[f"coverage_{q}_{level}%"] - level / 100) for q in ("g1", "g2", "e1", "e2") for level in (68, 95)
     )
     return Outcome(
-        summary=_summary(evaluation),
+        summary=shape_summary(evaluation),
         report=folder / "report.html",
         figures=figures,
         numbers=chosen(numbers, _SHOWN),
@@ -183,20 +182,3 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Log) -> 
             Check("coverage", off <= _COVERAGE_OFF, f"off by {off:.3f} at most", {"largest": off}, warn=True),
         ],
     )
-
-
-def _summary(evaluation: Evaluation) -> str:
-    """The key figures with their errors, in Markdown."""
-    everyone = evaluation["groups"]["all"]
-    rows = {
-        words: {
-            "RMS error": everyone[kind]["rms"],
-            "RMS / Fisher floor": everyone[kind].get("rms_over_floor"),
-            "slope on the truth, posterior mean": evaluation[kind]["posterior"][f"{kind}1"]["slope"],
-            "slope, likelihood-only": evaluation[kind]["likelihood"][f"{kind}1"]["slope"],
-            "coverage at 68 %": evaluation["coverage"][f"{kind}1_68%"],
-        }
-        for kind, words in (("g", "g, intrinsic"), ("e", "e, observed"))
-    }
-    note = f"{evaluation['n']:,} held-out scenes; errors by bootstrap; slopes and coverage of component 1."
-    return Table.of(rows, "shape", note=note).markdown()

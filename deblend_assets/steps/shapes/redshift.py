@@ -25,12 +25,12 @@ from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import transform_images
 from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.science.statistics.format import Table, format_measure
 from deblend_assets.science.training.loop import TrainingResult
 from deblend_assets.settings import ShapeRecipe, fingerprint
 from deblend_assets.steps.light import light_of, recombined
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.steps.shapes.blends import blend_feeds, card_of, outcome_card, sky_sigma_of
+from deblend_assets.steps.summaries import redshift_summary
 from deblend_assets.steps.training.step import Log, Training, finished, fit
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint
@@ -73,11 +73,6 @@ def train_redshift(
         {"numbers.json": to_json({"evaluation": found, "provenance": {"evaluation": identity}, "methods": _METHODS})},
         {"evaluation": identity},
     )
-    rows = {
-        _METHODS[name]: {measure: part[measure] for measure in ("sigma_NMAD", "bias", "outliers")}
-        for name, part in found.items()
-        if part["sigma_NMAD"]["value"] is not None
-    }
     numbers = {
         "sigma_NMAD": found["ours"]["sigma_NMAD"]["value"] or math.nan,
         "sigma_NMAD_constant": found["constant"]["sigma_NMAD"]["value"] or math.nan,
@@ -85,13 +80,9 @@ def train_redshift(
     pit = found["ours"]["pit"]
     coverage = {name: pit[name]["value"] for name in ("coverage_68%", "coverage_95%", "kolmogorov")}
     known = {name: value for name, value in coverage.items() if value is not None}
-    note = (
-        f"{found['ours']['n']:,} held-out blends; Δz / (1 + z). Coverage of 68 % intervals "
-        f"{format_measure(pit['coverage_68%'])}, of 95 % {format_measure(pit['coverage_95%'])}."
-    )
     return replace(
         outcome,
-        summary=Table.of(rows, "redshift", note=note).markdown(),
+        summary=redshift_summary(found),
         numbers={**known, **numbers, **outcome.numbers},
         paths={**outcome.paths, "numbers": path / "numbers.json"},
         checks=[
