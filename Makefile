@@ -1,4 +1,4 @@
-# make demo | make test | make bench | make ui | make tile TILE=DES0449-4706 ; PROFILE=smoke|demo|report or a path to your own .toml
+# make help lists the targets. PROFILE=smoke|demo|two_cores|gpu|report, or the path of your own .toml file.
 SHELL := /bin/bash
 PROFILE ?= demo
 VENV := .venv
@@ -17,7 +17,7 @@ MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitio
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des tile tile-assets baseline referee test test-slow test-all coverage lint bench ui clean-env
+.PHONY: demo lsst des tile tile-assets baseline referee test test-slow test-all coverage lint bench ui help clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -31,16 +31,18 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-# Both legs: simulated LSST blends, then the DES model and a tile of the simulated survey.
+# The whole lineage: simulated LSST blends, then the DES model and a tile of the simulated survey.
 demo: lsst des
 	@$(RESULTS) demo
 
+# The LSST model: simulation, training, shapes and their evaluation.
 lsst: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(LINEAGE)' --partition-range $$range
 	$(call RESULTS_OF,lsst)
 
+# The DES model, and the tiles of the profile's simulated survey.
 des: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(MATERIALIZE) --select simulation/galaxy_catalog
@@ -92,14 +94,23 @@ coverage: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(RUN) benchmarks $(BENCH)
 
+# ruff and mypy.
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# Dagster's pages at http://127.0.0.1:3000, with the daemon that makes registered tiles.
 ui: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/dagster dev --host 127.0.0.1
 
+# This list.
+help:
+	@awk '/^# / {words = substr($$0, 3); next} \
+		/^[a-z][a-z-]*:/ {split($$0, part, ":"); if (words) printf "%-11s %s\n", part[1], words} \
+		{words = ""}' $(firstword $(MAKEFILE_LIST))
+
+# Remove the environment.
 clean-env:
 	rm -rf $(VENV)
