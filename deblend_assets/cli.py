@@ -193,7 +193,8 @@ def results(given: argparse.Namespace, profile: Profile) -> int:
     with open_instance() as instance:
         groups, lines = results_of(store, given.what)
         assets = [key for key in instance.all_asset_keys() if key.path[0] in groups]
-        failed = [(check, None) for check in failed_checks(instance, sorted(assets))]
+        failed: list[tuple[dg.AssetCheckEvaluation, str | None]] = []
+        failed += [(check, None) for check in failed_checks(instance, sorted(assets))]
         shown = evaluated_tiles(des) if given.what in ("des", "demo") else []
         for tile in shown if groups else [tile_name(given.what)]:
             of_tile = failed_checks(instance, TILE_ASSETS.values(), tile)

@@ -1,4 +1,4 @@
-"""Names of the simulated survey's tables, which are the real ones', and what their columns hold."""
+"""Names and columns of the simulated survey's tables, as in the real survey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a simulated tile lie on the sky: north up, east left, about the point its name tells."""
+"""World coordinates of a simulated tile's pixels: north up, east left, about the point that its name encodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deblend_assets.science.des.tiles import signed_degrees, tile_name
 
 
 def tile_centre(name: str) -> tuple[float, float]:
-    """Right ascension and declination that a tile's name tells, to the minute [deg].
+    """Right ascension and declination [deg] that a tile's name encodes, to the minute.
 
     Raises:
         SettingsError: not the name of a tile.

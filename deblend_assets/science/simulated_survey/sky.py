@@ -1,10 +1,10 @@
 """The simulated survey's tiles: DES-like scenes pasted into coadds, with weight maps and catalogues of known truth.
 
-A tile is cells × cells scenes of `CELL_PIXELS` a side, each with one target near its middle, drawn by the renderer
-of the simulated leg from the test split of the galaxy catalogue: the population of the DES model's own test blends,
-so that what is measured here may be compared with what is measured there, and none of it was seen in training.
-Images are what a DES coadd is: counts of zero point 30, sky subtracted, north up, east left, with an inverse-variance
-weight map of the sky's noise.
+A tile is cells × cells scenes of `CELL_PIXELS` a side, each with one target near its middle, rendered by the renderer
+of the DES simulation from the test split of the galaxy catalogue. The DES model's test blends have the same population,
+so that measurements of both can be compared; no galaxy of the split is used in training.
+Images are as DES coadds: counts of zero point 30, sky subtracted, north up, east left, with an inverse-variance weight
+map of the sky's noise.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class TileSky:
 
 
 def sky_simulation(settings: DesSettings) -> SimulationSettings:
-    """What the cells of every tile are drawn with: the DES simulation in stamps of a cell, by the sky's own seed.
+    """Settings for the cells of every tile: the DES simulation in stamps of a cell's size, with the sky's seed.
 
     Raises:
-        SettingsError: another survey than DES, whose filters' names the images bear; or the model's stamp is no
-            middle of a cell.
+        SettingsError: the survey is not DES, whose filter names the images carry; or the model's stamp cannot be cut
+            from the middle of a cell.
     """
     survey, pixels = settings.simulation.survey, settings.simulation.stamp_pixels
     if survey != _SURVEY:
@@ -106,13 +106,13 @@ def tile_shard(settings: DesSettings, name: str) -> Shard:
 
 
 def assemble_tile(name: str, scenes: RenderedScenes, survey: SurveyModel, settings: DesSettings) -> TileSky:
-    """Paste a tile's scenes together and measure what a survey would have measured on it.
+    """Paste a tile's scenes together and make the catalogues that a survey would have measured on it.
 
     Args:
         name: one of `settings.sky.tiles`.
-        scenes: of `tile_shard`, drawn with `sky_simulation`; scene k fills cell (row k // cells, column k % cells).
-        survey: that drew them.
-        settings: of the DES leg.
+        scenes: of `tile_shard`, rendered with `sky_simulation`; scene k fills cell (row k // cells, column k % cells).
+        survey: of the scenes.
+        settings: of the DES simulation and tiles.
 
     Returns:
         The tile, the same for the same scenes and settings. Its Y image ends within the last column of cells, as
@@ -148,9 +148,10 @@ def assemble_tile(name: str, scenes: RenderedScenes, survey: SurveyModel, settin
 
 
 def _truth(scenes: RenderedScenes, survey: SurveyModel, settings: DesSettings, counts: NDArray) -> pd.DataFrame:
-    """The scenes' truth with mosaic positions, counts for electrons, and what depends on the stamp anew.
+    """The scenes' truth with positions in the mosaic and fluxes in counts.
 
-    Observed distortion and the light within a stamp are those of the model's stamp, cut from the middle of the cell.
+    Observed distortion and the light within a stamp are measured again on the model's stamp, cut from the middle of
+    the cell.
     """
     cells = settings.sky.cells
     margin = (CELL_PIXELS - settings.simulation.stamp_pixels) // 2

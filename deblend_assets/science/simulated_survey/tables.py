@@ -1,6 +1,6 @@
-"""The simulated survey's catalogues, under the names and columns of the real ones, and their known truth.
+"""The simulated survey's catalogues, with the names and columns of the real ones, and their truth.
 
-im3shape is not run: its measurements are the truth with noise. With σ = min(0.02 + 4 / S/N, 0.4) a component,
+im3shape is not run: its measurements are the truth plus noise. With σ = min(0.02 + 4 / S/N, 0.4) a component,
 
     e_k = (1 + nbc_m) g_k + nbc_ck + N(0, σ),    w = 1 / (0.22² + σ²)
 
@@ -8,8 +8,8 @@ so that the calibration of Jarvis et al. (2016, 1507.05603, section 9.2), Σ w (
 Ellipticities are shear-type and in the sky frame
 (+x east, +y north): on images with east left, component 1 is the pixel frame's and component 2 its negative.
 
-Positions of the gold catalogue are off by a shift that im3shape's `ra_shift`, `dec_shift` [arcsec on the sky] undo but
-for 0.02″. Faults are those of real catalogues, each in at least one row: see `TileTables.faults`.
+Positions of the gold catalogue are off by a shift that im3shape's `ra_shift`, `dec_shift` [arcsec on the sky] correct
+to within 0.02″. Each fault of real catalogues occurs in at least one row: see `TileTables.faults`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TileTables:
     """One tile's rows of every table.
 
     Attributes:
-        tables: rows by the table's name, columns as `simulated_columns.table_columns` says.
+        tables: rows by the table's name, columns as in `columns.table_columns`.
         faults: how many rows of the shape table have each fault: `error_flag`, `info_flag`, `missing_e` (-9999),
             `missing_snr` (NaN), `duplicated` (extra rows of an id already there), `unmatched` (no gold row). No row
             has two.
@@ -68,7 +68,7 @@ def tile_tables(
 
     Args:
         name: one of `settings.tiles`.
-        truth: one row a galaxy: `science.rendering.TRUTH_COLUMNS` with mosaic pixels and counts, and `neighbours`.
+        truth: one row a galaxy: `scene_truth.TRUTH_COLUMNS` with mosaic pixels and counts, and `neighbours`.
         geometry: of the mosaic.
         bands: of the survey.
         settings: seed and tiles.
@@ -102,7 +102,7 @@ def tile_tables(
 
 
 def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.Generator) -> pd.DataFrame:
-    """What im3shape would have listed; see the module's docstring."""
+    """Simulated im3shape measurements; see the module's docstring."""
     rows = len(detected)
     snr = detected["snr_r"].to_numpy()
     sigma = np.minimum(0.02 + 4 / np.maximum(snr, 1e-3), 0.4)
@@ -114,7 +114,7 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
     bulge = detected["bulge_fraction"].to_numpy()
     radius = np.where(bulge > 0.5, detected["hlr_bulge_arcsec"], detected["hlr_disc_arcsec"])
     shapes = detected[["coadd_objects_id"]].assign(
-        # Light of a nucleus alone has no shape, and im3shape lists none.
+        # A galaxy of AGN light alone has no shape, and im3shape lists none.
         **{column: values.fillna(MISSING) for column, values in measured.items()},
         nbc_m=bias,
         nbc_c1=additive[0],
@@ -144,11 +144,11 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
 def _detections(
     detected: pd.DataFrame, shapes: pd.DataFrame, bands: tuple[str, ...], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The gold catalogue: positions such that shift and noise lead back to the true ones, and noisy magnitudes."""
+    """The gold catalogue: positions that shift and noise bring back to the true ones, and noisy magnitudes."""
     rows = len(detected)
     off = rng.normal(0, _ASTROMETRY_ARCSEC, (2, rows))
     dec = detected["dec"].to_numpy() - (shapes["dec_shift"].to_numpy() + off[1]) / 3600
-    # The shift is on the sky; cos δ at the detection, which is what a reader of the catalogue knows.
+    # The shift is on the sky; cos δ is that of the detection, the only position in the catalogue.
     ra = detected["ra"].to_numpy() - (shapes["ra_shift"].to_numpy() + off[0]) / 3600 / np.cos(np.radians(dec))
     magnitudes = {
         f"mag_auto_{band.lower()}": detected[f"mag_{band}"]
@@ -159,7 +159,7 @@ def _detections(
 
 
 def _with_faults(shapes: pd.DataFrame, next_id: int, rng: np.random.Generator) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Spoil a few rows, each in one way, repeat one, and add some that the gold catalogue lacks."""
+    """Put one fault into each of a few rows, repeat one row, and add some rows that the gold catalogue lacks."""
     shapes = shapes.copy()
     sound = rng.permutation(np.flatnonzero(shapes["e_1"].to_numpy() != MISSING))
     faults = {"missing_e": len(shapes) - len(sound)}
@@ -185,7 +185,7 @@ def _with_faults(shapes: pd.DataFrame, next_id: int, rng: np.random.Generator) -
 def _tile_row(name: str, geometry: TileGeometry) -> pd.DataFrame:
     ra_min, ra_max, dec_min, dec_max = geometry.bounds()
     row: dict[str, object] = {"tilename": name, "ra_cent": geometry.ra, "dec_cent": geometry.dec}
-    # No tile overlaps another: what is unique to it is all of it.
+    # No tile overlaps another: all of a tile is unique to it.
     for prefix in ("", "u"):
         kind = "c" if prefix == "" else ""
         row |= {f"{prefix}ra{kind}min": ra_min, f"{prefix}ra{kind}max": ra_max}

@@ -71,7 +71,7 @@ def read_catsim(path: Path) -> pd.DataFrame:
         galtileid int64, all else float64, units as `CATSIM_COLUMNS` says. It passes `validate_catalog`.
 
     Raises:
-        CatalogError: no such file, not FITS, truncated, no table, a column missing, or content refused.
+        CatalogError: no such file, not FITS, truncated, no table, a missing column, or content that is refused.
     """
     from astropy.io import fits  # slow to import, and needed for a user's own catalogue only
 
@@ -96,7 +96,7 @@ def read_catsim(path: Path) -> pd.DataFrame:
                 where=where,
                 remedy="download it again and compare its size and checksum",
             ) from error
-    # astropy only warns of a file shorter than its header says, and then hands out what it has.
+    # astropy only warns of a file that is shorter than its header says, and returns what there is.
     if any("truncated" in str(warning.message) for warning in caught):
         raise CatalogError("the FITS file is truncated", where=where, remedy="download it again")
     if table is None:
@@ -117,11 +117,11 @@ def _native(name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def validate_catalog(df: pd.DataFrame, where: str) -> None:
-    """Refuse a catalogue that scenes cannot be drawn from; change nothing.
+    """Check that scenes can be made from a catalogue; it is not changed.
 
     Args:
-        df: the catalogue; columns beyond `CATSIM_COLUMNS` are not looked at.
-        where: what the catalogue is called in the error, e.g. its path.
+        df: the catalogue; columns beyond `CATSIM_COLUMNS` are not checked.
+        where: name of the catalogue in the error, such as its path.
 
     Raises:
         CatalogError: columns missing; no rows; an id that is not an integer, or repeated; NaN or infinite;
@@ -184,7 +184,7 @@ def _refuse(bad: NDArray[np.bool_], what: str, where: str) -> None:
 def assign_split(
     ids: NDArray[np.int64], fractions: Mapping[str, float] = DEFAULT_FRACTIONS, *, salt: str
 ) -> NDArray[np.str_]:
-    """Say to which part each galaxy belongs, before any scene is drawn.
+    """Assign each galaxy to a part, before any scene is made.
 
     A galaxy's part depends on its id and the salt alone: the BLAKE2b digest (RFC 7693) of both, read as a
     number in [0, 1), falls into the cumulative fractions. Row order, the rest of the catalogue and the
@@ -199,13 +199,13 @@ def assign_split(
         The name of the part, shape (n,), a unicode dtype.
 
     Raises:
-        SettingsError: the fractions are no distribution.
+        SettingsError: the fractions are not a distribution.
     """
     shares = np.array(list(fractions.values()), dtype=np.float64)
     valid = bool(shares.size) and bool(np.all(np.isfinite(shares) & (shares >= 0.0)))
     if not valid or not math.isclose(float(shares.sum()), 1.0, abs_tol=1e-9):
         raise SettingsError(
-            f"the split fractions {dict(fractions)} are no distribution",
+            f"the split fractions {dict(fractions)} are not a distribution",
             where="split fractions",
             remedy="give shares that are not negative and sum to 1",
         )

@@ -1,8 +1,8 @@
-"""Scenes that networks are trained on: blends without noise, drawn for them and kept in memory.
+"""Noiseless blends for training, rendered for it and kept in memory.
 
-Photons are counted anew whenever a scene is shown, hence light is what is kept: float16 in units of the sky's noise,
-whose rounding is a hundredth of that noise at worst. The scenes are of the profile's own simulation, numbered after
-the stored ones of the same split, so that none is seen twice under two names.
+A network gets new photon noise each time it sees a scene, hence noiseless light is kept: float16 in units of the sky's
+noise, with rounding errors of at most a hundredth of that noise. The scenes are of the profile's own simulation and
+numbered after the stored ones of the same split, so that none occurs under two numbers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from deblend_assets.science.stamps.quantities import quantities
 from deblend_assets.settings import SimulationSettings
 
 SHARD_SCENES = 1_000
-# Where their numbers begin: beyond those of any stored shard.
+# Number of the first: beyond those of any stored shard.
 _FIRST = 1_000
-# Scenes drawn at a time, see `rendering`.
+# Scenes rendered at a time, see `rendering`.
 _AT_ONCE = 25
 
 
@@ -63,17 +63,17 @@ def light_shards(settings: SimulationSettings, split: str, scenes: int) -> list[
 
 
 def render_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
-    """A whole shard; what a rendering worker makes of it.
+    """Render a whole shard without noise; runs in a rendering worker.
 
-    Targets of AGN light alone, which have no shape, are left out.
+    Targets of AGN light alone have no shape and are left out.
     """
     sigma = np.sqrt(renderer.sky).astype(np.float32)
     stamps, truth = (list[NDArray[np.float16]](), list[NDArray[np.float16]]()), list[pd.DataFrame]()
     for first in range(0, shard.scenes, _AT_ONCE):
-        drawn = renderer.light(shard, first, min(first + _AT_ONCE, shard.scenes))
-        for kept, light in zip(stamps, (drawn.isolated, drawn.together - drawn.isolated), strict=True):
+        scenes = renderer.light(shard, first, min(first + _AT_ONCE, shard.scenes))
+        for kept, light in zip(stamps, (scenes.isolated, scenes.together - scenes.isolated), strict=True):
             kept.append((light / sigma).astype(np.float16))
-        truth.append(drawn.truth)
+        truth.append(scenes.truth)
     galaxies = pd.concat(truth)
     targets = galaxies[galaxies["member"] == 0]
     nearest = np.nan_to_num(nearest_neighbour(galaxies, targets["scene"].to_numpy()), nan=np.inf)
@@ -85,7 +85,7 @@ def render_light(renderer: ShardRenderer, shard: Shard) -> BlendLight:
 
 
 def joined(parts: list[BlendLight]) -> BlendLight:
-    """All shards' blends as one; the parts' light is let go of as it is copied."""
+    """Concatenate the blends of shards; empties `parts` as it copies them, so that memory holds the light once."""
     rows = np.cumsum([0, *(len(part.values) for part in parts)])
     names = [field.name for field in fields(BlendLight) if field.name not in ("target", "others")]
     columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}

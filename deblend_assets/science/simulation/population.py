@@ -1,7 +1,7 @@
-"""The embedded galaxy population: CatSim's columns, filled from published relations.
+"""The generated galaxy population: CatSim's columns, sampled from published relations.
 
-The relations and their sources are in `relations`, the colours in `seds`. Galaxies are independent: no
-clustering, and no correlation of size with redshift or type beyond the one with i.
+`relations` holds the relations and their sources, `seds` the colours. Galaxies are independent: there is no
+clustering, and size correlates with redshift and type through i alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 
 MAGNITUDE_CAP = 40.0
-"""AB magnitudes end here: beyond, a Lyman-limit dropout has no flux that any survey could tell from none."""
+"""Faintest AB magnitude: the flux of a Lyman-limit dropout beyond it is indistinguishable from none in any survey."""
 # CatSim's own: magNorm = -2.5 log10(fluxnorm) - this (class GalaxyObj). Only ratios of fluxnorms matter.
 _FLUXNORM_ZERO_POINT = 18.402732642
 
@@ -24,9 +24,9 @@ Floats = NDArray[np.float64]
 
 
 def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = relations.I_BRIGHTEST) -> pd.DataFrame:
-    """Draw a galaxy catalogue with the columns of CatSim.
+    """Sample a galaxy catalogue with the columns of CatSim.
 
-    In turn: i from the counts; redshift given i; spectral type given both, which sets the colours; size,
+    In this order: i from the counts; redshift given i; spectral type given both, which sets the colours; size,
     shape and bulge. a and b are the semi-axes of the half-light ellipses: a disc's a is 1.678 scalelengths;
     a bulge's is one scalelength of the same relation (Miller et al. 2013: a bulge's half-light radius equals
     its disc's scalelength), and no bulge is flatter than its disc. The sky is a square on the equator whose
@@ -70,7 +70,7 @@ def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = r
     bulge_shear = np.where(has_disc, np.minimum(bulge_shear, disc_shear), bulge_shear)
     scalelength = relations.sample_scalelengths(disc_size, i_mag)
     a_disc = np.where(has_disc, relations.HALF_LIGHT_PER_SCALELENGTH * scalelength, 0.0)
-    # A pure bulge has no disc to take its scale from: the same relation, another draw.
+    # A pure bulge has no disc to take its scale from: an independent sample of the same relation.
     a_bulge = np.where(has_disc, scalelength, relations.sample_scalelengths(bulge_size, i_mag))
     a_bulge = np.where(has_bulge, a_bulge, 0.0)
 

@@ -1,7 +1,7 @@
-"""Does a catalogue follow the published relations? For the generated one and for a user's own CatSim.
+"""Checks that a catalogue, generated or a user's own, follows the published relations.
 
-Every tolerance is a systematic, stated below and wide enough for CatSim, plus four times the sampling error
-of the measured number, so a check fails for a reason and not by chance.
+Every tolerance is a systematic, stated below and wide enough for CatSim, plus four times the sampling error of the
+measured number, so that chance alone does not fail a check.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_population(df: pd.DataFrame) -> list[PopulationCheck]:
 
     Returns:
         The slope of the counts, median redshifts, disc axis ratios (q = b/a), disc sizes, bulge fractions and
-        g - i colours, in that order; what fewer than 30 galaxies would have to decide is left out.
+        g - i colours, in that order; those with fewer than 30 galaxies are left out.
     """
     i_mag = df["i_ab"].to_numpy()
     disc = df["fluxnorm_disk"].to_numpy() > 0.0

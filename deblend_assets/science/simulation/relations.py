@@ -1,7 +1,7 @@
 """Published relations of the faint galaxy population: counts, redshifts, types, sizes, shapes, bulges.
 
 Each function names its source. "shear g" is (a-b)/(a+b) = (1-q)/(1+q), the ellipticity of Miller et al.
-(2013); q = b/a. Random draws take a numpy Generator and are vectorised over galaxies.
+(2013); q = b/a. Functions that sample take a numpy Generator and are vectorised over galaxies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 COUNT_SLOPE = 0.31
 COUNT_AT_25 = 46.0
 I_BRIGHTEST = 18.0
-"""The relations say little of brighter galaxies, which are one in a thousand anyway."""
+"""The relations do not constrain brighter galaxies, which are one in a thousand."""
 
 # Ilbert et al. (2006): alpha, z0, k of p(z|T,i) and f, k of p(T|i), for E, Sbc, Scd, Im.
 _ILBERT_Z = np.array([[3.331, 0.452, 0.137], [1.428, 0.166, 0.130], [1.583, 0.211, 0.140], [1.345, 0.204, 0.138]])
@@ -68,8 +68,8 @@ def redshift_pdf(z: ArrayLike, i_mag: ArrayLike) -> Floats:
     Eq. 3.8 there is cumulative: a sample brighter than i has P(z|<i) = z^2 exp(-z/z0) / (2 z0^3), with
     z0 = 0.0417 i - 0.744. So p(z|i) = d/di [N(<i) P(z|<i)] / (dN/di), which is exactly a mixture of two Gamma
     densities of scale z0 and shapes 3 and 4, the latter with weight w = 3 (dz0/di) / (z0 0.31 ln 10). For
-    i < 22.04 the fit asks for w > 1, a negative density at low z; w is held at 1 there, and z0 at its value
-    at i = 19, below which the fit runs into zero.
+    i < 22.04 the fit gives w > 1, a negative density at low z; w is held at 1 there, and z0 at its value at
+    i = 19, below which the fit reaches zero.
 
     Args:
         z: redshift, broadcast against `i_mag`.

@@ -1,13 +1,13 @@
-"""From scene tables to pixels: galaxies are drawn alone and without noise, then photons arrive.
+"""From scene tables to pixels: each galaxy is rendered alone and without noise, then photon noise is added.
 
-A galaxy is bulge + disc + AGN, sheared, through the survey's PSF and the pixel, drawn by one of `simulation.renderers`.
-BTK's own generator is not used, for three reasons that BTK 1.0.9 leaves no way round: its noise takes galaxy and
-background from one generator state, its default seed repeats between batches, and a third of its time goes into
-copying astropy tables.
+A galaxy is bulge + disc + AGN, sheared, convolved with the survey's PSF and the pixel by one of `simulation.renderers`.
+BTK's own generator is not used, for three reasons that BTK 1.0.9 offers no way to avoid: its noise takes galaxy and
+background from one generator state, its default seed repeats between batches, and copying astropy tables takes a third
+of its time.
 
-Noise: photon counting of everything that reaches the pixel, N ~ Poisson(light + sky) - sky, drawn independently
-for each scene, band and array, in electrons of the whole exposure. This is the sum of BTK's "galaxy" and
-"background" noise, with the two independent as photons are.
+Noise: photon counting of everything that reaches the pixel, N ~ Poisson(light + sky) - sky, sampled independently for
+each scene, band and array, in electrons of the whole exposure. This is the sum of BTK's "galaxy" and "background"
+noise, with the two independent as photons are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from deblend_assets.science.simulation.scenes import SceneSampler, Shard, scene_
 from deblend_assets.science.simulation.surveys import SurveyModel, survey_magnitudes
 from deblend_assets.settings import SimulationSettings
 
-# Scenes drawn at a time: their light stays in a core's cache.
+# Scenes rendered at a time: their light stays in a core's cache.
 _SCENES_AT_ONCE = 25
 
 
@@ -70,12 +70,12 @@ class SceneLight:
 
 
 class ShardRenderer:
-    """Draws the scenes of any shard of one simulation.
+    """Renders the scenes of any shard of one simulation.
 
     Args:
         catalog: CatSim columns and `split`.
-        settings: what a scene is, and which renderer draws it.
-        survey: how it is observed.
+        settings: of the scenes, and which renderer to use.
+        survey: bands, PSFs, pixel scale, sky.
     """
 
     def __init__(self, catalog: pd.DataFrame, settings: SimulationSettings, survey: SurveyModel) -> None:
@@ -90,17 +90,17 @@ class ShardRenderer:
 
     @property
     def simulated_light(self) -> tuple[dict[str, NDArray], NDArray, SurveyModel, int, complex]:
-        """What any galaxy_renderer of this simulation is made from, in order."""
+        """Arguments of any galaxy renderer of this simulation, in order; see `renderers.new_galaxy_renderer`."""
         shear = complex(self.settings.shear_g1, self.settings.shear_g2)
         return self.catalog, self.magnitudes, self.survey, self.settings.stamp_pixels, shear
 
     def new_galaxy_renderer(self, kind: Literal["btk", "torch"]) -> GalaxyRenderer:
-        """One of the two ways to draw this simulation's galaxies."""
+        """A renderer of this simulation's galaxies, of either kind."""
         return new_galaxy_renderer(kind, *self.simulated_light)
 
     @cached_property
     def galaxy_renderer(self) -> GalaxyRenderer:
-        """The one that the settings name; whoever wants tables alone does not pay for it."""
+        """The renderer that the settings name; made at its first use, as tables alone do not need it."""
         return self.new_galaxy_renderer(self.settings.renderer)
 
     def scene_tables(self, shard: Shard, first: int, last: int) -> pd.DataFrame:
@@ -108,7 +108,7 @@ class ShardRenderer:
         return self._tables(shard, first, [layout for layout, _, _ in self._seeds(shard, first, last)])
 
     def _seeds(self, shard: Shard, first: int, last: int) -> list[list[np.random.SeedSequence]]:
-        """Of each scene: its layout's, the noisy array's and the blended array's."""
+        """Three seeds of each scene: of its layout, of its noisy array and of its blended array."""
         return [scene_seed(self.settings, shard, k).spawn(3) for k in range(first, last)]
 
     def _tables(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> pd.DataFrame:
@@ -117,7 +117,7 @@ class ShardRenderer:
         return table.assign(scene=table["scene"] + shard.start + first)
 
     def light(self, shard: Shard, first: int, last: int) -> SceneLight:
-        """What scenes first … last - 1 of a shard shine, before a photon is counted; the same whatever the range."""
+        """Noiseless light of scenes first … last - 1 of a shard; a scene is the same in any range."""
         return self._light(shard, first, [layout for layout, _, _ in self._seeds(shard, first, last)])
 
     def _light(self, shard: Shard, first: int, layouts: list[np.random.SeedSequence]) -> SceneLight:
@@ -131,7 +131,7 @@ class ShardRenderer:
         return SceneLight(isolated, together, truth)
 
     def render(self, shard: Shard, first: int, last: int) -> RenderedScenes:
-        """Scenes first … last - 1 of a shard; the same whatever range they are asked for in."""
+        """Scenes first … last - 1 of a shard, with noise; a scene is the same in any range."""
         layouts, *photons = zip(*self._seeds(shard, first, last), strict=True)
         light = self._light(shard, first, list(layouts))
         noisy, blended = (
@@ -151,7 +151,7 @@ class ShardRenderer:
 
     def _expose(self, light: NDArray, seed: np.random.SeedSequence) -> NDArray[np.float32]:
         """Photon noise of light and sky, (band, y, x)."""
-        # FFT rounding leaves light of -1e-6 electron far from a galaxy; photons cannot follow it below 0.
+        # FFT rounding leaves light of -1e-6 electron far from a galaxy; the mean of a Poisson number is at least 0.
         expected = np.maximum(light + self.sky, 0.0)
         exposed: NDArray[np.float32] = (np.random.default_rng(seed).poisson(expected) - self.sky).astype(np.float32)
         return exposed
@@ -175,6 +175,6 @@ def render_table(galaxy_renderer: GalaxyRenderer, table: pd.DataFrame) -> NDArra
 
 
 def places(table: pd.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Catalogue row, x, y and turn of every galaxy of a table of scenes, as a galaxy_renderer takes them."""
+    """Catalogue row, x, y and turn of every galaxy of a table of scenes, as a galaxy renderer takes them."""
     row, x, y, turn = (table[c].to_numpy() for c in ("row", "x_arcsec", "y_arcsec", "rotation_deg"))
     return row, x, y, turn

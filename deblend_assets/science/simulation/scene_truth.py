@@ -1,4 +1,4 @@
-"""What is known of every galaxy of every scene, beside its pixels."""
+"""The truth table: one row for every galaxy of every scene."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def scene_truth(
     """The truth table of some scenes of a shard.
 
     Args:
-        shard: names the split.
+        shard: whose split the rows name.
         table: one row a galaxy, see `SceneSampler.sample`, with snr, snr_{band} and blendedness.
         isolated: noiseless stamps of the targets, (scene, band, y, x) [electron].
         catalog: CatSim's columns, each (N,).
@@ -130,7 +130,7 @@ def nearest_neighbour(truth: pd.DataFrame, scenes: NDArray[np.int64]) -> NDArray
 
     Args:
         truth: rows of all galaxies of the scenes.
-        scenes: in what order they are wanted.
+        scenes: in the order of the result.
     """
     x, y, scene = (truth[c].to_numpy() for c in ("x_arcsec", "y_arcsec", "scene"))
     target = truth["member"].to_numpy() == 0

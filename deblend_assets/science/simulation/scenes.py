@@ -1,4 +1,4 @@
-"""Scenes: which galaxies, where, at what angle. A table, drawn before any pixel is.
+"""Scenes: a table of which galaxies lie where and at what angle, made before any pixel.
 
 A scene has one target, the brightest, near the stamp's centre, and up to `max_galaxies - 1` neighbours
 uniformly within a radius. Every galaxy is turned by a random angle, so that no two scenes show one galaxy
@@ -40,7 +40,7 @@ class Shard:
 
     @property
     def rows(self) -> slice:
-        """Its place along the first axis of the arrays."""
+        """Its rows along the first axis of the arrays."""
         return slice(self.start, self.start + self.scenes)
 
 
@@ -54,12 +54,12 @@ def all_shards(settings: SimulationSettings) -> list[Shard]:
 
 
 def scene_seed(settings: SimulationSettings, shard: Shard, scene: int) -> np.random.SeedSequence:
-    """The root of all randomness of one scene: independent of chunking, workers and other shards."""
+    """The seed of everything random in one scene: independent of chunking, workers and other shards."""
     return np.random.SeedSequence(settings.seed, spawn_key=(SPLITS.index(shard.split), shard.index, scene))
 
 
 class SceneSampler:
-    """Draws scene tables from one split of a catalogue.
+    """Samples scene tables from one split of a catalogue.
 
     Args:
         catalog: CatSim columns and `split`; (N rows).
@@ -104,7 +104,7 @@ class SceneSampler:
 
         Args:
             split: whose galaxies.
-            uniform: every scene's own random numbers in [0, 1), (scenes, `numbers_per_scene`).
+            uniform: each scene's random numbers in [0, 1), (scenes, `numbers_per_scene`).
 
         Returns:
             One row a galaxy, each scene's target first: `scene` (0 …), `member` (0 is the target), `row` (in the
@@ -128,7 +128,7 @@ class SceneSampler:
         radius = s.neighbour_radius_arcsec * np.sqrt(radial)
         radius[:, 0] = 0.0
         x, y = radius * np.cos(2 * np.pi * azimuth), radius * np.sin(2 * np.pi * azimuth)
-        # A lens moves the neighbours as it shears them (BTK shears profiles only); the dither is the camera's.
+        # A lens moves the neighbours as it shears them (BTK shears profiles only); it does not change the dither.
         x, y = lensed(x, y, s.shear_g1, s.shear_g2)
         moved = (2 * dither - 1) * s.dither_pixels * self.pixel_scale
         there = np.arange(s.max_galaxies) <= wanted[:, None]
@@ -146,7 +146,7 @@ class SceneSampler:
 
 
 def lensed(x: NDArray, y: NDArray, g1: float, g2: float) -> tuple[NDArray, NDArray]:
-    """Where a lens of shear-type g, at unit magnification, moves what lies at (x, y) from its centre."""
+    """Positions (x, y) relative to a lens's centre after its shear g at unit magnification."""
     scale = 1.0 / np.sqrt(1.0 - g1**2 - g2**2)
     return scale * ((1 + g1) * x + g2 * y), scale * (g2 * x + (1 - g1) * y)
 
@@ -156,7 +156,7 @@ def _without_replacement(uniform: NDArray, available: NDArray) -> NDArray[np.int
     chosen = np.empty(uniform.shape, dtype=np.int64)
     for k in range(uniform.shape[1]):
         number = (uniform[:, k] * np.maximum(available - k, 1)).astype(np.int64)
-        # The number-th of those that are left: each earlier choice at or below it, from the least, moves it up by one.
+        # The number-th of those that are left: each earlier choice at or below it, smallest first, moves it up by one.
         for earlier in np.sort(chosen[:, :k], axis=1).T:
             number += number >= earlier
         chosen[:, k] = number

@@ -1,4 +1,4 @@
-"""Colours of galaxies: template spectra, redshifted, absorbed, seen through the LSST filters.
+"""Colours of galaxies: template spectra, redshifted, absorbed, observed through the LSST filters.
 
 Templates: E, Sbc, Scd and Im of Coleman, Wu & Weedman (1980, ApJS 43, 393), extended in the UV and IR by
 Bolzonella, Miralles & Pello (2000, A&A 363, 476), and the LSST throughputs, all as GalSim ships them. Faint
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 def _share(folder: str, name: str) -> Path:
-    import galsim  # only its data files are wanted here
+    import galsim  # only for its data files
 
     return Path(galsim.meta_data.share_dir) / folder / name
 

@@ -1,6 +1,6 @@
-"""A survey as the simulation needs it: bands, pixel scale, sky, zero points, PSFs; all from SurveyCodex.
+"""A survey as the simulation needs it: bands, pixel scale, sky, zero points and PSFs.
 
-Numbers come from SurveyCodex (1.3), not from the report's Table 1, whose z and Y rows are swapped.
+All numbers come from SurveyCodex (1.3), not from the report's Table 1, whose z and Y rows are swapped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SurveyModel:
         psf_fwhm: of the atmospheric part, one a band [arcsec].
         wavelength: effective, one a band [nm].
         exposure: whole exposure time, one a band [s].
-        btk_survey: the BTK object that draws (its filters hold the PSFs as GalSim profiles).
+        btk_survey: BTK's own object; its filters hold the PSFs as GalSim profiles.
     """
 
     name: str
@@ -74,7 +74,7 @@ class SurveyModel:
         )
 
     def attributes(self) -> dict[str, Any]:
-        """What every array of this survey carries, ready for JSON."""
+        """Attributes of every array of this survey, ready for JSON."""
         return {
             "survey": self.name,
             "bands": list(self.bands),
@@ -92,7 +92,7 @@ def load_survey(name: str) -> SurveyModel:
     """The survey with BTK's default PSFs (Kolmogorov with the telescope's Airy pattern).
 
     Raises:
-        SettingsError: SurveyCodex does not know the name.
+        SettingsError: SurveyCodex has no survey of this name.
     """
     import surveycodex
     from btk.survey import get_surveys
@@ -130,10 +130,10 @@ def survey_magnitudes(magnitudes: Mapping[str, np.ndarray], survey: SurveyModel)
 
     Args:
         magnitudes: `u_ab` … `y_ab`, each (N,) [AB mag].
-        survey: the filters wanted.
+        survey: its filters.
 
     Returns:
-        (N, bands) magnitudes; `magnitude_source` says of each band how they were found.
+        (N, bands) magnitudes; `magnitude_source` gives the source of each band's.
     """
     waves = np.array([_CATSIM_WAVELENGTH[b] for b in CATSIM_BANDS])
     table = np.stack([np.asarray(magnitudes[f"{b}_ab"], dtype=np.float64) for b in CATSIM_BANDS], axis=-1)

@@ -1,6 +1,6 @@
-"""From a galaxy's parameters to its noiseless pixels, by two independent ways.
+"""From a galaxy's parameters to its noiseless pixels, by two independent renderers.
 
-* `btk`: BTK and GalSim, a galaxy and a band at a time. The reference, which the other is tested against.
+* `btk`: BTK and GalSim, one galaxy and band at a time: the reference that the other is tested against.
 * `torch`: the same light in Fourier space, a whole batch at once, on the CPU or a CUDA device.
 """
 
@@ -16,13 +16,13 @@ from deblend_assets.science.simulation.surveys import SurveyModel
 
 
 class GalaxyRenderer(Protocol):
-    """Draws galaxies, each alone and without noise."""
+    """Renders galaxies, each alone and without noise."""
 
     def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
         """Noiseless stamps.
 
         Args:
-            row: of each galaxy in the catalogue, (G,) integer.
+            row: index of each galaxy in the catalogue, (G,) integer.
             x, y: offsets from the stamp's centre [arcsec], (G,).
             turn: added to the catalogue's position angle [deg], (G,).
 
@@ -40,10 +40,10 @@ def new_galaxy_renderer(
     pixels: int,
     shear: complex,
 ) -> GalaxyRenderer:
-    """The galaxy_renderer that a simulation's `renderer` names.
+    """The galaxy renderer that a simulation's `renderer` names.
 
     Args:
-        kind: see above.
+        kind: see the module.
         catalog: CatSim's columns of the components: fluxnorm_*, a_*, b_*, pa_*; each (N,).
         magnitudes: in the survey's bands, (N, band) [AB mag].
         survey: bands, PSFs, pixel scale.

@@ -1,4 +1,4 @@
-"""The reference: BTK's own `render_single_catsim_galaxy`, a galaxy and a band at a time."""
+"""The reference renderer: BTK's own `render_single_catsim_galaxy`, one galaxy and band at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deblend_assets.science.simulation.surveys import SurveyModel
 
 
 class BtkRenderer:
-    """Bulge + disc + AGN, sheared, through the survey's PSF and the pixel, as BTK 1.0.9 and GalSim draw them.
+    """Bulge + disc + AGN, sheared, through the survey's PSF and the pixel, as BTK 1.0.9 and GalSim render them.
 
     See `renderers.new_galaxy_renderer` for the arguments.
     """
@@ -29,7 +29,7 @@ class BtkRenderer:
         btk_survey = self.survey.btk_survey
         images = np.zeros((len(row), len(self.survey.bands), self.pixels, self.pixels), dtype=np.float32)
         for k, galaxy in enumerate(row):
-            # BTK reads a galaxy by key only: a dict serves, at a fraction of an astropy row's cost.
+            # BTK reads a galaxy by key only, and a dict costs a fraction of an astropy row.
             entry = {
                 **{column: values[galaxy] for column, values in self.catalog.items()},
                 "ra": x[k],
@@ -42,10 +42,10 @@ class BtkRenderer:
                 entry[f"{band}_ab"] = self.magnitudes[galaxy, b]
                 band_filter = btk_survey.get_filter(band)
                 try:
-                    drawn = render_single_catsim_galaxy(
+                    stamp = render_single_catsim_galaxy(
                         entry, band_filter, btk_survey, band_filter.psf, self.pixels, apply_shear=True
                     )
                 except SourceNotVisible:  # less than one electron in the whole exposure
                     continue
-                images[k, b] = drawn.array
+                images[k, b] = stamp.array
         return images

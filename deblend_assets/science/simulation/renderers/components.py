@@ -1,4 +1,4 @@
-"""A catalogue's bulges, discs and AGN as a renderer wants them: shapes as matrices, light in whole electrons."""
+"""A catalogue's bulges, discs and AGN as renderers take them: shapes as matrices, fluxes in whole electrons."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def shear_ellipses(ellipses: NDArray, shear: complex | NDArray) -> NDArray:
 def grid_sizes(ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale: float) -> NDArray[np.int64]:
     """Side of the Fourier grid that each galaxy needs, by GalSim's own rules (`GSObject.drawFFT_makeKImage`).
 
-    The step in k is 2π / (side × pixel scale): a coarser one would fold more than half a per cent of the light
-    back into the stamp. With GalSim's own step, what is folded is folded alike.
+    The step in k is 2π / (side × pixel scale): a coarser one would alias more than half a per cent of the light back
+    into the stamp. With GalSim's own step the aliased light equals GalSim's.
 
     Args:
         ellipses: see `Components.ellipses`, (G, 2, 3).

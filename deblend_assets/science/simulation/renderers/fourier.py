@@ -94,7 +94,7 @@ class FourierRenderer:
         self._grids: dict[int, _Grid] = {}
 
     def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
-        """See `renderers.GalaxyRenderer`; the same for a galaxy whatever others are drawn with it."""
+        """See `renderers.GalaxyRenderer`; a galaxy's stamp does not depend on the others of the batch."""
         stamps: NDArray[np.float32] = self.render_tensor(row, x, y, turn).cpu().numpy()
         return stamps
 
