@@ -178,5 +178,5 @@ def test_known_parts_are_pinned() -> None:
 def test_fractions_that_are_no_distribution_are_refused() -> None:
     assert set(assign_split(np.arange(500), {"train": 1.0, "test": 0.0}, salt="")) == {"train"}
     for fractions in ({"train": 0.8, "test": 0.1}, {"train": 1.2, "test": -0.2}, {}, {"train": np.nan}):
-        with pytest.raises(SettingsError, match="no distribution"):
+        with pytest.raises(SettingsError, match="not a distribution"):
             assign_split(np.arange(3), fractions, salt="")
