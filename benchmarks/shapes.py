@@ -24,6 +24,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.evaluation.shapes import BLENDED
 from deblend_assets.science.peers import sep_hsm
 from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import Floats, bootstrap, rms, robust_sigma
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.stores.project import STAGES, ProjectStore
@@ -111,7 +112,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     print("| galaxies | method | | N | failures | RMS | robust σ | slope 1 | slope 2 | RMS / floor |")
     print("| --- " * 10 + "|")
     for row in rows:
-        numbers = " | ".join(f"{row[c][0]:.4g} ± {row[c][1]:.1g}" for c in columns)
+        numbers = " | ".join(format_measure(dict(zip(("value", "error"), row[c], strict=True))) for c in columns)
         print(
             f"| {row['galaxies']} | {row['method']} | {row['kind']} | {row['n']:,} | {row['failures']:,} | {numbers} |"
         )

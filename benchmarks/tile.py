@@ -20,6 +20,7 @@ from deblend_assets.science.des.orientation import sky_to_pixel
 from deblend_assets.science.peers.sep_hsm import regauss
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.accuracy import shapes
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.steps.des.stamps import model_stamps
 from deblend_assets.steps.measuring.model import load_model
@@ -64,13 +65,10 @@ def main(tile_name: str | None, rounds: int) -> None:
     ):
         for estimator in ("ours", "regauss"):
             found = shapes(rows, "g", estimator, resamples=200, seed=4)
-            slopes = ", ".join(
-                f"{found[c]['slope']['value']:.3f} ± {found[c]['slope']['error']:.3f}" for c in ("g1", "g2")
-            )
-            rms = found["both"]["rms"]
+            slopes = ", ".join(format_measure(found[c]["slope"]) for c in ("g1", "g2"))
             print(
                 f"  {words}, {estimator}: N {found['n']}, failures {found['failures']}, slopes {slopes}, "
-                f"RMS {rms['value']:.4f} ± {rms['error']:.4f}"
+                f"RMS {format_measure(found['both']['rms'])}"
             )
     galaxies = len(labelled)
     ratios = sorted(b / a for a, b in zip(ours_s, peer_s, strict=True))

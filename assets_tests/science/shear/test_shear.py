@@ -292,6 +292,6 @@ def test_what_is_beyond_the_requirement_or_not_known_is_named() -> None:
     assert findings(evaluation) == []
     assert not evaluation["methods"]["posterior"]["calibrated"]["met"]
     evaluation["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
-    assert findings(evaluation) == ["m2 0.02 ± 0.001, required 0.003"]
+    assert findings(evaluation) == ["m2 0.0200\u00a0±\u00a00.0010, required 0.003"]
     evaluation["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()
     assert findings(evaluation) == ["m2 is not known"]

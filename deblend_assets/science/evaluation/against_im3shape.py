@@ -1,11 +1,11 @@
 """Our shapes against im3shape's, galaxy by galaxy and as a mean shear, in the sky frame.
 
-im3shape's `e_1, e_2` are shear-type (a - b)/(a + b), so our g is what is held against them, like with like. The report
-held observed distortions against them; its comparison stands beside ours so that both can be seen, not because its
-slope means anything: an observed distortion keeps the PSF.
+im3shape's `e_1, e_2` are shear-type (a - b)/(a + b), so our g is compared with them, the same quantity. The report
+compared observed distortions with them. This comparison is given too, but its slope is not an accuracy: an observed
+distortion includes the PSF.
 
-im3shape is itself noisy, which draws a least-squares slope toward 0. The errors-in-variables slope takes the known
-variance of its errors out (Akritas & Bershady 1996, 1996ApJ...470..706A).
+im3shape is itself noisy, which lowers a least-squares slope. The errors-in-variables slope corrects for the known
+variance of its errors (Akritas & Bershady 1996, 1996ApJ...470..706A).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, values
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma
 
-# Our columns that are held against im3shape's e_1, e_2, the first like with like, the others as the report did.
+# Our columns that are compared with im3shape's e_1, e_2: first the same quantity, then those of the report.
 COMPARISONS: Mapping[str, tuple[str, str]] = {
     "shear": ("g1", "g2"),
     "distortion": ("e1", "e2"),
@@ -67,7 +67,7 @@ def against_im3shape(rows: pd.DataFrame, ours: tuple[str, str], *, resamples: in
 def _component(columns: Mapping[str, Floats]) -> Floats:
     x, y = columns["x"], columns["y"]
     slope, intercept = line(x, y)
-    # cov / (var - ⟨σ²⟩), Akritas & Bershady's slope for errors of the abscissa that are not those of the ordinate.
+    # cov / (var - ⟨σ²⟩), Akritas & Bershady's slope for errors of the abscissa, independent of those of the ordinate.
     spread = x.var(axis=-1)
     eiv = slope * spread / positive(spread - columns["variance"].mean(axis=-1))
     off = y - x

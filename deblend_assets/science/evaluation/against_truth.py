@@ -22,7 +22,7 @@ from deblend_assets.science.statistics.accuracy import (
 from deblend_assets.science.statistics.metrics import Floats, rms
 
 TRUTH_KINDS = ("g1", "g2", "e1", "e2")
-# Slopes that differ by less than so many errors agree.
+# Slopes agree when they differ by less than so many errors.
 AGREEMENT_SIGMAS = 3.0
 _POSITION = ("mean_ra", "mean_dec", "rms_ra", "rms_dec", "median_total")
 
@@ -38,7 +38,7 @@ def evaluate_truth(
     resamples: int,
     seed: int,
 ) -> Evaluation:
-    """Every number that only a truth can give; arguments and measures as for `evaluate_tile`.
+    """Measures that need the truth; arguments and measures as for `evaluate_tile`.
 
     * `shapes`, `pulls`: `accuracy.shapes` and `accuracy.pulls` of g (intrinsic) and e (observed) against the truth;
     * `position`: catalogue - truth [arcsec], along right ascension times cos δ, and the median distance;
@@ -48,7 +48,7 @@ def evaluate_truth(
     """
     draws = {"resamples": resamples, "seed": seed}
     rows = catalog.merge(truth, on=ID, suffixes=("", "_true"))
-    # A galaxy of a point's light alone has no shape, and a neighbour none as observed in a stamp of its own.
+    # A point source has no shape, and a neighbour has no observed shape in a stamp of its own.
     known = rows[np.isfinite(rows[[f"{kind}_true" for kind in TRUTH_KINDS]].astype(float)).all(axis=1)]
     table = pd.DataFrame(
         {
@@ -107,7 +107,7 @@ def _cutout_flux(
 ) -> Evaluation:
     if cutout_flux is None:
         return {}
-    # A neighbour's light lies in the stamp without being in the target's truth.
+    # The stamp holds a neighbour's light, the target's truth does not.
     rows = truth[(truth["neighbours"] == 0) & (truth["member"] == 0)].merge(cutout_flux, on=ID)
     found = {}
     for band in bands:
@@ -125,7 +125,7 @@ def _cutout_flux(
 
 
 def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
-    """Slopes of targets on the tile and on test blends; both sets are drawn from the same galaxies.
+    """Slopes of targets on the tile and on test blends; both sets are samples of the same galaxies.
 
     A slope is the same in the pixel and in the sky frame: truth and estimate change sign together.
     """

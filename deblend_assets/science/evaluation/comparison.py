@@ -1,4 +1,4 @@
-"""Methods beside each other on the same blends, from the table of what each said of every one of them.
+"""Comparison of methods on the same blends, from the table of their estimates.
 
 Errors by bootstrap over scenes. A method that failed on a blend is counted there and evaluated on the others; it is
 compared with the reference on the blends where both worked, galaxy by galaxy, and a difference below its own error is
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.evaluation.shapes import BLENDED
 from deblend_assets.science.peers import PEERS
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, median_and_scatter, positive, values
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma, thirds
 
 OURS, FLOOR = "ours", "floor"
@@ -26,10 +27,10 @@ _TITLES = {peer.name: peer.title for peer in PEERS} | {
     "report": "the report's regressor",
     FLOOR: "Fisher floor",
 }
-# Order of the rows; what is not named comes before the floor.
+# Order of the rows; other methods come before the floor.
 _ORDER = (OURS, "ours, prior-free", "report", "sersic", "scarlet2", "anacal", "sep_hsm", "hsm")
 _MEASURES = ("rms", "robust_sigma", "slope1", "slope2", "bias1", "bias2")
-_COMPARED = 3.0  # errors beyond which a bias or a slope is no chance any more, over dozens of comparisons
+_COMPARED = 3.0  # errors beyond which a bias or a slope is significant among dozens of comparisons
 
 
 def groups(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
@@ -73,7 +74,7 @@ def evaluate_peers(table: pd.DataFrame, bands: Sequence[str], *, resamples: int,
     Args:
         table: a row a scene and method: `scene`, `method`, truth `e1`, `e2`, `g1`, `g2`, `flux_{band}`, `snr`,
             `blendedness`, `separation_arcsec`, `delta_mag`; estimates `{e,g}{1,2}_est`, `flux_{band}_est`, `ssim`,
-            `cosine`, `milliseconds`. Of the method "floor" the estimates are least standard errors.
+            `cosine`, `milliseconds`. For the method "floor" the estimates are the lowest standard errors.
         bands: of the fluxes.
         resamples, seed: of the bootstrap.
 
@@ -157,9 +158,9 @@ def _beside(rows: pd.DataFrame, ours: pd.DataFrame, kind: str, resamples: int, s
 
 
 def findings(evaluation: Evaluation, method: str = OURS) -> list[str]:
-    """What is wrong with a method's estimates by its own numbers: biases, and slopes that are not 1, beyond 3 errors.
+    """Biases and slopes of a method that differ from 0 and 1 by more than 3 errors.
 
-    A posterior mean's slope is below 1 as it must be: ask this of the prior-free summary.
+    For the likelihood-only estimate: the slope of a posterior mean is below 1 by construction.
     """
     found = []
     for kind in "eg":
@@ -171,12 +172,12 @@ def findings(evaluation: Evaluation, method: str = OURS) -> list[str]:
                     continue
                 off = (measure["value"] - ideal) / positive(np.asarray(measure["error"]))
                 if abs(off) > _COMPARED:
-                    found.append(f"{name[:-1]} of {kind}{k}: {measure['value']:.4g} ± {measure['error']:.1g}")
+                    found.append(f"{name[:-1]} of {kind}{k}: {format_measure(measure)}")
     return found
 
 
 def worst(table: pd.DataFrame, method: str, count: int = 10) -> pd.DataFrame:
-    """The scenes on which a method errs most, failures first: rows of the table."""
+    """The scenes with a method's largest errors, failures first: rows of the table."""
     rows = table[table["method"] == method].copy()
     kind = "e" if rows["e1_est"].notna().any() else "g"
     first, second = (values(rows, f"{kind}{k}_est") - values(rows, f"{kind}{k}") for k in (1, 2))

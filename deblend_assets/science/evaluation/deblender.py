@@ -2,8 +2,8 @@
 
 `e` is the **distortion** (a² - b²)/(a² + b²) of Eq. 12, observed (PSF-convolved, unweighted moments of the stamp in
 the label band), in truth and estimates alike; `g` is the intrinsic **shear-type** (a - b)/(a + b). Similarities are
-those of Eq. 9 space, fluxes are sums over the stamp in electrons. A row whose estimate is not a number is a
-*failure*: it is counted beside every number that had to leave it out.
+those of Eq. 9 space, fluxes are sums over the stamp in electrons. A row whose estimate is not a finite number
+is a *failure*: it is left out and counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PERCENTILES = (5, 16, 50, 84, 95)
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the internship report, and how it is known."""
+    """A number of the internship report, and its source."""
 
     value: float
     source: str
@@ -68,13 +68,13 @@ PUBLISHED: Mapping[str, Published] = {
 def evaluate(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, resamples: int, seed: int) -> Evaluation:
     """Every number of the evaluation.
 
-    Each measure is `{"value", "error"}`, the error by bootstrap over scenes; a number that cannot be had is None
+    Each measure is `{"value", "error"}`, the error by bootstrap over scenes; an undefined number is None
     (so is every measure of fewer than 10 rows). For each estimator and component (`e` is the modulus):
 
     * `slope`, `intercept`: least squares of estimate on truth; `bias`: mean of estimate - truth;
     * `rms`, `robust_sigma`: of estimate - truth; `rms_over_scatter`: the first over the truth's scatter;
-    * `scatter_ratio`: the estimate's standard deviation over the truth's, below 1 when drawn toward round;
-    * `both`: RMS per component over e1 and e2 together, the figure that the report's code prints.
+    * `scatter_ratio`: the estimate's standard deviation over the truth's, below 1 when shrunk toward zero (round);
+    * `both`: RMS per component over e1 and e2 together, which the report's code prints.
 
     `shear` holds the same of the regressor's intrinsic g, and `errors` how its expected errors compare with the actual
     ones (`accuracy.pulls`). `shear` is left out where the recipe has no such label. `withheld` holds the regressor's
@@ -85,7 +85,7 @@ def evaluate(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, res
 
     Args:
         estimates: one row a scene: the target's truth columns, `{e1,e2}_{regressor,reconstruction}`,
-            `{e1,e2}_regressor_err`, `{e1,e2}_{masked,dark}_{band}`, where learnt `{g1,g2}_regressor` and
+            `{e1,e2}_regressor_err`, `{e1,e2}_{masked,dark}_{band}`, where trained `{g1,g2}_regressor` and
             `{g1,g2}_regressor_err`, `{ssim,cosine}_{blend,stage1_noisy,stage1_blended,stage2}`,
             `{ssim,cosine}_stage2_{band}`, `flux_{isolated,reconstruction}_{band}`.
         bands: of the survey, in order.
@@ -114,12 +114,12 @@ def evaluate(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, res
     for name in ESTIMATORS:
         bins = {quantity: _binned(labelled, name, quantity, at, **draws) for quantity, at in edges.items()}
         estimators[name] = {**shapes(labelled, "e", name, **draws), "bins": bins}
-    learnt: Evaluation = {"errors": {"e": pulls(labelled, "e", "regressor", **draws)}}
+    regressor_only: Evaluation = {"errors": {"e": pulls(labelled, "e", "regressor", **draws)}}
     if "g1_regressor" in estimates:
         # A galaxy of AGN light alone has no intrinsic shape.
         extended = labelled[np.isfinite(labelled["g1"]) & np.isfinite(labelled["g2"])]
-        learnt["shear"] = shapes(extended, "g", "regressor", **draws)
-        learnt["errors"]["g"] = pulls(extended, "g", "regressor", **draws)
+        regressor_only["shear"] = shapes(extended, "g", "regressor", **draws)
+        regressor_only["errors"]["g"] = pulls(extended, "g", "regressor", **draws)
     return {
         "scenes": len(estimates),
         "unlabelled": len(estimates) - len(labelled),
@@ -129,7 +129,7 @@ def evaluate(estimates: pd.DataFrame, bands: Sequence[str], label_band: str, res
         "bootstrap": draws,
         "label_scatter": _label_scatter(labelled, **draws),
         "estimators": estimators,
-        **learnt,
+        **regressor_only,
         "withheld": {
             way: {band: shapes(labelled, "e", f"{way}_{band}", **draws) for band in bands} for way in WITHHELD
         },
@@ -192,7 +192,7 @@ def _require_columns(estimates: pd.DataFrame, bands: Sequence[str]) -> None:
 
 
 def _label_scatter(rows: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
-    """Standard deviations of the labels: what a constant answer would leave as its RMS."""
+    """Standard deviations of the labels: the RMS error of a constant estimate."""
 
     def scatter(columns: Mapping[str, Floats]) -> Floats:
         e1, e2 = columns["true1"], columns["true2"]

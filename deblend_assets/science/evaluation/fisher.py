@@ -1,17 +1,17 @@
-"""The Fisher floor: how well any unbiased estimate could measure a target's shape on its blended stamp.
+"""The Fisher floor: lowest error of an unbiased estimate of a target's shape on its blended stamp.
 
 The Cramér-Rao bound. Photon counts are Poisson, hence F_pq = Σ (∂m/∂p) (∂m/∂q) / m exactly, over pixels and bands,
 with m the mean count of the whole scene and the sky. Each galaxy of a scene has a shear of its own, which adds to
 its shape (area-preserving, about its centre), a position, a size (disc and bulge alike) and a flux a band; all of
-them are free, the neighbours' too. A galaxy's profile is taken as known up to these: ratio of bulge to disc, colours
-within the galaxy and the PSF are not free. How many neighbours there are is known.
+them are free, the neighbours' too. Everything else of a profile is assumed known: ratio of bulge to disc, colours
+within the galaxy and the PSF are not free. The number of neighbours is known.
 
-Neighbours, and they alone, have a weak Gaussian prior (`NEIGHBOUR_SIGMA`): of one too faint to be seen nothing would
-be known otherwise, not even that it is no brighter than the target. The target has no prior: where its stamp says
-nothing of its shape (mostly AGN, or far smaller than the PSF) the floor exceeds the scatter of the galaxies' own
-shapes, and an estimate with a prior beats it. Hence means of σ² are ruled by few scenes; medians are not.
+Only neighbours have a weak Gaussian prior (`NEIGHBOUR_SIGMA`): without it, nothing would be known of one too faint to
+be seen, not even that it is no brighter than the target. The target has no prior: where its stamp holds no information
+on its shape (mostly AGN, or far smaller than the PSF) the floor exceeds the scatter of the galaxies' own shapes, and an
+estimate with a prior is below it. A few scenes therefore dominate means of σ², but not medians.
 
-Derivatives are central differences of the renderer's own light, but for the fluxes, in which light is linear.
+Derivatives are central differences of the renderer's light, except for the fluxes, in which light is linear.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ NEIGHBOUR_SIGMA: Mapping[str, float] = {
     "ln_flux": 1.0,
 }
 
-# Scenes drawn at a time: nine stamps a galaxy lie in memory (0.02 GB).
+# Scenes rendered at a time: nine stamps a galaxy lie in memory (0.02 GB).
 _SCENES_AT_ONCE = 25
 
 
 @dataclass(frozen=True)
 class SceneDerivatives:
-    """Light of some galaxies, and what it changes by with their geometry; G galaxies.
+    """Light of G galaxies, and its derivatives by their geometry.
 
     Attributes:
         light: (G, band, y, x) float32 [electron]; also the derivative after ln flux in each band.
@@ -93,10 +93,10 @@ def derivatives(renderer: ShardRenderer, table: pd.DataFrame, steps: Mapping[str
     sizes = galaxy_renderer.sides(ellipses, x, y)
 
     def drawn(offset: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Light of galaxies that are all off by so much in GEOMETRY, (G, band, y, x)."""
+        """Light of galaxies that are all shifted by so much in GEOMETRY, (G, band, y, x)."""
         shear1, shear2, dx, dy, ln_size = offset
         shapes = np.exp(2 * ln_size) * shear_ellipses(ellipses, complex(shear1, shear2))
-        # On the grids of the galaxies as they are: a change of grid would be taken for one of light.
+        # On the grids of the unchanged galaxies: a change of grid would count as one of light.
         stamps: NDArray[np.float32] = galaxy_renderer.render_ellipses(row, x + dx, y + dy, shapes, sizes).cpu().numpy()
         return stamps
 
@@ -113,7 +113,7 @@ def derivatives(renderer: ShardRenderer, table: pd.DataFrame, steps: Mapping[str
 
 
 def fisher_matrix(light: NDArray, geometry: NDArray, sky: NDArray) -> NDArray[np.float64]:
-    """What a scene's stamp tells of its galaxies, without priors.
+    """Fisher matrix of a scene's stamp, without priors.
 
     Args:
         light: of each galaxy alone, (M, band, y, x) [electron].
@@ -124,7 +124,7 @@ def fisher_matrix(light: NDArray, geometry: NDArray, sky: NDArray) -> NDArray[np
         (P, P) with P = M (5 + bands): the GEOMETRY of the first galaxy and its ln fluxes, then those of the next.
     """
     members, bands = light.shape[:2]
-    # As photons are drawn: FFT rounding leaves light of -1e-6 electron far from a galaxy.
+    # Clipped as for photons: FFT rounding leaves light of -1e-6 electron far from a galaxy.
     variance = np.maximum(light.sum(axis=0, dtype=np.float64) + sky, 1e-9)
     # Each galaxy's five derivatives and its light, band by band: (band, M × 6, pixel).
     each = np.concatenate([geometry, light[None]]).transpose(2, 1, 0, 3, 4) / np.sqrt(variance)[:, None, None]
@@ -141,7 +141,7 @@ def fisher_matrix(light: NDArray, geometry: NDArray, sky: NDArray) -> NDArray[np
 
 
 def prior_information(members: int, bands: int) -> NDArray[np.float64]:
-    """1/σ² of every parameter of a scene of so many galaxies before its stamp is seen, (P,): 0 for the target's."""
+    """Prior 1/σ² of every parameter of a scene of so many galaxies, (P,): 0 for the target's."""
     sigma = np.array([NEIGHBOUR_SIGMA[name] for name in GEOMETRY] + [NEIGHBOUR_SIGMA["ln_flux"]] * bands)
     information = np.tile(sigma**-2.0, (members, 1))
     information[0] = 0.0
@@ -156,13 +156,13 @@ def marginal_covariance(information: NDArray, wanted: int) -> NDArray[np.float64
         wanted: how many.
 
     Returns:
-        (wanted, wanted); NaN for a parameter of which nothing is known (in a band without light, the flux), and for
+        (wanted, wanted); NaN for a parameter without information (the flux in a band without light), and for
         all where the information is singular.
     """
     covariance = np.full((wanted, wanted), np.nan)
     diagonal = np.diag(information)
     kept = np.flatnonzero(diagonal > 0)
-    # Units of the parameters' own errors: what is left of the condition number is correlation.
+    # In units of the parameters' own errors, so that only correlations are left in the condition number.
     scale = diagonal[kept] ** -0.5
     first = kept[kept < wanted]
     unit = np.eye(len(kept), len(first))
@@ -183,7 +183,7 @@ def g_response(g: complex) -> NDArray[np.float64]:
 def fisher_floor(
     renderer: ShardRenderer, shard: Shard, first: int, last: int, steps: Mapping[str, float] = STEPS
 ) -> pd.DataFrame:
-    """Least errors of the targets of scenes first … last - 1 of a shard.
+    """Lowest errors of the targets of scenes first … last - 1 of a shard.
 
     Args:
         renderer: of the simulation; it draws with "torch".
@@ -198,7 +198,7 @@ def fisher_floor(
 
 
 def table_floor(renderer: ShardRenderer, table: pd.DataFrame, steps: Mapping[str, float] = STEPS) -> pd.DataFrame:
-    """Least errors of the targets of a table of scenes; see the module.
+    """Lowest errors of the targets of a table of scenes; see the module.
 
     Args:
         renderer: of the simulation; it draws with "torch".
@@ -236,7 +236,7 @@ def table_floor(renderer: ShardRenderer, table: pd.DataFrame, steps: Mapping[str
 
 
 def whole_floor(renderer: ShardRenderer, shard: Shard) -> pd.DataFrame:
-    """`fisher_floor` of all scenes of a shard, in order: what a rendering process makes of it."""
+    """`fisher_floor` of all scenes of a shard, in order: the task of a rendering process."""
     firsts = range(0, shard.scenes, _SCENES_AT_ONCE)
     parts = [fisher_floor(renderer, shard, first, min(first + _SCENES_AT_ONCE, shard.scenes)) for first in firsts]
     return pd.concat(parts, ignore_index=True)

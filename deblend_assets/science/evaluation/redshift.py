@@ -1,17 +1,17 @@
-"""How good estimated redshifts are: against the truth, and against the posteriors they come from.
+"""Accuracy of estimated redshifts, and calibration of their posteriors.
 
 With Δz = (z_estimate - z) / (1 + z), as usual since photometric redshifts are compared with spectroscopic ones:
 
-* `sigma_NMAD` = 1.4826 median |Δz - median Δz|, the normalised median absolute deviation: σ of a Gaussian, whatever its
-  outliers do. Authors differ in whether they subtract the median; it is subtracted here, so that bias does not count
-  as scatter.
+* `sigma_NMAD` = 1.4826 median |Δz - median Δz|, the normalised median absolute deviation: σ of a Gaussian, robust
+  against outliers. Authors differ in whether they subtract the median; it is subtracted here, so that bias does not
+  count as scatter.
 * `bias` = median Δz.
 * `outliers` = share of |Δz| > 0.15, the limit of Ilbert et al. (2006) and of Hildebrandt et al. (2012). Nothing is
   cut before the other two measures.
 
-The probability integral transform (PIT) of a galaxy is its posterior's cdf at the true redshift. Where the posteriors
-are right it is uniform on [0, 1]: a histogram that is high at both ends says that they are too narrow, one that is high
-in the middle that they are too wide.
+The probability integral transform (PIT) of a galaxy is its posterior's cdf at the true redshift. For
+calibrated posteriors it is uniform on [0, 1]: a histogram that is high at both ends means that they are too narrow, one
+that is high in the middle that they are too wide.
 """
 
 from __future__ import annotations

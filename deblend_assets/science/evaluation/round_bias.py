@@ -1,9 +1,8 @@
-"""How far a deblender's galaxies are from real ones in shape: distances between distributions of |e|.
+"""Distances between distributions of |e|: decoded galaxies against the galaxies of the training.
 
-What an autoencoder reconstructs or makes up may have smaller ellipticities than the galaxies it learnt from. The
-distance is Wasserstein-1, in units of |e|: how far an ellipticity has to be moved on average to turn one distribution
-into the other. It is never negative, so two samples of one distribution are apart as well; that distance stands beside
-it.
+Reconstructions and samples of an autoencoder may have smaller ellipticities than its training galaxies. The distance is
+Wasserstein-1, in units of |e|: the mean change of ellipticity that turns one distribution into the other. It is
+positive for two samples of one distribution too; that expected distance is given with it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BATCH = 128  # stamps decoded at a time
 def wasserstein_with_error(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> Evaluation:
     """Wasserstein-1 distance of two samples on a line, its error, and what equal distributions would show.
 
-    Rows are taken for independent, also between the samples: where they are paired (a galaxy and its reconstruction),
+    Rows are assumed independent, between the samples too: where they are paired (a galaxy and its reconstruction),
     `error` and `expected` are upper limits.
 
     Args:
@@ -74,7 +73,7 @@ def shape_distribution(images: np.ndarray) -> tuple[Floats, int]:
 
 @torch.no_grad()
 def decoded_band(decoder: nn.Module, z: Tensor, normalization: Normalization, band: str) -> np.ndarray:
-    """One band of the galaxies that latents stand for.
+    """One band of decoded latents.
 
     Args:
         decoder: (N, latent) to (N, band, y, x) in Eq. 9 space, in evaluation mode.
@@ -104,7 +103,7 @@ def latent_comparison(
 ) -> Evaluation:
     """Rate, distortion and round bias of one decoder with one prior.
 
-    The measures of the prior are `kl` and what is said of `samples`; the others are the same for every prior.
+    Only `kl` and the measures of `samples` depend on the prior; the others are the same for every prior.
 
     Args:
         decoder: as for `decoded_band`.
@@ -118,7 +117,7 @@ def latent_comparison(
         resamples, seed: of the bootstraps.
 
     Returns:
-        Measures are `{"value", "error"}`, errors by bootstrap over galaxies; what cannot be had is None.
+        Measures are `{"value", "error"}`, errors by bootstrap over galaxies; undefined ones are None.
 
         * `n`: galaxies.
         * `kl`: D_KL(q(z|x) || p) [nats], mean.
@@ -166,8 +165,8 @@ def latent_comparison(
 def kl_gain(latent: Latent, log_prob: LogProb, noise: Tensor, *, resamples: int, seed: int) -> Evaluation:
     """By how much a prior lowers the KL under N(0, 1) [nats]: `{"value", "error"}`, None below `MINIMUM_ROWS` galaxies.
 
-    Both are taken of the same galaxies and draws, whose spread is most of the error of either: that of the difference
-    is by bootstrap over the galaxies' differences.
+    Both use the same galaxies and random numbers, whose scatter is most of the error of each. The error of the
+    difference is therefore a bootstrap over the galaxies' differences.
 
     Args:
         latent, log_prob, noise, resamples, seed: as for `latent_comparison`.
@@ -191,7 +190,7 @@ def _by_galaxy(
     label_band: str,
     noise: Tensor,
 ) -> dict[str, Floats]:
-    """What `latent_comparison` sums up, (N,), fluxes (N, band); in batches, so that one stack of stamps is held."""
+    """The summands of `latent_comparison`, (N,), fluxes (N, band); in batches, one stack of stamps at a time."""
     which = normalization.bands.index(label_band)
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(target), _BATCH):

@@ -1,9 +1,10 @@
-"""How good shape posteriors are: against the truth, against their own errors, and against the photons' limit.
+"""Accuracy of shape posteriors: against the truth, their own expected errors, and the Fisher floor.
 
-One row a held-out scene, one column a number (`table_columns`). `posterior` is the mean that errs least, drawn towards
-the population; `likelihood` is free of it and NaN where flagged, hence counted as a failure there. `floor` is the
+One row a held-out scene, one column a number (`table_columns`). `posterior` is the mean, which has the
+least squared error and is shrunk toward the population; `likelihood` is the estimate with the prior divided out, NaN
+(a failure) where flagged. `floor` is the
 Cramér-Rao error of the same galaxy in the same blend (`science.fisher`); the floor *with the population* adds the
-information that the prior holds (van Trees), which an unbiased estimate may not use and a posterior mean does.
+information that the prior holds (van Trees), which a posterior mean uses and an unbiased estimate does not.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
     catalog = catalog_columns("stamps", bands, label_band)
     return columns | {
-        "shape_flags": ("", "bits of the prior-free summary, see science.shapes.posterior.SHAPE_FLAGS"),
+        "shape_flags": ("", "bits of the likelihood-only estimate, see science.shapes.posterior.SHAPE_FLAGS"),
         **{name: ("", catalog[name].meaning) for name in COLUMNS},
         "others_light": ("", f"share of the stamp's light that the posterior leaves to others, band {label_band}"),
         "separation_arcsec": ("arcsec", "from the target to its nearest neighbour; NaN without one"),
@@ -66,10 +67,11 @@ def groups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Which rows belong to which group.
 
     All; alone; terciles of S/N, and among those with a neighbour of blendedness and separation; terciles of what is
-    measured of neighbours: light beside the target, and chance of a close one; blendedness above 0.05.
+    measured of neighbours: light beside the target, and probability of a close one; blendedness above 0.05.
 
-    A posterior of greatest likelihood promises coverage among galaxies that look alike. What is only known of the
-    truth, such as how blended a galaxy is that looks alone, it need not keep its promise in: see `calibration`.
+    A maximum-likelihood posterior is calibrated only conditional on the image. In groups by a true property that the
+    image does not show, such as the blendedness of a galaxy that looks isolated, its coverage can be off: see
+    `calibration`.
     """
     blended = np.isfinite(values(table, "separation_arcsec"))
     chosen = {"all": np.ones(len(table), dtype=bool), "without neighbour": ~blended}
@@ -93,11 +95,11 @@ def evaluate_shapes(table: pd.DataFrame, *, resamples: int, seed: int) -> Evalua
 
     Returns:
         `n`; for "e" and "g": `posterior` and `likelihood` (`accuracy.shapes`), `pulls`, and `scatter_ratio`: scatter of
-        the prior-free summary over that of the truth, its own expected noise removed; `coverage`: of central intervals
-        at 68 and 95 %, a quantity each; `neighbours`: of each chance its mean (`expected`), the `share` of galaxies
-        that it is true of and its `skill` (Brier: 1 when sure and right, 0 when nothing is told apart); `groups`: of
-        each, `n`, `coverage` and for "e" and "g" the RMS, its expected value and, where there are floors, the ratios to
-        them. Every measure is `{"value", "error"}`.
+        the likelihood-only estimate over that of the truth, its own expected noise removed; `coverage`: of central
+        intervals at 68 and 95 %, a quantity each; `neighbours`: for each probability its mean (`expected`), the
+        `share` of galaxies for which it is true and its Brier `skill` (1 for certain and right, 0 for the share
+        itself); `groups`: of each, `n`, `coverage` and for "e" and "g" the RMS, its expected value and, where
+        there are floors, the ratios to them. Every measure is `{"value", "error"}`.
     """
     found: Evaluation = {"n": len(table)}
     for kind in KINDS:
@@ -165,7 +167,7 @@ def _beside_floor(table: pd.DataFrame, kind: Kind, resamples: int, seed: int) ->
         return found
     prior = float(np.sqrt(np.mean([values(table, f"{kind}{k}").var() for k in (1, 2)]))) if len(table) else 0.0
     for k, unit in enumerate(np.random.default_rng(seed).standard_normal((2, len(table))), start=1):
-        # One draw of the error that each galaxy's floor allows: a robust sigma of errors of many sizes is theirs.
+        # One random error for each galaxy from its floor: their robust sigma is that of errors of many sizes.
         columns |= {f"floor{k}": values(table, f"{kind}{k}_floor"), f"unit{k}": unit}
         columns[f"bayes{k}"] = 1.0 / np.sqrt(columns[f"floor{k}"] ** -2.0 + positive(np.array(prior)) ** -2.0)
     return found | measured(_floors, _FLOOR_MEASURES, columns, resamples, seed)
@@ -188,7 +190,7 @@ def _floors(rows: Mapping[str, Floats]) -> Floats:
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
-    """The numbers of an evaluation that a row of the UI shows, flat; those that cannot be had are left out."""
+    """The numbers of an evaluation that a row of the UI shows, flat; those that are None are left out."""
     flat: dict[str, float | None] = {"scenes": evaluation["n"]}
     for kind in KINDS:
         part, whole = evaluation[kind], evaluation["groups"]["all"][kind]

@@ -1,4 +1,4 @@
-"""Everything the referee says of an estimator's answer to shear, from the table of estimates alone."""
+"""Evaluation of estimators under shear: m, c and what changes them, from the table of estimates."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from deblend_assets.science.shear.calibration import (
 )
 from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
+from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import thirds
 
-# Column prefix of each method, and what it is called.
+# Column prefix of each method, and its name on pages and figures.
 METHODS = {
     "hsm": "SEP + REGAUSS, r",
     "report": "report's regressor (observed e)",
@@ -37,13 +38,13 @@ METHODS = {
 }
 # HSM with the sheared PSF known to it.
 KNOWN = "hsm_known"
-# Whose response is also known from the images alone.
+# The method whose response is also measured from the images alone.
 WITH_RESPONSE = "posterior"
 _CERTAIN = 2.0  # errors
 
 
 def methods_of(table: pd.DataFrame) -> list[str]:
-    """Those that the table holds estimates of."""
+    """The methods with estimates in the table."""
     return [m for m in METHODS if f"{m}_1" in table and table[f"{m}_1"].notna().any()]
 
 
@@ -98,7 +99,7 @@ def _groups(whole: SceneResponses, truth: pd.DataFrame, response: Measure) -> Ev
 
 
 def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Thirds of the scenes by their true properties; of blendedness, those that are blended at all."""
+    """Thirds of the scenes by their true properties; thirds of blendedness among blended scenes only."""
     for name, column in GROUPS.items():
         values = truth[column].reindex(scenes.scene).to_numpy(float)
         usable = np.where(values > 0, values, np.nan) if name == "blendedness" else values
@@ -110,7 +111,7 @@ def _thirds(scenes: SceneResponses, truth: pd.DataFrame) -> Iterator[tuple[str, 
 def _changes(
     parts: Mapping[str, pd.DataFrame], at: Mapping[str, SceneResponses], method: str, response: Measure
 ) -> Evaluation:
-    """What a condition changes, scene by scene: differences of the same galaxies, lenses and noise."""
+    """Changes of m and c under a condition: differences between scenes of the same galaxies, lenses and noise."""
     changes: Evaluation = {}
     blended = parts["blended"]
     whole = scene_responses(blended[blended["g2"] == 0], method)
@@ -134,7 +135,7 @@ def _changes(
 
 
 def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) -> tuple[int, Measure, Measure]:
-    """Scenes that both have, and how m and c of component 1 differ there."""
+    """Number of scenes in both, and the differences of m and c of component 1 there."""
     scenes = np.intersect1d(side.scene, whole.scene)
     here, there = (s.of(np.isin(s.scene, scenes)) for s in (side, whole))
     off = np.stack([here.response[:, 0] - there.response[:, 0], here.offset[:, 0] - there.offset[:, 0]], axis=1)
@@ -143,7 +144,7 @@ def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) 
 
 
 def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Evaluation:
-    """Cuts on what was measured, at its median."""
+    """m under cuts on measured quantities, at their medians."""
     cuts = {"expected error of g below its median": ("posterior_err", -1), "size above its median": ("ln_size", 1)}
     found: Evaluation = {}
     for words, (column, sign) in cuts.items():
@@ -166,7 +167,7 @@ def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Evalu
         kept = np.isfinite(values)
         scatter.append(np.var(values[kept]))
         true.append(np.var(truth[kept]))
-        # A failed galaxy brings no information at all.
+        # A failed galaxy has no information.
         share.append(kept.mean() * true[-1] / scatter[-1])
     return {
         "sigma": float(np.sqrt(np.mean(scatter))),
@@ -176,7 +177,7 @@ def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Evalu
 
 
 def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Evaluation:
-    """The response from the images beside that from pairs, of the same scenes."""
+    """The response from the images and from pairs, for the same scenes."""
     rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
     values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
     per_scene = pd.Series(values.mean(axis=1)).groupby(rows["scene"].to_numpy()).mean()
@@ -196,9 +197,9 @@ def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Evaluation:
 
 
 def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Evaluation:
-    """What a user who has no simulation would have: estimates divided by the mean response of their own images.
+    """Biases of estimates that are divided by the mean response of their own images, without simulations.
 
-    Numerator and denominator are of the same galaxies, whose scatter is not an error of the ratio.
+    Numerator and denominator are of the same galaxies, so that their common scatter is not an error of the ratio.
     """
     columns = np.concatenate([images[:, None], paired.response, paired.offset], axis=1)
     means = jackknife_means(columns, paired.block)
@@ -212,10 +213,10 @@ def _by_images(paired: SceneResponses, images: NDArray[np.float64]) -> Evaluatio
 
 
 def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
-    """Effective share of galaxies whose shapes were measured at the photons' limit.
+    """Effective share of galaxies with shapes measured at the Fisher floor.
 
     Args:
-        floor: least standard errors of a component, (N,) or (N, 2); NaN or infinite where it says nothing.
+        floor: lowest standard errors of a component, (N,) or (N, 2); NaN or infinite without information.
         scatter: of the true component.
     """
     return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
@@ -230,7 +231,7 @@ def findings(evaluation: Evaluation, method: str = WITH_RESPONSE) -> list[str]:
         if value is None or error is None:
             beyond.append(f"{name} is not known")
         elif abs(value) - required > _CERTAIN * error:
-            beyond.append(f"{name} {value:.3g} ± {error:.1g}, required {required:g}")
+            beyond.append(f"{name} {format_measure(found[name])}, required {required:g}")
     return beyond
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of one tile: our shapes against im3shape's and, where the tile is simulated, against the truth.
+"""Evaluation of one tile: our shapes against im3shape's and, where the tile is simulated, against the truth.
 
 Everything here is in the sky frame: +x to the east, +y to the north.
 """
@@ -39,12 +39,12 @@ def evaluate_tile(
 ) -> Evaluation:
     """Every number of a tile's evaluation.
 
-    Each measure is `{"value", "error"}`, the error by bootstrap over galaxies; None where it cannot be had, and below
+    Each measure is `{"value", "error"}`, the error by bootstrap over galaxies; None where it is undefined, and below
     10 galaxies. `im3shape` holds for each of `COMPARISONS`, `component1`, `component2` and `modulus`:
 
     * `slope`, `intercept`: least squares of ours on im3shape's; `bias`, `rms`, `robust_sigma`: of ours - im3shape's;
     * `eiv_slope`, `eiv_intercept`: errors in variables; none for the modulus, whose error has no zero mean;
-    * `scatter_ratio`: our standard deviation over im3shape's, below 1 when drawn toward round;
+    * `scatter_ratio`: our standard deviation over im3shape's, below 1 when shrunk toward zero (round);
     * `both`: the slopes and the RMS of both components together.
 
     `withheld` holds the RMS error of the observed e on test blends, with all bands (`none`) and with each one masked.
@@ -60,8 +60,8 @@ def evaluate_tile(
         truth: of a simulated tile, sky frame: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
             `flux_{band}`, `stamp_flux_{band}` [count].
         test_blends: the model's estimates of simulated test blends, pixel frame: e1, e2, g1, g2, each with
-            `_posterior`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They tell what a missing band costs and, with
-            a truth, whether the tile's slopes are the model's own.
+            `_posterior`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They give the cost of a missing band and,
+            with a truth, the model's own slopes for comparison.
         cutout_flux: with a truth: id and `cutout_flux_{band}` [count], the sum of each cutout, NaN where there is none.
         zero_point: AB magnitude of one count of `truth` and `cutout_flux`.
 
@@ -69,7 +69,7 @@ def evaluate_tile(
         Nested dicts and lists of strings, numbers, booleans and None: JSON without NaN.
 
     Raises:
-        MismatchError: columns are missing, an id stands twice, or no galaxy is in both tables.
+        MismatchError: columns are missing, an id occurs twice, or no galaxy is in both tables.
     """
     needed = [ID, "ra", "dec", "blendedness", "bands_present", "flags"]
     needed += [f"{c}_err" for c in ("g1", "g2", "e1", "e2")] + [c for pair in COMPARISONS.values() for c in pair]
@@ -118,7 +118,7 @@ def evaluate_tile(
 
 
 def orientation(slope1: Evaluation, slope2: Evaluation) -> str:
-    """What the signs of both components' slopes say of the frame; a sign counts from three errors on."""
+    """Verdict on the frame from the signs of both components' slopes; a sign counts above three errors."""
     signs = []
     for slope in (slope1, slope2):
         value, error = slope["value"], slope["error"]
@@ -151,7 +151,7 @@ def flat_numbers(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Evaluation:
-    """What a missing band costs: RMS error of the observed e per component, by the band that is masked."""
+    """Cost of a missing band: RMS error of the observed e per component, by the band that is masked."""
     labelled = blends[np.isfinite(blends["e1"]) & np.isfinite(blends["e2"])]
     estimators = {"none": "posterior", **{band: f"masked_{band}" for band in bands}}
     return {
@@ -161,7 +161,7 @@ def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, see
 
 
 def _require(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
-    """MismatchError where a column is missing or, with an id, a galaxy stands twice."""
+    """MismatchError where a column is missing or, with an id, a galaxy occurs twice."""
     remedy = f"materialise {where} again with this version"
     if missing := [column for column in columns if column not in table]:
         raise MismatchError(f"no column {', '.join(missing)}", where=where, remedy=remedy)

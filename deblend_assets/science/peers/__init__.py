@@ -1,4 +1,4 @@
-"""What an astronomer would run instead of ours, behind one interface; optional modules are imported when measuring."""
+"""Methods that astronomers use today, behind one interface; optional modules are imported when measuring."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ __all__ = ["PEERS", "Blends", "Measured", "Peer", "available"]
 
 
 def available(peer: Peer) -> bool:
-    """Whether its module is installed; asks without importing it."""
+    """Whether its module is installed, without importing it."""
     return find_spec(peer.module) is not None

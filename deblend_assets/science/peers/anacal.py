@@ -1,10 +1,10 @@
 """AnaCal's FPFS (Li et al. 2018; Li & Mandelbaum 2023, 2208.10522): shapelet moments with an analytic shear response.
 
-Forced at the stamp's centre in the label band. The galaxy is taken to be alone, and a shear to be small: the response
-is that of first order, so that ⟨e⟩ = ⟨R⟩ γ holds for an ensemble whose intrinsic shapes average out, whereas one
-galaxy's e / ⟨R⟩ follows its shear-type g with a slope of its own, by its profile, size and flux. As the package wants
-it, pure noise of the sky's variance is added, its moments turned by 90°, which rids e and R of noise bias. Nothing is
-detected or selected here, hence there is no detection weight: every weight is 1.
+Forced at the stamp's centre in the label band. The galaxy is assumed isolated, and a shear small: the response
+is of first order, so that ⟨e⟩ = ⟨R⟩ γ holds for an ensemble whose intrinsic shapes average out, whereas one
+galaxy's e / ⟨R⟩ follows its shear-type g with a slope of its own, by its profile, size and flux. As the package
+recommends, pure noise of the sky's variance is added, its moments turned by 90°, which rids e and R of noise bias.
+Nothing is detected or selected here: every detection weight is 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fpfs(blends: Blends) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     Returns:
         (N, 2) ellipticity, of no physical size: to be divided by a mean response; (N, 2) ∂e1/∂γ1 and ∂e2/∂γ2 of each
-        galaxy; NaN where the stamp holds no numbers.
+        galaxy; NaN where the stamp holds no finite numbers.
     """
     from anacal.fpfs import THRESHOLD_REF_MAG_ZERO, FpfsConfig, FpfsTask, process_image
 
@@ -45,7 +45,7 @@ def fpfs(blends: Blends) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     task = FpfsTask(npix=_SIDE, pixel_scale=scale, sigma_shapelets=SIGMA, psf_array=psf, kmax_thres=_KMAX_THRESHOLD)
     task.prepare_covariance(variance=variance)
     sheet, centres = _sheet(images[valid])
-    # Noise of its own for every batch, and the same when it is measured again.
+    # Different noise for every batch, and the same noise when a batch is measured again.
     rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(images[valid]).tobytes()))
     noise, _ = _sheet(rng.normal(0, np.sqrt(variance), images[valid].shape))
     found = process_image(
@@ -66,7 +66,7 @@ def fpfs(blends: Blends) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _psf(psf: galsim.GSObject, scale: float) -> NDArray[np.float64]:
-    """Centred on pixel (side / 2, side / 2), as AnaCal wants it; with the pixel."""
+    """Centred on pixel (side / 2, side / 2), as AnaCal requires; with the pixel."""
     drawn = psf.shift(0.5 * scale, 0.5 * scale).drawImage(nx=_SIDE, ny=_SIDE, scale=scale).array
     values: NDArray[np.float64] = drawn.astype(np.float64)
     return values

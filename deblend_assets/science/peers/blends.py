@@ -21,7 +21,7 @@ class Blends:
         bands: names.
         label: index of the band whose observed e is the label.
         scale: [arcsec / pixel].
-        positions: N arrays (galaxies, 2), row and column [pixel], the target first; for peers given them alone.
+        positions: N arrays (galaxies, 2), row and column [pixel], the target first; for peers that use them.
     """
 
     images: NDArray[np.float32]
@@ -46,8 +46,8 @@ class Measured:
         e: (N, 2) observed distortion (a² - b²)/(a² + b²) in the label band, with the PSF, pixel frame.
         g: (N, 2) intrinsic shear-type (a - b)/(a + b), pixel frame.
         flux: (N, band) of the target [electron].
-        images: (N, band, y, x) float32 [electron], the target deblended, with the observed PSF; none where the
-            method makes none.
+        images: (N, band, y, x) float32 [electron], the target deblended, with the observed PSF; None for a
+            method without images.
     """
 
     e: NDArray[np.float64]
@@ -71,8 +71,8 @@ class Peer:
     Attributes:
         name: in tables.
         title: what pages and figures call it.
-        words: one line, with its settings and what it is given.
-        module: what has to be importable for it.
+        words: one line with its settings and inputs.
+        module: that it needs.
         given_positions: whether it gets the true positions of all galaxies.
         measure: applies it; optional modules are imported by the call.
     """

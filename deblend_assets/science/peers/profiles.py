@@ -1,4 +1,4 @@
-"""Sérsic galaxies on stamps through many bands' PSFs, with the derivatives that a fit wants.
+"""Sérsic galaxies on stamps through many bands' PSFs, with the derivatives for a fit.
 
 A profile's transform is GalSim's, tabulated once over ln k and the index n; a galaxy of half-light radius r and shear g
 has T(|S k| r), and its stamps are inverse transforms of T × PSF × pixel on a grid of twice the stamp's side.
@@ -50,7 +50,7 @@ def shear(eta: Floats) -> Floats:
 
 
 class SersicDrawer:
-    """Draws on stamps of one size.
+    """Renders stamps of one size.
 
     Args:
         psfs: one a band, without the pixel.

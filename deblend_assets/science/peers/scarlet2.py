@@ -3,9 +3,9 @@
 As its quick start has it: Gaussian moments, or where these fail a compact source, to start from; spectra positive,
 morphologies between 0 and 1; Adam for at most 200 steps or a relative change of 1e-4. Positions are the true ones.
 
-Its own `Scene.fit` traces and compiles every scene anew, for the boxes' places are constants of its program. Here the
-same steps are one program a number of galaxies, in which places are data and boxes are padded to few sizes: padding
-has no gradient and no part in the norms, so that the result is `Scene.fit`'s to rounding.
+Its own `Scene.fit` traces and compiles every scene again, because the boxes' places are constants of its program. Here
+the same steps are one program for each number of galaxies: places are data and boxes are padded to few sizes. Padding
+has no gradient and does not enter the norms, so that the result equals `Scene.fit`'s to rounding.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MAX_STEPS = 200
 TOLERANCE = 1e-4
 # Width of the model's own PSF [pixel].
 _MODEL_PSF_SIGMA = 0.7
-# Side of the PSFs' images [pixel], odd as scarlet2 wants them.
+# Side of the PSFs' images [pixel], odd as scarlet2 requires.
 _PSF_SIDE = 41
 # Steps of Adam: relative to a spectrum's norm, and of a morphology.
 _SPECTRUM_STEP, _MORPHOLOGY_STEP = 0.05, 0.1
 # Unit of its data, in a sky pixel's noise (median of the bands). A spectrum's step is relative to its logarithm's norm:
-# in electrons it is so large that galaxies are lost at the first steps (RMS Δg 0.13 on 64 LSST blends; 0.07 so).
+# in electrons it is so large that galaxies are lost in the first steps (RMS Δg on 64 LSST blends: 0.13, here 0.07).
 _NOISES_PER_UNIT = 10.0
 # Boxes are padded to multiples of it [pixel].
 _BOX_STEP = 24
@@ -65,7 +65,7 @@ class Fitter:
         self._psf = scarlet2.ArrayPSF(jnp.asarray(np.stack([p / p.sum() for p in drawn]), dtype=jnp.float32))
         self._unit = _NOISES_PER_UNIT * float(np.median(noise))
         self._weights = jnp.asarray(np.broadcast_to(np.square(self._unit / noise)[:, None, None], (len(bands), *shape)))
-        # Its own sizes of box, as far as the stamp: of a box beyond it the moments would be nonsense, and are used.
+        # Its own box sizes, limited to the stamp: moments over a larger box would be wrong.
         width = float(scarlet2.measure.fwhm(self._psf()).min())
         self._sizes = [size for size in (int(6 * width * 1.5**k) for k in range(10)) if size <= min(shape)]
         model_psf = scarlet2.GaussianPSF(_MODEL_PSF_SIGMA)
@@ -87,7 +87,7 @@ class Fitter:
         observed, scene = self._started(stamp, positions)
         boxes = [np.asarray(source.morphology) for source in scene.sources]
         side = _BOX_STEP * -(-max(max(box.shape) for box in boxes) // _BOX_STEP)
-        morphologies = np.full((len(boxes), side, side), 0.5, dtype=np.float32)  # logit 0: no part in a norm
+        morphologies = np.full((len(boxes), side, side), 0.5, dtype=np.float32)  # logit 0: does not enter a norm
         inside = np.zeros(morphologies.shape, dtype=np.float32)
         for k, box in enumerate(boxes):
             morphologies[k, : box.shape[0], : box.shape[1]], inside[k, : box.shape[0], : box.shape[1]] = box, 1
@@ -97,7 +97,7 @@ class Fitter:
         return np.asarray(image, dtype=np.float32) * np.float32(self._unit)
 
     def plain_fit(self, stamp: np.ndarray, positions: np.ndarray) -> NDArray[np.float32]:
-        """The same by `Scene.fit`, as scarlet2's users run it: what `fit` is tested against, at ten times its cost."""
+        """The same by `Scene.fit`, as scarlet2's users run it: the reference in the test of `fit`, ten times slower."""
         from numpyro.distributions import constraints
 
         observed, scene = self._started(stamp, positions)
@@ -122,7 +122,7 @@ class Fitter:
         import jax.numpy as jnp
 
         observed = self._observation(jnp.asarray(stamp / self._unit), self._renderer)
-        # Spectra that are not positive, which `_start` sees to, it reports by print.
+        # It prints when spectra are not positive; `_start` makes them so.
         with redirect_stdout(io.StringIO()), self._scarlet2.Scene(self._frame) as scene:
             for position in positions:
                 center = jnp.asarray(position, dtype=float)

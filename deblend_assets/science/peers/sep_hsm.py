@@ -1,7 +1,7 @@
-"""What many would run: HSM at the stamp's centre in the label band, with SEP's segmentation as mask or with none.
+"""HSM at the stamp's centre in the label band, with SEP's segmentation as mask or without a mask.
 
 SEP (Barbary 2016; Source Extractor, Bertin & Arnouts 1996) with its defaults of detection and deblending; pixels that
-it gives to other galaxies are masked. HSM (Hirata & Seljak 2003; Mandelbaum et al. 2005), as in GalSim: adaptive
+it assigns to other galaxies are masked. HSM (Hirata & Seljak 2003; Mandelbaum et al. 2005), as in GalSim: adaptive
 moments of the image, and re-Gaussianisation with the true PSF.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.peers.blends import Blends, Measured, Peer
 from deblend_assets.science.stamps.conventions import shear_from_distortion
 
-# Source Extractor's usual threshold, in units of the pixel noise.
+# Source Extractor's default threshold, in units of the pixel noise.
 THRESHOLD = 1.5
 # A detection farther from the stamp's centre is not the target [arcsec].
 _MATCH = 1.0
@@ -29,9 +29,9 @@ def regauss(
 
     Args:
         images: (N, y, x), any flux unit.
-        psf: of the band, without the pixel, as BTK draws it.
+        psf: of the band, without the pixel, as in BTK.
         scale: [arcsec / pixel].
-        weights: (N, y, x), 0 where a pixel is another galaxy's; none: all count.
+        weights: (N, y, x), 0 where a pixel belongs to another galaxy; None: all pixels count.
 
     Returns:
         (N, 2) intrinsic shear-type g by REGAUSS, (N, 2) distortion e of the adaptive moments with the PSF; NaN where
@@ -71,7 +71,7 @@ def _offsets(found: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def others(images: np.ndarray, noise: float) -> NDArray[np.int32]:
-    """(N, y, x) weights: 0 on the pixels that SEP gives to a galaxy other than the one nearest the centre.
+    """(N, y, x) weights: 0 on the pixels that SEP assigns to a galaxy other than the one nearest the centre.
 
     Args:
         images: (N, y, x), without sky.
@@ -87,7 +87,7 @@ def others(images: np.ndarray, noise: float) -> NDArray[np.int32]:
 def shapes(
     images: np.ndarray, noise: float, psf: galsim.GSObject, scale: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Detection and shapes of stamps in one band; returns as `regauss`, found or not."""
+    """Detection and shapes of stamps in one band; returns as `regauss`, whether detected or not."""
     return regauss(images, psf, scale, others(images, noise))
 
 

@@ -2,8 +2,8 @@
 
 One Sérsic profile a galaxy (free n, half-light radius and shape, shared by the bands; position fixed at the truth) and
 a free flux a band, least squares against the sky's noise; fluxes are linear and projected out (Golub & Pereyra 1973),
-with Kaufman's (1975) derivatives, so that scipy's trust region steps in four parameters a galaxy alone. Own code over
-GalSim's profiles: astrophot's present release needs astropy ≥ 7, which BTK refuses.
+with Kaufman's (1975) derivatives, so that scipy's trust region has only four parameters a galaxy. This is own code
+over GalSim's profiles, because astrophot's current release needs astropy ≥ 7, which BTK excludes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from deblend_assets.science.peers.blends import Blends, Measured, Peer
 from deblend_assets.science.peers.profiles import N_MAX, N_MIN, Drawn, SersicDrawer, shear
 from deblend_assets.science.stamps.moments import image_moments
 
-# Below it in the label band the target counts as not found: flux over its formal error.
+# Flux over its formal error in the label band, below which the target counts as not found.
 LEAST_SNR = 5.0
 # Per galaxy: ln of half-light radius [arcsec], η1, η2 and ln n; start and bounds.
 _START = (np.log(0.4), 0.0, 0.0, 0.0)
 _LOW = (np.log(0.02), -3.0, -3.0, np.log(N_MIN))
 _HIGH = (np.log(5.0), 3.0, 3.0, np.log(N_MAX))
 _MOST_STEPS = 60
-# A neighbour without light on the stamp has no flux to solve for: relative ridge of the linear solution.
+# Relative ridge of the linear solution, for neighbours without light on the stamp.
 _RIDGE = 1e-10
 
 
 class _Scene:
-    """Residuals and derivatives of one stamp in units of the noise; the last drawing is kept for the derivatives."""
+    """Residuals and derivatives of one stamp in units of the noise; the last rendering is kept for the derivatives."""
 
     def __init__(self, image: np.ndarray, positions: np.ndarray, drawer: SersicDrawer, noise: np.ndarray) -> None:
         self.positions, self.drawer, self.noise = positions, drawer, noise[:, None, None]
@@ -69,7 +69,7 @@ class _Scene:
 def measure(blends: Blends) -> Measured:
     """e: unweighted moments of the noise-free fit, the label's own convention; g of its isophotes.
 
-    Of 64 LSST blends RMS Δe is 0.022 a component so, and 0.036 by the fit's adaptive moments.
+    On 64 LSST blends RMS Δe is 0.022 a component with them, and 0.036 with the fit's adaptive moments.
     """
     result = Measured.nothing(blends, images=True)
     assert result.images is not None

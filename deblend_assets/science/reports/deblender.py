@@ -24,7 +24,7 @@ def evaluation_report(evaluation: Evaluation, figures: Mapping[str, bytes], prov
 
     Args:
         evaluation: of `evaluation.deblender.evaluate`.
-        figures: PNG bytes by name; those of `report_text.FIGURES` have their captions and places, any other goes
+        figures: PNG bytes by name; those of `deblender_text.FIGURES` have their captions and places, any other goes
             to the end under its own name.
         provenance: profile, recipe, fingerprints, versions.
     """

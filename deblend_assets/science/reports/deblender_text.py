@@ -14,7 +14,7 @@ TRAINING = "Training and normalisation"
 OTHER = "Further figures"
 SECTIONS = (EXAMPLES, SIMILARITY, SHAPES, BINS, MISSING, FLUX, TRAINING, OTHER)
 
-# Name of a figure given to `report.evaluation_report`: section, caption.
+# Name of a figure given to `deblender.evaluation_report`: section, caption.
 FIGURES: Mapping[str, tuple[str, str]] = {
     "reconstructions": (
         EXAMPLES,

@@ -1,4 +1,4 @@
-"""The kit of the report pages: pictures, sections, and one HTML file that needs nothing beside itself."""
+"""The kit of the report pages: pictures, sections, and one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -115,11 +115,11 @@ def _methods(peers: Evaluation) -> Table:
             "ours / this, e",
             "ours / this, g",
             "failures",
-            "time per galaxy, one core [ms]",
+            "time [ms]",
         ),
         rows,
         note=f"N = {peers['n']:,} held-out test blends; per component, both pooled; errors by bootstrap over blends. "
-        "The floor of g is left out: a few unresolved galaxies dominate its RMS.",
+        "The floor of g is left out: a few unresolved galaxies dominate its RMS. Time: per galaxy, on one core.",
     )
 
 

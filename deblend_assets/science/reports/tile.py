@@ -1,4 +1,4 @@
-"""The report of one tile: one HTML page, in the manner of the main evaluation's."""
+"""The page of a tile's evaluation."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def tile_report(
         evaluation: of `evaluate_tile`.
         likeness: of `likeness.compare`.
         attrition: of `cuts.quality_cuts`.
-        rejections: galaxies that the cutouts lost, by reason.
-        figures: PNG bytes by name; those of `report_text.FIGURES` have their captions and places, any other goes to
+        rejections: galaxies without a cutout, by reason.
+        figures: PNG bytes by name; those of `tile_text.FIGURES` have their captions and places, any other goes to
             the end under its own name.
         provenance: profile, archive, fingerprints, versions.
         simulated: whether the tile is; the page says so in its title and in its first line.

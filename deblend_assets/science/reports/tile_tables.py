@@ -67,7 +67,7 @@ def bins_table(evaluation: Evaluation) -> Table:
 
 
 def counts_table(evaluation: Evaluation) -> Table:
-    """Missing bands, with what each costs on test blends, and flags."""
+    """Missing bands with their cost on test blends, and flags."""
     costs = evaluation["withheld"] or {}
     unknown = {"value": None, "error": None}
     rows = [("images in all bands", f"{_complete(evaluation):,}", format_measure(costs.get("none", unknown)))]
@@ -101,7 +101,7 @@ def mean_shear_table(evaluation: Evaluation) -> Table:
 
 
 def truth_tables(evaluation: Evaluation) -> list[Table]:
-    """Shapes, slopes beside the test blends', positions and fluxes against the truth."""
+    """Shapes, slopes compared with the test blends', positions and fluxes against the truth."""
     truth = evaluation["truth"]
     shapes = []
     for kind, words in (("g", "intrinsic g"), ("e", "observed e")):
@@ -158,7 +158,7 @@ def _fluxes(bands: Sequence[str], truth: Evaluation) -> Table:
 
 
 def likeness_table(found: Likeness) -> Table:
-    """The comparison with the training."""
+    """The comparison with the training scenes."""
     rows = [
         (
             str(row["quantity"]),
@@ -183,6 +183,6 @@ def attrition_table(table: pd.DataFrame) -> Table:
 
 
 def rejections_table(rejections: Mapping[str, int]) -> Table:
-    """What the cutouts lost."""
+    """Galaxies without a usable cutout, by reason."""
     rows = [(reason, f"{n:,}") for reason, n in rejections.items()] or [("none", "0")]
     return Table(("reason", "galaxies"), rows, "Galaxies without a usable cutout")

@@ -14,7 +14,7 @@ LIKENESS = "Is the tile like the training scenes?"
 OTHER = "Further figures"
 SECTIONS = (EXAMPLES, LIKE_WITH_LIKE, BINS, SHEAR, TRUTH, LIKENESS, CATALOG, OTHER)
 
-# Name of a figure given to `report.tile_report`: section, caption.
+# Name of a figure given to `tile.tile_report`: section, caption.
 FIGURES: Mapping[str, tuple[str, str]] = {
     "ellipses": (
         EXAMPLES,

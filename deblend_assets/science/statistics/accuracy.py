@@ -1,7 +1,7 @@
-"""Measures of an estimate against a reference, with bootstrap errors: the pieces that every evaluation is made of.
+"""Measures of an estimate against a reference, with bootstrap errors: the parts of every evaluation.
 
-A number that cannot be had is None, so that an evaluation is JSON without NaN. Below `MINIMUM_ROWS` rows a bootstrap's
-error says nothing, and every measure is None.
+An undefined number is None, so that an evaluation is JSON without NaN. Below `MINIMUM_ROWS` rows a bootstrap error is
+meaningless, and every measure is None.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resam
         resamples, seed: of the bootstrap.
 
     Returns:
-        `n`, `failures` (estimates that are not numbers, left out), the measures of `{kind}1`, `{kind}2` and of the
+        `n`, `failures` (estimates that are not finite, left out), the measures of `{kind}1`, `{kind}2` and of the
         modulus `{kind}`, and `both`: RMS per component over both together.
     """
     columns = {
@@ -54,14 +54,14 @@ def shapes(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resam
 
 
 def pulls(rows: pd.DataFrame, kind: Literal["e", "g"], estimator: str, *, resamples: int, seed: int) -> Evaluation:
-    """How the expected errors of both components compare with the actual ones.
+    """Expected errors of both components against the actual ones.
 
     Args:
         rows: as for `shapes`, and `{kind}1_{estimator}_err`, `{kind}2_{estimator}_err`.
         kind, estimator, resamples, seed: as for `shapes`.
 
     Returns:
-        `pull`: RMS of (estimate - truth) / expected error, 1 where the errors are right; `within`: share of the
+        `pull`: RMS of (estimate - truth) / expected error, 1 for correct errors; `within`: share of the
         differences below one expected error, 0.683 for Gaussian errors; `expected`: RMS of the expected errors.
     """
     difference = np.stack([values(rows, f"{kind}{k}_{estimator}") - values(rows, f"{kind}{k}") for k in (1, 2)])

@@ -1,7 +1,7 @@
-"""How alike two images are, how well an estimate follows the truth, and how sure either number is.
+"""Similarity of images, accuracy of estimates, and bootstrap errors of both.
 
-Every statistic of an estimate reduces the **last** axis, so that `bootstrap` can hand it a whole stack of
-resampled rows at once.
+Every statistic of an estimate reduces the **last** axis, so that `bootstrap` can evaluate a whole stack
+of resampled rows at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def ssim(images: np.ndarray, reference: np.ndarray, data_range: float = 1.0) -> 
 
 
 def cosine(images: np.ndarray, reference: np.ndarray) -> Floats:
-    """Cosine similarity (Eq. 11) of stamps flattened over all bands and pixels; blind to one common factor.
+    """Cosine similarity (Eq. 11) of stamps flattened over all bands and pixels; independent of a common factor.
 
     Args:
         images, reference: (N, band, y, x), float.
@@ -85,8 +85,8 @@ def _unit(vectors: Floats) -> Floats:
 def line(truth: Floats, estimate: Floats) -> tuple[Floats, Floats]:
     """Slope and intercept of the ordinary least-squares line of the estimate on the truth.
 
-    A slope below 1 is a bias toward round: what an estimate that shrinks with its own noise must show. Both are
-    NaN where the truth does not vary.
+    A slope below 1 is a bias toward zero, as of an estimate that is shrunk according to its noise. Both are NaN where
+    the truth does not vary.
     """
     middle = truth.mean(axis=-1, keepdims=True)
     offset = truth - middle
@@ -101,13 +101,13 @@ def rms(differences: Floats) -> Floats:
 
 
 def robust_sigma(values: Floats) -> Floats:
-    """1.4826 times the median absolute deviation from the median: σ of a Gaussian, whatever its outliers do."""
+    """1.4826 times the median absolute deviation from the median: σ of a Gaussian, robust against outliers."""
     deviation = np.abs(values - np.median(values, axis=-1, keepdims=True))
     return np.asarray(1.4826 * np.median(deviation, axis=-1))
 
 
 def thirds(values: Floats) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Low, middle and high third of the finite values, a mask (N,) each; of no finite value all are empty."""
+    """Low, middle and high third of the finite values, a mask (N,) each; all empty without a finite value."""
     finite = np.isfinite(values)
     edges = np.quantile(values[finite], [1 / 3, 2 / 3]) if finite.any() else np.full(2, np.nan)
     third = np.digitize(values, edges)
@@ -115,14 +115,14 @@ def thirds(values: Floats) -> list[tuple[str, NDArray[np.bool_]]]:
 
 
 def bootstrap(statistic: Statistic, columns: Mapping[str, Floats], resamples: int, seed: int) -> tuple[Floats, Floats]:
-    """A statistic of a table's rows, and its standard error over tables of rows drawn with replacement.
+    """A statistic of a table's rows, and its standard error over tables of rows resampled with replacement.
 
     Args:
         statistic: reduces the last axis of every column: (rows,) to a scalar or (k,) of them, and
             (resample, rows) to (resample,) or (k, resample).
         columns: (rows,) each, at least one row; a row's values stay together.
-        resamples: number of tables drawn, at least 2.
-        seed: of the draws; the same seed gives the same error to the last digit.
+        resamples: number of resampled tables, at least 2.
+        seed: of the random numbers; the same seed gives the same error to the last digit.
 
     Returns:
         Value on the table as it is, and error (standard deviation over the resamples): scalars or (k,).

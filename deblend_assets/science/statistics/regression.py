@@ -1,4 +1,4 @@
-"""Whether a number has become worse since the last time, by more than both errors allow."""
+"""Numbers that have become worse since the last evaluation, beyond their errors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deblend_assets.science.statistics.format import format_measure, format_number
+
 _ERRORS = 2.0
 
 
 def worse(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """What grew in size beyond two errors of the difference.
+    """Descriptions of the numbers whose size grew by more than two errors of the difference.
 
     Args:
-        before, now: numbers whose ideal is 0, by name, with their standard errors as `{name}_error`; others are not
-            looked at.
+        before, now: numbers whose ideal is 0, by name, with their standard errors as `{name}_error`; others are
+            ignored.
     """
     found = []
     for name, value in now.items():
@@ -23,5 +25,5 @@ def worse(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
             continue
         both = float(np.hypot(now[error], before[error]))
         if abs(value) - abs(before[name]) > _ERRORS * both:
-            found.append(f"{name} {before[name]:.3g} → {value:.3g} ± {both:.1g}")
+            found.append(f"{name} {format_number(before[name], 3)} → {format_measure({'value': value, 'error': both})}")
     return found

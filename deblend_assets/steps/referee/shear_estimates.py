@@ -56,7 +56,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     **{f"{KNOWN}_{k}": ("", f"the same, told the sheared PSF: shear-type g{k}") for k in (1, 2)},
     **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
     **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
-    **{f"free_{k}": ("", f"prior-free intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"free_{k}": ("", f"likelihood-only intrinsic shear-type g{k}") for k in (1, 2)},
     **{f"image_response_{k}": ("", f"d posterior_{k} / d g{k} from the image alone; mostly noise") for k in (1, 2)},
 }
 

@@ -26,7 +26,7 @@ from deblend_assets.science.statistics.metrics import line
 
 _SHOWN_POINTS = 3_000
 CONTOURS = (0.68, 0.95)  # shares of the errors that the contours hold
-_TRUE, _FOUND = "red", "yellow"  # the report's; told apart by their line style as well
+_TRUE, _FOUND = "red", "yellow"  # the report's colours; the line styles differ too
 _ELLIPSE_RADIUS, _WHISKER = 1.3, 6.0  # [arcsec]; of the circle of e = 0, and a whisker's length at e = 1
 
 
@@ -100,7 +100,7 @@ def _draw_ellipticity(axis: Axes, distortion: np.ndarray, colour: str, style: st
 def ellipticity_scatter(estimates: pd.DataFrame) -> Figure:
     """Estimate against truth for e1, e2 and |e|, and the errors' contours (the report's Fig. 15).
 
-    At most 3,000 scenes are dotted, evenly spaced in the table; lines and contours use all.
+    At most 3,000 scenes are shown as points, evenly spaced in the table; lines and contours use all.
 
     Args:
         estimates: with `e1`, `e2` and `{e1,e2}_{regressor,reconstruction}`.
@@ -173,7 +173,7 @@ def _error_contours(axis: Axes, estimates: pd.DataFrame) -> None:
         density, _, _ = np.histogram2d(pair[0], pair[1], bins=(edges, edges))
         if not density.any():
             continue
-        # Twice Silverman's width, in bins: at his, single errors in the tails make islands of their own.
+        # Twice Silverman's width, in bins: at that width, single errors in the tails would be islands.
         width = np.maximum(2 * pair.std(axis=1) * pair.shape[1] ** (-1 / 6) / (edges[1] - edges[0]), 1.0)
         density = gaussian_filter(density, width)
         # The level that a share of the errors exceeds: what a contour holds does not depend on the smoothing.

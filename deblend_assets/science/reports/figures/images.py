@@ -1,4 +1,4 @@
-"""Figures of stamps: what goes in, what should come out and what does."""
+"""Figures of stamps: inputs, truths and outputs of the deblender, and pixel values."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def dynamic_range(images: np.ndarray, normalization: Normalization) -> Figure:
 
 
 def _asinh_ticks(linear: float, highest: float) -> list[float]:
-    """0, and 1 and 3 times the powers of ten where the scale no longer crowds them."""
+    """0, and 1 and 3 times the powers of ten beyond the linear part of the scale."""
     powers = [m * 10.0**k for k in range(-3, 9) for m in (1, 3)]
     return [0.0, *(tick for tick in powers if 0.8 * linear < tick <= highest)]
 

@@ -88,10 +88,10 @@ def rate_distortion(sweeps: Mapping[str, Mapping[float, Evaluation]]) -> Figure:
                 capsize=2,
                 label=label,
             )
-    # One label a β, at the first series: the others have the same errors and lie beside it.
+    # One label for each β, at the first series: the others lie beside it.
     sweep = next(iter(sweeps.values()))
     for axis, quantity in zip(axes, ("reconstruction_error", "shape_error"), strict=True):
-        # Above and below in turn: where β no longer matters the points are close.
+        # Above and below in turn: where β has little effect the points are close.
         for number, (beta, found_here) in enumerate(sorted(sweep.items())):
             x, y = (_value(found_here[name]["value"]) for name in ("kl", quantity))
             if np.isfinite([x, y]).all():

@@ -1,4 +1,4 @@
-"""Pictures of the comparison: errors of all methods, by blendedness, their cost, and each one's worst failures."""
+"""Figures of the comparison: errors of all methods, by group, their cost, and each one's largest errors."""
 
 from __future__ import annotations
 
@@ -113,6 +113,10 @@ def by_group(evaluation: Evaluation, kind: str) -> Figure:
             label=title_of(method),
         )
     axis.set_yscale("log")
+    if axis.lines:
+        plain_log_ticks(axis, "y")
+    else:
+        axis.text(0.5, 0.5, "too few blends in every third", transform=axis.transAxes, ha="center")
     axis.set_xticks(
         range(len(names)),
         [n.replace(", ", "\n").replace(" third", "") for n in names],
@@ -128,7 +132,7 @@ def by_group(evaluation: Evaluation, kind: str) -> Figure:
 
 
 def cost(evaluation: Evaluation) -> Figure:
-    """Error of e against the time that a galaxy takes on one core."""
+    """Errors of e and g against the time for one galaxy on one core."""
     figure = new_figure(7.5, 4.8)
     axis = figure.subplots()
     methods = [m for m in evaluation["methods"] if m != FLOOR]
@@ -139,31 +143,23 @@ def cost(evaluation: Evaluation) -> Figure:
             if measure["value"] is not None:
                 colour = _colour(method, methods)
                 axis.plot(found["milliseconds"], measure["value"], "o", color=colour, mfc=colour if fill else "white")
-                if fill or found["groups"]["all"]["e"]["rms"]["value"] is None:
-                    axis.annotate(
-                        title_of(method),
-                        (found["milliseconds"], measure["value"]),
-                        fontsize=8,
-                        xytext=(4, 5 if method == OURS else -10),
-                        textcoords="offset points",
-                    )
     axis.set(xscale="log", yscale="log", xlabel="one core's time a galaxy [ms]", ylabel="RMS error a component")
     plain_log_ticks(axis)
-    axis.margins(x=0.25)  # room for the names
     figure.legend(
         handles=[
-            Line2D([], [], marker="o", ls="", color=BLACK, label="distortion e"),
-            Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="shear-type g"),
+            *(Line2D([], [], marker="o", ls="", color=_colour(m, methods), label=title_of(m)) for m in methods),
+            Line2D([], [], marker="o", ls="", color="0.3", label="filled: distortion e"),
+            Line2D([], [], marker="o", ls="", color="0.3", mfc="white", label="open: shear-type g"),
         ],
         loc="outside lower center",
-        ncols=2,
+        ncols=3,
         fontsize=9,
     )
     return figure
 
 
 def failures(worst: Mapping[str, pd.DataFrame], images: Mapping[int, NDArray]) -> Figure:
-    """The ten worst failures of every method: the blend in the label band, the truth and the estimate.
+    """The largest errors of every method: the blend in the label band, the truth and the estimate.
 
     Args:
         worst: of each method the rows of `comparison.worst`.

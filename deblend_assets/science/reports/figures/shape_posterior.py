@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -128,7 +130,8 @@ def coverage(table: pd.DataFrame, evaluation: Evaluation) -> Figure:
         evaluation: of `evaluate_shapes`.
     """
     figure = new_figure(8.4, 5.0 + 0.24 * len(evaluation["groups"]))
-    upper, lower = figure.subfigures(2, 1, height_ratios=(4.2, 0.8 + 0.24 * len(evaluation["groups"])))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(4.2, 0.8 + 0.24 * len(evaluation["groups"])))
+    upper, lower = halves
     grid = upper.subplots(2, 3)
     for axis, (name, words) in zip(grid.flat, _QUANTITY_WORDS.items(), strict=True):
         axis.hist(table[f"{name}_pit"], bins=20, range=(0, 1), density=True, color=BLUE, alpha=0.7)

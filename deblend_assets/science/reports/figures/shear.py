@@ -88,7 +88,9 @@ def groups(evaluation: Evaluation) -> Figure:
         values = [methods[method]["groups"][name]["m"] for name in names]
         at = np.arange(len(names)) + 0.16 * (number - (len(methods) - 1) / 2)
         _points(axis, at, values, _COLOURS[method], METHODS[method])
-    _named(axis, names)
+    _named(figure, axis, names)
+    if not names:
+        axis.text(0.5, 0.6, "too few galaxies in every third", transform=axis.transAxes, ha="center")
     axis.axhline(0, color=BLACK, lw=0.8)
     axis.set_ylabel("m, one response for all galaxies")
     axis.set_yscale("symlog", linthresh=0.1)
@@ -109,7 +111,7 @@ def responses(evaluation: Evaluation) -> Figure:
     ):
         values = [found["groups"][name][key] for name in names]
         _points(axis, np.arange(len(names)) + 0.2 * (shift - 0.5), values, colour, label)
-    _named(axis, names)
+    _named(figure, axis, names)
     axis.set_ylabel("response of the posterior mean of g")
     return figure
 
@@ -125,7 +127,7 @@ def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]]
     axis.errorbar(at, known[:, 0], yerr=known[:, 1], fmt="o", ms=4, color=colour, label=label)
 
 
-def _named(axis: Axes, names: list[str]) -> None:
+def _named(figure: Figure, axis: Axes, names: list[str]) -> None:
     axis.set_xticks(
         range(len(names)),
         [name.replace(", ", "\n").replace(" third", "") for name in names],
@@ -136,4 +138,4 @@ def _named(axis: Axes, names: list[str]) -> None:
     for edge in range(3, len(names), 3):
         axis.axvline(edge - 0.5, color="0.8", lw=0.8)
     axis.set_xlabel("thirds of the test galaxies by their true properties")
-    legend_below(axis.get_figure(root=True))
+    legend_below(figure)

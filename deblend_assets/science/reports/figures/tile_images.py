@@ -20,7 +20,7 @@ from deblend_assets.science.stamps.conventions import position_angle
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.science.statistics.metrics import Floats
 
-_THEIRS, _OURS = "red", "yellow"  # the report's; told apart by their line style as well
+_THEIRS, _OURS = "red", "yellow"  # the report's colours; the line styles differ too
 _ELLIPSE_RADIUS = 1.6  # of the circle of g = 0 [arcsec]
 _GOAL_ARCSEC = 0.1
 
@@ -40,8 +40,8 @@ def ellipses(
 
     Args:
         images: (N, y, x), north up and east left, any unit.
-        reference_g, our_g: (N, 2), shear-type, sky frame; they are drawn in the pixel frame. Ours may be None: cutouts
-            are there before any network has seen them.
+        reference_g, our_g: (N, 2), shear-type, sky frame; they are drawn in the pixel frame. Ours may be None,
+            before the shapes are measured.
         band: of the images.
         pixel_scale: [arcsec/pixel].
         labels: one a galaxy.
@@ -121,7 +121,7 @@ def dynamic_range(
         raw = [np.arcsinh(stack[:, k].ravel().astype(np.float64) / linear) for stack, *_ in sets]
         after = [normalization.forward(stack.astype(np.float64))[:, k].ravel() for stack, *_ in sets]
         for axis, columns in ((axes[0, k], raw), (axes[1, k], after)):
-            # One set of edges, so that both are seen with the same steps.
+            # The same bins for both.
             edges = np.histogram_bin_edges(np.concatenate(columns), 80)
             for column, (_, colour, label, style) in zip(columns, sets, strict=True):
                 density = np.histogram(column, edges)[0] / max(len(column), 1) / (edges[1] - edges[0])
@@ -195,7 +195,7 @@ def likeness(
 
 
 def positions(east: Floats, north: Floats, *, tile: str) -> Figure:
-    """Catalogue less true positions of a simulated tile.
+    """Catalogue minus true positions of a simulated tile.
 
     Args:
         east, north: of `against_truth.position_offsets` [arcsec].

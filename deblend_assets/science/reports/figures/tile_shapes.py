@@ -28,15 +28,18 @@ from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import Floats
 
 _SHOWN_POINTS = 3_000
-_ROWS = (("shear", "g", "like with like"), ("distortion", "e", "the report's comparison"))
+_ROWS = (
+    ("shear", "g", "the same quantity"),
+    ("distortion", "e", "the report's comparison"),
+)
 
 
 def shapes_against_im3shape(
     shapes: pd.DataFrame, reference: pd.DataFrame, evaluation: Evaluation, *, tile: str, simulated: bool
 ) -> Figure:
-    """Ours against im3shape's with both lines (the report's Fig. 17): g like with like, and e as the report did.
+    """Ours against im3shape's with both lines (the report's Fig. 17): g, the same quantity, and e as in the report.
 
-    At most 3,000 galaxies are dotted, evenly spaced in the table.
+    At most 3,000 galaxies are shown as points, evenly spaced in the table.
 
     Args:
         shapes: the shape catalogue.

@@ -1,8 +1,9 @@
-"""The figure of strongly blended scenes: what goes in, what is true, what comes out and what is left."""
+"""The figure of strongly blended scenes: blend, truth, deblended target and residual."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +14,14 @@ from matplotlib.lines import Line2D
 from deblend_assets.science.reports.figures.style import new_figure
 
 _TITLES = ("blend", "target alone (truth)", "deblended target", "deblended − truth")
-_TARGET = {"marker": "o", "color": "red", "markerfacecolor": "none", "markersize": 9, "markeredgewidth": 1.2}
-_NEIGHBOUR = {"marker": "x", "color": "white", "markersize": 6, "markeredgewidth": 1.4}
+_TARGET: dict[str, Any] = {
+    "marker": "o",
+    "color": "red",
+    "markerfacecolor": "none",
+    "markersize": 9,
+    "markeredgewidth": 1.2,
+}
+_NEIGHBOUR: dict[str, Any] = {"marker": "x", "color": "white", "markersize": 6, "markeredgewidth": 1.4}
 _RESIDUAL = 3.0  # end of the residuals' scale [sky σ]
 
 
@@ -36,7 +43,7 @@ def true_blends(
     Args:
         blended, isolated, deblended: (N, y, x) [electron].
         positions: of each scene's galaxies, (galaxies, 2): x and y from the stamp's centre [arcsec], the target first.
-        labels: what is to be said of each scene.
+        labels: of each scene.
         band: name of the band.
         pixel_scale: [arcsec/pixel].
         sky_sigma: standard deviation of the sky's noise in a pixel [electron].
