@@ -19,6 +19,7 @@ from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
+from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
 from deblend_assets.stores.des import DesStore
@@ -31,7 +32,7 @@ STAGES = ("training/stage1_vae", "training/stage2_deblender", "training/stage3_r
 EVALUATION = "evaluation/simulated_evaluation"
 POSTERIOR = (
     "shapes/shape_network",
-    "shapes/neighbour_head",
+    *(f"shapes/{head.name}" for head in HEADS),
     "shapes/shape_posterior",
     "shapes/fisher_floor",
     "shapes/shape_evaluation",

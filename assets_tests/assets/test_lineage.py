@@ -24,6 +24,7 @@ from assets_tests.assets.conftest import (
 )
 from assets_tests.assets.homes import results
 from assets_tests.assets.reads import differences
+from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.stores.project import STAGES as STAGE_NAMES
 
@@ -43,7 +44,7 @@ CHECKS = {
     STAGES[2]: {"learning"},
     EVALUATION: {"held_out", "no_failures", "beats_the_blend"},
     "shapes/shape_network": {"learning"},
-    "shapes/neighbour_head": {"discriminates"},
+    **{f"shapes/{head.name}": {"discriminates"} for head in HEADS},
     "shapes/shape_posterior": {"small_correction"},
     "shapes/shape_evaluation": {"coverage"},
 }
@@ -61,7 +62,7 @@ NUMBERS = {
     STAGES[2]: {"best_train_total", "best_validation_total", "stamps_per_second"},
     EVALUATION: {"ssim_stage2", "ssim_blend", "cosine_stage2", "cosine_blend"},
     "shapes/shape_network": {"best_validation_nll", "stamps_per_second"},
-    "shapes/neighbour_head": {"best_validation_total", "stamps_per_second"},
+    **{f"shapes/{head.name}": {"best_validation_total", "stamps_per_second"} for head in HEADS},
     "shapes/fisher_floor": {"scenes", "median_sigma_e"},
     "shapes/shape_evaluation": {"rms_e", "rms_over_floor_e", "slope_g1_posterior", "coverage_e1_68%"},
 }
@@ -153,7 +154,7 @@ def test_figures_of_merit_are_numbers_that_the_ui_can_plot(
 
 def test_plots_are_small_pictures_in_the_metadata(first_run: tuple[Lineage, dg.ExecuteInProcessResult]) -> None:
     _, result = first_run
-    for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:3], POSTERIOR[4]):
+    for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:-2], POSTERIOR[-1]):
         plots = pictures(metadata(result)[asset]).values()
         assert plots, asset
         assert all(plot.startswith(b"\x89PNG") for plot in plots)

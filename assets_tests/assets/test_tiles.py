@@ -309,12 +309,12 @@ def test_after_a_retraining_shapes_are_refused_until_the_model_is_there_and_cuto
     longer = Lineage(before.root, smoke(**TILES_OF_FEW, recipes__des_shapes__calibration__epochs=3))
     line = longer.failure(SHAPES, tile=tile)
     assert line.startswith("des_model/shape_posterior has not been materialised [")
-    longer.succeeds(DES_POSTERIOR[2])
+    longer.succeeds(DES_POSTERIOR[-3])
     found = metadata(longer.succeeds(SHAPES, tile=tile))
     assert found[SHAPES]["model_version"] == longer.des.project.model_version() != version
     assert set(longer.des.tile(tile).read_table("shape_catalog")["model_version"]) == {found[SHAPES]["model_version"]}
     assert "the evaluation is of another model" in longer.failure(TILE_EVALUATION, tile=tile)
-    longer.succeeds(DES_POSTERIOR[4])
+    longer.succeeds(DES_POSTERIOR[-1])
     found = metadata(longer.succeeds(CUTOUTS, TILE_EVALUATION, tile=tile))
     assert found[CUTOUTS]["archive_requests"] == 0
     assert results(longer.des.tile(tile).folder / "cutouts") == cut

@@ -157,8 +157,9 @@ def neighbours(table: pd.DataFrame) -> Figure:
     Args:
         table: see `evaluation.evaluate_shapes`.
     """
-    figure = new_figure(8.4, 4.7)
-    for axis, (name, true) in zip(figure.subplots(1, len(COLUMNS)), true_labels(table).items(), strict=True):
+    figure = new_figure(4.2 * len(COLUMNS), 4.7)
+    axes = figure.subplots(1, len(COLUMNS), squeeze=False)[0]
+    for axis, (name, true) in zip(axes, true_labels(table).items(), strict=True):
         head, column = COLUMNS[name]
         chance = table[name].to_numpy(float)
         parts = _bins(chance)
