@@ -17,19 +17,19 @@ _SCATTER = 0.15
 _LIMITS = (0.3, 3.0)
 
 
-def amplitudes(model: Tensor, seen: Tensor, present: Tensor, sky_sigma: Tensor) -> Tensor:
+def amplitudes(model: Tensor, stamps: Tensor, present: Tensor, sky_sigma: Tensor) -> Tensor:
     """Factors on the reconstruction, (N, band): the maximum of Gaussian likelihood times a prior of 1 ± 0.15.
 
     A neighbour's light under the profile is attributed to the galaxy: the factor is too high by about the blendedness.
 
     Args:
         model: the reconstructed galaxy, (N, band, y, x) in units of the sky's noise.
-        seen: the stamp, in the same units; any value where a band is absent.
+        stamps: the stamp, in the same units; any value where a band is absent.
         present: (N, band) bool; the factor of an absent band is 1.
         sky_sigma: (band, 1, 1), root of the sky's electrons a pixel.
     """
     weight = model / photon_variance(model, sky_sigma)
-    known = torch.where(present[..., None, None], seen, model)
+    known = torch.where(present[..., None, None], stamps, model)
     along, norm = ((weight * light).sum(dim=(2, 3)) for light in (known, model))
     prior = 1.0 / _SCATTER**2
     return ((along + prior) / (norm + prior)).clamp(*_LIMITS)

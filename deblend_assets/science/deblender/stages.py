@@ -94,8 +94,8 @@ class VAEObjective:
     def _exposed(self, blends: OnTheFlyBlends, batch: Batch, random: RandomNumbers) -> tuple[Tensor, Tensor, Tensor]:
         others = None if blends.alone else batch[1]
         dropout, recombine = self._recipe.band_dropout, blends.recombine
-        seen = augment(batch[0], others, blends.units.sky_sigma, random, dropout=dropout, recombine=recombine)
-        return blends.units.images(seen.stamps), seen.present, blends.units.images(seen.clean)
+        augmented = augment(batch[0], others, blends.units.sky_sigma, random, dropout=dropout, recombine=recombine)
+        return blends.units.images(augmented.stamps), augmented.present, blends.units.images(augmented.clean)
 
 
 class RegressorObjective:

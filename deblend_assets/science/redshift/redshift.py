@@ -171,6 +171,6 @@ class RedshiftObjective:
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`total`: mean -ln p of the true ln(1 + z), per unit of ln(1 + z) [nats]."""
         target, others, values = batch
-        seen = self._exposure.of(target, others, random, training=training)
-        posterior: RedshiftPosterior = self.network(seen.stamps, seen.present)
+        augmented = self._exposure.of(target, others, random, training=training)
+        posterior: RedshiftPosterior = self.network(augmented.stamps, augmented.present)
         return {"total": -posterior.log_prob(values).mean()}

@@ -96,11 +96,11 @@ class HeadObjective:
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`total`: cross-entropy [nats a criterion]."""
         target, others, truth = batch
-        seen = self._exposure.of(target, others, random, training=training)
+        augmented = self._exposure.of(target, others, random, training=training)
         with torch.no_grad():
-            maps = self._trunk.maps(seen.stamps, seen.present)
-        column = truth[seen.around, 0] if self._head.of_neighbours else truth[:, 0]
-        true = true_labels(self._head, seen.clean[:, self._band], seen.light[:, self._band], column)
+            maps = self._trunk.maps(augmented.stamps, augmented.present)
+        column = truth[augmented.around, 0] if self._head.of_neighbours else truth[:, 0]
+        true = true_labels(self._head, augmented.clean[:, self._band], augmented.light[:, self._band], column)
         return {"total": nn.functional.binary_cross_entropy_with_logits(self.network(maps), true)}
 
 

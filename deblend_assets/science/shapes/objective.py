@@ -36,9 +36,9 @@ class ShapeObjective:
     def losses(self, batch: Batch, random: RandomNumbers, *, training: bool) -> dict[str, Tensor]:
         """`nll` [nats], `squares` (mean over the quantities), and their sum `total`."""
         target, others, values = batch
-        seen = self._exposure.of(target, others, random, training=training)
-        values = turn(values, seen.elements)
-        posterior: GaussianPosterior = self._shapes(seen.stamps, seen.present)
+        augmented = self._exposure.of(target, others, random, training=training)
+        values = turn(values, augmented.elements)
+        posterior: GaussianPosterior = self._shapes(augmented.stamps, augmented.present)
         nll = -posterior.log_prob(values).mean()
         variance = posterior.cholesky.detach().square().sum(dim=2).mean(dim=0)
         squares = ((posterior.mean - values).square().mean(dim=0) / variance).mean()

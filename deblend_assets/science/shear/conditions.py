@@ -17,7 +17,7 @@ from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.settings import SPLITS
 
 SHARD_SCENES = 250
-# Where their numbers begin: beyond those of stored shards and of scenes drawn for training.
+# Where their numbers begin: beyond those of stored shards and of scenes rendered for training.
 _FIRST = 100_000
 PSF_SIZE, PSF_SHEAR, OTHER_SIZE = 1.02, 0.05, 1.1
 # Columns kept from each target's truth, before any lens.

@@ -62,7 +62,7 @@ class Psf:
 
 
 class ShearedScenes:
-    """Draws the scenes of a simulation as seen through any lens and PSF.
+    """Renders the scenes of a simulation through any lens and PSF.
 
     Args:
         renderer: of the simulation, whose own shear must be 0.
@@ -92,7 +92,7 @@ class ShearedScenes:
 
         Args:
             table: from `table`.
-            lens: what they are seen through. It moves neighbours about the target as it shears all; the camera's
+            lens: is applied to them. It moves neighbours about the target as it shears all; the camera's
                 dither stays.
         """
         starts = np.flatnonzero(table["member"].to_numpy() == 0)
