@@ -110,8 +110,8 @@ def test_a_training_begins_where_the_shipped_weights_end(lineage: Callable[..., 
     assert validation(there, "stage1_vae")[0] < 10.0, "an untrained network's is above 100"
     trained = there.store.shape_checkpoint("shape_network").read().history[0]
     assert trained["validation_nll"] < -8.0
-    told = there.store.shape_checkpoint("neighbour_head").read()
-    assert told.history[0]["validation_total"] < 0.5, "even odds for all are 0.69"
+    head = there.store.shape_checkpoint("neighbour_head").read()
+    assert head.history[0]["validation_total"] < 0.5, "even odds for all are 0.69"
 
 
 def test_weights_that_do_not_fit_are_one_line(lineage: Callable[..., Lineage]) -> None:

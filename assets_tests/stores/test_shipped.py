@@ -124,7 +124,7 @@ def test_size_and_light_of_a_bright_galaxy_are_recovered(model: Model) -> None:
     noise = np.sqrt(sky**2 + light.clip(0)) * rng.normal(size=(10, *light.shape))
     stamps = (light + noise).astype(np.float32)
     present = np.ones(stamps.shape[:2], dtype=bool)
-    found, label = model.shapes.measure(stamps, present).mean.mean(axis=0), model.frame.label
+    found, label = model.shapes.measure(stamps, present).mean.numpy().mean(axis=0), model.frame.label
     assert found[0] == pytest.approx(0.1, abs=0.01)
     assert found[1] == pytest.approx(0.0, abs=0.01)
     assert np.exp(found[4]) == pytest.approx(0.8, rel=0.05)
