@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import torch
 
-from deblend_assets.steps.evaluation.simulated_evaluation import write_evaluation
-from deblend_assets.steps.simulation.galaxy_catalog import CATALOG_NOTE
-from deblend_assets.steps.simulation.shard_checks import ShardChecks
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.shapes.heads import HEADS
@@ -23,11 +20,14 @@ from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.stamps.normalization import mean_maximum
 from deblend_assets.settings import load_profile, storage_root
+from deblend_assets.steps.evaluation.simulated_evaluation import write_evaluation
 from deblend_assets.steps.shapes.calibration import fit_calibration
 from deblend_assets.steps.shapes.evaluation import write_shape_evaluation
 from deblend_assets.steps.shapes.floor import write_floor
 from deblend_assets.steps.shapes.heads import fit_head
 from deblend_assets.steps.shapes.network import fit_network
+from deblend_assets.steps.simulation.galaxy_catalog import CATALOG_NOTE
+from deblend_assets.steps.simulation.shard_checks import ShardChecks
 from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.stores.project import STAGES, ProjectStore
 

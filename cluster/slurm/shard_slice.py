@@ -1,6 +1,6 @@
 """Print a task's slice of the shards, as `dagster asset materialize --partition-range` takes it.
 
-    python shard_slice.py main 3 16     the fourth of sixteen slices of the LSST model's shards, such as train_012...train_015
+    python shard_slice.py main 3 16     the fourth of sixteen slices of the shards, such as train_012...train_015
 
 `main` is the LSST model, `des` the DES model. Slices are contiguous and differ in length by at most one shard; an empty
 one prints nothing.

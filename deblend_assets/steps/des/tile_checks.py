@@ -64,7 +64,7 @@ def _against_truth(truth: Evaluation) -> list[Check]:
         Check(
             "flux_calibration",
             bool(off) and max(off.values()) < MOST_FLUX_ERROR,
-            ", ".join(f"{b} {r['value']:.4f} ± {r['error']:.4f}" for b, r in ratios.items() if b in off) or "too few",
+            ", ".join(f"{b} {format_measure(r)}" for b, r in ratios.items() if b in off) or "too few",
             {f"ratio_{band}": ratios[band]["value"] for band in off},
             warn=not off,
         ),
