@@ -90,7 +90,7 @@ test-all: test test-slow
 coverage: $(VENV)/.test
 	$(PYTEST) -n $(CORES) -m 'not slow' --cov --cov-report=term-missing:skip-covered
 
-# Ratios against named peers; half an hour on two quiet cores. BENCH=--quick for a look.
+# Ratios against named peers, each row printed as it comes; an hour or two on two quiet cores. BENCH=--quick for a look.
 bench: $(VENV)/.bench
 	$(RUN) benchmarks $(BENCH)
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +70,8 @@ class ObjectStore:
 
     def requests(self) -> list[str]:
         """Method and path of the requests since the last call, without their bucket."""
-        # The server answers before it writes its log: read until nothing is added.
-        lines, longer = None, self._log.read_text(errors="replace").splitlines()
-        while lines != longer:
-            time.sleep(0.5)
-            lines, longer = longer, self._log.read_text(errors="replace").splitlines()
+        # The server writes the line of a request before it sends the answer's first byte.
+        lines = self._log.read_text(errors="replace").splitlines()
         new, self._read = lines[self._read :], len(lines)
         # It may be coloured, by the kind of answer.
         plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in new]

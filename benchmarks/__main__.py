@@ -1,7 +1,7 @@
 """`python -m benchmarks`: every comparison, one table; ends with 0 where no bar is missed.
 
-Each module runs in a process of its own, so that no threads, caches or memory of one are seen by another, and one that
-fails or dies is a row.
+Each module runs in a process of its own, so that no threads, caches or memory of one affect another; one that fails or
+dies is a row. Rows are printed as they come, with the time they took: an interruption loses the one being measured.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import each_from_fresh_process
 from benchmarks.rows import Row, rows_of
 
 MODULES = ("rendering", "training", "feeding", "measuring", "lineage", "scaling", "memory", "linear")
@@ -25,13 +26,15 @@ LIBRARIES = ("torch", "numpy", "zarr", "galsim", "blending-toolkit", "dagster", 
 _HEADER = ("what", "against", "ratio (least to greatest)", "bar", "", "detail")
 
 
-def run(name: str, quick: bool) -> list[Row]:
+def run(name: str, quick: bool) -> Iterator[Row]:
     """The rows of a module, run in a fresh process; a failure is a row whose bar is missed."""
     try:
-        return in_fresh_process(rows_of, name, quick)
+        yield from each_from_fresh_process(rows_of, name, quick)
+    except EOFError:
+        yield Row(name, "-", None, None, "", False, "failed: its process died")
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        return [Row(name, "-", None, None, "", False, f"failed: {line[:300]}")]
+        yield Row(name, "-", None, None, "", False, f"failed: {line[:300]}")
 
 
 def machine(quick: bool) -> dict[str, str]:
@@ -95,16 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=MODULES, default=MODULES, metavar="NAME", help=", ".join(MODULES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     given = parser.parse_args(arguments)
-    about, rows = machine(given.quick), []
-    for name in given.only:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += run(name, given.quick)
-        if given.json:
-            # After every module: what was measured stays, should a later one be interrupted.
-            content = {"machine": about, "rows": [asdict(row) for row in rows]}
-            given.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print("\n".join(f"{key}: {value}" for key, value in about.items()))
-    print("\n" + table(rows))
+    about = machine(given.quick)
+    print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
+    rows: list[Row] = []
+    try:
+        for name in given.only:
+            began = time.monotonic()
+            for row in run(name, given.quick):
+                rows.append(row)
+                seconds, began = time.monotonic() - began, time.monotonic()
+                print(f"{name}, {seconds:.0f} s: {' | '.join(_cells(row))}", flush=True)
+                if given.json:
+                    content = {"machine": about, "rows": [asdict(row) for row in rows]}
+                    given.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        print("\n" + table(rows))
     return int(any(row.met is False for row in rows))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -45,10 +46,10 @@ def main(batches: int, batch: int) -> dict[str, Any]:
     return {"ratios": [a / b for a, b in zip(feeding[2:], computing[2:], strict=True)], "detail": detail}
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """The rows of `python -m benchmarks`."""
     found = main(5 if quick else 40, 16)
-    return [limit_row("feeding a batch", "a step on it, stage 1", found["ratios"], bar=None, detail=found["detail"])]
+    yield limit_row("feeding a batch", "a step on it, stage 1", found["ratios"], bar=None, detail=found["detail"])
 
 
 if __name__ == "__main__":

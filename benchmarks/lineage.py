@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.rows import Row, limit_row
@@ -21,22 +22,20 @@ from deblend_assets.settings import PROFILE_VARIABLE, STORAGE_VARIABLE, load_pro
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     name = "smoke" if quick else "demo"
     with tempfile.TemporaryDirectory() as folder:
         plain = _seconds(Path(folder) / "plain", name, [sys.executable, "-m", "benchmarks.plain"])
         dagster = _seconds(Path(folder) / "dagster", name, dagster_command(name))
     detail = f"{dagster:.0f} s against {plain:.0f} s, profile {name}, one run each, start of both included"
-    return [
-        limit_row(
-            "the lineage through Dagster, time",
-            "the same functions in a plain script",
-            [dagster / plain],
-            bar=None if quick else 1.10,
-            detail=detail,
-        )
-    ]
+    yield limit_row(
+        "the lineage through Dagster, time",
+        "the same functions in a plain script",
+        [dagster / plain],
+        bar=None if quick else 1.10,
+        detail=detail,
+    )
 
 
 def dagster_command(profile: str) -> list[str]:

@@ -7,6 +7,7 @@ removed; 100,000 scenes need some 15 GiB of the temporary folder.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.rendering import galaxies_and_settings, seconds_to_draw
@@ -18,26 +19,23 @@ from deblend_assets.settings import SimulationSettings
 from deblend_assets.stores.arrays import SimulatedArrays
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     smallest, larger, shard_scenes = (100, (1_000,), 50) if quick else (1_000, (10_000, 100_000), 250)
     galaxies, settings = galaxies_and_settings(shard_scenes)
-    workers, rows = RenderingWorkers(), []
+    workers = RenderingWorkers()
     with workers.start(galaxies, settings) as pool:
         _seconds_a_scene(pool, settings, smallest)  # warms the workers
         for number in larger:
             base = _seconds_a_scene(pool, settings, smallest)
             found = _seconds_a_scene(pool, settings, number)
-            rows.append(
-                limit_row(
-                    f"seconds a scene at {number:,} scenes, drawn and stored",
-                    f"at {smallest:,}",
-                    [found / base],
-                    bar=1.10,
-                    detail=f"{1e3 * found:.2f} against {1e3 * base:.2f} ms, {workers.count} workers, one run each",
-                )
+            yield limit_row(
+                f"seconds a scene at {number:,} scenes, drawn and stored",
+                f"at {smallest:,}",
+                [found / base],
+                bar=1.10,
+                detail=f"{1e3 * found:.2f} against {1e3 * base:.2f} ms, {workers.count} workers, one run each",
             )
-    return rows
 
 
 def _seconds_a_scene(pool: WorkerPool, settings: SimulationSettings, number: int) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -68,47 +68,45 @@ class Seconds:
 Fit = Callable[[np.ndarray, np.ndarray], object]
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     sizes = Sizes(256, 64, 1, 2) if quick else Sizes(2048, 1024, 5, 5)
     stamps, positions = blends(max(sizes.ours, sizes.hsm))
-    rows = []
     for cores in (1, 2):
         found = in_fresh_process(seconds, stamps, positions, sizes, cores)
         rates = {name: 1 / np.median(getattr(found, name)) for name in ("ours", "hsm", "scarlet2", "compiled")}
         words = f"{cores} core{'s' if cores > 1 else ''}, {sizes.rounds} rounds, LSST blends of 45 x 45 pixels"
-        rows += [
-            ratio_row(
-                "stamps/s deblended and measured, six bands",
-                f"scarlet2, true positions, six bands, {cores} core{'s' if cores > 1 else ''}",
-                found.ours,
-                found.scarlet2,
-                bar=500.0,
-                detail=f"{rates['ours']:,.0f} against {rates['scarlet2']:.2f} stamps/s, {words} of {sizes.ours} and "
-                f"{sizes.fits} stamps",
-            ),
-            ratio_row(
-                "the same",
-                f"scarlet2's steps compiled once for all blends, {cores} core{'s' if cores > 1 else ''}",
-                found.ours,
-                found.compiled,
-                bar=1.0,
-                detail=f"{rates['ours']:,.0f} against {rates['compiled']:.2f} stamps/s, {words} of {sizes.ours} and "
-                f"{sizes.fits} stamps; compiling not counted",
-            ),
-            ratio_row(
-                "the same",
-                f"SEP and HSM (REGAUSS), band {_LABEL}, {cores} core{'s' if cores > 1 else ''}",
-                found.ours,
-                found.hsm,
-                bar=1.0,
-                detail=f"{rates['ours']:,.0f} against {rates['hsm']:,.0f} stamps/s, {words} of {sizes.ours} and "
-                f"{sizes.hsm} stamps",
-            ),
-        ]
+        yield ratio_row(
+            "stamps/s deblended and measured, six bands",
+            f"scarlet2, true positions, six bands, {cores} core{'s' if cores > 1 else ''}",
+            found.ours,
+            found.scarlet2,
+            bar=500.0,
+            detail=f"{rates['ours']:,.0f} against {rates['scarlet2']:.2f} stamps/s, {words} of {sizes.ours} and "
+            f"{sizes.fits} stamps",
+        )
+        yield ratio_row(
+            "the same",
+            f"scarlet2's steps compiled once for all blends, {cores} core{'s' if cores > 1 else ''}",
+            found.ours,
+            found.compiled,
+            bar=1.0,
+            detail=f"{rates['ours']:,.0f} against {rates['compiled']:.2f} stamps/s, {words} of {sizes.ours} and "
+            f"{sizes.fits} stamps; compiling not counted",
+        )
+        yield ratio_row(
+            "the same",
+            f"SEP and HSM (REGAUSS), band {_LABEL}, {cores} core{'s' if cores > 1 else ''}",
+            found.ours,
+            found.hsm,
+            bar=1.0,
+            detail=f"{rates['ours']:,.0f} against {rates['hsm']:,.0f} stamps/s, {words} of {sizes.ours} and "
+            f"{sizes.hsm} stamps",
+        )
     if torch.cuda.is_available():
-        return [*rows, _on_cuda(stamps)]
-    return [*rows, not_measured("stamps/s on a GPU", "10,000 a second", "≥ 1", "no CUDA device")]
+        yield _on_cuda(stamps)
+    else:
+        yield not_measured("stamps/s on a GPU", "10,000 a second", "≥ 1", "no CUDA device")
 
 
 def blends(count: int) -> tuple[np.ndarray, list[np.ndarray]]:

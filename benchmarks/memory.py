@@ -10,7 +10,7 @@ import re
 import tempfile
 import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,11 @@ from deblend_assets.stores.stamps import open_stamps
 _LIMIT = 1.2
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     if not Path("/proc/self/status").exists():
-        return [not_measured("peak memory", "N", f"≤ {_LIMIT:g}", "needs Linux's /proc")]
+        yield not_measured("peak memory", "N", f"≤ {_LIMIT:g}", "needs Linux's /proc")
+        return
     scenes, shard = (1_000, 50) if quick else (2_000, 250)
     sizes = (scenes, 10 * scenes)
     peaks: dict[str, list[float]] = {name: [] for name in STEPS}
@@ -39,17 +40,15 @@ def measure(quick: bool) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             for name in STEPS:
                 peaks[name].append(in_fresh_process(peak_of, name, Path(folder), number, shard))
-    return [
-        limit_row(
-            f"peak memory of {name}",
-            f"N = {sizes[0]:,}",
-            [large / small],
-            bar=_LIMIT,
-            detail=f"{large:,.0f} MiB at N = {sizes[1]:,} against {small:,.0f} MiB, fresh processes",
-        )
-        for name, (small, large) in peaks.items()
-        if name not in _NOT_COMPARED
-    ]
+    for name, (small, large) in peaks.items():
+        if name not in _NOT_COMPARED:
+            yield limit_row(
+                f"peak memory of {name}",
+                f"N = {sizes[0]:,}",
+                [large / small],
+                bar=_LIMIT,
+                detail=f"{large:,.0f} MiB at N = {sizes[1]:,} against {small:,.0f} MiB, fresh processes",
+            )
 
 
 def profile_of(number: int, shard: int) -> Profile:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from btk.catalog import CatsimCatalog
 from btk.draw_blends import CatsimGenerator
 from btk.sampling_functions import SamplingFunction
 
-from benchmarks.rows import Row, ratio_row
+from benchmarks.rows import Row, not_measured, ratio_row
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
 from deblend_assets.science.simulation.catalog import assign_split
@@ -91,7 +91,7 @@ def seconds_to_draw(pool: WorkerPool, shards: Sequence[Shard], arrays: Simulated
     return time.perf_counter() - started
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     warnings.simplefilter("ignore")
     rounds, scenes, shards_a_round, cores = (2, 40, 1, 2) if quick else (5, 250, 4, 2)
@@ -111,7 +111,7 @@ def measure(quick: bool) -> list[Row]:
                 some = shards[k * shards_a_round : (k + 1) * shards_a_round]
                 ours.append(seconds_to_draw(pool, some, arrays) / (scenes * len(some)))
                 theirs.append(peer.seconds(some[0]) / scenes)
-    whole = ratio_row(
+    yield ratio_row(
         "scenes/s: three arrays and truth, written to Zarr",
         f"BTK's generator, njobs={cores}, same scenes",
         ours,
@@ -120,11 +120,8 @@ def measure(quick: bool) -> list[Row]:
         detail=f"{1 / np.median(ours):.0f} against {1 / np.median(theirs):.1f} scenes/s, {cores} cores, {rounds} "
         f"rounds of {scenes * shards_a_round} and {scenes} scenes, LSST, six bands",
     )
-    return [
-        whole,
-        _drawing_alone(renderer, shards[0], rounds),
-        Row("the same on a GPU", "BTK on one core", None, None, "≥ 1,000", None, "not measured: no CUDA device"),
-    ]
+    yield _drawing_alone(renderer, shards[0], rounds)
+    yield not_measured("the same on a GPU", "BTK on one core", "≥ 1,000", "no CUDA device")
 
 
 def _drawing_alone(renderer: ShardRenderer, shard: Shard, rounds: int) -> Row:

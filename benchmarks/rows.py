@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -65,7 +65,7 @@ def not_measured(what: str, peer: str, bar: str, why: str) -> Row:
     return Row(what, peer, None, None, bar, None, f"not measured: {why}")
 
 
-def rows_of(module: str, quick: bool) -> list[Row]:
-    """What a module of this folder measures; `quick` takes small sizes."""
-    rows: list[Row] = importlib.import_module(f"benchmarks.{module}").measure(quick)
+def rows_of(module: str, quick: bool) -> Iterator[Row]:
+    """The rows of a module of this folder, each as soon as it is measured; `quick` takes small sizes."""
+    rows: Iterator[Row] = importlib.import_module(f"benchmarks.{module}").measure(quick)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.stores.arrays import SimulatedArrays
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
     scenes, shards_a_round, rounds = (50, 2, 2) if quick else (500, 12, 5)
     galaxies, settings = galaxies_and_settings(scenes)
@@ -37,4 +38,4 @@ def measure(quick: bool) -> list[Row]:
     rates = {count: number / np.median(times) for count, times in seconds.items()}
     detail = f"{rates[2]:.0f} against {rates[1]:.0f} scenes/s, {rounds} rounds of {number} scenes, three arrays, LSST"
     what = "scenes/s by two workers, drawn and written to Zarr"
-    return [ratio_row(what, "one worker", seconds[2], seconds[1], bar=1.8, detail=detail)]
+    yield ratio_row(what, "one worker", seconds[2], seconds[1], bar=1.8, detail=detail)

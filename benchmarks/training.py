@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,21 +194,21 @@ def main(stamps: int, rounds: int, batch: int, device: str = "cpu", bfloat16: bo
     return {"ours": ours, "theirs": theirs, "detail": detail}
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool) -> Iterator[Row]:
     """The rows of `python -m benchmarks`."""
-    stamps, rounds = (320, 2) if quick else (4000, 5)
-    rows = []
+    stamps, rounds = (320, 2) if quick else (2000, 3)
     for batch, bfloat16, bar in ((16, False, None), (128, False, None), (128, True, 1.5)):
         found = main(stamps, rounds, batch, bfloat16=bfloat16)
-        rows.append(ratio_row(WHAT, PEER, found["ours"], found["theirs"], bar=bar, detail=found["detail"]))
+        yield ratio_row(WHAT, PEER, found["ours"], found["theirs"], bar=bar, detail=found["detail"])
     if not torch.cuda.is_available():
         why = "no CUDA device"
-        rows.append(not_measured(f"{WHAT}, GPU", PEER, "≥ 10", why))
-        return [*rows, not_measured("kernels' share of a step, GPU", "the step", "≥ 0.5", why)]
+        yield not_measured(f"{WHAT}, GPU", PEER, "≥ 10", why)
+        yield not_measured("kernels' share of a step, GPU", "the step", "≥ 0.5", why)
+        return
     found = main(stamps if quick else 20_000, rounds, 128, "cuda")
-    rows.append(ratio_row(f"{WHAT}, GPU", PEER, found["ours"], found["theirs"], bar=10.0, detail=found["detail"]))
+    yield ratio_row(f"{WHAT}, GPU", PEER, found["ours"], found["theirs"], bar=10.0, detail=found["detail"])
     share = kernel_share(128)
-    return [*rows, Row("kernels' share of a step, GPU", "the step", share, None, "≥ 0.5", share >= 0.5, "batch 128")]
+    yield Row("kernels' share of a step, GPU", "the step", share, None, "≥ 0.5", share >= 0.5, "batch 128")
 
 
 def stepper(stage: int, batch: int, device: torch.device) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import types
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks.cost import Rates, cost_table
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import each_from_fresh_process, in_fresh_process
 from benchmarks.rows import Row, limit_row, not_measured, ratio_row, rows_of
 
 
@@ -44,11 +45,12 @@ def test_the_table_says_what_was_met_missed_and_not_measured() -> None:
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two benchmarks, of which one fails, in this process."""
 
-    def failing(quick: bool) -> list[Row]:
+    def failing(quick: bool) -> Iterator[Row]:
+        yield Row("before", "peer", 2.0, None, "≥ 1", True, "")
         raise ValueError("no\nluck")
 
     for name, measure in (
-        ("good", lambda quick: [Row("good", "peer", 2.0, None, "≥ 1", True, f"quick {quick}")]),
+        ("good", lambda quick: iter([Row("good", "peer", 2.0, None, "≥ 1", True, f"quick {quick}")])),
         ("bad", failing),
     ):
         module = types.ModuleType(f"benchmarks.{name}")
@@ -56,20 +58,20 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
     monkeypatch.setattr(bench, "MODULES", ("bad", "good"))
 
-    monkeypatch.setattr(bench, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(bench, "each_from_fresh_process", lambda function, *arguments: function(*arguments))
 
 
 def test_a_module_that_fails_is_a_row_and_the_others_go_on(
     modules: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rows_of("good", True)[0].detail == "quick True"
+    assert [row.detail for row in rows_of("good", True)] == ["quick True"]
     kept = tmp_path / "rows.json"
     assert bench.main(["--quick", "--only", "bad", "good", "--json", str(kept)]) == 1
     printed = capsys.readouterr().out
     assert "failed: ValueError: no luck" in printed
     assert "quick True" in printed
     assert "torch " in printed
-    assert [row["met"] for row in json.loads(kept.read_text())["rows"]] == [False, True]
+    assert [row["met"] for row in json.loads(kept.read_text())["rows"]] == [True, False, True]
     assert bench.main(["--only", "good"]) == 0
 
 
@@ -85,3 +87,20 @@ def test_a_process_of_its_own_gives_its_result_or_says_that_it_died() -> None:
     assert in_fresh_process(os.getpid) != os.getpid()
     with pytest.raises(BrokenProcessPool):
         in_fresh_process(os._exit, 1)
+
+
+def one_then(end: str) -> Iterator[int]:
+    yield os.getpid()
+    if end == "raises":
+        raise KeyError(end)
+    if end == "dies":
+        os._exit(1)
+
+
+@pytest.mark.parametrize(("end", "error"), [("raises", KeyError), ("dies", EOFError)])
+def test_results_come_one_by_one_and_those_before_a_failure_count(end: str, error: type[Exception]) -> None:
+    results = each_from_fresh_process(one_then, end)
+    assert next(results) != os.getpid()
+    with pytest.raises(error):
+        next(results)
+    assert len(list(each_from_fresh_process(one_then, "ends"))) == 1
