@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from assets_tests.assets.conftest import CATALOG, EVALUATION, SIMULATED, STAGES, STATISTICS, Lineage, smoke
+from assets_tests.assets.lineage import CATALOG, EVALUATION, SIMULATED, STAGES, STATISTICS, Lineage, smoke
 from assets_tests.stores.test_arrays import file_of, flip
 from assets_tests.stores.test_files import HOLDER, python
 from deblend_assets.science.simulation.population import generate_population

@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import (
+from assets_tests.assets.homes import results
+from assets_tests.assets.lineage import (
     ALL,
     BASELINE,
     CATALOG,
@@ -19,10 +20,10 @@ from assets_tests.assets.conftest import (
     STAGES,
     STATISTICS,
     Lineage,
+    Made,
     metadata,
     pictures,
 )
-from assets_tests.assets.homes import results
 from assets_tests.assets.reads import differences
 from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
@@ -80,12 +81,12 @@ def histories(lineage: Lineage) -> list[list[dict[str, float]]]:
 
 
 def test_every_asset_is_materialised_and_every_check_is_reported(
-    first_run: tuple[Lineage, dg.ExecuteInProcessResult],
+    first_run: tuple[Lineage, Made],
 ) -> None:
     lineage, result = first_run
-    assert metadata(result).keys() == set(ALL)
+    assert result.metadata.keys() == set(ALL)
     reported: dict[str, set[str]] = {}
-    for check in result.get_asset_check_evaluations():
+    for check in result.checks:
         reported.setdefault(check.asset_key.to_user_string(), set()).add(check.check_name)
         assert check.metadata, "a check carries the numbers it stands on"
         if check.check_name in MUST_PASS:
@@ -98,7 +99,7 @@ def test_every_asset_is_materialised_and_every_check_is_reported(
 
 @pytest.fixture(scope="module")
 def the_rest(
-    first_run: tuple[Lineage, dg.ExecuteInProcessResult], tmp_path_factory: pytest.TempPathFactory
+    first_run: tuple[Lineage, Made], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
     """Everything else that is made for LSST, from a copy of the finished lineage."""
     lineage = first_run[0].copy(tmp_path_factory.mktemp("rest"))
@@ -125,9 +126,9 @@ def test_a_missing_or_needless_dependency_would_be_seen(first_run: tuple[Lineage
 
 
 def test_an_evaluation_begins_with_its_summary_and_no_asset_shows_more_than_some_twenty_rows(
-    first_run: tuple[Lineage, dg.ExecuteInProcessResult], the_rest: tuple[Lineage, dg.ExecuteInProcessResult]
+    first_run: tuple[Lineage, Made], the_rest: tuple[Lineage, dg.ExecuteInProcessResult]
 ) -> None:
-    found = metadata(first_run[1]) | metadata(the_rest[1])
+    found = first_run[1].metadata | metadata(the_rest[1])
     for asset in (EVALUATION, POSTERIOR[4], "baseline/simulated_evaluation", REDSHIFT):
         assert next(iter(found[asset])) == "summary"
         summary = found[asset]["summary"]
@@ -138,11 +139,11 @@ def test_an_evaluation_begins_with_its_summary_and_no_asset_shows_more_than_some
 
 
 def test_figures_of_merit_are_numbers_that_the_ui_can_plot(
-    first_run: tuple[Lineage, dg.ExecuteInProcessResult],
+    first_run: tuple[Lineage, Made],
 ) -> None:
     lineage, result = first_run
     assert [len(history) for history in histories(lineage)] == [2, 2, 3]
-    found = metadata(result)
+    found = result.metadata
     for asset, names in NUMBERS.items():
         for name in names:
             value = found[asset][name]
@@ -152,16 +153,16 @@ def test_figures_of_merit_are_numbers_that_the_ui_can_plot(
     assert found[STATISTICS]["stamps"] == 64
 
 
-def test_plots_are_small_pictures_in_the_metadata(first_run: tuple[Lineage, dg.ExecuteInProcessResult]) -> None:
+def test_plots_are_small_pictures_in_the_metadata(first_run: tuple[Lineage, Made]) -> None:
     _, result = first_run
     for asset in (CATALOG, "simulated/blended", STATISTICS, *STAGES, EVALUATION, *POSTERIOR[:-2], POSTERIOR[-1]):
-        plots = pictures(metadata(result)[asset]).values()
+        plots = pictures(result.metadata[asset]).values()
         assert plots, asset
         assert all(plot.startswith(b"\x89PNG") for plot in plots)
         assert max(map(len, plots)) < 450_000
 
 
-def test_the_report_and_its_numbers_are_written(first_run: tuple[Lineage, dg.ExecuteInProcessResult]) -> None:
+def test_the_report_and_its_numbers_are_written(first_run: tuple[Lineage, Made]) -> None:
     lineage, _ = first_run
     folder = lineage.store.report_folder("evaluation")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -173,7 +174,7 @@ def test_the_report_and_its_numbers_are_written(first_run: tuple[Lineage, dg.Exe
 
 
 def test_running_it_again_keeps_everything(lineage: Callable[..., Lineage]) -> None:
-    again = lineage()
+    again = lineage(whole=True)
     before, bytes_before = written(again), results(again.root)
     found = metadata(again.succeeds(*ALL))
     assert written(again) == before, "nothing rendered, nothing trained"
@@ -184,7 +185,7 @@ def test_running_it_again_keeps_everything(lineage: Callable[..., Lineage]) -> N
 
 
 def test_made_from_scratch_elsewhere_it_is_the_same_to_the_byte(
-    first_run: tuple[Lineage, dg.ExecuteInProcessResult], empty: Callable[..., Lineage]
+    first_run: tuple[Lineage, Made], empty: Callable[..., Lineage]
 ) -> None:
     first, _ = first_run
     other = empty()

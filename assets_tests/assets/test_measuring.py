@@ -9,15 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import zarr
 
-from assets_tests.assets.conftest import Lineage
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
+from assets_tests.assets.lineage import Lineage, Made
 from deblend_assets.cli import main
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.settings import StorePath
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def finished(first_run: tuple[Lineage, dg.ExecuteInProcessResult], monkeypatch: pytest.MonkeyPatch) -> Lineage:
+def finished(first_run: tuple[Lineage, Made], monkeypatch: pytest.MonkeyPatch) -> Lineage:
     """The smoke lineage, as the command line finds it."""
     lineage, _ = first_run
     monkeypatch.setenv("DEBLEND_PROFILE", "smoke")

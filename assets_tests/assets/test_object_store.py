@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
-import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import (
+from assets_tests.assets.homes import results
+from assets_tests.assets.lineage import (
     ALL,
     CATALOG,
     CHAIN,
@@ -18,10 +17,10 @@ from assets_tests.assets.conftest import (
     SKY,
     TILES_OF_FEW,
     Lineage,
+    Made,
     metadata,
     smoke,
 )
-from assets_tests.assets.homes import results
 from assets_tests.object_stores import ObjectStore, object_store
 from deblend_assets.settings import store_path
 from deblend_assets.stores.files import read_bytes
@@ -51,7 +50,7 @@ def lasting(found: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(
-    server: ObjectStore, first_run: tuple[Lineage, dg.ExecuteInProcessResult]
+    server: ObjectStore, first_run: tuple[Lineage, Made]
 ) -> None:
     local, _ = first_run
     lineage = Lineage(server.root / "main", smoke())
@@ -72,7 +71,7 @@ def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(
     assert lasting(sums(server, lineage)) == lasting(made)
 
 
-def test_the_des_leg_is_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, Any]) -> None:
+def test_the_des_leg_is_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, dict[str, Made]]) -> None:
     local, _ = first_tiles
     lineage = Lineage(server.root / "des", smoke(**TILES_OF_FEW))
     lineage.succeeds(*DES_MODEL, SKY)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import STATISTICS, Lineage, metadata, pictures, smoke
+from assets_tests.assets.lineage import STATISTICS, Lineage, metadata, pictures, smoke
 from deblend_assets.errors import SettingsError
 from deblend_assets.lineage import build_assets
 from deblend_assets.science.deblender.latent_prior import LatentFlow, gaussian_log_prob

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets_tests.assets.conftest import BASELINE, Lineage, metadata, pictures, smoke
 from assets_tests.assets.homes import Home
+from assets_tests.assets.lineage import BASELINE, Lineage, metadata, pictures, smoke
 from assets_tests.assets.reads import differences
 from deblend_assets.science.peers import PEERS, available
 from deblend_assets.settings import PROFILE_FOLDER
@@ -36,7 +36,7 @@ def evaluated(
     first_run: tuple[Lineage, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
     """Our own trained posterior and the report's stages for LSST; for DES the shipped weights are evaluated."""
-    lineage = first_run[0].copy(tmp_path_factory.mktemp("referee"))
+    lineage = first_run[0].copy(tmp_path_factory.mktemp("referee"), whole=True)
     lineage.succeeds(*BASELINE)
     return lineage, lineage.succeeds(*REFEREE)
 
@@ -176,7 +176,7 @@ def test_killed_it_goes_on_with_what_was_measured(evaluated: tuple[Lineage, Any]
     for path in (folder / "estimates.parquet", folder / "estimates.parquet.json"):
         path.unlink()
     home = Home(tmp_path / "home", "smoke", (PROFILE_FOLDER / "smoke.toml").read_text(), ["--select", SHEAR])
-    home.storage = other.root
+    home.storage = Path(other.root)
     try:
         home.kill_when(lambda: len(list(folder.glob("parts/*/*.parquet.json"))) >= 2, group=True)
     finally:

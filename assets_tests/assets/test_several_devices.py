@@ -32,7 +32,7 @@ STAGE = """
 import sys
 from pathlib import Path
 import torch
-from assets_tests.assets.conftest import Lineage
+from assets_tests.assets.lineage import Lineage
 from assets_tests.stores.test_project import tiny
 torch.set_num_threads(1)
 root, stage, devices, epochs, batch = sys.argv[1:]

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assets_tests.assets.conftest import CHAIN, CUTOUTS, IM3SHAPE, SHAPES, TILE_EVALUATION, Lineage, metadata
 from assets_tests.assets.homes import results
+from assets_tests.assets.lineage import CHAIN, CUTOUTS, IM3SHAPE, SHAPES, TILE_EVALUATION, Lineage, Made, metadata
 from assets_tests.assets.test_tiles import BANDS, TILES, cutouts_of
 from assets_tests.stores.test_files import HOLDER, python
 from deblend_assets.science.measuring.measured import MISSING_BAND
@@ -192,7 +191,7 @@ def catalogued(modelled: Callable[..., Lineage]) -> tuple[Lineage, pd.DataFrame]
 def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(
     catalogued: tuple[Lineage, pd.DataFrame],
     diversion: Diversion,
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    first_tiles: tuple[Lineage, dict[str, Made]],
     fault: str,
 ) -> None:
     lineage, galaxies = catalogued

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import dagster as dg
 import pytest
 
-from assets_tests.assets.conftest import (
+from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS, Home, results
+from assets_tests.assets.lineage import (
     CHAIN,
     CUTOUTS,
     IM3SHAPE,
@@ -29,7 +30,6 @@ from assets_tests.assets.conftest import (
     raw_smoke,
     smoke,
 )
-from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS, Home, results
 from assets_tests.assets.test_tiles import TILES
 from deblend_assets.partitions import TILES as TILE_PARTITIONS
 from deblend_assets.stores.files import sha256
@@ -104,7 +104,7 @@ def test_a_third_run_over_two_tiles_asks_nothing(
 DYING = """
     import os, signal, sys
     from pathlib import Path
-    from assets_tests.assets.conftest import CUTOUTS, Lineage
+    from assets_tests.assets.lineage import CUTOUTS, Lineage
     from deblend_assets.settings import load_profile
     from deblend_assets.stores import tiles
     from deblend_assets.stores.response_cache import ResponseCache

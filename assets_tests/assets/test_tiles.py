@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +20,8 @@ from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
-from assets_tests.assets.conftest import (
+from assets_tests.assets.homes import results
+from assets_tests.assets.lineage import (
     CHAIN,
     CUTOUTS,
     DES_POSTERIOR,
@@ -31,11 +31,11 @@ from assets_tests.assets.conftest import (
     TILE_EVALUATION,
     TILES_OF_FEW,
     Lineage,
+    Made,
     metadata,
     pictures,
     smoke,
 )
-from assets_tests.assets.homes import results
 from assets_tests.assets.reads import differences
 from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
 from deblend_assets.science.measuring.columns import catalog_columns
@@ -85,12 +85,12 @@ def tiles_of(lineage: Lineage) -> Iterator[tuple[str, TileStore, Cutouts]]:
 
 @pytest.mark.parametrize("tile", TILES)
 def test_every_asset_is_materialised_and_every_check_is_reported(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]], tile: str
+    first_tiles: tuple[Lineage, dict[str, Made]], tile: str
 ) -> None:
     _, runs = first_tiles
-    assert metadata(runs[tile]).keys() == set(CHAIN)
+    assert runs[tile].metadata.keys() == set(CHAIN)
     reported: dict[str, set[str]] = {}
-    for check in runs[tile].get_asset_check_evaluations():
+    for check in runs[tile].checks:
         reported.setdefault(check.asset_key.to_user_string(), set()).add(check.check_name)
         if check.check_name in MUST_PASS:
             assert check.passed, f"{check.check_name}: {check.description} {check.metadata}"
@@ -108,18 +108,16 @@ def test_every_asset_declares_what_it_reads_and_reads_what_it_declares(
 
 def test_an_evaluation_begins_with_its_summary(first_tiles: tuple[Lineage, Any]) -> None:
     for result in first_tiles[1].values():
-        rows = metadata(result)[TILE_EVALUATION]
+        rows = result.metadata[TILE_EVALUATION]
         assert next(iter(rows)) == "summary"
         assert len(rows["summary"]) < 1000, "the UI shows Markdown without a click only below"
         assert max(map(len, rows["summary"].splitlines())) <= 48, "a window of 1,400 pixels cuts longer lines"
-        assert max(map(len, metadata(result).values())) <= 22
+        assert max(map(len, result.metadata.values())) <= 22
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_numbers_are_finite_and_plots_are_pictures(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]], tile: str
-) -> None:
-    found = metadata(first_tiles[1][tile])
+def test_numbers_are_finite_and_plots_are_pictures(first_tiles: tuple[Lineage, dict[str, Made]], tile: str) -> None:
+    found = first_tiles[1][tile].metadata
     for asset, names in NUMBERS.items():
         numbers = {name: v for name, v in found[asset].items() if isinstance(v, int | float)}
         assert names <= numbers.keys(), asset
@@ -134,7 +132,7 @@ def test_numbers_are_finite_and_plots_are_pictures(
 
 @pytest.mark.parametrize("tile", TILES)
 def test_everything_that_leaves_says_that_the_tile_is_simulated(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]], tile: str
+    first_tiles: tuple[Lineage, dict[str, Made]], tile: str
 ) -> None:
     lineage, _ = first_tiles
     folder = lineage.des.tile(tile).folder
@@ -156,7 +154,7 @@ def test_everything_that_leaves_says_that_the_tile_is_simulated(
 
 @pytest.mark.parametrize("tile", TILES)
 def test_the_shape_catalogue_opens_in_astropy_with_units_descriptions_and_ucds(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]], tile: str
+    first_tiles: tuple[Lineage, dict[str, Made]], tile: str
 ) -> None:
     lineage, _ = first_tiles
     store = lineage.des.tile(tile)
@@ -180,7 +178,7 @@ def test_the_shape_catalogue_opens_in_astropy_with_units_descriptions_and_ucds(
 
 
 def test_galaxies_are_those_of_the_catalogue_in_its_order_where_the_truth_has_them(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    first_tiles: tuple[Lineage, dict[str, Made]],
 ) -> None:
     lineage, runs = first_tiles
     for tile, store, cutouts in tiles_of(lineage):
@@ -188,7 +186,7 @@ def test_galaxies_are_those_of_the_catalogue_in_its_order_where_the_truth_has_th
         ids = [list(table["coadd_objects_id"]) for table in (catalog, cutouts.galaxies, shapes)]
         assert len(set(ids[0])) == len(ids[0]) >= 10
         assert ids[1] == ids[2] == [number for number in ids[0] if number in set(ids[1])]
-        rejected = metadata(runs[tile])[CUTOUTS]["rejected"]
+        rejected = runs[tile].metadata[CUTOUTS]["rejected"]
         assert len(ids[0]) - len(ids[1]) == rejected == sum(cutouts.info["rejected"].values())
 
         truth = truth_of(lineage, tile, shapes["coadd_objects_id"])
@@ -197,7 +195,7 @@ def test_galaxies_are_those_of_the_catalogue_in_its_order_where_the_truth_has_th
         offset = 3600 * np.hypot(turn * np.cos(np.radians(truth["dec"])), shapes["dec"] - truth["dec"])
         assert offset.max() < 0.1
         assert shapes["ra"].between(0, 360, inclusive="left").all()
-        assert metadata(runs[tile])[TILE_EVALUATION]["position_offset_arcsec"] == pytest.approx(
+        assert runs[tile].metadata[TILE_EVALUATION]["position_offset_arcsec"] == pytest.approx(
             float(offset.median()), rel=1e-3
         )
     ra = lineage.des.tile(TILES[1]).read_table("shape_catalog")["ra"]
@@ -206,7 +204,7 @@ def test_galaxies_are_those_of_the_catalogue_in_its_order_where_the_truth_has_th
 
 
 def test_cutouts_hold_the_light_of_the_truth_to_within_the_noise(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    first_tiles: tuple[Lineage, dict[str, Made]],
 ) -> None:
     lineage, _ = first_tiles
     light, expected, variance = np.zeros(5), np.zeros(5), np.zeros(5)
@@ -228,7 +226,7 @@ def test_cutouts_hold_the_light_of_the_truth_to_within_the_noise(
 
 
 def test_the_images_themselves_say_that_the_second_component_changes_sign(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    first_tiles: tuple[Lineage, dict[str, Made]],
 ) -> None:
     lineage, _ = first_tiles
     stamps, catalogued = [], []
@@ -243,7 +241,7 @@ def test_the_images_themselves_say_that_the_second_component_changes_sign(
 
 
 def test_a_galaxy_without_a_band_is_kept_and_masked(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]],
+    first_tiles: tuple[Lineage, dict[str, Made]],
 ) -> None:
     lineage, runs = first_tiles
     for tile, store, cutouts in tiles_of(lineage):
@@ -256,7 +254,7 @@ def test_a_galaxy_without_a_band_is_kept_and_masked(
         assert set(shapes.loc[lacking, "bands_present"]) == {"griz"}
         assert set(shapes.loc[~lacking, "bands_present"]) == {"grizY"}
         assert np.isfinite(shapes[["g1", "g2", "g1_err", "e1", "e2", "flux_r", "blendedness"]]).to_numpy().all()
-        assert metadata(runs[tile])[SHAPES]["flag_1"] == lacking.sum()
+        assert runs[tile].metadata[SHAPES]["flag_1"] == lacking.sum()
 
 
 def tables(lineage: Lineage) -> dict[str, str]:
@@ -269,7 +267,7 @@ def tables(lineage: Lineage) -> dict[str, str]:
 
 
 def test_again_it_asks_the_archive_for_nothing_and_gives_the_same_bytes(tiled: Callable[..., Lineage]) -> None:
-    again = tiled()
+    again = tiled(whole=True)
     before = results(again.root)
     for tile in TILES:
         found = metadata(again.succeeds(*CHAIN[:3], tile=tile))
@@ -285,10 +283,10 @@ def test_again_it_asks_the_archive_for_nothing_and_gives_the_same_bytes(tiled: C
 
 
 def test_from_scratch_elsewhere_it_is_the_same_to_the_byte(
-    first_tiles: tuple[Lineage, dict[str, dg.ExecuteInProcessResult]], modelled: Callable[..., Lineage]
+    first_tiles: tuple[Lineage, dict[str, Made]], modelled: Callable[..., Lineage]
 ) -> None:
     first, _ = first_tiles
-    other = modelled()
+    other = modelled(whole=True)
     shutil.rmtree(other.des.sky.folder)
     other.succeeds(SKY)
     found = metadata(other.succeeds(*CHAIN, tile=TILES[1]))

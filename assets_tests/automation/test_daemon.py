@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import torch
 
-from assets_tests.assets.conftest import CHAIN, DES_MODEL, DES_POSTERIOR, SKY, Lineage
 from assets_tests.assets.homes import Home
+from assets_tests.assets.lineage import CHAIN, DES_MODEL, DES_POSTERIOR, SKY, Lineage
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
 from deblend_assets.assets.keys import TILE_ASSETS

@@ -80,7 +80,8 @@ def to_png(figure: Figure, dpi: int = 90) -> bytes:
     and no version is written into them.
     """
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    quickly = {"compress_level": 1}  # read at once, and compressed better below
+    figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs=quickly)
     with Image.open(drawn) as opened:
         image = opened.convert("RGB")
     compressed = _png(image)

@@ -1,0 +1,235 @@
+"""A lineage at smoke size that runs in this process, the names of its assets, and what a run of it gave."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import shutil
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from unittest import mock
+
+import dagster as dg
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from assets_tests.assets.reads import Reads, declared_deps, recorded_reads
+from deblend_assets.definitions import build_defs
+from deblend_assets.partitions import TILES
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import Make, RenderingWorkers, WorkerPool, open_renderer
+from deblend_assets.resources.storage import Storage
+from deblend_assets.science.shapes.heads import HEADS
+from deblend_assets.science.simulation.rendering import ShardRenderer
+from deblend_assets.science.simulation.scenes import Shard, all_shards
+from deblend_assets.settings import PROFILE_FOLDER, Profile, SimulationSettings, StorePath, parse_profile
+from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.project import ProjectStore
+
+Rendered = TypeVar("Rendered")
+
+CATALOG = "simulation/galaxy_catalog"
+SIMULATED = ("simulated/truth", "simulated/isolated", "simulated/noisy", "simulated/blended")
+STATISTICS = "normalization/normalization_statistics"
+STAGES = ("training/stage1_vae", "training/stage2_deblender", "training/stage3_regressor")
+EVALUATION = "evaluation/simulated_evaluation"
+POSTERIOR = (
+    "shapes/shape_network",
+    *(f"shapes/{head.name}" for head in HEADS),
+    "shapes/shape_posterior",
+    "shapes/fisher_floor",
+    "shapes/shape_evaluation",
+)
+ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION, *POSTERIOR)
+
+DES_SIMULATED = ("des_model/truth", "des_model/isolated", "des_model/noisy", "des_model/blended")
+DES_STATISTICS = "des_model/normalization_statistics"
+DES_STAGES = ("des_model/stage1_vae", "des_model/stage2_deblender", "des_model/stage3_regressor")
+DES_EVALUATION = "des_model/simulated_evaluation"
+DES_POSTERIOR = tuple(name.replace("shapes/", "des_model/") for name in POSTERIOR)
+DES_MODEL = (CATALOG, *DES_SIMULATED, DES_STATISTICS, *DES_STAGES, DES_EVALUATION, *DES_POSTERIOR)
+SKY = "des/simulated_sky"
+IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
+    "des/im3shape_catalog",
+    "des/des_cutouts",
+    "des/shape_catalog",
+    "des/des_evaluation",
+)
+BASELINE = tuple(name.replace("training/", "baseline/") for name in STAGES)
+
+# Tiles of some fifteen galaxies, and a model that has learnt nothing: what learning gives is not tested here.
+TILES_OF_FEW: dict[str, Any] = {
+    "des__sky__cells": 4,
+    "des__simulation__scenes__train": 32,
+    "des__simulation__scenes__test": 16,
+}
+
+
+def raw_smoke(**changes: Any) -> dict[str, Any]:
+    """The smoke profile as TOML has it; `changes` are dotted keys with `__` for the dots."""
+    raw = copy.deepcopy(tomllib.loads((PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8")))
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        section = raw
+        for part in path:
+            section = section.setdefault(part, {})
+        section[last] = value
+    return raw
+
+
+def smoke(**changes: Any) -> Profile:
+    return parse_profile({"name": "smoke", **raw_smoke(**changes)}, where="smoke.toml")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run gave besides files; unlike Dagster's own result it can be kept in a file.
+
+    Attributes:
+        metadata: by asset, the values of its materialisation's metadata.
+        checks: every evaluation of a check.
+        reads: what each asset has read from the stores, in all runs of the lineage.
+    """
+
+    metadata: dict[str, dict[str, Any]]
+    checks: list[dg.AssetCheckEvaluation]
+    reads: Reads
+
+    @classmethod
+    def by(cls, lineage: Lineage, *assets: str, tile: str = "") -> Made:
+        """Materialise assets, which must succeed."""
+        result = lineage.succeeds(*assets, tile=tile)
+        return cls(metadata(result), list(result.get_asset_check_evaluations()), lineage.reads)
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """By asset: the values of every materialisation's metadata."""
+    return {
+        event.asset_key.to_user_string(): {k: v.value for k, v in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+def pictures(entries: dict[str, Any]) -> dict[str, bytes]:
+    """Of an asset's metadata: what is shown as a picture."""
+    start = "![plot](data:image/png;base64,"
+    return {
+        name: base64.b64decode(value.removeprefix(start).rstrip(")"))
+        for name, value in entries.items()
+        if isinstance(value, str) and value.startswith(start)
+    }
+
+
+class RenderingHere(RenderingWorkers):
+    """Renders in this process: starting others takes longer than the scenes of a test."""
+
+    @contextlib.contextmanager
+    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
+        yield _Here(open_renderer(catalog, settings))
+
+
+class _Here(WorkerPool):
+    def __init__(self, renderer: ShardRenderer) -> None:
+        self._renderer = renderer
+
+    def render(
+        self, shards: Sequence[Shard], progress: Progress, made: Make[Rendered]
+    ) -> Iterator[tuple[Shard, Rendered]]:
+        for shard in shards:
+            result = made(self._renderer, shard)
+            progress.add(shard.scenes)
+            yield shard, result
+
+
+def blank(figure: Figure, file: IO[bytes], **options: Any) -> None:
+    """In place of `Figure.savefig` where nobody looks at the figures, which take half of a small run's time."""
+    Image.new("RGB", (4, 3), "white").save(file, format="png")
+
+
+class Lineage:
+    """A profile on a storage folder of its own.
+
+    Args:
+        root: the storage folder.
+        profile: its settings.
+        whole: run as for a user; else scenes are rendered in this process, and figures are blank.
+        reads: of the runs that made the folder, if any.
+
+    Attributes:
+        instance: Dagster's history of its runs, in memory.
+        reads: what each asset has read from the stores, in the process that ran it.
+        deps: the upstream assets that each asset declares.
+    """
+
+    def __init__(self, root: StorePath, profile: Profile, *, whole: bool = False, reads: Reads | None = None) -> None:
+        self.root, self.profile, self.whole = root, profile, whole
+        self.instance = dg.DagsterInstance.ephemeral()
+        workers = RenderingWorkers(processes=2) if whole else RenderingHere()
+        overrides = {"storage": Storage(root=str(root)), "workers": workers}
+        definitions = build_defs(profile, overrides)
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self.reads: Reads = {} if reads is None else reads
+        self.deps = declared_deps(definitions)
+
+    @property
+    def store(self) -> ProjectStore:
+        return ProjectStore(self.root, self.profile)
+
+    @property
+    def des(self) -> DesStore:
+        return DesStore(ProjectStore(self.root, self.profile.des_leg))
+
+    def run(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
+        """Materialise assets; of the simulated ones all shards, or the range from the first to the last given.
+
+        A tile's name is registered first, whatever it is: the UI takes any.
+        """
+        profile = self.profile.des_leg if set(assets) & set(DES_SIMULATED) else self.profile
+        keys = list(shards) or [shard.key for shard in all_shards(profile.simulation)]
+        tags: dict[str, str] = {}
+        if set(assets) & {*SIMULATED, *DES_SIMULATED}:
+            tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+        if tile:
+            self.instance.add_dynamic_partitions(str(TILES.name), [tile])
+        figures = contextlib.nullcontext() if self.whole else mock.patch.object(Figure, "savefig", blank)
+        with figures, recorded_reads(self.reads):
+            return self._job.execute_in_process(
+                asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+                tags=tags,
+                partition_key=tile or None,
+                instance=self.instance,
+                raise_on_error=False,
+            )
+
+    def failure(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> str:
+        """The line with which the run fails; exactly one step fails, once."""
+        result = self.run(*assets, shards=shards, tile=tile)
+        assert not result.success
+        failed = [event for event in result.all_events if event.is_step_failure]
+        assert len(failed) == 1
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+        data = failed[0].step_failure_data
+        assert data.user_failure_data is not None, data.error.to_string() if data.error else "no failure data"
+        line = data.user_failure_data.description
+        assert line
+        assert "\n" not in line
+        assert " [" in line, "what [where]: what to do"
+        assert "]: " in line, "what [where]: what to do"
+        assert len(line) < 500
+        return line
+
+    def succeeds(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
+        result = self.run(*assets, shards=shards, tile=tile)
+        assert result.success
+        return result
+
+    def copy(self, root: Path, *, whole: bool = False, **changes: Any) -> Lineage:
+        """The same files elsewhere, under a changed profile; `whole` as the class takes it."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Lineage(root, smoke(**changes), whole=whole)
