@@ -18,6 +18,9 @@ from deblend_assets.science.training.feeding import Feed
 from deblend_assets.science.training.loop import train
 from deblend_assets.settings import ShapeRecipe, StageSettings
 
+# A training of most of a minute.
+pytestmark = pytest.mark.slow
+
 PIXELS, SIGMA, SCATTER = 15, 2.0, 0.2
 # Peak in units of the noise of a pixel: S/N 11, hence an error of about 0.08 a component.
 PEAK = 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict
 
@@ -66,6 +67,12 @@ def test_the_stretch_brings_expected_errors_to_actual_ones() -> None:
 
 
 def table_of(n: int, seed: int, confidence: float = 1.0) -> pd.DataFrame:
+    """A copy of `_made`, which takes seconds."""
+    return _made(n, seed, confidence).copy()
+
+
+@functools.cache
+def _made(n: int, seed: int, confidence: float) -> pd.DataFrame:
     """Gaussian shapes measured with the floor's errors; posteriors that claim `confidence` times as small ones."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(

@@ -232,11 +232,11 @@ def _covered(flow: ResidualFlow, truth: torch.Tensor, posterior: GaussianPosteri
 
 def test_the_spread_is_that_of_galaxies_that_the_flow_has_not_seen(flow: ResidualFlow) -> None:
     """Truths drawn from the flow's own density, 1.3 times as far out: the factor is found, one of both components."""
-    wide, posterior = copy.deepcopy(flow), _gaussian(3_000, 2, 9, _odds(3_000, 14))
+    wide, posterior = copy.deepcopy(flow), _gaussian(1_500, 2, 9, _odds(1_500, 14))
     with torch.no_grad():
         narrow = wide.sample(posterior, 4, torch.Generator().manual_seed(10))[0]
     truth = posterior.mean + 1.3 * (narrow - posterior.mean)
-    everyone = np.ones((1, 3_000), dtype=bool), np.ones(1)
+    everyone = np.ones((1, 1_500), dtype=bool), np.ones(1)
     fit_spread(wide, truth, posterior, everyone, torch.Generator().manual_seed(11))
     spread = wide.spread(posterior)
     assert torch.equal(spread[..., 0], spread[..., 1])
@@ -250,7 +250,7 @@ def test_a_tail_that_the_flow_has_not_seen_is_spread_further_than_the_rest(flow:
 
     One factor for all draws would cover too many at 68 % or too few at 95 %.
     """
-    n = 4_000
+    n = 2_000
     heavy, posterior = copy.deepcopy(flow), _gaussian(n, 2, 9, _odds(n, 14))
     generator = torch.Generator().manual_seed(31)
     with torch.no_grad():
@@ -269,7 +269,7 @@ def test_coverage_is_kept_in_a_group_that_is_only_suspected(flow: ResidualFlow) 
 
     Within the report's 3 points; one factor for all misses it by more.
     """
-    n = 4_000
+    n = 2_000
     generator = torch.Generator().manual_seed(21)
     crowded = torch.rand(n, generator=generator) < 1 / 3
     odds = torch.randn((n, 2), generator=generator)
