@@ -73,7 +73,7 @@ def test_a_method_is_described_as_it_is() -> None:
     [
         (lambda v: 1.01 * v, "slope of e1: 1.01"),
         (lambda v: v + np.array([0.001, 0.0]), "bias of e1: 0.00"),
-        (lambda v: v * np.array([1.0, -1.0]), "slope of e2: -"),
+        (lambda v: v * np.array([1.0, -1.0]), "slope of e2: −"),
     ],
     ids=["multiplied by 1.01", "0.001 added to e1", "sign of e2 swapped"],
 )

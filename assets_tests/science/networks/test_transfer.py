@@ -77,7 +77,7 @@ def test_another_population_is_other_units_only() -> None:
 
 
 def test_a_band_that_the_weights_do_not_know_is_named() -> None:
-    with pytest.raises(MismatchError, match=r"no band i, Y \(they know ugr\) \[here\]"):
+    with pytest.raises(MismatchError, match=r"no band i, Y \(they have ugr\) \[here\]"):
         for_bands(shapes(3).state_dict(), THEIRS, ("g", "i", "Y"), "here")
 
 
