@@ -65,7 +65,7 @@ CODE_VERSIONS = {
     "im3shape_catalog": "1",
     "des_cutouts": "1",
     "des_evaluation": "3",
-    "shape_catalog": "6",
+    "shape_catalog": "7",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
