@@ -73,7 +73,7 @@ def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(
 
 def test_the_des_leg_is_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, dict[str, Made]]) -> None:
     local, _ = first_tiles
-    lineage = Lineage(server.root / "des", smoke(**TILES_OF_FEW))
+    lineage = Lineage(server.root / "des", smoke(**TILES_OF_FEW), whole=True)
     lineage.succeeds(*DES_MODEL, SKY)
     tile, other = lineage.profile.des.sky.tiles
     lineage.succeeds(*CHAIN, tile=tile)

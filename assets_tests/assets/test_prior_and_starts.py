@@ -170,4 +170,4 @@ def test_ours_alone_has_a_flow() -> None:
     (flow,) = flows
     assert flow.key.to_user_string() == FLOW
     inputs = {key.to_user_string() for key in flow.dependency_keys}
-    assert inputs == {STAGE1, STATISTICS, "simulated/noisy", "simulated/isolated"}
+    assert inputs == {STAGE1, STATISTICS, "simulated/truth", "simulated/noisy", "simulated/isolated"}

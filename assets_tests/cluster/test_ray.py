@@ -121,8 +121,8 @@ def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(
     home = homes("killed", SIMULATION)
     (home.folder / "dagster.yaml").write_text(history)
     run = home.materialize()
-    wait_for(lambda: bool(cluster.workers("_draw")) or run.poll() is not None, "a shard being drawn")
-    victim = cluster.workers("_draw")[0]
+    wait_for(lambda: bool(cluster.workers("_render_shard")) or run.poll() is not None, "a shard being drawn")
+    victim = cluster.workers("_render_shard")[0]
     victim.send_signal(signal.SIGKILL)
     done = list(home.storage.glob("cluster/simulated/*/_done/*.json"))
     assert len(done) < SCENES // 16, "killed in the middle, not after the end"

@@ -119,8 +119,8 @@ def referee_report_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def referee_report(context: dg.AssetExecutionContext, storage: Storage) -> Outcome:
         """One page for lensing users: which method is better, where it fails, how fast it is, how to calibrate it.
 
-        Tables computed from the stored estimates alone, figures, and the ten worst failures of every method (section
-        4.3 of the report).
+        Tables computed from the stored estimates alone, figures, and the ten worst failures of every method, as in
+        section 4.3 of the report.
         """
         from deblend_assets.steps.referee.referee_page import write_referee_page
 
