@@ -25,7 +25,9 @@ def quiet(total: int) -> Progress:
 
 
 def submitted() -> int:
-    return len(list_tasks(filters=[("name", "=", "_render_shard"), ("job_id", "=", ray.get_runtime_context().get_job_id())]))
+    return len(
+        list_tasks(filters=[("name", "=", "_render_shard"), ("job_id", "=", ray.get_runtime_context().get_job_id())])
+    )
 
 
 def die(simulation: object, shard: object, made: object) -> None:
