@@ -112,7 +112,7 @@ def test_what_is_not_there_yet_is_named(modelled: Callable[..., Lineage]) -> Non
 
 def test_too_few_galaxies_make_no_evaluation(tiled: Callable[..., Lineage]) -> None:
     line = tiled(des__tiles__minimum_galaxies=1000).failure(TILE_EVALUATION, tile=TILES[0])
-    assert "galaxies with shapes, 1000 make an evaluation" in line
+    assert "galaxies with shapes; an evaluation needs 1000" in line
 
 
 def test_a_tile_whose_cutouts_another_run_fetches_is_busy(tiled: Callable[..., Lineage]) -> None:
@@ -254,7 +254,7 @@ def test_many_wrong_images_are_one_line_and_a_sound_archive_is_asked_for_those_a
     assert line.startswith(f"2 images of {len(galaxies)} galaxies cannot be used, the first: "), (
         "no third is waited for"
     )
-    assert "what is sound is kept" in line
+    assert "valid images are kept" in line
     store = lineage.des.tile(TILES[0])
     assert store.find_cutouts(lineage.des.cutouts_inputs(store)) is None
     before = set(diversion.asked)

@@ -105,7 +105,7 @@ def test_what_fits_cannot_hold_is_refused(table: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="ascii"):
         to_fits(table.assign(tile="DES0000−6015"), COLUMNS, NOTE, {})
     for keyword in ("TOOLONGKEY", "small", "A B"):
-        with pytest.raises(ValueError, match="no keyword of FITS"):
+        with pytest.raises(ValueError, match="not a FITS keyword"):
             to_fits(table, COLUMNS, NOTE, {keyword: 1})
 
 

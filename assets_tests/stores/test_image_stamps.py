@@ -195,7 +195,7 @@ def test_identifiers_of_any_kind_become_numbers_or_text(tmp_path: Path) -> None:
 
 def test_positions_that_are_no_numbers_are_one_line(tmp_path: Path) -> None:
     pd.DataFrame({"x": [[1.0, 2.0], [3.0]], "y": [1.0, 2.0]}).to_parquet(tmp_path / "lists.parquet")
-    with pytest.raises(CorruptDataError, match=r"column x holds no single number a row .*lists\.parquet"):
+    with pytest.raises(CorruptDataError, match=r"column x does not have one value per row .*lists\.parquet"):
         read_positions(tmp_path / "lists.parquet")
 
 
@@ -232,7 +232,7 @@ def test_an_image_as_galsim_writes_it_needs_no_celestial_coordinates(tmp_path: P
         opened({"g": given["g"], "r": write(tmp_path / "wcs.fits", np.ones((50, 60)))}, positions)
     coarse = tmp_path / "coarse.fits"
     galsim.ImageF(60, 50, scale=0.263).write(str(coarse))
-    with pytest.raises(MismatchError, match=r"pixels of 0\.2630"):
+    with pytest.raises(MismatchError, match=r"pixels are 0\.2630"):
         opened({"g": coarse}, positions)
 
 
@@ -263,12 +263,12 @@ def test_what_cannot_be_used_is_one_line(images: dict[str, Path], tmp_path: Path
     shifted.wcs.crpix = [61.0, 50.5]
     (tmp_path / "text.fits").write_text("no image")
     cases: list[tuple[dict[str, Path], Path, type[DeblendError], str]] = [
-        ({**images, "z": images["r"]}, positions, MismatchError, r"knows no band z \(it knows g, r, i\)"),
+        ({**images, "z": images["r"]}, positions, MismatchError, r"has no band z \(its bands: g, r, i\)"),
         ({}, positions, MismatchError, "no image in a band"),
         ({"g": tmp_path / "none.fits"}, positions, MissingDataError, r"not a file .*none\.fits"),
         ({"g": tmp_path / "text.fits"}, positions, CorruptDataError, r"not a readable FITS image"),
         ({"g": write(tmp_path / "a.fits", values, EXPTIME=3.0)}, positions, MissingDataError, "no zero point.*MAGZERO"),
-        ({"g": write(tmp_path / "b.fits", values, wcs_of(0.263))}, positions, MismatchError, r"pixels of 0\.2630"),
+        ({"g": write(tmp_path / "b.fits", values, wcs_of(0.263))}, positions, MismatchError, r"pixels are 0\.2630"),
         ({**images, "i": write(tmp_path / "c.fits", values, shifted)}, positions, MismatchError, r"0\.50 pixel apart"),
         ({**images, "i": write(tmp_path / "d.fits", values[1:])}, positions, MismatchError, r"\(99, 120\)"),
         ({"g": write(tmp_path / "e.fits", values, oblong)}, positions, MismatchError, r"0\.1600. x 0\.2500"),
@@ -358,7 +358,7 @@ def test_galaxies_of_images_are_measured_with_the_shipped_weights(
         (["--image", "g=g.fits"], "neither stamps alone", 2),
         (["--positions", "p.csv"], "neither stamps alone", 2),
         (["--image", "g=a.fits", "--image", "g=b.fits", "--positions", "p.csv"], "more than one --image in g", 2),
-        (["--image", "Y=y.fits", "--positions", "p.csv"], "the model knows no band Y", 1),
+        (["--image", "Y=y.fits", "--positions", "p.csv"], "the model has no band Y", 1),
         (["--image", "g=none.fits", "--positions", "p.csv"], "is not a file", 1),
     ],
 )

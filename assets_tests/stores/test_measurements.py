@@ -83,7 +83,7 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path: Path) -> None:
 def test_finished_measurements_go_only_when_asked(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write(folder)
-    with pytest.raises(StorageError, match=r"is there already.*--replace"):
+    with pytest.raises(StorageError, match=r"already exists.*--replace"):
         write(folder, parts=1)
     assert len(pd.read_parquet(folder / "measurements.parquet")) == 30
     write(folder, parts=1, replace=True)
@@ -211,7 +211,7 @@ def test_killed_while_replacing_old_and_new_survive_and_the_next_run_finds_one_w
             write(folder, parts=1, replace=True)
     lengths = sorted(len(pd.read_parquet(path)) for path in tmp_path.rglob("measurements.parquet"))
     assert lengths == [10, 30]
-    with pytest.raises(StorageError, match=r"is there already.*--replace"):
+    with pytest.raises(StorageError, match=r"already exists.*--replace"):
         write(folder, parts=2)
     assert rows_of(folder) == (30 if call <= 4 else 10)
     write(folder, parts=2, replace=True)
@@ -250,7 +250,7 @@ def test_what_appears_in_the_place_meanwhile_stays_and_the_measurements_are_kept
         folder.mkdir()
         (folder / "chapter.tex").write_text("dear to me")
 
-    with pytest.raises(StorageError, match=r"cannot be put there \(.*not empty.*kept in .*out\.new: move"):
+    with pytest.raises(StorageError, match=r"cannot be moved there \(.*not empty.*kept in .*out\.new: move"):
         write(folder, parts=1, last=come_between)
     assert names_in(folder) == ["chapter.tex"]
     assert rows_of(tmp_path / "out.new") == 10

@@ -113,10 +113,10 @@ def test_what_is_no_stamps_is_refused(tmp_path: Path, folder: Path, array: Path)
     with pytest.raises(MissingDataError, match="is not a folder"):
         open_stamps(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MissingDataError, match="holds no stamp"):
+    with pytest.raises(MissingDataError, match="has no stamps"):
         open_stamps(tmp_path / "empty")
     (folder / "stamps.json").unlink()
-    with pytest.raises(MissingDataError, match=r"stamps\.json does not say"):
+    with pytest.raises(MissingDataError, match=r"stamps\.json is missing"):
         open_stamps(folder)
     zarr.create_group(tmp_path / "group.zarr")
     with pytest.raises(MissingDataError, match="is not a Zarr array"):

@@ -1,6 +1,6 @@
-"""A user's FITS image, any size, its pixels left on disk until they are asked for.
+"""Opens a user's FITS image of any size; pixels are read from disk on access.
 
-An archive's answers are read by `science.des.fits_image` instead, which trusts no header and takes small files whole.
+An archive's responses are read by `science.des.fits_image`, which validates headers and reads small files whole.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from deblend_assets.science.des.frames import SAME_SCALE
 from deblend_assets.stores.stamps import first_line
 
 _ZERO_POINTS = ("MAGZERO", "MAGZPT", "ZEROPOINT")
-# Zero points nearer than this are the same [mag]: headers round them.
+# Zero points within it are equal [mag]: headers round them.
 _SAME_MAGNITUDE = 1e-3
-# Of one count, in any unit of flux and of any telescope [mag]; beyond it a number is no magnitude.
+# Limit on a plausible magnitude of one count, in any unit of flux [mag].
 _LARGEST_MAGNITUDE = 100.0
 
 
 def open_user_image(name: str) -> FitsImage:
-    """The first two-dimensional image of a file, or the one of a named extension.
+    """Open the first two-dimensional image of a file, or that of a named extension.
 
     Args:
-        name: PATH or PATH[EXT], EXT a number (the primary is 0) or a name.
+        name: PATH or PATH[EXT]; EXT is a number (the primary is 0) or a name.
 
     Raises:
-        MissingDataError: there is no such file, extension or image, or it has neither celestial coordinates nor, as
-            GalSim writes it, a linear WCS in arcsec.
-        CorruptDataError: it cannot be read.
+        MissingDataError: the file, extension or image is missing, or has neither celestial coordinates nor a linear WCS
+            in arcsec as GalSim writes it.
+        CorruptDataError: the file cannot be read.
     """
     path, extension = _split(name)
     if not path.is_file():
         raise MissingDataError("is not a file", where=str(path), remedy="name a FITS image, as BAND=PATH")
     try:
         with warnings.catch_warnings():
-            # Of what astropy mends.
+            # Astropy warns of defects that it corrects.
             warnings.simplefilter("ignore", AstropyWarning)
-            # Pixels that need no scaling are mapped, and stay so after the file is closed.
+            # Pixels without BSCALE are memory-mapped, also after the file is closed.
             with fits.open(path) as hdus:
                 hdu = _choose(hdus, extension, name)
                 values, header, wcs = np.asarray(hdu.data), hdu.header, WCS(hdu.header, hdus)
@@ -59,7 +59,7 @@ def open_user_image(name: str) -> FitsImage:
         ) from error
     if not wcs.has_celestial and _is_galsim_grid(header):
         return FitsImage(values, header, wcs, name)
-    # Where latitude came first, astropy's celestial part would swap columns and rows.
+    # With latitude first, astropy's celestial part would swap columns and rows.
     if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
         raise MissingDataError(
             "has no celestial coordinates, longitude first", where=name, remedy="write its WCS into the header"
@@ -68,7 +68,7 @@ def open_user_image(name: str) -> FitsImage:
 
 
 def _is_galsim_grid(header: fits.Header) -> bool:
-    """Whether GalSim wrote it with a pixel scale alone, or another linear WCS: world coordinates are in arcsec then."""
+    """Whether GalSim wrote the image with a linear WCS, whose world coordinates are in arcsec."""
     return "GS_WCS" in header and all(header.get(f"CTYPE{axis}") == "LINEAR" for axis in (1, 2))
 
 
@@ -90,7 +90,7 @@ def _choose(hdus: fits.HDUList, extension: str | int | None, name: str) -> Any:
             names = ", ".join(f"{k} {h.name}".strip() for k, h in enumerate(hdus))
             raise MissingDataError(f"no extension {extension}", where=name, remedy=f"name one of {names}") from error
     if hdu is None or not _is_flat(hdu):
-        raise MissingDataError("holds no two-dimensional image", where=name, remedy="name an image, or PATH[EXT]")
+        raise MissingDataError("has no two-dimensional image", where=name, remedy="name an image, or PATH[EXT]")
     return hdu
 
 
@@ -99,33 +99,33 @@ def _is_flat(hdu: Any) -> bool:
 
 
 def require_scale(image: FitsImage, pixel_scale: float) -> None:
-    """MismatchError unless the pixels are squares of the side [arcsec]."""
+    """Raise MismatchError unless the pixels are square with the scale [arcsec / pixel]."""
     scales = proj_plane_pixel_scales(image.wcs) * (3600 if image.wcs.has_celestial else 1)
     if not (np.abs(scales / pixel_scale - 1) <= SAME_SCALE).all():
         raise MismatchError(
-            f'pixels of {scales[0]:.4f}" x {scales[1]:.4f}", the model\'s {pixel_scale:.4f}"',
+            f'the pixels are {scales[0]:.4f}" x {scales[1]:.4f}", those of the model {pixel_scale:.4f}"',
             where=image.where,
             remedy="resample the images, or use the model of their survey (--recipe)",
         )
 
 
 def zero_point(image: FitsImage) -> float:
-    """AB magnitude of one count, of the image's own header.
+    """AB magnitude of one count, from the image's header.
 
     Raises:
-        MissingDataError: no keyword, or what it holds is not a magnitude.
-        MismatchError: two keywords say different things.
+        MissingDataError: no keyword, or its value is not a magnitude.
+        MismatchError: two keywords have different values.
     """
     given = {keyword: image.header[keyword] for keyword in _ZERO_POINTS if keyword in image.header}
-    told = ", ".join(f"{keyword} is {value!r}" for keyword, value in given.items())
+    found = ", ".join(f"{keyword} is {value!r}" for keyword, value in given.items())
     plain = (v for v in given.values() if isinstance(v, int | float) and not isinstance(v, bool))
     numbers = [v for v in plain if abs(v) <= _LARGEST_MAGNITUDE]
     if not given or len(numbers) < len(given):
         raise MissingDataError(
-            f"has no zero point ({told})" if told else "has no zero point",
+            f"has no zero point ({found})" if found else "has no zero point",
             where=image.where,
             remedy=f"write the AB magnitude of one count into one of {', '.join(_ZERO_POINTS)}",
         )
     if np.ptp(numbers) > _SAME_MAGNITUDE:
-        raise MismatchError(told, where=image.where, remedy="keep the one that is the AB magnitude of one count")
+        raise MismatchError(found, where=image.where, remedy="keep the one that is the AB magnitude of one count")
     return float(numbers[0])

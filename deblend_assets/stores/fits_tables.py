@@ -1,4 +1,4 @@
-"""FITS tables whose header carries each column's unit, UCD and meaning, for astropy and TOPCAT alike."""
+"""Writes FITS tables with each column's unit, UCD and meaning in the header, for astropy and TOPCAT."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ HeaderValue = str | int | float | bool
 def to_fits(
     table: pd.DataFrame, columns: Mapping[str, CatalogColumn], note: str, header: Mapping[str, HeaderValue]
 ) -> bytes:
-    """One binary table, the same bytes for the same table: no date and no version is written into it.
+    """Serialise a binary table; equal tables give equal bytes, since no date or version is written.
 
-    A column's meaning stands twice: in TCOMMn, which TOPCAT shows, and in the lines of COMMENT in which astropy keeps
-    what it knows of a column, UCD included (`Table.read` ignores TCOMMn).
+    A column's meaning is written twice: in TCOMMn, which TOPCAT shows, and in the COMMENT lines with astropy's column
+    metadata, which include the UCD (`Table.read` ignores TCOMMn).
 
     Args:
-        table: the rows; columns of integers, floats (NaN is kept), booleans and ASCII text.
+        table: columns of integers, floats (NaN is kept), booleans and ASCII text.
         columns: unit, UCD and meaning of every column.
-        note: the table's description and conventions, ASCII, kept as COMMENT.
+        note: the table's description and conventions, ASCII, written as COMMENT.
         header: provenance; keywords of at most eight capitals, digits, - and _.
 
     Raises:
         KeyError: a column has no unit, UCD and meaning.
-        ValueError: text is not ASCII, or a keyword is not one of FITS.
+        ValueError: text is not ASCII, or a keyword is not valid in FITS.
     """
-    drawn = Table([_column(name, table[name], columns[name]) for name in map(str, table)])
+    typed = Table([_column(name, table[name], columns[name]) for name in map(str, table)])
     stream = io.BytesIO()
-    drawn.write(stream, format="fits")
+    typed.write(stream, format="fits")
     with fits.open(io.BytesIO(stream.getvalue())) as opened:
         rows = opened[1]
         rows.name = "SHAPES"
-        for index, name in enumerate(drawn.colnames, start=1):
+        for index, name in enumerate(typed.colnames, start=1):
             rows.header.set(f"TUCD{index}", columns[name].ucd, after=f"TFORM{index}")
             rows.header.set(f"TCOMM{index}", columns[name].meaning, after=f"TUCD{index}")
         for keyword, value in header.items():
@@ -57,12 +57,12 @@ def to_fits(
 def _column(name: str, values: pd.Series, column: CatalogColumn) -> Column:
     plain = values.to_numpy()
     if not np.issubdtype(plain.dtype, np.number) and plain.dtype != np.bool_:
-        # A column of no rows would be of no width, which FITS has no format for.
+        # Without rows the width would be 0, for which FITS has no format.
         plain = np.array([text.encode("ascii") for text in values], dtype=bytes if len(values) else "S1")
     return Column(plain, name=name, unit=column.unit or None, description=column.meaning, meta={"ucd": column.ucd})
 
 
 def _check_keyword(keyword: str) -> None:
-    # astropy would write a longer one as HIERARCH, which other readers do not know.
+    # astropy would write a longer one as HIERARCH, which other readers do not support.
     if not re.fullmatch(r"[A-Z0-9_-]{1,8}", keyword):
-        raise ValueError(f"{keyword!r} is no keyword of FITS")
+        raise ValueError(f"{keyword!r} is not a FITS keyword")

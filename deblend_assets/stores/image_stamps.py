@@ -1,7 +1,7 @@
-"""Stamps cut on the fly around given positions of FITS images, one image a band; as `stores.stamps.Stamps`.
+"""Cuts stamps around given positions from FITS images, one image per band; implements `stores.stamps.Stamps`.
 
-Counts become the model's electrons by the zero points. Rows of the catalogue stay rows: what lies beyond an edge, or
-has no position, is not a number and measured as such.
+Counts are converted to the model's electrons by the zero points. Every row of the catalogue is kept: pixels beyond an
+edge, and stamps without a position, are NaN.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.stores.fits_files import open_user_image, require_scale, zero_point
 from deblend_assets.stores.positions import read_positions, sky_to_pixels
 
-# Attributes that say which images the stamps come from; a catalogue's card keeps them.
+# Attributes with the stamps' source images; copied to the catalogue's card.
 CUT_FROM = ("images", "sky_noise_over_training")
 _BLOCK = 512
-# Of places on the images' corners [pixel].
+# Tolerance of the alignment at the images' corners [pixel].
 _PLACE_TOLERANCE = 0.1
-# Beyond this ratio of the sky's noise to the training's, expected errors are not the actual ones.
+# Largest relative difference of the noise from that of the training; beyond it the posterior's errors are not valid.
 _NOISE_TOLERANCE = 0.2
-# Pixels that tell the noise, about, at most, of each image.
+# Approximate limit on the pixels used to measure the noise of an image.
 _NOISE_PIXELS = 4_000_000
 
 
@@ -40,17 +40,18 @@ class _Layer:
 
 
 class ImageStamps:
-    """See the module.
+    """Stamps cut from images.
 
     Args:
-        images: PATH or PATH[EXT] of each band's FITS image; without EXT the first image of the file is used.
-        positions: FITS, ECSV, CSV or Parquet with columns ra, dec (ICRS [deg]) or x, y (pixel, 0-based), maybe id.
-        frame: of the model.
-        log: takes a line where an image's noise is not the training's.
+        images: PATH or PATH[EXT] of each band's FITS image; default: the first image of the file.
+        positions: FITS, ECSV, CSV or Parquet with columns ra, dec (ICRS [deg]) or x, y (pixel, 0-based), and
+            optionally id.
+        frame: frame of the model.
+        log: receives a line if an image's noise differs from that of the training.
 
     Raises:
-        MissingDataError: a file, column, row or zero point is not there.
-        MismatchError: an unknown band, another pixel scale, or images that do not lie on one another.
+        MissingDataError: a file, column, row or zero point is missing.
+        MismatchError: an unknown band, another pixel scale, or images that are not aligned.
         CorruptDataError: a file cannot be read.
     """
 
@@ -61,7 +62,7 @@ class ImageStamps:
         unknown = [band for band in images if band not in frame.bands]
         if unknown or not images:
             raise MismatchError(
-                f"the model knows no band {', '.join(unknown)} (it knows {', '.join(frame.bands)})"
+                f"the model has no band {', '.join(unknown)} (its bands: {', '.join(frame.bands)})"
                 if unknown
                 else f"no image in a band of the model ({', '.join(frame.bands)})",
                 where="--image",
@@ -88,7 +89,7 @@ class ImageStamps:
         return bool(next(iter(self._layers.values())).image.wcs.has_celestial)
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Stamps first ≤ n < last, (N, band, y, x) float32 [electron]; NaN where there is no pixel or no image."""
+        """Stamps first ≤ n < last, (N, band, y, x) float32 [electron]; NaN without a pixel or image."""
         side = self._frame.pixels
         stamps = np.full((last - first, *self.shape[1:]), np.nan, dtype=np.float32)
         for stamp, x, y in zip(stamps, self._x[first:last], self._y[first:last], strict=True):
@@ -110,25 +111,25 @@ class ImageStamps:
         return {"stamp": np.arange(first, last)} | {k: v[first:last] for k, v in self._columns.items()}
 
     def _noise_ratio(self, band: str, log: Callable[[str], None]) -> float:
-        """Noise of a pixel of the image over that of the sky in training; a line where they are not the same."""
+        """Ratio of the image's pixel noise to that of the training; logs a line if they differ."""
         image = self._layers[band].image
         step = max(1, round((image.values.size / _NOISE_PIXELS) ** 0.5))
         pixels = image.values[::step, ::step].astype(np.float64)
         pixels = pixels[np.isfinite(pixels)]
         if not pixels.size:
-            raise MissingDataError("no pixel is a number", where=image.where, remedy=f"leave the band {band} out")
+            raise MissingDataError("has no finite pixel", where=image.where, remedy=f"leave the band {band} out")
         noise = float(robust_sigma(pixels)) * self._layers[band].to_electrons
         trained = self._frame.sky_sigma[self._frame.bands.index(band)]
         if abs(noise / trained - 1) > _NOISE_TOLERANCE:
             log(
-                f"{band}: the sky's noise is {noise:.4g} electrons a pixel, {trained:.4g} in training: the posterior's "
-                f"errors, and its shapes, hold only for the latter [{image.where}]"
+                f"{band}: the sky's noise is {noise:.4g} electrons per pixel, {trained:.4g} in training: the "
+                f"posterior's shapes and errors are valid only for the training noise [{image.where}]"
             )
         return noise / trained
 
 
 def _places(first: FitsImage, other: FitsImage, pixels: np.ndarray) -> np.ndarray:
-    """Where pixels of one image, (N, 2) of x, y, lie on another, (N, 2) [pixel]."""
+    """Convert pixel positions (N, 2), x and y, from one image to another."""
     if not first.wcs.has_celestial:
         return np.asarray(other.wcs.all_world2pix(first.wcs.all_pix2world(pixels, 0), 0))
     sky = pixel_to_skycoord(pixels[:, 0], pixels[:, 1], first.wcs).icrs
@@ -150,7 +151,7 @@ def _require_aligned(images: Mapping[str, FitsImage]) -> None:
         if other.values.shape != first.values.shape or not np.allclose(places, corners, rtol=0, atol=_PLACE_TOLERANCE):
             apart = np.abs(places - corners).max()
             raise MismatchError(
-                f"does not lie on the image of {band}: pixels {other.values.shape} and {first.values.shape}, "
+                f"is not aligned with the image of {band}: shapes {other.values.shape} and {first.values.shape}, "
                 + (f"corners up to {apart:.2f} pixel apart" if np.isfinite(apart) else "another part of the sky"),
                 where=f"{other_band}={other.where}",
                 remedy="resample all bands to one grid first",

@@ -1,9 +1,9 @@
-"""The measurements of a user's stamps: a folder that appears whole or not at all.
+"""Writes the measurements of a user's stamps to a folder, atomically.
 
-In a folder that exists, these files appear, the card last, and every other file stays untouched.
+In an existing folder these files are added, the card last; other files are not changed.
 
-<folder>/measurements.parquet      one row a stamp, units and meanings in the schema; written as it comes
-<folder>/deblended.zarr            the deblended stamps, on request
+<folder>/measurements.parquet      one row per stamp, units and meanings in the schema; written in row groups
+<folder>/deblended.zarr            the deblended stamps, optional
 <folder>/measurements.json         model, stamps measured, checksum of the catalogue
 """
 
@@ -32,17 +32,16 @@ from deblend_assets.stores.tables import Columns, to_arrow
 
 CATALOGUE, DEBLENDED, CARD = "measurements.parquet", "deblended.zarr", "measurements.json"
 _LOCK = ".measurements.lock"
-# Rows in a group of the Parquet file: what a reader decodes at a time, and what is kept before it is written.
+# Rows per group of the Parquet file, which are buffered before they are written.
 _ROWS = 50_000
 
 
 class Measurements:
-    """A catalogue that grows, and the images beside it; made by `measurements_in`."""
+    """Writer of a catalogue and its images; created by `measurements_in`."""
 
     def __init__(self, folder: Path, columns: Columns, note: str) -> None:
         self._folder, self._columns, self._note = folder, columns, note
-        # Filled in place: thousands of small tables that wait would keep the allocator from using again what lay
-        # between them, block after block.
+        # One buffer, filled in place: thousands of small tables would fragment the memory.
         self._waiting: dict[str, np.ndarray] = {}
         self._filled = 0
         self._writer: pq.ParquetWriter | None = None
@@ -50,7 +49,7 @@ class Measurements:
         self.rows = 0
 
     def create_images(self, shape: tuple[int, ...], block: int, attributes: Mapping[str, Any]) -> None:
-        """Lay out the deblended stamps (stamp, band, y, x) [electron]; a block of them is one file."""
+        """Create the array of deblended stamps (stamp, band, y, x) [electron]; one chunk per block."""
         self._images = zarr.create_array(
             self._folder / DEBLENDED,
             shape=shape,
@@ -63,7 +62,7 @@ class Measurements:
         )
 
     def add(self, table: pd.DataFrame, images: np.ndarray) -> None:
-        """The next rows, and their images where images are wanted."""
+        """Append rows, and their images if `create_images` was called."""
         if self._images is not None:
             self._images[self.rows : self.rows + len(images)] = images
         self.rows += len(table)
@@ -92,20 +91,20 @@ class Measurements:
         self._writer.write_table(arrow)
 
     def finish(self, card: Mapping[str, Any]) -> None:
-        """End the catalogue and write what vouches for it."""
+        """Complete the catalogue and write the card with its checksum."""
         if self._filled:
             self._write()
         self.close()
         path = self._folder / CATALOGUE
         with path.open("rb") as stream:
-            # Piece by piece: the catalogue of a survey does not fit in memory.
+            # Read in pieces: the catalogue of a survey may not fit in memory.
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             os.fsync(stream.fileno())
         record = {**card, "rows": self.rows, "sha256": digest, "bytes": path.stat().st_size}
         write_atomic(self._folder / CARD, to_json(record))
 
     def close(self) -> None:
-        """Let the catalogue's file go, whole or not."""
+        """Close the catalogue's file, complete or not."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -113,18 +112,18 @@ class Measurements:
 
 @contextlib.contextmanager
 def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool) -> Iterator[Measurements]:
-    """Measurements that stand in `folder` once the block has ended without an error and `finish` was called.
+    """Context of a writer; its files are moved to `folder` after `finish`, if the block ends without an error.
 
     Args:
-        folder: where; empty, not there, or, with `replace`, measurements that then go.
+        folder: target; missing, empty or, with `replace`, with measurements to be replaced.
         columns: unit, meaning and UCD of every column.
         note: description and conventions of the catalogue.
-        replace: whether finished measurements may go.
+        replace: whether finished measurements may be replaced.
 
     Raises:
-        StorageError: something else is there, or it cannot be written. What was there stays; where the measurements
-            are finished already, they are kept too and the message names their place.
-        BusyError: another process writes there.
+        StorageError: the folder has other content, or cannot be written. Its content is kept; finished measurements
+            that cannot be moved are kept too, and the message has their path.
+        BusyError: another process is writing to it.
     """
     with storage_errors(folder):
         files = FilesInPlace(folder, "measurements", (CATALOGUE, DEBLENDED, CARD))
@@ -137,7 +136,7 @@ def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool)
         part = files.part if folder.is_dir() else folder.with_name(f".{folder.name}.part")
         if (part / CARD).exists() and _keep_aside(part, folder) == part:
             raise StorageError(
-                "finished measurements of an earlier run wait there", where=str(part), remedy="move or delete them"
+                "holds finished measurements of an earlier run", where=str(part), remedy="move or delete them"
             )
         measurements = Measurements(empty_folder(part), columns, note)
         try:
@@ -155,20 +154,20 @@ def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool)
                 part.replace(folder)
         except OSError as error:
             raise StorageError(
-                f"the finished measurements cannot be put there ({getattr(error, 'what', None) or error.strerror})",
+                f"the finished measurements cannot be moved there ({getattr(error, 'what', None) or error.strerror})",
                 where=str(folder),
-                remedy=f"they are kept in {_keep_aside(part, folder)}: move them to where they can be",
+                remedy=f"they are kept in {_keep_aside(part, folder)}: move them to a writable folder",
             ) from error
 
 
 def _lock_path(folder: Path) -> Path:
-    """Beside the folder; within it where nothing can be written beside it, as beside a mounted volume."""
+    """Path of the lock: beside the folder, or within it if its parent is not writable (a mounted volume)."""
     inside = folder.is_dir() and not os.access(folder.parent, os.W_OK)
     return folder / _LOCK if inside else folder.with_name(f".{folder.name}.lock")
 
 
 def _keep_aside(part: Path, folder: Path) -> Path:
-    """Give finished measurements a name of their own beside `folder`; where that is refused they stay. Their place."""
+    """Rename finished measurements to a free name beside `folder`, if possible; return their path."""
     free = (folder.with_name(f"{folder.name}.new{number or ''}") for number in count())
     place = next(path for path in free if not path.exists())
     try:
@@ -178,16 +177,16 @@ def _keep_aside(part: Path, folder: Path) -> Path:
 
 
 def require_free(path: Path, card: str, *, replace: bool, besides: Collection[str] = ()) -> None:
-    """Refuse to write over what is there, unless it is this package's own (it holds `card`) and may be replaced.
+    """Raise StorageError if `path` exists, unless this package wrote it (`card` exists) and `replace` is set.
 
     Args:
-        path: a folder to be made, or a file.
-        card: name, in the folder or beside the file, of what says that this package made it.
+        path: folder or file to be written.
+        card: name of the card that this package writes in the folder or beside the file.
         replace: whether it may be replaced.
-        besides: names of what may be in the folder in any case.
+        besides: names of files that the folder may contain.
 
     Raises:
-        StorageError: it is there and stays.
+        StorageError: `path` exists and is not replaced.
     """
     with storage_errors(path):
         if not path.exists() or (path.is_dir() and all(entry.name in besides for entry in path.iterdir())):
@@ -195,7 +194,7 @@ def require_free(path: Path, card: str, *, replace: bool, besides: Collection[st
         ours = ((path if path.is_dir() else path.parent) / card).is_file()
     if not (ours and replace):
         raise StorageError(
-            "is there already",
+            "already exists",
             where=str(path),
-            remedy="give --replace to write over it, or another name" if ours else "give another name",
+            remedy="give --replace to overwrite it, or another name" if ours else "give another name",
         )

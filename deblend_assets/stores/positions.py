@@ -1,4 +1,4 @@
-"""The table of positions that stamps are cut around: FITS, ECSV, CSV or Parquet; every row stays a row."""
+"""Reads a table of positions (FITS, ECSV, CSV or Parquet); all rows are kept."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from numpy.typing import NDArray
 from deblend_assets.errors import CorruptDataError, MissingDataError
 from deblend_assets.stores.stamps import first_line
 
-# The first pair that a table has is used.
+# The first pair in the table is used.
 _PAIRS = (("ra", "dec"), ("x", "y"))
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Positions:
-    """What a table says.
+    """Positions from a table.
 
     Attributes:
-        columns: `id`, where there is one, and `ra`, `dec` (ICRS [deg]) or `x`, `y` [pixel, 0-based]; (N,) each.
-            Positions are float64, NaN where the table has no number.
+        columns: `id`, if present, and `ra`, `dec` (ICRS [deg]) or `x`, `y` [pixel, 0-based]; (N,) each.
+            Positions are float64, NaN where missing.
     """
 
     columns: dict[str, np.ndarray]
 
     def pixels(self, wcs: WCS) -> tuple[Floats, Floats]:
-        """Places x, y on an image, (N,) each [pixel, 0-based]; not finite where there is none."""
+        """Positions x, y on an image, (N,) each [pixel, 0-based]; not finite where undefined."""
         if "ra" in self.columns:
             return sky_to_pixels(wcs, self.columns["ra"], self.columns["dec"])
         return self.columns["x"], self.columns["y"]
 
 
 def read_positions(path: Path, *, sky: bool = True) -> Positions:
-    """Of a table with the columns ra and dec, or else x and y, and maybe id, in small or capital letters.
+    """Read a table with the columns ra and dec, or else x and y, and optionally id, in lower or upper case.
 
     Args:
         path: FITS, ECSV, CSV or Parquet.
-        sky: whether ra and dec can be used; the images need celestial coordinates for them.
+        sky: whether ra and dec can be used, that is, the images have celestial coordinates.
 
     Raises:
-        MissingDataError: there is no such file, column or row.
-        CorruptDataError: it cannot be read, or ra and dec are in a unit that is no angle.
+        MissingDataError: the file, a column or all rows are missing.
+        CorruptDataError: the table cannot be read, or the unit of ra and dec is not an angle.
     """
     if not path.is_file():
         raise MissingDataError("is not a file", where=str(path), remedy="name a table of positions")
     try:
         rows, known, table = _read_columns(path, ("id", *(name for pair in _PAIRS for name in pair)))
-    # Each reader has its own errors.
+    # Each reader raises its own errors.
     except Exception as error:
         raise CorruptDataError(
             f"is not a readable table ({first_line(error)})", where=str(path), remedy="give FITS, ECSV, CSV or Parquet"
@@ -65,30 +65,30 @@ def read_positions(path: Path, *, sky: bool = True) -> Positions:
     if pair is None or not rows:
         pixels = "x and y [pixel, from 0]"
         raise MissingDataError(
-            f"{rows} rows of {', '.join(known)}",
+            f"has {rows} rows of {', '.join(known)}",
             where=str(path),
-            remedy=f"give one row a galaxy, with columns ra and dec [deg], or {pixels}"
+            remedy=f"give one row per galaxy, with columns ra and dec [deg], or {pixels}"
             if sky
-            else f"the images have no celestial coordinates: give one row a galaxy, with columns {pixels}",
+            else f"the images have no celestial coordinates: give one row per galaxy, with columns {pixels}",
         )
     columns: dict[str, np.ndarray] = {}
     for name in [*({"id"} & set(table)), *pair]:
         try:
             columns[name] = _identifiers(table[name]) if name == "id" else _numbers(table[name])
-        # pandas refuses lists, tables in tables and more, each in its own way.
+        # pandas raises various errors for lists, nested tables and others.
         except Exception as error:
             raise CorruptDataError(
-                f"the column {name} holds no single number a row ({first_line(error)})",
+                f"the column {name} does not have one value per row ({first_line(error)})",
                 where=str(path),
-                remedy="write one number a row into it (id: a number or a text)",
+                remedy="write one number per row (id: a number or a text)",
             ) from error
     return Positions(columns)
 
 
 def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
-    """Places of ICRS positions [deg] on an image, (N,) each [pixel, 0-based], whatever frame its WCS is in.
+    """Convert ICRS positions [deg] to pixels of an image, (N,) each [0-based], for any celestial frame of its WCS.
 
-    NaN where a position is not one on the sky, or the projection or its distortion does not reach that far.
+    NaN where a position is not valid, or where the projection or its distortion is not defined.
     """
     x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
     known = np.isfinite(ra) & (np.abs(dec) <= 90)
@@ -108,18 +108,18 @@ def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
 
 
 def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd.DataFrame]:
-    """Number of rows, names of all columns, and those of `wanted` that are there, ra and dec in degrees.
+    """Number of rows, names of all columns, and the `wanted` columns, with ra and dec in degrees.
 
-    The other columns are left alone: catalogues have some, of several numbers a row, that pandas cannot hold.
+    Other columns are not read: pandas does not support some, such as arrays.
     """
     if path.suffix.lower() == ".parquet":
         file = pq.ParquetFile(path)
         known = list(file.schema_arrow.names)
         there = _spelled(known, wanted)
-        # Nullable types: otherwise an identifier becomes a float where another one is missing.
+        # Nullable types: otherwise integer ids become floats if one is missing.
         table = pd.read_parquet(path, columns=list(there.values()), dtype_backend="numpy_nullable")
         table = table.rename(columns={given: name for name, given in there.items()})
-        # pandas keeps the index of a table apart from its columns, and one that counts is in no column at all.
+        # pandas stores the index apart from the columns; a range index is in no column.
         for name in {*wanted} & {*table.index.names}:
             table[name] = table.index.get_level_values(name)
         return file.metadata.num_rows, [*known, *(name for name in table if name not in there)], table
@@ -134,13 +134,13 @@ def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd
         if table[name].unit is not None:
             table[name].convert_unit_to("deg")
     if "id" in there and np.any(getattr(table["id"], "mask", False)):
-        # astropy's way to pandas leads integers through floats where one is missing.
+        # astropy's to_pandas converts integers to floats if one is missing.
         table["id"] = ["" if given is None else str(given) for given in table["id"].tolist()]
     return len(whole), known, table.to_pandas() if table.colnames else pd.DataFrame()
 
 
 def _spelled(known: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
-    """The names of `wanted` that are there, with the spelling each has; RA for ra where there is no ra."""
+    """The names of `wanted` in the table, with their spelling; RA for ra if there is no ra."""
     found = {}
     for name in wanted:
         alike = [name] if name in known else [given for given in known if given.lower() == name]
@@ -150,7 +150,7 @@ def _spelled(known: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
 
 
 def _identifiers(given: pd.Series) -> np.ndarray:
-    """Numbers where every row has one; else text, so that no digit is lost to a float, empty where there is none."""
+    """Numbers if every row has one; else text, which preserves all digits, empty where missing."""
     if pd.api.types.is_numeric_dtype(given) and given.notna().all():
         return given.to_numpy(getattr(given.dtype, "numpy_dtype", None))
     text = given.map(lambda value: value.decode(errors="backslashreplace") if isinstance(value, bytes) else value)
@@ -158,7 +158,7 @@ def _identifiers(given: pd.Series) -> np.ndarray:
 
 
 def _numbers(given: pd.Series) -> Floats:
-    """float64, NaN where there is no number; TypeError where there are several."""
+    """Convert to float64, NaN where missing; TypeError for lists."""
     if given.dtype == object and given.map(pd.api.types.is_list_like).any():
         raise TypeError("some rows hold lists")
     return pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)

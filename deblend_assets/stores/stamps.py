@@ -1,8 +1,8 @@
-"""Stamps that a user brings: a Zarr array, or a folder of .npy and FITS files; any number, a block in memory at a time.
+"""Reads a user's stamps in blocks, from a Zarr array or a folder of .npy and FITS files.
 
 blends.zarr                attributes bands, unit, pixel_scale_arcsec; (scene, band, y, x)
 <folder>/stamps.json       the same attributes
-<folder>/*.npy, *.fits     a stamp each, (band, y, x)
+<folder>/*.npy, *.fits     one stamp per file, (band, y, x)
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from astropy.io import fits
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
 from deblend_assets.stores.files import read_json
 
-# Stamps read at a time: some 25 MB of six bands, enough that neither reading nor the networks start anew too often.
+# Stamps per block: some 25 MB of six bands, large enough that the overhead per block is small.
 _BLOCK = 512
 _ATTRIBUTES = "stamps.json"
 _SUFFIXES = {".npy", ".fits", ".fit"}
 
 
 class Stamps(Protocol):
-    """What is measured.
+    """Stamps to be measured.
 
     Attributes:
-        where: for messages.
-        attributes: what is said of the stamps: `bands`, `unit`, `pixel_scale_arcsec` and more.
+        where: name of the stamps for messages.
+        attributes: `bands`, `unit`, `pixel_scale_arcsec` and more.
         shape: (stamp, band, y, x).
-        block: stamps worth reading at a time.
+        block: stamps per read.
     """
 
     where: str
@@ -42,14 +42,14 @@ class Stamps(Protocol):
     block: int
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Stamps first ≤ n < last, (N, band, y, x) float32; CorruptDataError where one cannot be read."""
+        """Stamps first ≤ n < last, (N, band, y, x) float32; CorruptDataError if one cannot be read."""
 
     def names(self, first: int, last: int) -> dict[str, np.ndarray]:
-        """Columns that say which stamp is which, with the row in the catalogue of each."""
+        """Catalogue columns that identify the stamps first ≤ n < last."""
 
 
 class ZarrStamps:
-    """One array of a Zarr store, as `Stamps`."""
+    """`Stamps` from one array of a Zarr store."""
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
@@ -71,7 +71,7 @@ class ZarrStamps:
         self.attributes: dict[str, Any] = dict(array.attrs)
         scenes, bands, ny, nx = array.shape
         self.shape = scenes, bands, ny, nx
-        # Whole chunks, so that none is decoded twice.
+        # Multiples of chunks, so that none is decoded twice.
         self.block = max(1, _BLOCK // array.chunks[0]) * array.chunks[0]
 
     def read(self, first: int, last: int) -> np.ndarray:
@@ -89,19 +89,19 @@ class ZarrStamps:
 
 
 class FolderStamps:
-    """A folder of stamps in files of their own, in the order of their names, as `Stamps`."""
+    """`Stamps` from a folder with one file per stamp, in the order of their names."""
 
     def __init__(self, folder: Path) -> None:
         self.where, self.block = str(folder), _BLOCK
         self._files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
         if not self._files:
             raise MissingDataError(
-                "holds no stamp", where=self.where, remedy="name a Zarr array, or a folder of .npy or .fits files"
+                "has no stamps", where=self.where, remedy="name a Zarr array, or a folder of .npy or .fits files"
             )
         given = read_json(folder / _ATTRIBUTES) if (folder / _ATTRIBUTES).exists() else None
         if not isinstance(given, dict):
             raise MissingDataError(
-                f"{_ATTRIBUTES} does not say what the stamps are",
+                f"{_ATTRIBUTES} is missing or has no attributes",
                 where=self.where,
                 remedy='write {"bands": ["u", ...], "unit": "electron", "pixel_scale_arcsec": 0.2} into it',
             )
@@ -112,7 +112,7 @@ class FolderStamps:
             raise MismatchError(
                 f"has shape {first.shape}, not (band, y, x)",
                 where=str(self._files[0]),
-                remedy="write one stamp a file, every band in it",
+                remedy="write one stamp per file, with all bands",
             )
         bands, ny, nx = first.shape
         self.shape = len(self._files), bands, ny, nx
@@ -136,12 +136,12 @@ class FolderStamps:
 
 
 def open_stamps(path: Path) -> Stamps:
-    """What a user names.
+    """Open a Zarr array or a folder of stamps.
 
     Raises:
-        MissingDataError: there is none, or nothing says what it is.
-        MismatchError: it is no array of stamps.
-        CorruptDataError: a file of it cannot be read.
+        MissingDataError: the stamps or their attributes are missing.
+        MismatchError: the array is not one of stamps.
+        CorruptDataError: a file cannot be read.
     """
     if not path.is_dir():
         raise MissingDataError("is not a folder", where=str(path), remedy="name a Zarr array or a folder of stamps")
@@ -151,7 +151,7 @@ def open_stamps(path: Path) -> Stamps:
 
 
 def blocks(stamps: Stamps) -> Iterator[tuple[int, np.ndarray]]:
-    """Position and content of every block, in order; the next is being read while the caller has the present one."""
+    """Yield the first position and the stamps of every block; the next block is read in the background."""
     starts = range(0, stamps.shape[0], stamps.block)
 
     def read(first: int) -> np.ndarray:
@@ -173,14 +173,14 @@ def _read_file(path: Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             return np.load(io.BytesIO(data), allow_pickle=False)
         with fits.open(io.BytesIO(data)) as hdus:
-            # To the machine's own byte order.
+            # Converts to the native byte order.
             return np.array(hdus[0].data, dtype=np.float32)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise CorruptDataError(
-            f"is not a stamp ({first_line(error)})", where=str(path), remedy="write it again, or take it away"
+            f"is not a stamp ({first_line(error)})", where=str(path), remedy="write it again, or remove it"
         ) from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first; its type's name where it says nothing."""
+    """First line of an error's message; the name of its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]

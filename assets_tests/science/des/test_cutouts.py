@@ -127,11 +127,11 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated in the header": (lambda: file()[:400], "readable|image"),
     "a header that claims the world": (bomb, "truncated"),
     "a header of garbage": (lambda: file()[:80] + b"\xff" * 2800, "readable|image"),
-    "no image": (lambda: table_file(), "without an image"),
+    "no image": (lambda: table_file(), "has no image"),
     "a cube": (lambda: file(np.zeros((2, NY, NX), np.float32)), "two dimensions"),
     "no coordinates": (lambda: file(wcs=WCS(naxis=2)), "celestial"),
-    "another band": (lambda: file(BAND="i"), "'i' came where 'r'"),
-    "another filter": (lambda: file(FILTER="Y DECam c0005 10095.0 1130.0"), "'Y' came where 'r'"),
+    "another band": (lambda: file(BAND="i"), "band 'i', not 'r'"),
+    "another filter": (lambda: file(FILTER="Y DECam c0005 10095.0 1130.0"), "band 'Y', not 'r'"),
     "another part of the sky": (lambda: file(wcs=sky(ra=10.0)), "another part of the sky"),
     "the far side of the sky": (lambda: file(wcs=sky(ra=(RA + 180) % 360, dec=-DEC)), "another part of the sky"),
     "just below it": (lambda: file(wcs=sky(dec=DEC + 55 * SCALE / 3600)), "another part of the sky"),
@@ -143,7 +143,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "turned by 180 degrees": (lambda: file(wcs=sky(matrix=(1, 0, 0, -1))), "north up, east left"),
     "turned by 2 degrees": (lambda: file(wcs=sky(matrix=turned(2.0))), "north up, east left"),
     "oblong pixels": (lambda: file(wcs=sky(matrix=(-1.02, 0, 0, 1))), "north up, east left"),
-    "enormous pixels": (lambda: file(wcs=sky(matrix=(-100, 0, 0, 100))), "pixels of 26.3 arcsec"),
+    "enormous pixels": (lambda: file(wcs=sky(matrix=(-100, 0, 0, 100))), "scale of 26.3 arcsec"),
 }
 
 

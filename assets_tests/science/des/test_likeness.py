@@ -26,8 +26,8 @@ def test_a_tile_drawn_like_the_training_is_like_it() -> None:
 @pytest.mark.parametrize(
     ("changed", "row", "words"),
     [
-        (replace(TILE, noise={"g": 20.0, "r": 60.0}), 1, "noise in band r is 1.50 times the training's"),
-        (replace(TILE, noise={"g": 14.0, "r": 40.0}), 0, "noise in band g is 0.70 times the training's"),
+        (replace(TILE, noise={"g": 20.0, "r": 60.0}), 1, "noise in band r is 1.50 times the training value"),
+        (replace(TILE, noise={"g": 14.0, "r": 40.0}), 0, "noise in band g is 0.70 times the training value"),
         (replace(TILE, psf_fwhm={"r": 1.2}), 2, "PSF FWHM in band r is 1.25 times"),
         (replace(TILE, flux=20 * TILE.flux), 3, "of the fluxes in band r lie outside"),
     ],

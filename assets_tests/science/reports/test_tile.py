@@ -98,7 +98,7 @@ def test_report_states_the_numbers_of_the_evaluation(evaluation: dict[str, Any])
 
 def test_warnings_of_an_unlike_tile_stand_in_the_headline_and_their_section(evaluation: dict[str, Any]) -> None:
     text = words(page(evaluation, found=likeness(2.0)))
-    assert text.count("noise in band r is 2.00 times the training's") == 2
+    assert text.count("noise in band r is 2.00 times the training value") == 2
     assert "like the training scenes no" in text
     assert "like the training scenes yes" in words(page(evaluation))
     empty = compare(Sample({}, {}, np.array([])), Sample({}, {}, np.array([])), "r")

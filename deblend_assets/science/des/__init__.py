@@ -1,1 +1,1 @@
-"""The DES leg: tiles, queries, cutouts, what a shape catalogue holds and how it is evaluated."""
+"""Science of the DES tiles: names, archive queries, cutouts, quality cuts, comparison with the training scenes."""

@@ -1,7 +1,7 @@
-"""Images of one galaxy: which to ask for, what must hold before one counts, and which galaxies are kept.
+"""Images of one galaxy: selects the files to fetch, validates them, and decides which galaxies are kept.
 
-Stamps are cut around the pixel nearest to the galaxy's position, never interpolated; what is left of the position
-(half a pixel at most) is kept as an offset.
+Stamps are cut around the pixel nearest to the galaxy's position and are not interpolated. The remaining offset (half a
+pixel at most) is stored.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ NO_LABEL_IMAGE = "no image in the label band"
 OVER_THE_EDGE = "stamp over the image's edge"
 NOT_CENTRAL = "brightest pixel not in the centre"
 
-# Gaussian sigma, below that of the PSF (FWHM 3 to 4 pixels): a single pixel's noise no longer makes it the brightest.
+# Gaussian sigma, below that of the PSF (FWHM 3 to 4 pixels): prevents a noise spike from being the brightest pixel.
 _SMOOTHING_PIXELS = 1.0
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One row of an SIA answer: a stacked image, or the weight map of one.
+    """One row of an SIA response: a stacked image or its weight map.
 
     Attributes:
         url: of the FITS cutout.
         band: g, r, i, z or Y.
-        product: which of the two it is.
+        product: image or weight map.
         exposure_s: exposure time [s].
-        title: the archive's own.
+        title: as given by the archive.
     """
 
     url: str
@@ -51,12 +51,11 @@ def choose_images(
 ) -> dict[str, tuple[ImageRecord, ImageRecord | None]]:
     """The longest exposure of each band, and its weight map where there is one.
 
-    A weight map belongs to an image if both were made from one file (`siaRef` in their URLs) or, where URLs do not
-    say, if it has the image's exposure time. Equal exposures are told apart by title and URL, so that the order of the
-    archive's rows does not matter.
+    A weight map belongs to an image if both have the same `siaRef` in their URLs or, without one, the same exposure
+    time. Equal exposure times are ordered by title and URL, so that the order of the rows does not matter.
 
     Returns:
-        Band to (image, weight map), in the order of `bands`; a band without an image is left out.
+        Band to (image, weight map), in the order of `bands`; a band without an image is omitted.
     """
     chosen: dict[str, tuple[ImageRecord, ImageRecord | None]] = {}
     for band in bands:
@@ -78,7 +77,7 @@ def _source(record: ImageRecord) -> str | None:
 
 @dataclass(frozen=True)
 class BandStamp:
-    """One band of one galaxy as the archive gave it, north up and east left.
+    """One band of one galaxy in the archive's counts, north up and east left.
 
     Attributes:
         counts: (y, x) float32.
@@ -97,22 +96,22 @@ class BandStamp:
 def read_band(
     data: bytes, *, band: str, ra: float, dec: float, pixels: int, default_zero_point: float, where: str
 ) -> BandStamp | None:
-    """A stamp from the bytes of a FITS image, once all that can be checked has been.
+    """Validate a FITS image and cut a stamp from it.
 
     Args:
         data: the whole file.
-        band: asked for; compared with the header's BAND or FILTER where it has one.
+        band: expected; compared with BAND or FILTER of the header if present.
         ra, dec: of the galaxy, J2000 [deg].
         pixels: side of the stamp.
-        default_zero_point: AB magnitude of one count where the header has no MAGZERO.
+        default_zero_point: AB magnitude of one count, used if the header has no MAGZERO.
         where: names the image in an error.
 
     Returns:
-        The stamp; None where it runs over the edge of the image, or of what was exposed (all pixels equal).
+        The stamp; None if it extends beyond the image, or beyond the exposed area (all pixels equal).
 
     Raises:
-        ArchiveError: not a whole FITS image in two dimensions; another band; another part of the sky; not north up and
-            east left (1°) with square pixels (1 %); a pixel of the stamp is not finite.
+        ArchiveError: not a complete two-dimensional FITS image; another band; another part of the sky; not north up and
+            east left (1°) with square pixels (1 %); a non-finite pixel in the stamp.
     """
     image = open_image(data, where)
     image.require_band(band)
@@ -131,9 +130,9 @@ def read_band(
 def read_weight(
     data: bytes, *, band: str, ra: float, dec: float, pixels: int, where: str
 ) -> NDArray[np.float32] | None:
-    """The same pixels of a weight map: inverse variance [count⁻²], (y, x) float32, 0 where nothing is known.
+    """Validate a weight map and cut a stamp: inverse variance [count⁻²], (y, x) float32, 0 where unknown.
 
-    Checked as an image is; see `read_band` for arguments, None and errors. A negative weight is an ArchiveError too.
+    Arguments, None and errors as for `read_band`; a negative weight also raises ArchiveError.
     """
     image = open_image(data, where)
     image.require_band(band)
@@ -141,20 +140,20 @@ def read_weight(
     if piece is None:
         return None
     if piece.values.min() < 0:
-        raise ArchiveError("a weight is negative", where=where, remedy="this is not a map of inverse variances")
+        raise ArchiveError("a weight is negative", where=where, remedy="use a map of inverse variances")
     return piece.values.astype(np.float32)
 
 
 def rejection(stamps: Mapping[str, BandStamp | None], label_band: str, centre_radius_px: float = 4.0) -> str | None:
-    """Why a galaxy is not used, or None for one that is kept.
+    """Reason for rejecting a galaxy, or None if it is kept.
 
-    The report keeps galaxies that are the brightest thing in their stamp. The label band alone decides; a galaxy that
-    lacks another band is kept, and the band masked.
+    As in the report, a galaxy is kept if it is the brightest source in its stamp. Only the label band is tested; other
+    missing bands are masked.
 
     Args:
-        stamps: a band to its stamp, or to None where `read_band` gave None; no entry where there is no image.
-        label_band: the one shapes are measured in.
-        centre_radius_px: the brightest pixel, lightly smoothed, lies within it of the position; 4 are 1.05 arcsec.
+        stamps: by band, as `read_band` returns them; no entry for a band without an image.
+        label_band: band in which shapes are measured.
+        centre_radius_px: largest distance of the smoothed stamp's brightest pixel from the position; 4 are 1.05 arcsec.
     """
     if label_band not in stamps:
         return NO_LABEL_IMAGE
@@ -169,10 +168,9 @@ def rejection(stamps: Mapping[str, BandStamp | None], label_band: str, centre_ra
 
 
 def pixel_sigma(counts: NDArray[np.float32], weight: NDArray[np.float32] | None) -> float:
-    """Noise of a pixel [count]: from the median of the weights that are not 0, else from the stamp's border.
+    """Noise of a pixel [count], from the median of the non-zero weights or else from the stamp's border.
 
-    The border (five pixels of a 45-pixel stamp) is measured by its median absolute deviation, which a neighbour there
-    hardly changes.
+    For the border (five pixels of a 45-pixel stamp) the median absolute deviation is used: it is robust to a neighbour.
     """
     if weight is not None and (known := weight[weight > 0]).size:
         return float(1.0 / np.sqrt(np.median(known)))

@@ -1,6 +1,6 @@
-"""Which of im3shape's galaxies are used, how many each cut costs, and where they are.
+"""Quality cuts on im3shape's galaxies, the attrition of each cut, and the corrected positions.
 
-The cuts are the report's and those of Jarvis et al. 2016 (1507.05603): flags 0, S/N above 20, a valid ellipticity and a
+The cuts follow the report and Jarvis et al. 2016 (1507.05603): flags 0, S/N above 20, a valid ellipticity and a
 match in the gold catalogue (the query's join).
 """
 
@@ -12,8 +12,8 @@ import pandas as pd
 from deblend_assets.science.des.queries import GOLD_DEC, GOLD_RA, SHAPE_COLUMNS
 
 MISSING = -9999.0
-# Shape noise a component in w = 1 / (SHAPE_NOISE² + σ_e²): stated for the release's ngmix weights (Jarvis et al. 2016,
-# section 7) and taken over for im3shape's, which the release caps at 1/0.24².
+# Shape noise per component in w = 1 / (SHAPE_NOISE² + σ_e²). Published for the release's ngmix weights (Jarvis et al.
+# 2016, section 7) and adopted for im3shape's, which the release caps at 1/0.24².
 SHAPE_NOISE = 0.22
 
 _KEPT = ("e_1", "e_2", "nbc_m", "nbc_c1", "nbc_c2", "w", "snr_w", "radius", "mean_psf_fwhm", "ra_shift", "dec_shift")
@@ -34,27 +34,27 @@ IM3SHAPE_COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 ATTRITION_COLUMNS: dict[str, tuple[str, str]] = {
-    "cut": ("", "what a galaxy must pass, in this order"),
-    "removed": ("", "galaxies that this cut removed"),
-    "left": ("", "galaxies left after it"),
+    "cut": ("", "condition that a galaxy must meet, in order of application"),
+    "removed": ("", "galaxies removed by this cut"),
+    "left": ("", "galaxies left after this cut"),
 }
 
 
 def quality_cuts(rows: pd.DataFrame, snr_w_min: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Good galaxies with corrected positions, and how many are left after every cut.
+    """Apply the quality cuts; return the galaxies with corrected positions, and the attrition.
 
-    -9999 is im3shape's code for a missing value, in any column; here it is NaN, and NaN passes no cut.
+    im3shape codes a missing value as -9999 in any column. It is converted to NaN, which fails every cut.
 
     Args:
-        rows: answer to `shapes_query`: `SHAPE_COLUMNS`, `GOLD_RA`, `GOLD_DEC`.
-        snr_w_min: `snr_w` must exceed it.
+        rows: result of `shapes_query`: `SHAPE_COLUMNS`, `GOLD_RA`, `GOLD_DEC`.
+        snr_w_min: lower limit of `snr_w`, exclusive.
 
     Returns:
         The kept galaxies with `IM3SHAPE_COLUMNS`, in the order of `rows` (none: an empty table), and the attrition:
-        `cut`, `removed`, `left`, its first row the rows returned.
+        `cut`, `removed`, `left`, its first row counts the rows returned.
     """
     columns = [*SHAPE_COLUMNS, GOLD_RA, GOLD_DEC]
-    # An id is never turned into a float, so that no digit of it is lost.
+    # Ids are not converted to float, which would lose digits.
     values = rows[columns[1:]].astype(np.float64)
     values = values.mask(~np.isfinite(values) | (values == MISSING))
     ids = rows["coadd_objects_id"]
@@ -77,7 +77,7 @@ def quality_cuts(rows: pd.DataFrame, snr_w_min: float) -> tuple[pd.DataFrame, pd
         attrition.append((cut, attrition[-1][2] - int(good.sum()), int(good.sum())))
     kept = values[good].assign(coadd_objects_id=ids[good].astype(np.int64))
     kept["dec"] = kept[GOLD_DEC] + kept["dec_shift"] / 3600
-    # A shift is an angle on the sky: the same one is more degrees of right ascension, the nearer it is to a pole.
+    # The shift is an angle on the sky; 1 / cos(dec) converts it to right ascension.
     kept["ra"] = (kept[GOLD_RA] + kept["ra_shift"] / 3600 / np.cos(np.radians(kept["dec"]))) % 360.0
     kept["e_sigma"] = np.sqrt((1 / kept["w"] - SHAPE_NOISE**2).clip(lower=0.0))
     return (

@@ -1,7 +1,7 @@
-"""A FITS image that came over a network: checked before its pixels are touched, then cut.
+"""Reads a FITS image from a network response: validates it before allocating arrays, then cuts stamps.
 
-A header can claim any size, and astropy only warns of a file that ends early; both are measured against the bytes at
-hand before any array is made. Tile-compressed images are not read: their headers claim sizes that nothing vouches for.
+A header can declare any size, and astropy only warns of a truncated file. The declared size is therefore compared with
+the received bytes first. Tile-compressed images are not read: their declared sizes cannot be verified.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FITS_MAGIC = b"SIMPLE  ="
 _ANGLE_LIMIT_DEG = 1.0
 _SCALE_LIMIT = 0.01
 _SCALES_ARCSEC = (0.02, 10.0)
-_AGAIN = "fetch it again; if it stays so, leave this galaxy or tile out"
+_AGAIN = "fetch it again; if the error persists, leave this galaxy or tile out"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FitsImage:
         values: (y, x), any real type.
         header: of its HDU.
         wcs: celestial.
-        where: names it in an error.
+        where: name of the image for messages.
     """
 
     values: np.ndarray
@@ -43,21 +43,21 @@ class FitsImage:
     where: str
 
     def require_band(self, band: str) -> None:
-        """ArchiveError where the header names another band: first word of BAND, or FILTER; silence is accepted."""
+        """Raise ArchiveError if the first word of BAND or FILTER is another band; absent keywords are accepted."""
         for keyword in ("BAND", "FILTER"):
             words = str(self.header.get(keyword, "")).split()
             if words and words[0] != band:
-                raise _error(f"an image in {words[0]!r} came where {band!r} was asked for", self.where)
+                raise _error(f"the image is in band {words[0]!r}, not {band!r}", self.where)
 
     def number(self, keyword: str, default: float) -> float:
-        """A number of the header, or the default where it has none; ArchiveError where it is no finite number."""
+        """A number of the header, or the default if the keyword is absent; ArchiveError if it is not finite."""
         value = self.header.get(keyword, default)
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = float("nan")
         if not np.isfinite(number):
-            raise _error(f"{keyword} is {value!r}, not a number", self.where)
+            raise _error(f"{keyword} is {value!r}, not a finite number", self.where)
         return number
 
 
@@ -75,22 +75,23 @@ def open_image(data: bytes, where: str) -> FitsImage:
     """The first image of a FITS file, primary or extension.
 
     Raises:
-        ArchiveError: not FITS, shorter than its header says, no image, not two-dimensional, or no celestial WCS.
+        ArchiveError: not FITS, truncated, no image, not two-dimensional, or no celestial WCS.
     """
     if not data.startswith(FITS_MAGIC):
         raise _error(f"not FITS: it starts with {data[:20]!r}", where)
     with warnings.catch_warnings():
-        # Of what astropy mends; what it cannot is checked below. (With several threads this may outlast the block.)
+        # Astropy warns of defects that it corrects; others are checked below. (With several threads the filter may
+        # outlast the block.)
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             with fits.open(io.BytesIO(data), memmap=False, disable_image_compression=True) as hdus:
                 index = next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"] > 0), None)
                 if index is None:
-                    raise _error("a FITS file without an image", where)
+                    raise _error("the FITS file has no image", where)
                 header = hdus[index].header
                 shape = [int(header[f"NAXIS{axis + 1}"]) for axis in range(int(header["NAXIS"]))]
                 if len(shape) != 2 or min(shape) < 1:
-                    raise _error(f"an image of {' x '.join(map(str, shape))}, where two dimensions are needed", where)
+                    raise _error(f"the image has shape {' x '.join(map(str, shape))}, not two dimensions", where)
                 needed = shape[0] * shape[1] * abs(int(header["BITPIX"])) // 8
                 present = len(data) - int(hdus.fileinfo(index)["datLoc"])
                 if needed > present:
@@ -102,15 +103,15 @@ def open_image(data: bytes, where: str) -> FitsImage:
         except Exception as error:
             raise _error(f"not a readable FITS image ({type(error).__name__}: {error})", where) from error
     if not wcs.has_celestial:
-        raise _error("an image without celestial coordinates", where)
+        raise _error("the image has no celestial coordinates", where)
     return FitsImage(values, header, wcs, where)
 
 
 def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
-    """The pixels x pixels around the pixel nearest to a position (J2000 [deg]); None where they run over the edge.
+    """Cut pixels x pixels around the pixel nearest to a position (J2000 [deg]); None if they cross the edge.
 
     Raises:
-        ArchiveError: no pixel of the stamp is on the image; not north up and east left; a pixel is not finite.
+        ArchiveError: the stamp does not overlap the image; not north up and east left; a non-finite pixel.
     """
     half = (pixels - 1) / 2
     try:
@@ -118,9 +119,11 @@ def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
     except Exception:  # no convergence far outside a distorted image, a singular matrix, ...
         x = y = float("nan")
     ny, nx = image.values.shape
-    # Services clip a cutout where a coadd ends, so the position itself may lie beside an image that is the right one.
+    # Services clip a cutout at the edge of a coadd, so the position may lie outside the correct image.
     if not (-half - 0.5 <= x < nx + half - 0.5 and -half - 0.5 <= y < ny + half - 0.5):
-        raise _error(f"it shows nothing near RA {ra:.5f}, Dec {dec:+.5f}: another part of the sky came", image.where)
+        raise _error(
+            f"the image does not cover RA {ra:.5f}, Dec {dec:+.5f}: it shows another part of the sky", image.where
+        )
     scale = _pixel_scale(image, x, y)
     left, low = first_pixel(x, y, pixels)
     if left < 0 or low < 0 or left + pixels > nx or low + pixels > ny:
@@ -132,10 +135,10 @@ def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
 
 
 def first_pixel(x: float, y: float, pixels: int) -> tuple[int, int]:
-    """Column and row at which the stamp around the pixel nearest to a place begins; below 0 beyond the edge.
+    """First column and row of the stamp centred on the pixel nearest to a position; negative beyond the edge.
 
     Args:
-        x, y: the place [pixel, 0-based], finite.
+        x, y: position [pixel, 0-based], finite.
         pixels: side of the stamp.
     """
     half = (pixels - 1) / 2
@@ -143,9 +146,9 @@ def first_pixel(x: float, y: float, pixels: int) -> tuple[int, int]:
 
 
 def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
-    """[arcsec / pixel] at a pixel; ArchiveError unless north is up, east is left and pixels are square.
+    """Pixel scale at a pixel [arcsec / pixel]; ArchiveError unless north up, east left, and square pixels.
 
-    From finite differences over one pixel, so that any projection and distortion is evaluated where the galaxy is.
+    Uses finite differences over one pixel, so that projection and distortion are evaluated at the galaxy.
     """
     step = np.array([0.5, -0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, -0.5])
     ra, dec = image.wcs.all_pix2world(x + step[0], y + step[1], 0)
@@ -155,7 +158,7 @@ def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
     along_x, along_y = np.hypot(east_x, north_x), np.hypot(east_y, north_y)
     scale = float(np.sqrt(along_x * along_y))
     if not (np.isfinite(scale) and _SCALES_ARCSEC[0] <= scale <= _SCALES_ARCSEC[1]):
-        raise _error(f"pixels of {scale:.3g} arcsec", image.where)
+        raise _error(f"the pixel scale of {scale:.3g} arcsec is not plausible", image.where)
     up = float(np.degrees(np.arctan2(east_y, north_y)))
     left = float(np.degrees(np.arctan2(north_x, -east_x)))
     if max(abs(up), abs(left)) > _ANGLE_LIMIT_DEG or abs(along_x / along_y - 1) > _SCALE_LIMIT:
@@ -163,7 +166,7 @@ def _pixel_scale(image: FitsImage, x: float, y: float) -> float:
             f"not north up, east left: +y is {up:.1f}° from north (towards east), +x is {left:.1f}° from west "
             f"(towards north), pixels are {along_x:.4f} x {along_y:.4f} arcsec",
             image.where,
-            "shapes would be turned or mirrored; use images in the survey's standard orientation",
+            "shapes would be rotated or mirrored; use images in the survey's standard orientation",
         )
     return scale
 

@@ -1,4 +1,4 @@
-"""From an archive's counts to the model's electrons, by physics: zero points and pixel scales, no image's maximum."""
+"""Converts an archive's counts to the model's electrons by zero point and pixel scale, not by an image's maximum."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.cutouts import BandStamp
 from deblend_assets.science.stamps.frame import StampFrame
 
-# Scales nearer than this are the same: a galaxy's size then differs by less than its measurement can tell.
+# Relative. Scales within it are treated as equal: the change of a galaxy's size is below its measurement error.
 SAME_SCALE = 0.005
-# From 0.263 to 0.2 or 0.31 arcsec a Gaussian of FWHM 1.06 arcsec keeps its flux to 7e-4, and its pixels are right to
-# 1e-3 of the brightest; GalSim's quintic reaches 3e-3 and 7e-3.
+# From 0.263 to 0.2 or 0.31 arcsec, for a Gaussian of FWHM 1.06 arcsec, the flux error is 7e-4 and the pixel error is
+# 1e-3 of the brightest; for GalSim's quintic they are 3e-3 and 7e-3.
 _INTERPOLANT = "lanczos7"
 
 
 def stamp_side(pixels: int, model_scale: float, archive_scale: float) -> int:
-    """Side of the stamp to cut from an archive's image, so that it makes a model's stamp of `pixels` a side.
+    """Side of the archive's stamp that covers a model's stamp of `pixels` a side.
 
-    The model's own side where the pixel scales are the same; else what covers it, of the same parity so that centres
-    stay centres.
+    Equal to `pixels` if the pixel scales are equal; else the smallest side that covers it with the same parity, so that
+    the centres coincide.
     """
     if abs(archive_scale / model_scale - 1) <= SAME_SCALE:
         return pixels
@@ -33,7 +33,7 @@ def stamp_side(pixels: int, model_scale: float, archive_scale: float) -> int:
 
 
 def electrons_per_count(zero_point: float, model_zero_point: float) -> float:
-    """Electrons of the survey's whole exposure that a count stands for.
+    """Electrons of the survey's whole exposure per count.
 
     Args:
         zero_point: AB magnitude of one count.
@@ -45,17 +45,17 @@ def electrons_per_count(zero_point: float, model_zero_point: float) -> float:
 def to_model_frame(
     stamps: Mapping[str, BandStamp | None], frame: StampFrame
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Stamps as the networks take them; the stamps' centres stay centres.
+    """Convert stamps to the frame of the model; the centres are preserved.
 
     Args:
-        stamps: by band; a band that is absent or None becomes zeros and is masked.
+        stamps: by band; an absent band or None is filled with zeros and masked.
         frame: of the model.
 
     Returns:
-        (band, y, x) electrons of the whole exposure, and (band,) true where the band is there.
+        (band, y, x) electrons of the whole exposure, and (band,) bool, true for a present band.
 
     Raises:
-        MismatchError: a stamp covers less sky than the model's, or is centred on a pixel where the model's is not.
+        MismatchError: a stamp covers less sky than the model's, or the parities of their sides differ.
     """
     electrons = np.zeros(frame.shape, dtype=np.float32)
     present = np.zeros(len(frame.bands), dtype=np.bool_)
@@ -73,21 +73,22 @@ def to_model_frame(
 
 
 def resample(image: NDArray[np.float32], scale_in: float, scale_out: float, pixels: int) -> NDArray[np.float32]:
-    """An image on another pixel grid, with its flux: surface brightness is interpolated, times the new pixel's area.
+    """Resample an image to another pixel scale, conserving flux.
 
-    What the old pixel smeared stays smeared, so that moments in arcsec do not change. Noise comes out correlated
-    between neighbours. Light outside the image is taken as none.
+    Interpolates surface brightness and multiplies by the new pixel's area. The old pixel response is kept, so that
+    moments in arcsec do not change. The noise becomes correlated between neighbouring pixels. Light outside the image
+    is assumed to be zero.
 
     Args:
         image: (y, x).
         scale_in, scale_out: pixel scales [arcsec / pixel].
-        pixels: side of the new image, centred where the old one is.
+        pixels: side of the new image; the centres coincide.
 
     Returns:
         (pixels, pixels) float32.
 
     Raises:
-        MismatchError: the new image would reach beyond the old one.
+        MismatchError: the new image would extend beyond the old one.
     """
     if pixels * scale_out > min(image.shape) * scale_in:
         raise _too_small(image.shape, scale_in, pixels, scale_out)
@@ -96,8 +97,8 @@ def resample(image: NDArray[np.float32], scale_in: float, scale_out: float, pixe
         x_interpolant=_INTERPOLANT,
         normalization="flux",
     )
-    drawn = source.drawImage(nx=pixels, ny=pixels, scale=scale_out, method="no_pixel", dtype=np.float64)
-    return np.asarray(drawn.array, dtype=np.float32)
+    resampled = source.drawImage(nx=pixels, ny=pixels, scale=scale_out, method="no_pixel", dtype=np.float64)
+    return np.asarray(resampled.array, dtype=np.float32)
 
 
 def _central(image: NDArray[np.float32], pixels: int, scale: float) -> NDArray[np.float32]:
@@ -111,7 +112,7 @@ def _central(image: NDArray[np.float32], pixels: int, scale: float) -> NDArray[n
 def _too_small(shape: tuple[int, ...], scale: float, pixels: int, model_scale: float) -> MismatchError:
     given = f"{' x '.join(map(str, shape))} pixels of {scale:g} arcsec"
     return MismatchError(
-        f"a stamp of {given} makes none of {pixels} x {pixels} of {model_scale:g} arcsec",
+        f"a stamp of {given} cannot be converted to {pixels} x {pixels} pixels of {model_scale:g} arcsec",
         where="cutouts",
         remedy="cut larger stamps of odd side, or use a model trained at the survey's pixel scale",
     )

@@ -1,7 +1,7 @@
-"""How unlike a tile is what the model was trained on: noise, PSF width and fluxes against the training scenes.
+"""Compares a tile with the training scenes: noise, PSF width and fluxes.
 
-A network says nothing of an image unlike those it learnt from. Three things of a tile can be compared without a truth;
-each has a limit beyond which the tile is called unlike, and a warning that says by how much.
+The model is not validated on images that differ from its training set. These three quantities can be compared without
+a truth. Each has a limit; beyond it the verdict is "unlike", with a warning that states the difference.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from scipy.stats import ks_2samp
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS
 from deblend_assets.science.statistics.metrics import Floats
 
-# A quarter more or less of noise is a quarter of a magnitude more or less of depth.
+# A change of 25 % in noise is about 0.25 mag in depth.
 NOISE_LIMIT = 0.25
-# The PSF's share of an observed distortion goes with its area: a tenth in width is a fifth of it.
+# The PSF's effect on an observed distortion scales with its area: 10 % in width is 20 % in area.
 PSF_LIMIT = 0.10
-# 2 % of the training fluxes lie outside their own 1-99 % range; five times as many are another population.
+# 2 % of the training fluxes lie outside their own 1-99 % range; the limit is five times that.
 FLUX_LIMIT = 0.10
 FLUX_RANGE = (0.01, 0.99)
 APERTURE_ARCSEC = 2.0
@@ -30,14 +30,14 @@ COLUMNS = ("quantity", "tile", "training", "ratio", "limit", "verdict")
 
 @dataclass(frozen=True)
 class Sample:
-    """What of a tile, or of the training scenes, is compared.
+    """Quantities of a tile, or of the training scenes, that are compared.
 
     Attributes:
-        noise: standard deviation of a sky pixel, one a band [electron]: of a tile the median over its stamps, of the
-            training √sky. NaN makes the verdict "unknown".
-        psf_fwhm: one a band [arcsec]; a tile's is known in the bands that im3shape measured.
-        flux: (N,), light within `APERTURE_ARCSEC` of the stamps' centres, label band [electron]; the training's of
-            blended, noisy scenes with the tile's S/N cut, so that like meets like.
+        noise: standard deviation of a sky pixel, by band [electron]; for a tile the median over its stamps, for the
+            training scenes √sky. NaN gives the verdict "unknown".
+        psf_fwhm: by band [arcsec]; for a tile only in the bands that im3shape measured.
+        flux: (N,), light within `APERTURE_ARCSEC` of the stamps' centres, label band [electron]; for the
+            training, of blended, noisy scenes with the tile's S/N cut.
     """
 
     noise: Mapping[str, float]
@@ -47,13 +47,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Likeness:
-    """The comparison.
+    """Result of the comparison.
 
     Attributes:
-        table: one row a quantity: `quantity` (with unit), `tile`, `training`, `ratio` (tile over training; of fluxes
-            the share outside), `limit`, `verdict` (like, unlike or unknown).
-        warnings: one line for each quantity that is unlike.
-        ks_distance, ks_p: two-sample Kolmogorov-Smirnov test of the fluxes; None below 10 fluxes on either side.
+        table: one row per quantity: `quantity` (with unit), `tile`, `training`, `ratio` (tile over training; for fluxes
+            the fraction outside), `limit`, `verdict` (like, unlike or unknown).
+        warnings: one line for each "unlike" quantity.
+        ks_distance, ks_p: two-sample Kolmogorov-Smirnov test of the fluxes; None with fewer than 10 fluxes
+            in either sample.
     """
 
     table: pd.DataFrame
@@ -63,20 +64,20 @@ class Likeness:
 
 
 def aperture_flux(images: np.ndarray, pixel_scale: float) -> Floats:
-    """Light within `APERTURE_ARCSEC` of the centre of stamps (N, y, x), in their unit, whole pixels: (N,)."""
+    """Light within `APERTURE_ARCSEC` of the centres of stamps (N, y, x), whole pixels: (N,), same unit."""
     y, x = (np.arange(side) - (side - 1) / 2 for side in images.shape[-2:])
     inside = pixel_scale * np.hypot(*np.meshgrid(x, y)) <= APERTURE_ARCSEC
     return np.asarray(images[..., inside].sum(axis=-1, dtype=np.float64))
 
 
 def outside_training(flux: Floats, training: Floats) -> np.ndarray:
-    """Whether each flux lies outside the training's 1-99 % range, (N,); a flux that is not a number does."""
+    """Whether each flux lies outside the training scenes' 1-99 % range, (N,); true for NaN."""
     low, high = np.quantile(training, FLUX_RANGE)
     return np.asarray(~((flux >= low) & (flux <= high)))
 
 
 def compare(tile: Sample, training: Sample, label_band: str) -> Likeness:
-    """A tile held against what the model was trained on.
+    """Compare a tile with the training scenes.
 
     Args:
         tile, training: in the same units.
@@ -95,7 +96,7 @@ def compare(tile: Sample, training: Sample, label_band: str) -> Likeness:
             rows.append((f"{what}, {band} [{unit}]", here[band], there[band], ratio, limit, verdict))
             if verdict == UNLIKE:
                 warnings.append(
-                    f"{what} in band {band} is {ratio:.2f} times the training's "
+                    f"{what} in band {band} is {ratio:.2f} times the training value "
                     f"({here[band]:.3g} against {there[band]:.3g} {unit}; limit ±{100 * limit:.0f} %)"
                 )
     finite, learnt = tile.flux[np.isfinite(tile.flux)], training.flux[np.isfinite(training.flux)]
@@ -109,7 +110,7 @@ def compare(tile: Sample, training: Sample, label_band: str) -> Likeness:
         )
         if verdict == UNLIKE:
             warnings.append(
-                f"{100 * share:.0f} % of the fluxes in band {label_band} lie outside the training's 1–99 % range "
+                f"{100 * share:.0f} % of the fluxes in band {label_band} lie outside the training scenes' 1–99 % range "
                 f"(limit {100 * FLUX_LIMIT:.0f} %)"
             )
     if min(len(finite), len(learnt)) >= MINIMUM_ROWS:

@@ -1,8 +1,8 @@
-"""Sky frame and pixel frame, and the proof from the images themselves that one follows from the other as assumed.
+"""Converts between sky frame and pixel frame, and tests the assumed orientation on the images.
 
-*Pixel frame*: x with the column, y with the row. *Sky frame*: +x east, +y north, im3shape's. On images with north up
-and east left x points west, so a position angle θ becomes π - θ: of a spin-2 quantity the first component stays and the
-second changes sign.
+*Pixel frame*: x with the column, y with the row. *Sky frame*: +x east, +y north, as in im3shape. On images with
+north up and east left, x points west and a position angle θ becomes π - θ: the first component of a spin-2 quantity is
+unchanged, the second changes sign.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from deblend_assets.science.statistics.metrics import Floats, bootstrap, line
 
 _SIGNIFICANT = 3.0
 _MINIMUM = 10
-# Further from the stamp's centre than this, adaptive moments have found another galaxy.
+# Adaptive moments with a centroid farther from the stamp's centre belong to another galaxy.
 _CENTRE_PIXELS = 3.0
 
 
 def sky_to_pixel(c1: Array, c2: Array) -> tuple[Array, Array]:
-    """Components of an ellipticity, of either kind, in the pixel frame of a north-up, east-left image."""
+    """Convert a distortion or shear-type ellipticity to the pixel frame of a north-up, east-left image."""
     return c1, -c2
 
 
@@ -33,14 +33,14 @@ pixel_to_sky = sky_to_pixel  # a reflection is its own inverse
 def adaptive_shapes(
     images: np.ndarray, sigma_pixels: float = 2.5
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Distortion of galaxies as observed, by adaptive moments (Hirata & Seljak 2003; GalSim's HSM).
+    """Measure observed distortions by adaptive moments (Hirata & Seljak 2003; GalSim's HSM).
 
     Args:
         images: (N, y, x), each galaxy near its stamp's centre, any unit.
         sigma_pixels: first guess of the galaxies' Gaussian σ.
 
     Returns:
-        e1, e2 (N,), pixel frame, NaN where the fit failed; and where it did not.
+        e1, e2 (N,), pixel frame, NaN where the fit failed; (N,) bool, true where it succeeded.
     """
     e1, e2 = np.full(len(images), np.nan), np.full(len(images), np.nan)
     for k, array in enumerate(images):
@@ -54,13 +54,13 @@ def adaptive_shapes(
 
 @dataclass(frozen=True)
 class MeasuredParity:
-    """How the ellipticities of the images go with those of the catalogue, component by component.
+    """Signs of the images' ellipticities relative to the catalogue's, by component.
 
     Attributes:
-        slope1, slope2: of the images' g (pixel frame) on the catalogue's (sky frame); below 1, as the PSF rounds.
+        slope1, slope2: of the images' g (pixel frame) on the catalogue's (sky frame); below 1 because of the PSF.
         slope1_error, slope2_error: standard errors by bootstrap over galaxies.
-        parity: -1: the two components follow with opposite signs, as a mirrored frame must; +1: with the same sign;
-            0: undecided, a slope is within three errors of 0.
+        parity: -1: the slopes have opposite signs, as a mirrored frame requires; +1: the same sign; 0: undecided, a
+            slope is within three errors of 0.
         n: galaxies used.
     """
 
@@ -73,20 +73,20 @@ class MeasuredParity:
 
     @property
     def as_assumed(self) -> bool:
-        """The images are north up and east left: e1 keeps its sign and e2 changes it, both beyond doubt."""
+        """Whether the images are north up and east left: e1 keeps its sign and e2 changes it, both significantly."""
         return self.parity == -1 and self.slope1 > 0
 
 
 def measured_parity(
     e1: np.ndarray, e2: np.ndarray, catalogue_g1: np.ndarray, catalogue_g2: np.ndarray, *, resamples: int, seed: int
 ) -> MeasuredParity:
-    """Measure the sign of either component of the images' ellipticity against the catalogue's.
+    """Measure the sign of each component of the images' ellipticity relative to the catalogue's.
 
-    Least-squares lines with intercept of the images' shear-type g on the catalogue's. No galaxy's own sign is trusted:
-    noise in the catalogue only flattens both slopes.
+    Fits least-squares lines with intercept of the images' shear-type g on the catalogue's. Noise in the catalogue
+    flattens both slopes but does not change their signs.
 
     Args:
-        e1, e2: distortion on the images, pixel frame, (N,); rows with NaN are left out.
+        e1, e2: distortion on the images, pixel frame, (N,); rows with NaN are omitted.
         catalogue_g1, catalogue_g2: shear-type g of the same galaxies, sky frame, (N,).
         resamples, seed: of the bootstrap.
     """

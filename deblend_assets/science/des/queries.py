@@ -1,7 +1,7 @@
-"""The ADQL sent to the archive, and what its answers are read as.
+"""ADQL queries to the archive, and the columns of their results.
 
-Text only. What enters a query is validated: tables and columns by the settings, tiles by `tile_name`, and
-positions are numbers. ADQL 2.0: no function or clause that a TAP service may leave out.
+The queries are text. Their parameters are validated: tables and columns by the settings, tiles by `tile_name`;
+positions are numbers. ADQL 2.0, without functions or clauses that are optional for a TAP service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deblend_assets.science.des.tiles import TileArea, tile_name
 from deblend_assets.science.simulation.catalog import Column
 from deblend_assets.settings import ArchiveSettings
 
-# The columns that are read of im3shape's table (Jarvis et al. 2016, 1507.05603, and the notes to the SVA1 release).
+# Columns read from im3shape's table (Jarvis et al. 2016, 1507.05603, and the notes to the SVA1 release).
 SHAPE_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
         "coadd_objects_id": Column("", "identity of the object, common to the tables of the release"),
@@ -38,22 +38,22 @@ SHAPE_COLUMNS: Mapping[str, Column] = MappingProxyType(
         "dec_shift": Column("arcsec", "fitted centre minus the gold position, along declination"),
     }
 )
-# What `shapes_query` calls the gold catalogue's position, whatever the archive does (DEC is a reserved word of ADQL).
+# Names of the gold catalogue's position in the result of `shapes_query` (DEC is a reserved word of ADQL).
 GOLD_RA, GOLD_DEC = "ra_gold", "dec_gold"
 TILE_COLUMNS = ("tilename", "ra_cent", "dec_cent", "uramin", "uramax", "udecmin", "udecmax")
 
 
 def tile_query(settings: ArchiveSettings, name: str) -> str:
-    """The row of one tile, for `area_of`."""
+    """Query the row of one tile, for `area_of`."""
     return f"SELECT {', '.join(TILE_COLUMNS)} FROM {settings.tile_table} WHERE tilename = '{tile_name(name)}'"
 
 
 def tiles_query(settings: ArchiveSettings) -> str:
-    """The names (`tilename`) of all tiles that have shapes.
+    """Query the names (`tilename`) of all tiles that have shapes.
 
-    Shapes are first gathered into cells of a quarter of a degree, so that the archive compares a few thousand
-    rectangles with its tiles and not millions of galaxies. A tile is named if it overlaps the smallest rectangle
-    around a cell's shapes: none with shapes is missed, and one at the very edge of the survey may be named without.
+    Shapes are first grouped into cells of a quarter of a degree, so that the archive joins its tiles with a few
+    thousand rectangles and not with millions of galaxies. A tile is returned if it overlaps the bounding rectangle of
+    a cell's shapes: every tile with shapes is returned, and possibly one without shapes at the edge of the survey.
     """
     cells = (
         "SELECT MIN(p.ra_p) AS ra_lo, MAX(p.ra_p) AS ra_hi, MIN(p.dec_p) AS dec_lo, MAX(p.dec_p) AS dec_hi "
@@ -70,10 +70,10 @@ def tiles_query(settings: ArchiveSettings) -> str:
 
 
 def area_of(rows: pd.DataFrame, name: str) -> TileArea:
-    """The area of a tile from the answer to `tile_query`.
+    """The area of a tile from the result of `tile_query`.
 
     Raises:
-        ArchiveError: the archive knows no such tile or two, or its corners make no area.
+        ArchiveError: the tile is not listed once, or its corners are not valid.
     """
     if len(rows) != 1:
         problem = "is not in the archive's list of tiles" if rows.empty else f"is listed {len(rows)} times"
@@ -83,15 +83,15 @@ def area_of(rows: pd.DataFrame, name: str) -> TileArea:
     area = TileArea(tile_name(str(row["tilename"]).strip()), *values)
     if area.name != name or not np.isfinite(values).all() or not area.dec_min < area.dec_max:
         raise ArchiveError(
-            f"the archive's area of {name} makes no sense ({area})", where="tiles", remedy="check archive.tile_table"
+            f"the archive's area of {name} is not valid ({area})", where="tiles", remedy="check archive.tile_table"
         )
     return area
 
 
 def shapes_query(settings: ArchiveSettings, area: TileArea) -> str:
-    """im3shape's measurements (`SHAPE_COLUMNS`) and gold positions (`GOLD_RA`, `GOLD_DEC`) of a tile, by id.
+    """Query im3shape's measurements (`SHAPE_COLUMNS`) and gold positions (`GOLD_RA`, `GOLD_DEC`) of a tile, by id.
 
-    The join is inner: a shape without a gold position is not returned.
+    Shapes without a gold position are not returned (inner join).
     """
     columns = ", ".join(f"s.{column}" for column in SHAPE_COLUMNS)
     return (
@@ -102,14 +102,16 @@ def shapes_query(settings: ArchiveSettings, area: TileArea) -> str:
 
 
 def truth_query(settings: ArchiveSettings, area: TileArea) -> str:
-    """Every column of the known truth of a simulated survey's tile, by id.
+    """Query all columns of the truth of a simulated tile, by id.
 
     Raises:
-        SettingsError: the settings name no table of truth.
+        SettingsError: the settings have no truth table.
     """
     if settings.truth_table is None:
         raise SettingsError(
-            "no truth is known of this survey", where="des.archive.truth_table", remedy="ask it of a simulated one only"
+            "the survey has no truth table",
+            where="des.archive.truth_table",
+            remedy="set it; only simulated surveys have one",
         )
     return f"SELECT * FROM {settings.truth_table} WHERE tilename = '{tile_name(area.name)}' ORDER BY coadd_objects_id"
 

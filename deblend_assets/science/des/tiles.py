@@ -1,4 +1,4 @@
-"""Tiles: the pieces of sky by which DES coadds, and this leg's partitions, are named."""
+"""Tiles: names and areas of the DES coadds, which are the partitions of the DES assets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NAME = re.compile(r"DES(\d{2})(\d{2})[+-](\d{2})(\d{2})", re.ASCII)
 
 
 def tile_name(text: str) -> str:
-    """The name itself, once it is known to be a tile's: `DESHHMM+DDMM` or `DESHHMM-DDMM`, its centre in J2000.
+    """Validate and return a tile's name: `DESHHMM+DDMM` or `DESHHMM-DDMM`, its centre in J2000.
 
-    Whatever becomes part of a query, a path or a URL passes here first, so nothing but the name's own characters may.
+    Names are validated before they are used in a query, a path or a URL.
 
     Raises:
-        SettingsError: anything else, surrounding blanks included.
+        SettingsError: not a tile's name; surrounding blanks are not allowed.
     """
     match = _NAME.fullmatch(text)
     if match is not None:
@@ -36,19 +36,19 @@ def tile_name(text: str) -> str:
 
 
 def signed_degrees(angle: A) -> A:
-    """An angle, or an array of them, in [-180, 180) [deg], so that RA 0 is no seam between two that are near."""
+    """Wrap angles [deg] to [-180, 180), so that differences across RA 0 are small."""
     return (angle + 180.0) % 360.0 - 180.0
 
 
 @dataclass(frozen=True)
 class TileArea:
-    """The part of the sky that belongs to one tile alone, so that no galaxy is in two.
+    """The unique area of a tile; the areas of two tiles do not overlap.
 
     Attributes:
         name: of the tile.
         ra, dec: its centre, J2000 [deg].
-        ra_min, ra_max: right ascensions from (included) and to (excluded) [deg]; ra_min > ra_max: it straddles RA 0.
-        dec_min, dec_max: the same in declination.
+        ra_min, ra_max: right ascension, [ra_min, ra_max) [deg]; the area straddles RA 0 if ra_min > ra_max.
+        dec_min, dec_max: declination, [dec_min, dec_max) [deg].
     """
 
     name: str

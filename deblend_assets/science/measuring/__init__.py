@@ -1,1 +1,1 @@
-"""From stamps to catalogue rows: the measurement, its columns, the exported program."""
+"""Measures stamps: the measurement, the columns of its catalogues, the exported program."""

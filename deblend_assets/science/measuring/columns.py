@@ -1,8 +1,8 @@
-"""The registry of catalogue columns: name, unit, UCD, meaning and value of each, declared once.
+"""The registry of catalogue columns: name, unit, UCD, meaning and value of each.
 
-The catalogue of a user's stamps and that of a tile are made from it, as are the metadata of Parquet, the headers of
-FITS, and the tables of docs/measuring.md and docs/shape_catalog.md (`python -m deblend_assets.steps.measuring.document`
-rewrites these). Meanings are plain ASCII, as FITS headers must be.
+It defines the catalogue of a user's stamps and that of a tile, the metadata of Parquet, the headers of FITS, and the
+tables of docs/measuring.md and docs/shape_catalog.md (`python -m deblend_assets.steps.measuring.document` rewrites
+these). Meanings are plain ASCII, as FITS headers require.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from deblend_assets.science.shapes.heads import probability_columns
 from deblend_assets.science.shapes.posterior import SHAPE_FLAGS
 from deblend_assets.science.stamps.quantities import QUANTITIES
 
-# "stamps": of `deblend_assets measure`, pixel frame and electrons. "tile": of `des/shape_catalog`, sky frame and nJy.
+# "stamps": `deblend_assets measure`, pixel frame and electrons. "tile": `des/shape_catalog`, sky frame and nJy.
 Catalog = Literal["stamps", "tile"]
-# (N,) values of a column; the number is that of the component (0 or 1) or of the band, and 0 otherwise.
+# (N,) values of a column; the second argument is the component (0 or 1), the band's position, or 0.
 Value = Callable[[Measured, int], np.ndarray]
 
-# The survey's identity of a galaxy, by which its tables are joined.
+# The survey's id of a galaxy, on which its tables are joined.
 ID = "coadd_objects_id"
-# Optical bands as the UCD1+ vocabulary divides the spectrum; it has no words for LSST's and DES's own.
+# Nearest optical bands of the UCD1+ vocabulary, which has none for the filters of LSST and DES.
 _UCD_BANDS = {"u": "em.opt.U", "g": "em.opt.B", "r": "em.opt.R", "i": "em.opt.I", "z": "em.opt.I", "y": "em.opt.I"}
 _G, _E, _SIZE, _FLUX = (QUANTITIES.index(name) for name in ("g1", "e1", "ln_size", "ln_flux"))
 
 
 @dataclass(frozen=True)
 class CatalogColumn:
-    """What a column of a catalogue is.
+    """A column of a catalogue.
 
     Attributes:
-        unit: as FITS and the VO write it; "" where it has none.
+        unit: in the syntax of FITS and the VO; "" without one.
         ucd: UCD1+.
         meaning: convention and source, in ASCII.
-        value: computes it; None where it is not measured: identity, position, provenance.
+        value: computes the column; None for identity, position and provenance, which are not measured.
     """
 
     unit: str
@@ -50,7 +50,7 @@ class CatalogColumn:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the registry: one column, or one for each component or band.
+    """An entry of the registry: one column, or one for each component or band.
 
     Name, unit, UCD and meaning are templates. `{k}` is 1 and 2, `{band}` each band of the model, `{label}` the label
     band, `{axes}` the catalogue's frame, `{flux_unit}` and `{flux_ucd}` its flux, `{spectrum}` and `{label_spectrum}`
@@ -58,7 +58,7 @@ class Entry:
 
     Attributes:
         name, unit, ucd, meaning, value: see `CatalogColumn`.
-        only: the one catalogue that has it; None: both.
+        only: the catalogue that has it; None: both.
     """
 
     name: str
@@ -100,7 +100,7 @@ def _probability(name: str) -> Value:
 
 
 def _response(m: Measured, k: int) -> np.ndarray:
-    # Turning to the sky frame changes the sign of estimate and shear alike.
+    # The diagonal is the same in both frames: estimate and shear change sign together.
     assert m.survey is not None
     return m.survey.response[:, k, k]
 
@@ -120,7 +120,7 @@ def _shape(letter: str, first: int, what: str) -> tuple[Entry, ...]:
             f"{letter}{{k}}_free",
             "",
             ellipticity,
-            f"{letter}{{k}}, likelihood-only estimate (prior divided out); NaN where shape_flags say so",
+            f"{letter}{{k}}, likelihood-only estimate (prior divided out); NaN where shape_flags mark it",
             _likelihood(first),
         ),
         Entry(f"{letter}{{k}}_free_err", "", error, f"standard error of {letter}{{k}}_free", _likelihood_error(first)),
@@ -132,7 +132,7 @@ def _bits(flags: Mapping[int, str]) -> str:
 
 
 def flags_of(catalog: Catalog) -> dict[int, str]:
-    """Bits and meanings of the column `flags`; a user's stamps are not compared with the training scenes' fluxes."""
+    """Bits and meanings of the column `flags`; the catalogue "stamps" has no comparison with the training fluxes."""
     return {bit: words for bit, words in FLAGS.items() if catalog == "tile" or bit != UNLIKE_TRAINING}
 
 
@@ -217,7 +217,7 @@ REGISTRY: tuple[Entry, ...] = (
         "blendedness",
         "",
         "stat.value",
-        "1 - sum(own^2)/sum(own*observed), band {label}, own: the deblended stamp; 0 alone, may be < 0",
+        "1 - sum(own^2)/sum(own*observed), band {label}, own: the deblended stamp; 0 if isolated, may be < 0",
         lambda m, _: m.blendedness(),
     ),
     *(
@@ -248,11 +248,11 @@ REGISTRY: tuple[Entry, ...] = (
 
 
 def catalog_columns(catalog: Catalog, bands: Sequence[str], label_band: str) -> dict[str, CatalogColumn]:
-    """The columns of a catalogue in order, one row a galaxy.
+    """The columns of a catalogue, in order.
 
     Args:
-        catalog: which.
-        bands: of the model, in order.
+        catalog: "stamps" or "tile".
+        bands: bands of the model, in order.
         label_band: band of the observed distortion e and of the flux.
     """
     columns: dict[str, CatalogColumn] = {}
@@ -269,7 +269,7 @@ def catalog_columns(catalog: Catalog, bands: Sequence[str], label_band: str) -> 
 
 
 def entries(catalog: Catalog) -> list[Entry]:
-    """The lines of the registry that a catalogue has, in order."""
+    """The registry's entries for a catalogue, in order."""
     return [entry for entry in REGISTRY if entry.only in (None, catalog)]
 
 
@@ -300,5 +300,5 @@ def _bound(value: Value | None, number: int) -> Callable[[Measured], np.ndarray]
 
 
 def parquet_columns(columns: Mapping[str, CatalogColumn]) -> dict[str, tuple[str, str, str]]:
-    """Unit, meaning and UCD of every column, as `stores.tables.to_parquet` takes them."""
+    """Unit, meaning and UCD of every column, for `stores.tables.to_parquet`."""
     return {name: (column.unit, column.meaning, column.ucd) for name, column in columns.items()}

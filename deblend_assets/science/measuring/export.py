@@ -1,4 +1,4 @@
-"""A trained model as a `torch.export` program: one file that torch alone can run, electrons in, electrons out."""
+"""Exports a trained model as a `torch.export` program: one file that needs only torch; electrons in and out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deblend_assets.science.deblender.network import Deblender
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.shapes.model import ShapePosterior
 
-# The example that fixes ranks and types; two stamps, since a dimension of one would be taken for a constant.
+# Stamps of the example input: two, since torch.export specialises a dimension of one to a constant.
 _EXAMPLE = 2
 INPUTS = {
-    "electrons": "(N, band, y, x) float32 [electron of the whole exposure]; any value where a band is absent",
-    "present": "(N, band) bool, whether a band is there",
+    "electrons": "(N, band, y, x) float32 [electron of the whole exposure]; any value in an absent band",
+    "present": "(N, band) bool, whether a band is present",
 }
 OUTPUTS = {
     "deblended": "(N, band, y, x) float32 [electron], the target alone",
@@ -29,7 +29,7 @@ USE = "program = torch.export.load(path).module(); deblended, estimates, errors 
 
 
 class _Program(nn.Module):
-    """What is exported: the deblender's stamps and the posterior's numbers."""
+    """The exported module: the deblender's stamps and the posterior's means and errors."""
 
     def __init__(self, deblender: Deblender, shapes: ShapePosterior) -> None:
         super().__init__()
@@ -41,15 +41,15 @@ class _Program(nn.Module):
 
 
 def export(model: Model) -> bytes:
-    """The program, for the CPU and any number of stamps (`INPUTS`, `OUTPUTS`); Eq. 9 and its inverse are in it."""
-    # The file's format knows plain layouts only.
+    """Serialise the program for the CPU and any number of stamps (`INPUTS`, `OUTPUTS`), with Eq. 9 and its inverse."""
+    # The file's format supports contiguous layouts only.
     network = _Program(copy.deepcopy(model.network), copy.deepcopy(model.shapes)).cpu()
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = (
         torch.zeros(_EXAMPLE, *model.frame.shape),
         torch.ones(_EXAMPLE, len(model.frame.bands), dtype=torch.bool),
     )
-    # Once for real: else what `symmetries` keeps from its first call would be a stand-in of the tracing.
+    # Run once before tracing: else `symmetries` would cache tracing tensors.
     network(*example)
     stamps = torch.export.Dim("stamps", min=1)
     program = torch.export.export(network, example, dynamic_shapes=({0: stamps}, {0: stamps}))

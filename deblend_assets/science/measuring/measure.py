@@ -1,7 +1,7 @@
-"""Measures stamps: deblended stamps, shapes, fluxes, flags. Tiles, images and a user's stamps all go through it.
+"""Measures deblended stamps, shapes, fluxes and flags of tiles, images and a user's stamps.
 
-It deblends with `Deblender`, which `simulated_evaluation` evaluates, and takes shapes from `ShapePosterior`, which
-`shape_evaluation` evaluates.
+The networks are `Deblender`, evaluated in `simulated_evaluation`, and `ShapePosterior`, evaluated in
+`shape_evaluation`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Model:
     """A trained model.
 
     Attributes:
-        network: deblends, on the device it computes on.
-        shapes: measures, on the same device and in the same frame.
-        version: fingerprint of both, and so of everything before them.
+        network: the deblender, on its device.
+        shapes: the shape posterior, on the same device and in the same frame.
+        version: fingerprint of both and of their inputs.
     """
 
     network: Deblender
@@ -42,11 +42,11 @@ class Model:
 
     @property
     def frame(self) -> StampFrame:
-        """Of the stamps that it measures."""
+        """Frame of the stamps."""
         return self.shapes.frame
 
     def columns(self, catalog: Catalog) -> dict[str, CatalogColumn]:
-        """The columns of a catalogue that it makes, in order."""
+        """The columns of a catalogue, in order."""
         return catalog_columns(catalog, self.frame.bands, self.frame.label_band)
 
 
@@ -57,21 +57,19 @@ def measure(
     survey: Survey | None = None,
     batch: int = BATCH,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """One row a stamp, and the deblended stamps.
+    """Measure stamps; return one row per stamp and the deblended stamps.
 
-    A stamp with a pixel that is not a number in a band that is present, or without a band, is flagged and measured as
-    NaN.
+    A stamp with a non-finite pixel in a present band, or without any band, is flagged; its measurements are NaN.
 
     Args:
-        model: in whose frame the stamps are.
-        electrons: (N, band, y, x) float32 [electron]; of a survey north up and east left.
-        present: whether a band has an image, (N, band); None: a band whose every pixel is NaN has none.
-        survey: what is known of a survey's stamps; the catalogue is then "tile", else "stamps".
-        batch: stamps computed at a time.
+        model: the model; the stamps are in its frame.
+        electrons: (N, band, y, x) float32 [electron]; north up and east left for a survey.
+        present: whether a band has an image, (N, band); None: a band is absent if all its pixels are NaN.
+        survey: properties of a survey's stamps; with it the catalogue is "tile", else "stamps".
+        batch: stamps per batch.
 
     Returns:
-        The columns of the catalogue that are measured; (N, band, y, x) float32 [electron], NaN where nothing is
-        measured.
+        The measured columns of the catalogue; (N, band, y, x) float32 [electron], NaN for a flagged stamp.
     """
     if present is None:
         present = ~np.isnan(electrons).all(axis=(-2, -1))
@@ -94,11 +92,11 @@ def shear_response(
     """d g_i / d shear_j of every stamp, (N, 2, 2), from the sheared images; see `shear.response`.
 
     Args:
-        model, electrons, present: as `measure` takes them.
+        model, electrons, present: as for `measure`.
         sigma: noise of a pixel, (N, band) [electron].
         operator: shears the stamps.
-        first: position of the first stamp in its tile, a multiple of `BATCH`. The added noise is random by batches,
-            and each batch's seed is its position.
+        first: position of the first stamp in its tile, a multiple of `BATCH`. The seed of each
+            batch's added noise is its position.
     """
     light = np.where(present[..., None, None], electrons, 0.0).astype(np.float32)
     variance = np.where(present, sigma, 0.0) ** 2

@@ -1,4 +1,4 @@
-"""What the networks give of a block of stamps, and the numbers and flags that catalogues make of it."""
+"""The networks' output for a block of stamps, and the catalogue values and flags computed from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLAGS: Mapping[int, str] = {
     UNLIKE_TRAINING: "aperture flux outside the 1-99 % range of the training scenes",
     BAD_SHAPE: "g is not finite or |g| >= 1",
     NEGATIVE_FLUX: "flux of the label band is not above 0",
-    NOT_FINITE: "a pixel of a band that is there is not a number, or no band is there: nothing is measured",
+    NOT_FINITE: "a present band has a non-finite pixel, or no band is present: nothing is measured",
 }
 # The AB magnitude of 1 nJy: 48.60 of Oke & Gunn (1983, 1983ApJ...266..713O) in erg/s/cm^2/Hz.
 NANOJANSKY_ZERO_POINT = 31.4
@@ -35,14 +35,14 @@ NANOJANSKY_ZERO_POINT = 31.4
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a survey's stamps beside their pixels; N and order as the stamps'.
+    """Properties of a survey's stamps besides their pixels, in the order of the stamps.
 
-    Its catalogue is in the sky frame and in nJy, and adds the columns that need it: errors of fluxes, S/N, response to
-    shear, the flag of fluxes that the training scenes do not have.
+    With it the catalogue is in the sky frame and in nJy, and has flux errors, S/N, response to shear, and the flag of
+    fluxes outside the training range.
 
     Attributes:
         sigma: noise of a pixel, (N, band) [electron].
-        training_flux: of training scenes, light within an aperture in the label band [electron]; any length.
+        training_flux: aperture fluxes of training scenes, label band [electron]; any length.
         response: d g_i / d shear_j, (N, 2, 2), see `shear.response`.
     """
 
@@ -53,16 +53,16 @@ class Survey:
 
 @dataclass(frozen=True)
 class Measured:
-    """N stamps and what was measured of them, in the pixel frame and in electrons.
+    """N stamps and their measurements, in the pixel frame and in electrons.
 
     Attributes:
         frame: of the stamps.
         electrons: the stamps, (N, band, y, x).
         present: whether a band has an image, (N, band).
-        broken: whether nothing is measured, (N,).
-        own: the deblended stamps, (N, band, y, x); NaN where nothing is measured.
-        posterior, likelihood: of the quantities, in their own units: with the prior, and with the prior divided out.
-        survey: what a survey adds; None: the catalogue stays in the pixel frame and in electrons.
+        broken: whether the stamp cannot be measured, (N,).
+        own: the deblended stamps, (N, band, y, x); NaN where broken.
+        posterior, likelihood: Gaussians of the quantities in their own units, with the prior and with it divided out.
+        survey: properties of the survey; None: the catalogue is in the pixel frame and in electrons.
     """
 
     frame: StampFrame
@@ -75,18 +75,18 @@ class Measured:
     survey: Survey | None
 
     def measured(self, values: ArrayLike) -> Floats:
-        """Numbers of the networks (N,), NaN where nothing is measured."""
+        """Values (N,) with NaN for broken stamps."""
         return np.where(self.broken, np.nan, np.asarray(values))
 
     def turned(self, pair: ArrayLike) -> Floats:
-        """Spin-2 components (N, 2) of the pixel frame in the catalogue's frame."""
+        """Convert spin-2 components (N, 2) from the pixel frame to the catalogue's frame."""
         components = np.asarray(pair)
         if self.survey is None:
             return components
         return np.stack(pixel_to_sky(components[:, 0], components[:, 1]), axis=1)
 
     def shape_flags(self) -> np.ndarray:
-        """The column `shape_flags`, (N,) int16; 0 where nothing is measured."""
+        """The column `shape_flags`, (N,) int16; 0 for broken stamps."""
         assert self.likelihood.flags is not None
         return np.where(self.broken, 0, self.likelihood.flags).astype(self.likelihood.flags.dtype)
 
@@ -96,26 +96,26 @@ class Measured:
         return image_moments(self.own[:, self.frame.label])
 
     def electron_flux(self, band: int) -> Floats:
-        """Light of the deblended stamps (N,) [electron]; NaN in a band that is absent, which the network made up."""
+        """Flux of the deblended stamps (N,) [electron]; NaN in an absent band, where it is only a prediction."""
         flux = self.own[:, band].sum(axis=(-2, -1), dtype=np.float64)
         return np.asarray(np.where(self.present[:, band], flux, np.nan))
 
     def flux(self, band: int) -> Floats:
-        """The same in the catalogue's unit."""
+        """Flux of the deblended stamps (N,) in the catalogue's unit."""
         return self._in_unit(self.electron_flux(band), band)
 
     def flux_error(self, band: int) -> Floats:
-        """Error (N,) of a flux fitted with the galaxy's own profile, sigma / sqrt(sum profile²), in the same unit."""
+        """Error (N,) of a matched-profile flux, sigma / sqrt(sum profile²), in the catalogue's unit."""
         snr = self.snr(band)
         return self._in_unit(self.electron_flux(band) / np.where(snr > 0, snr, np.nan), band)
 
     def snr(self, band: int) -> Floats:
-        """Matched-filter S/N (N,) of the deblended stamps; of a survey's only."""
+        """Matched-filter S/N (N,) of the deblended stamps; requires `survey`."""
         assert self.survey is not None
         return matched_snr(self.own[:, band], self.survey.sigma[:, band])
 
     def blendedness(self) -> Floats:
-        """(N,), see `estimated_blendedness`."""
+        """Blendedness (N,), see `estimated_blendedness`."""
         label = self.frame.label
         return estimated_blendedness(self.own[:, label], self.electrons[:, label])
 
@@ -133,24 +133,24 @@ class Measured:
 
 
 def nanojansky(flux: np.ndarray, zero_point: float) -> np.ndarray:
-    """Fluxes in nJy.
+    """Convert fluxes to nJy.
 
     Args:
-        flux: any shape, in a unit of which one is worth `zero_point`.
-        zero_point: AB magnitude of one unit: of an electron, or of a count.
+        flux: any shape, in electrons or counts.
+        zero_point: AB magnitude of one electron or count.
     """
     return flux * 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - zero_point))
 
 
 def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """1 - Σ own² / Σ own·observed (Bosch et al. 2018, 1705.06766), with the deblended image in the truth's place.
+    """1 - Σ own² / Σ own·observed (Bosch et al. 2018, 1705.06766), with the deblended image in place of the truth.
 
     Args:
-        own, observed: (N, y, x) in one unit: the deblended image and the stamp.
+        own, observed: the deblended image and the stamp, (N, y, x), same unit.
 
     Returns:
-        (N,): 0 for a galaxy alone, below 0 where noise or the network takes more than there is; NaN where the stamp
-        holds no light under the galaxy.
+        (N,): 0 for an isolated galaxy; negative if the deblended image exceeds the stamp; NaN if the overlap is not
+        positive.
     """
     overlap = np.einsum("nyx,nyx->n", own, observed, dtype=np.float64)
     squares = np.einsum("nyx,nyx->n", own, own, dtype=np.float64)
@@ -158,7 +158,7 @@ def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def matched_snr(own: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Matched-filter S/N (N,) of deblended images (N, y, x) over their pixel noise (N,), in one unit."""
+    """Matched-filter S/N (N,) of deblended images (N, y, x) over their pixel noise (N,), same unit."""
     return np.asarray(np.sqrt(np.einsum("nyx,nyx->n", own, own, dtype=np.float64)) / noise)
 
 
@@ -174,13 +174,13 @@ def flag_bits(
 
     Args:
         present: (N, band), whether a band has an image.
-        unlike: (N,), whether the flux is outside the training scenes'.
-        g1, g2: (N,), intrinsic shape; NaN is a failure.
-        label_flux: (N,), of the label band; NaN counts as not above 0.
-        broken: (N,), whether nothing is measured.
+        unlike: (N,), whether the flux is outside the training range.
+        g1, g2: (N,), intrinsic shape; NaN sets BAD_SHAPE.
+        label_flux: (N,), flux of the label band; NaN sets NEGATIVE_FLUX.
+        broken: (N,), whether the stamp cannot be measured.
     """
     bits = np.zeros(len(present), dtype=np.int32)
-    # Written so that NaN falls on the bad side.
+    # Negated comparisons, so that NaN sets the flag.
     bad_shape, bad_flux = ~(np.hypot(g1, g2) < 1), ~(label_flux > 0)
     for bit, condition in (
         (MISSING_BAND, ~present.all(axis=1)),
@@ -194,7 +194,7 @@ def flag_bits(
 
 
 def band_names(bands: Sequence[str], present: np.ndarray) -> np.ndarray:
-    """The column `bands_present`, (N,) text, of a mask (N, band)."""
+    """The column `bands_present`, (N,) text, from a mask (N, band)."""
     kinds, which = np.unique(present, axis=0, return_inverse=True)
     words = ["".join(b for b, there in zip(bands, row, strict=True) if there) for row in kinds]
     return np.array(words, dtype=object)[which.ravel()]

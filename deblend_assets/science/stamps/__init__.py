@@ -1,1 +1,1 @@
-"""What a stamp is: conventions of axes and ellipticity, moments, symmetries, band masks, Eq. 9, measured quantities."""
+"""Stamps: conventions of axes and ellipticity, moments, symmetries, band masks, Eq. 9, measured quantities."""

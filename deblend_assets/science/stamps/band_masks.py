@@ -1,7 +1,7 @@
-"""Which bands of a stamp are there: a mask beside the image, so that an absent band is not taken for a dark one.
+"""Masks of present bands, which distinguish an absent band from one without light.
 
-Zeros alone would say that the galaxy is faint in that band. The networks see zeros **and** the mask, and learn from
-stamps that lose bands at random, so that one model serves ugrizy, grizY and whatever a survey's gaps leave.
+The input of a network is the stamp, with zeros in absent bands, **and** the mask. Bands are dropped at random in
+training, so that one model handles ugrizy, grizY and incomplete coverage.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def all_present(images: Tensor) -> Tensor:
-    """(N, band) bool, true, for stamps (N, band, y, x)."""
+    """Mask with all bands present, (N, band) bool, for stamps (N, band, y, x)."""
     return torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
 
 
 def hide_bands(images: Tensor, present: Tensor) -> Tensor:
-    """Stamps with zeros where a band is absent, whatever stood there (NaN too).
+    """Set absent bands to zero, including NaN pixels.
 
     Args:
         images: (N, band, y, x).
@@ -26,6 +26,6 @@ def hide_bands(images: Tensor, present: Tensor) -> Tensor:
 
 
 def drop_bands(stamps: int, bands: int, chance: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """(stamps, bands) bool: each band is lost with the given chance; a stamp that would lose all loses none."""
+    """Random mask, (stamps, bands) bool: drops each band with probability `chance`; keeps all rather than none."""
     kept = torch.rand((stamps, bands), generator=generator, device=device) >= chance
     return kept | ~kept.any(dim=1, keepdim=True)

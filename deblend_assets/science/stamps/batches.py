@@ -1,4 +1,4 @@
-"""Stamps computed a batch at a time, on all cores or on a GPU."""
+"""Computes stamps in batches, on all cores or on a GPU."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Computed = TypeVar("Computed")
 
 
 def in_batches(compute: Callable[[slice], Computed], count: int, batch: int, device: torch.device) -> list[Computed]:
-    """What is computed of each batch, in order.
+    """Results of `compute` for each batch, in order.
 
     Args:
-        compute: of a slice of rows, on the device; called from several threads at a time on a CPU.
+        compute: takes a slice of rows; on a CPU several threads call it at the same time.
         count: rows.
-        batch: rows computed at a time.
-        device: where.
+        batch: rows per call.
+        device: on which `compute` runs.
     """
     batches = [slice(start, start + batch) for start in range(0, count, batch)]
     threads = torch.get_num_threads()
@@ -31,14 +31,14 @@ def in_batches(compute: Callable[[slice], Computed], count: int, batch: int, dev
 
 @cache
 def _workers(threads: int) -> ThreadPoolExecutor:
-    """Threads that compute a batch each, alone.
+    """Pool of threads, each of which computes whole batches with one Torch thread.
 
-    Torch's own threads wait for one another after every layer, and stall when a core is taken. The threads are kept,
-    since a new thread has to allocate all its memory anew.
+    Torch's intra-op threads synchronise after every layer, and stall when a core is busy. The pool is cached, since a
+    new thread allocates all its memory again.
     """
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     begun = threading.Barrier(threads)
     list(pool.map(lambda _: begun.wait(), range(threads)))
-    # What was set in them is also what any other thread would begin with.
+    # The workers' setting is also the default of every new thread; restore it.
     torch.set_num_threads(threads)
     return pool

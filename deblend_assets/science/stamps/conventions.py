@@ -1,18 +1,18 @@
-"""Names and conventions that every other module uses, so that no ellipticity goes without its name.
+"""Conventions of axes, ellipticities and fluxes that all modules use.
 
 **Axes.** Images are indexed `[band, y, x]`; x grows with the column, y with the row. Angles run from +x
-towards +y. Positions are offsets from the stamp's centre in arcsec, unless a name says `pixel` (0-based, the
+towards +y. Positions are offsets from the stamp's centre in arcsec, unless the name contains `pixel` (0-based, the
 centre of the first pixel is 0).
 
-**Ellipticities.** Two are in use, and both appear in the report under one letter:
+**Ellipticities.** Two definitions are used; the report denotes both by e:
 
-* *distortion* e = (a² - b²)/(a² + b²), Eq. 12: `e1, e2`. Moments of an image give it.
-* *shear-type* g = (a - b)/(a + b), the `e` of Eq. 15 and of im3shape: `g1, g2`. A shear adds to it.
+* *distortion* e = (a² - b²)/(a² + b²), Eq. 12: `e1, e2`. Measured by moments of an image.
+* *shear-type* g = (a - b)/(a + b), the `e` of Eq. 15 and of im3shape: `g1, g2`. A shear γ gives a circle g = γ.
 
-Both are spin 2: a rotation by 90° changes the sign of both components, a flip of one axis that of the second.
+Both are spin 2: a rotation by 90° changes the sign of both components, a flip of one axis changes that of the second.
 
-**Fluxes** are electrons collected in the survey's whole exposure; the arrays' attributes give the zero point,
-the AB magnitude of one electron.
+**Fluxes** are electrons of the survey's whole exposure. The zero point in the arrays' attributes is the AB magnitude
+of one electron.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:  # the rendering processes need these conventions, but not torch's start-up time and memory
+if TYPE_CHECKING:  # rendering processes avoid torch's start-up time and memory
     import torch
 
 CATSIM_BANDS = ("u", "g", "r", "i", "z", "y")
@@ -51,7 +51,7 @@ def distortion_from_shear(g1: Array, g2: Array) -> tuple[Array, Array]:
 def position_angle(e1: np.ndarray, e2: np.ndarray) -> np.ndarray:
     """Angle of the major axis from +x towards +y [rad], in (-π/2, π/2].
 
-    ½ atan2(e2, e1); Eq. 15 of the report prints arctan(e2/e1), which loses the quadrant.
+    ½ atan2(e2, e1); Eq. 15 of the report has arctan(e2/e1), which loses the quadrant.
     """
     return 0.5 * np.arctan2(e2, e1)
 

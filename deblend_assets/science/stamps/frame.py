@@ -1,4 +1,4 @@
-"""The frame of stamps: bands, noise, zero points, pixel scale, size and label band, in one type with one check."""
+"""The frame of stamps: bands, noise, zero points, pixel scale, size and label band."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from deblend_assets.errors import MismatchError
 
-# What stamps must say of themselves; the other attributes are compared where they are given.
+# Attributes that stamps must have; others are compared only if present.
 _REQUIRED = ("bands", "unit", "pixel_scale_arcsec")
-# Relative: a header keeps fewer digits than a survey's description, which is recomputed from its library.
+# Relative: a header has fewer digits than the survey's description.
 _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class StampFrame:
-    """What stamps must be for a model to measure them.
+    """Frame of the stamps that a model measures.
 
     Attributes:
         bands: in order.
-        sky_sigma: noise of a sky pixel, one a band: the unit of the shape network's input [electron].
-        zero_points: AB magnitude of one electron, one a band.
+        sky_sigma: noise of a sky pixel by band [electron]; unit of the shape network's input.
+        zero_points: AB magnitude of one electron, by band.
         pixel_scale: [arcsec / pixel].
         pixels: side of a stamp.
-        label_band: of the observed distortion e and of the flux.
+        label_band: band of the observed distortion e and of the flux.
     """
 
     bands: tuple[str, ...]
@@ -38,7 +38,7 @@ class StampFrame:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> StampFrame:
-        """From the fields as `dataclasses.asdict` and JSON keep them in a checkpoint's card."""
+        """Create from the fields in a checkpoint's card (`dataclasses.asdict` as JSON)."""
         return cls(
             bands=tuple(card["bands"]),
             sky_sigma=tuple(card["sky_sigma"]),
@@ -59,7 +59,7 @@ class StampFrame:
         return len(self.bands), self.pixels, self.pixels
 
     def attributes(self) -> dict[str, Any]:
-        """The frame under the names of an array's attributes and of a catalogue's card, ready for JSON."""
+        """The frame as attributes of an array or of a catalogue's card, ready for JSON."""
         return {
             "bands": list(self.bands),
             "stamp_pixels": self.pixels,
@@ -71,16 +71,15 @@ class StampFrame:
         }
 
     def require(self, given: Mapping[str, Any], where: str) -> None:
-        """Refuse stamps of another frame.
+        """Raise MismatchError for stamps of another frame.
 
         Args:
-            given: what is said of the stamps, under the names of `attributes`: `bands`, `unit` and
-                `pixel_scale_arcsec`, and whatever else is known; `shape` (band, y, x) where there are pixels. Other
-                names are ignored.
-            where: the stamps, for the message.
+            given: attributes of the stamps, named as in `attributes`. Required: `bands`, `unit`, `pixel_scale_arcsec`.
+                Optional: the others, and `shape` (band, y, x). Unknown names are ignored.
+            where: name of the stamps for the message.
 
         Raises:
-            MismatchError: names the first difference, with both values.
+            MismatchError: the first difference, with both values.
         """
         for name, mine in (self.attributes() | {"shape": list(self.shape)}).items():
             theirs = given.get(name)
@@ -88,7 +87,7 @@ class StampFrame:
                 raise MismatchError(
                     f"{name} is {theirs!r}, the model's {mine!r}",
                     where=where,
-                    remedy="bring the stamps to the model's frame (docs/measuring.md), or use their survey's model",
+                    remedy="convert the stamps to the model's frame (docs/measuring.md), or use their survey's model",
                 )
 
 

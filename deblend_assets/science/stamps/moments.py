@@ -1,12 +1,12 @@
 """Second moments of images, and adaptive moments of PSF-free bulge + disc profiles.
 
-Two shapes of one galaxy, never to be mixed:
+Two different shapes of one galaxy:
 
-* `image_moments`: unweighted second moments of a stamp (Eq. 12-13 with W = 1), hence the *distortion* e as
-  observed: PSF-convolved and cut off by the stamp. This is the report's label.
+* `image_moments`: unweighted second moments of a stamp (Eq. 12-13 with W = 1), hence the observed
+  *distortion* e, PSF-convolved and truncated by the stamp. This is the report's label.
 * `intrinsic_shear`: the *shear-type* g of the galaxy before PSF and pixel, by adaptive moments
-  (Bernstein & Jarvis 2002; Hirata & Seljak 2003). Untruncated second moments will not do: the wings of a de
-  Vaucouleurs bulge dominate them, and no PSF-corrected estimator measures them.
+  (Bernstein & Jarvis 2002; Hirata & Seljak 2003). Untruncated second moments are not suitable: the
+  wings of a de Vaucouleurs bulge dominate them, and no PSF-corrected estimator measures them.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def image_moments(images: np.ndarray) -> ImageMoments:
         images: (..., y, x), any flux unit.
 
     Returns:
-        Moments with the leading shape; NaN where the total flux is not positive (there is no shape to speak
-        of) and where the moments are not those of an ellipse (Qxx + Qyy ≤ 0, possible with noise).
+        Moments with the leading shape; NaN where the total flux is not positive, and where Qxx + Qyy ≤ 0 (possible
+        with noise).
     """
     images = np.asarray(images, dtype=np.float64)
     ny, nx = images.shape[-2:]
@@ -75,10 +75,10 @@ _HALVINGS = 50
 
 
 def _sersic_radii(n: float, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Radii [half-light radii] and light in each radial step of a circular Sérsic profile of unit flux.
+    """Radii [half-light radii] and light per radial step of a circular Sérsic profile of unit flux.
 
-    Steps of equal light would leave the outskirts coarse; equal steps in log radius cover the cusp of a de
-    Vaucouleurs profile and its wings alike.
+    Equal steps in log radius resolve both the cusp and the wings of a de Vaucouleurs profile; steps of equal light
+    would be coarse in the wings.
     """
     b = gammaincinv(2 * n, 0.5)
     log_r = np.linspace(np.log(1e-5), np.log(300.0), points)
@@ -103,7 +103,7 @@ def intrinsic_shear(
     The matched elliptical Gaussian M solves M = 2 ⟨x xᵀ⟩ weighted by I(x) exp(-½ xᵀ M⁻¹ x) (Bernstein & Jarvis
     2002, section 3.1). In the galaxy's own axes M is diagonal; the integrals are sums over the radius of each
     component's ellipse, and analytic over its angle. Where only one component has light its isophotes are similar
-    ellipses and g = (a - b)/(a + b) exactly. An AGN's point of light is left out: it has no shape.
+    ellipses and g = (a - b)/(a + b) exactly. The point source of an AGN is excluded: it has no shape.
 
     Args:
         a_disc, b_disc, a_bulge, b_bulge: half-light semi-axes [arcsec], (N,); ignored (may be 0) for a
@@ -117,7 +117,7 @@ def intrinsic_shear(
         negative where the matched Gaussian is elongated across the disc's major axis.
 
     Raises:
-        RuntimeError: the iteration did not converge (never seen for b/a > 0.05).
+        RuntimeError: the iteration did not converge (not observed for b/a > 0.05).
     """
     a_disc, b_disc, a_bulge, b_bulge, fraction = (
         np.asarray(v, dtype=np.float64) for v in (a_disc, b_disc, a_bulge, b_bulge, bulge_fraction)
@@ -145,7 +145,7 @@ def _two_component_shear(
     light = np.concatenate([share[k][:, None] * profile for k, (_, profile) in enumerate(profiles)], axis=1)
     a2, b2 = (np.repeat(axis.T**2, radial_points, axis=1) * r2 for axis in (a, b))
 
-    # Half-light ellipse of the mixture: a start outside, so that the galaxy's body is found and not its cusp.
+    # Start from the half-light ellipse of the mixture; a smaller start could converge to the cusp.
     log_m = np.log(np.stack([(share * a**2).sum(axis=0), (share * b**2).sum(axis=0)]))
     active, before = np.arange(log_m.shape[1]), np.zeros_like(log_m)
     for number in range(_MAX_STEPS):
@@ -158,8 +158,8 @@ def _two_component_shear(
         total = even.sum(axis=1)
         second = np.stack([(0.5 * (even - odd) * along).sum(axis=1), (0.5 * (even + odd) * across).sum(axis=1)])
         step = np.log(2 * second / total)
-        # For a Gaussian the plain step goes half of the way; 1.5 times it is stable for every profile tried. Steps
-        # shrink by a constant factor near the solution: now and then the rest of that series is taken at once.
+        # For a Gaussian the plain step covers half of the distance; 1.5 times it is stable for every profile tested.
+        # Near the solution, steps shrink by a constant factor: every fourth step sums the geometric series.
         shrink = np.zeros_like(step)
         if number % 4 == 3:
             np.divide(step, before[:, active], out=shrink, where=before[:, active] != 0)
@@ -173,10 +173,10 @@ def _two_component_shear(
 
 
 def half_light_radius(hlr_disc: np.ndarray, hlr_bulge: np.ndarray, bulge_fraction: np.ndarray) -> np.ndarray:
-    """Circularised half-light radius of exponential disc + de Vaucouleurs bulge, each of its own radius.
+    """Circularised half-light radius of exponential disc + de Vaucouleurs bulge with separate radii.
 
     The light within a radius r of a round Sérsic profile is P(2n, b (r/h)^(1/n)), P the regularised incomplete gamma
-    function (Graham & Driver 2005, Eq. 2 and 5); the sum is solved for one half by bisection.
+    function (Graham & Driver 2005, Eq. 2 and 5); bisection finds the radius that contains half of the total light.
 
     Args:
         hlr_disc, hlr_bulge: circularised half-light radii sqrt(ab) [arcsec], (N,); 0 without that component.

@@ -1,9 +1,9 @@
-"""Eq. 9 of the report, its exact inverse, and the statistics they need.
+"""Eq. 9 of the report, its exact inverse, and its statistics.
 
     x_b = tanh(asinh(β x_raw,b / ⟨max x_raw,b⟩))          (Eq. 9; Arcelin et al. 2020, 2005.12039)
 
-With u = β x_raw / ⟨max⟩ this is u / √(1 + u²), and its inverse x / √(1 - x²): the algebraic forms are used
-for both, for numpy and torch alike, because atanh and tanh lose digits near ±1, where bright cores lie.
+With u = β x_raw / ⟨max⟩ this is u / √(1 + u²), and its inverse x / √(1 - x²): both use the
+algebraic forms, in numpy and torch, because atanh and tanh lose digits near ±1, the values of bright cores.
 In float32 the round trip is exact to 1e-6 relative for u < 3 and to about 6e-8 u² above.
 """
 
@@ -21,11 +21,11 @@ from deblend_assets.science.stamps.conventions import Array
 
 @dataclass(frozen=True)
 class Normalization:
-    """⟨max⟩ per band and β: all that Eq. 9 needs, and what every checkpoint carries.
+    """Parameters of Eq. 9, ⟨max⟩ per band and β; stored in every checkpoint.
 
     Attributes:
         bands: band names, in the order of the image axis.
-        mean_max: ⟨max x_raw,b⟩ over the training split, one a band [electron].
+        mean_max: ⟨max x_raw,b⟩ over the training split, by band [electron].
         beta: the constant of Eq. 9.
     """
 
@@ -41,7 +41,7 @@ class Normalization:
             raise MismatchError(
                 f"<max> is not a positive number in band {', '.join(bad)}",
                 where="normalization_statistics",
-                remedy="check that the training stamps hold galaxies in that band",
+                remedy="check that the training stamps contain galaxies in that band",
             )
 
     def _scale(self, images: Array) -> Array:
@@ -49,7 +49,7 @@ class Normalization:
             raise MismatchError(
                 f"images have {images.shape[-3]} bands, the normalisation {len(self.bands)} ({''.join(self.bands)})",
                 where="normalization",
-                remedy="use the statistics made from the same survey",
+                remedy="use the statistics of the same survey",
             )
         scale = np.asarray(self.mean_max, dtype=np.float64) / self.beta
         if isinstance(images, torch.Tensor):
@@ -70,8 +70,8 @@ class Normalization:
     def inverse(self, images: Array) -> Array:
         """The inverse of `forward`: (..., band, y, x) in (-1, 1) to electrons.
 
-        Values of magnitude 1 (a saturated sigmoid) stand for infinite flux; they are taken as the largest
-        value below 1 that the dtype holds, so that the result stays finite.
+        Values of magnitude 1 (a saturated sigmoid) correspond to infinite flux; they are clipped to the largest value
+        below 1 of the dtype, so that the result is finite.
         """
         return expanded(images) * self._scale(images)
 
@@ -82,14 +82,14 @@ def compressed(u: Array) -> Array:
 
 
 def expanded(x: Array) -> Array:
-    """The inverse of `compressed`; magnitudes of 1 are taken as the largest value below."""
+    """The inverse of `compressed`; magnitudes of 1 are clipped to the largest value below."""
     if isinstance(x, torch.Tensor):
         below = 1.0 - torch.finfo(x.dtype).eps
         x = x.clamp(-below, below)
     else:
         below = 1.0 - float(np.finfo(x.dtype).eps)
         x = np.clip(x, -below, below)
-    # 1 - x is exact near 1, where 1 - x² would lose the digits of a bright core.
+    # 1 - x is exact near 1; 1 - x² would lose digits for a bright core.
     return x / ((1.0 - x) * (1.0 + x)) ** 0.5
 
 
@@ -103,7 +103,7 @@ class MaximumStatistics:
         self._squares = np.zeros(len(bands))
 
     def add(self, images: np.ndarray) -> None:
-        """Take in stamps (N, band, y, x) [electron]."""
+        """Add stamps (N, band, y, x) [electron]."""
         for maxima in images.max(axis=(-2, -1)).astype(np.float64):
             self.count += 1
             step = maxima - self.mean
@@ -112,7 +112,7 @@ class MaximumStatistics:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard error of ⟨max⟩, one a band [electron]."""
+        """Standard error of ⟨max⟩, by band [electron]."""
         return np.sqrt(self._squares / max(self.count - 1, 1) / max(self.count, 1))
 
     def normalization(self, beta: float) -> Normalization:

@@ -1,9 +1,9 @@
-"""What is estimated of a galaxy, how it turns with the stamp, and how it is distributed over the population.
+"""The six estimated quantities of a galaxy, their rotation with the stamp, and their population moments.
 
-Six numbers: the intrinsic *shear-type* g (a - b)/(a + b), which no PSF has touched; the observed *distortion* e
+The intrinsic *shear-type* g (a - b)/(a + b), before PSF; the observed *distortion* e
 (a² - b²)/(a² + b²) of the label band, unweighted moments of the stamp with PSF; natural logarithms of the
 circularised half-light radius before PSF [arcsec] and of the total flux in the label band [electron]. The pairs are
-spin 2, pixel frame (x with the column, y with the row); the logarithms do not turn.
+spin 2, pixel frame (x with the column, y with the row); the logarithms are scalars.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from deblend_assets.science.stamps.symmetries import transform_ellipticity
 
 QUANTITIES = ("g1", "g2", "e1", "e2", "ln_size", "ln_flux")
-SPINS = 4  # the first of them: pairs that turn
+SPINS = 4  # the first four are spin-2 pairs
 
 
 def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
 
     Args:
         targets: rows of a truth table (`scene_truth.TRUTH_COLUMNS`), one a scene.
-        label_band: of flux and distortion.
+        label_band: band of flux and distortion.
 
     Returns:
         (N, 6); NaN in a row of a galaxy without a shape (AGN light alone).
@@ -39,7 +39,7 @@ def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
 
 
 def turn(values: Tensor, elements: Tensor) -> Tensor:
-    """Quantities (N, 6) of stamps to which elements (N,) of the square's group were applied (`symmetries`)."""
+    """Apply elements (N,) of the square's symmetry group (`symmetries`) to quantities (N, 6)."""
     return torch.cat([transform_ellipticity(values[:, :SPINS], elements), values[:, SPINS:]], dim=1)
 
 
@@ -47,11 +47,11 @@ def turn(values: Tensor, elements: Tensor) -> Tensor:
 class PriorMoments:
     """First and second moments of the quantities over the training galaxies.
 
-    They are the units of the network, and the prior that its estimates contain.
+    They define the units of the network, and the prior in its estimates.
 
     Attributes:
-        mean: (6,); 0 for the pairs, which have no direction.
-        covariance: (6, 6), of the same symmetry: a pair's components alike and not correlated with each other.
+        mean: (6,); 0 for the pairs, by isotropy.
+        covariance: (6, 6), isotropic: the components of a pair have equal variance and no correlation.
     """
 
     mean: tuple[float, ...]
@@ -59,7 +59,7 @@ class PriorMoments:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> PriorMoments:
-        """Of true values (N, 6), each counted in all orientations."""
+        """Compute from true values (N, 6), averaged over all orientations."""
         mean = values.mean(axis=0)
         mean[:SPINS] = 0.0
         offset = values - mean
@@ -76,5 +76,5 @@ class PriorMoments:
         return np.sqrt(np.diag(np.asarray(self.covariance)))
 
     def whiten(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 6) to units of the population's standard deviation from its mean."""
+        """Standardize values (N, 6) by the population's mean and standard deviation."""
         return (values - np.asarray(self.mean)) / self.scale

@@ -1,8 +1,8 @@
-"""The eight symmetries of the square, applied alike to images and to spin-2 labels.
+"""The eight symmetries of the square, applied to both images and spin-2 labels.
 
-An element is three bits: flip x, flip y, then swap x and y. A flip of either axis changes the sign of e2 (g2);
+Bits of an element: 1 flips x, 2 flips y, 4 then swaps x and y. A flip of either axis changes the sign of e2 (g2);
 the swap changes the sign of e1 (g1); a rotation by 90° is a flip and a swap, and changes both. The report's code
-turns the input but neither target nor label.
+rotates the input but neither target nor label.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ORDER = 8
 
 
 def transform_images(images: Tensor, elements: Tensor) -> Tensor:
-    """Apply one element a stamp.
+    """Apply one element to each stamp.
 
     Args:
         images: (N, band, side, side).
@@ -25,14 +25,14 @@ def transform_images(images: Tensor, elements: Tensor) -> Tensor:
     Returns:
         (N, band, side, side), a new tensor.
     """
-    # One gather for the whole batch takes a third of the time of three flips and three choices.
+    # One gather for the whole batch takes a third of the time of three flips and three selections.
     source = _source_pixels(images.shape[-1], images.device).index_select(0, elements)
     return images.flatten(2).gather(2, source[:, None].expand(-1, images.shape[1], -1)).view_as(images)
 
 
 @functools.lru_cache(maxsize=8)
 def _source_pixels(side: int, device: torch.device) -> Tensor:
-    """(8, side²): from which pixel of the image each pixel of the turned one comes."""
+    """Source pixel of each pixel of the transformed image, (8, side²)."""
     pixels = torch.arange(side * side).view(side, side)
     turned = []
     for element in range(ORDER):
@@ -43,14 +43,14 @@ def _source_pixels(side: int, device: torch.device) -> Tensor:
 
 
 def transform_ellipticity(ellipticity: Tensor, elements: Tensor) -> Tensor:
-    """The same elements acting on pairs of spin-2 components: (e1, e2) or (e1, e2, g1, g2), shape (N, 2 or 4)."""
+    """Apply elements (N,) to pairs of spin-2 components: (e1, e2) or (e1, e2, g1, g2), shape (N, 2 or 4)."""
     signs = _signs(ellipticity.dtype, ellipticity.device).index_select(0, elements)
     return ellipticity * signs.repeat(1, ellipticity.shape[1] // 2)
 
 
 @functools.lru_cache(maxsize=8)
 def _signs(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(8, 2): the sign that each element gives to a pair of components."""
+    """Signs of a pair of components by element, (8, 2)."""
     elements = torch.arange(ORDER)
     sign1 = 1 - 2 * ((elements >> 2) & 1)
     sign2 = 1 - 2 * ((elements & 1) ^ ((elements >> 1) & 1))

@@ -1,4 +1,4 @@
-"""Fetching the stamps of a tile's galaxies: several at a time, in order, every image checked before it counts."""
+"""Fetches the stamps of a tile's galaxies in parallel, preserves their order, and validates every image."""
 
 from __future__ import annotations
 
@@ -28,27 +28,30 @@ from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
 from deblend_assets.vo.contents import Refusal
 
-# Above this share of images that cannot be used, something is wrong with the archive or with what is asked of it.
+# A larger fraction of unusable images indicates an error of the archive or of the request.
 MOST_REFUSED = 0.01
-# Asked for around a stamp [pixel]: what is missing there tells an edge from a stamp that fits exactly.
+# Margin requested around a stamp [pixel], to distinguish an image's edge from a stamp that fits exactly.
 _MARGIN_PIXELS = 4
 REFUSED = "the archive's image in the label band cannot be used"
 
 
 def galaxy_columns(bands: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of the columns of the table beside the arrays."""
+    """Unit and meaning of the columns of the table of galaxies."""
     columns = {
-        "coadd_objects_id": ("", "the survey's identity of the galaxy"),
+        "coadd_objects_id": ("", "the survey's id of the galaxy"),
         "ra": ("deg", "right ascension (J2000) of the fitted centre"),
         "dec": ("deg", "declination (J2000) of the fitted centre"),
     }
     for band in bands:
         columns |= {
-            f"zero_point_{band}": ("mag(AB)", f"of one count, band {band}"),
-            f"pixel_scale_{band}": ("arcsec/pixel", f"band {band}"),
+            f"zero_point_{band}": ("mag(AB)", f"AB magnitude of one count, band {band}"),
+            f"pixel_scale_{band}": ("arcsec/pixel", f"pixel scale, band {band}"),
             f"offset_x_{band}": ("pixel", f"position minus the stamp's centre along x, band {band}"),
-            f"offset_y_{band}": ("pixel", f"the same along y, band {band}"),
-            f"sigma_{band}": ("count", f"noise of a pixel, from the weights or else the stamp's border, band {band}"),
+            f"offset_y_{band}": ("pixel", f"position minus the stamp's centre along y, band {band}"),
+            f"sigma_{band}": (
+                "count",
+                f"noise of a pixel, from the weights or else from the stamp's border, band {band}",
+            ),
             f"has_weight_{band}": ("", f"whether the archive had a weight map, band {band}"),
         }
     return columns
@@ -59,9 +62,9 @@ class Cut:
     """One galaxy's images.
 
     Attributes:
-        stamps, weights: by band; without those that are absent.
-        reason: why the galaxy is not used; none: it is.
-        refused: bands whose image or weight map was not what it should be, in any of the tries.
+        stamps, weights: by band; absent bands have no entry.
+        reason: why the galaxy is rejected; None: it is kept.
+        refused: bands whose image or weight map was not valid in any try.
     """
 
     stamps: dict[str, BandStamp]
@@ -71,21 +74,21 @@ class Cut:
 
 
 class Cutter:
-    """Fetches galaxies.
+    """Fetches the images of galaxies.
 
     Args:
-        client: of the archive.
-        settings: of the archive.
-        bands: of the model; the archive's own may be written in the other case (y, Y).
-        label_band: decides whether a galaxy is used, and is asked for first.
-        pixels: side of the stamps cut.
+        client: client of the archive.
+        settings: settings of the archive.
+        bands: bands of the model; matched with the archive's regardless of case (y, Y).
+        label_band: decides whether a galaxy is kept; fetched first.
+        pixels: side of the stamps.
     """
 
     def __init__(
         self, client: ArchiveClient, settings: ArchiveSettings, bands: tuple[str, ...], label_band: str, pixels: int
     ) -> None:
         self.client, self.settings, self.bands, self.pixels = client, settings, bands, pixels
-        # The galaxy that another band would cost is not asked for where the label band rejects it.
+        # The label band comes first, so that no other band of a rejected galaxy is fetched.
         self._order = (label_band, *(band for band in bands if band != label_band))
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -94,7 +97,7 @@ class Cutter:
     def shards(
         self, galaxies: pd.DataFrame, size: int, progress: Progress
     ) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
-        """Galaxies that are used, `size` at a time and in order: their rows, counts and weights."""
+        """Yield rows, counts and weights of the kept galaxies, in order, `size` at a time."""
         kept: list[tuple[dict[str, Any], np.ndarray, np.ndarray]] = []
         positions = list(galaxies[["coadd_objects_id", "ra", "dec"]].itertuples(index=False, name=None))
         pool = ThreadPoolExecutor(self.settings.connections)
@@ -113,7 +116,7 @@ class Cutter:
             if kept:
                 yield _stack(kept)
         finally:
-            # After a failure nothing more is asked of the archive.
+            # After a failure no further request is sent.
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _require_sound(self, galaxies: int) -> None:
@@ -122,11 +125,11 @@ class Cutter:
             raise ArchiveError(
                 f"{refused} images of {galaxies} galaxies cannot be used, the first: {self.first_refusal}",
                 where="des_cutouts",
-                remedy="run the same command again later; what is sound is kept",
+                remedy="run the same command again later; valid images are kept",
             )
 
     def cut(self, ra: float, dec: float) -> Cut:
-        """All bands of one galaxy; ArchiveError where the archive does not answer."""
+        """Fetch all bands of one galaxy; ArchiveError if the archive does not respond."""
         size = (self.pixels + 2 * _MARGIN_PIXELS) * self.settings.pixel_scale_arcsec
         found = self.client.find_images(ra, dec, size)
         spelt = {band.lower(): band for band in self.bands}
@@ -165,11 +168,11 @@ class Cutter:
         def read(data: bytes) -> BandStamp | None:
             stamp = read_band(data, default_zero_point=self.settings.zero_point, **common)  # type: ignore[arg-type]
             if stamp is not None and abs(stamp.pixel_scale / self.settings.pixel_scale_arcsec - 1) > SAME_SCALE:
-                # Asking again would not mend it.
+                # A repeated request would return the same.
                 raise Refusal(
-                    f"pixels of {stamp.pixel_scale:.4f} arcsec, not {self.settings.pixel_scale_arcsec:g}",
+                    f"the pixel scale is {stamp.pixel_scale:.4f} arcsec, not {self.settings.pixel_scale_arcsec:g}",
                     where=where,
-                    remedy="set des.archive.pixel_scale_arcsec to the images' own",
+                    remedy="set des.archive.pixel_scale_arcsec to that of the images",
                 )
             return stamp
 
@@ -179,7 +182,7 @@ class Cutter:
         return stamp, self._fetch(weight, lambda data: read_weight(data, **common))  # type: ignore[arg-type]
 
     def _fetch(self, record: ImageRecord, read: Any) -> Any:
-        """What `read` makes of an image; _UnusableImage where the archive answers and `read` refuses the answer."""
+        """Fetch an image and apply `read`; _UnusableImage if the archive responds and `read` rejects the response."""
         verdicts: list[ArchiveError] = []
 
         def checked(data: bytes) -> Any:
@@ -194,7 +197,7 @@ class Cutter:
         except Refusal as error:
             raise _UnusableImage(str(error)) from error
         except ArchiveError as error:
-            # The last try's failure is told as the client's own: it is the check's if it says the same.
+            # The client wraps the last try's error: it is one of `read` if the text is the same.
             if verdicts and verdicts[-1].what in str(error):
                 raise _UnusableImage(str(error)) from error
             raise
@@ -221,7 +224,7 @@ class Cutter:
 
 
 class _UnusableImage(Exception):
-    """The archive answered, and the answer is not the image that was asked for; the text is its line."""
+    """The archive responded with something other than the requested image; the text is the message."""
 
 
 def _stack(

@@ -1,4 +1,4 @@
-"""Fetching the galaxies of a tile that im3shape measured well."""
+"""Fetches the galaxies of a tile from im3shape's catalogue and applies the quality cuts."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: C
     """Query the archive for a tile's galaxies, apply the quality cuts and store the table with its attrition.
 
     Args:
-        store: of the DES model.
+        store: store of the DES model.
         partition: the tile's name, unchecked.
-        archive: that has the catalogue.
-        log: takes progress lines.
+        archive: archive of the catalogue.
+        log: receives progress lines.
 
     Raises:
-        ArchiveError: the archive does not answer, or not with the tables that were requested.
+        ArchiveError: the archive does not respond, or lacks a requested table or column.
         MissingDataError: no galaxy is left after the cuts.
     """
     settings = store.profile.des
@@ -92,7 +92,7 @@ def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: C
             Check(
                 "enough_galaxies",
                 len(kept) >= settings.tiles.minimum_galaxies,
-                f"{len(kept)} galaxies, an evaluation needs {settings.tiles.minimum_galaxies}",
+                f"{len(kept)} galaxies; an evaluation needs {settings.tiles.minimum_galaxies}",
                 {"galaxies": len(kept)},
                 warn=True,
             ),

@@ -1,4 +1,4 @@
-"""What of the DES model's training scenes a tile is held against."""
+"""Training scenes of the DES model, for comparison with a tile."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TRAINING_SCENES = 2000
 
 @dataclass(frozen=True)
 class TrainingReference:
-    """The training scenes that stand for all: the first shards, with the tile's S/N cut.
+    """Subset of the training scenes: the first shards.
 
     Attributes:
-        sample: noise, PSF and fluxes.
+        sample: noise, PSF and fluxes, with the tile's S/N cut for the fluxes.
         stamps: (N, band, y, x) blended [electron].
     """
 
@@ -26,7 +26,7 @@ class TrainingReference:
 
 
 def training_scenes(des: DesStore) -> TrainingReference:
-    """Some of the scenes that the model learnt from, as `likeness.compare` wants them."""
+    """Read a subset of the training scenes, for `likeness.compare`."""
     arrays, settings = des.project.arrays(), des.settings
     label, attributes = settings.simulation.label_band, arrays.attributes
     shards = arrays.shards("train")

@@ -1,4 +1,4 @@
-"""Measuring the shapes of a tile's galaxies: one row a galaxy, ready for a lensing analysis, as Parquet and FITS."""
+"""Measures the shapes of a tile's galaxies: one row per galaxy, as Parquet and FITS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deblend_assets.stores.project import ProjectStore
 _NOTE = (
     "Shapes of one tile by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: observed "
     "distortion (a^2-b^2)/(a^2+b^2), PSF included. Sky frame: +x east, +y north (treecorr: flip_g2=True). Estimates "
-    "shrink toward round: divide sums of g by sums of response_g, never one galaxy by its own."
+    "are shrunk toward zero: divide sums of g by sums of response_g; do not divide the g of single galaxies."
 )
 
 
@@ -31,16 +31,16 @@ def measure_tile(store: ProjectStore, partition: str, torch_device: str, log: Ca
     """Measure every cutout of a tile with the DES model and store the catalogue.
 
     Args:
-        store: of the DES model.
+        store: store of the DES model.
         partition: the tile's name, unchecked.
-        torch_device: where to compute.
-        log: takes progress lines.
+        torch_device: device of the networks.
+        log: receives progress lines.
 
     Raises:
-        MissingDataError: the cutouts or a part of the model are not there.
+        MissingDataError: the cutouts or a part of the model are missing.
         MismatchError: they were made from other inputs.
     """
-    leg, name = store.profile, tile_name(partition)
+    profile, name = store.profile, tile_name(partition)
     des = DesStore(store)
     tile = des.tile(name)
     inputs, version = des.shapes_inputs(tile), store.model_version()
@@ -48,7 +48,7 @@ def measure_tile(store: ProjectStore, partition: str, torch_device: str, log: Ca
     stamps = model_stamps(des, cutouts)
     trained, learnt = load_model(store, "des", torch_device), training_scenes(des).sample.flux
     progress = Progress(f"shapes of {name}", len(stamps.electrons), "galaxies", log)
-    operator = ShearOperator.of(load_survey(leg.simulation.survey), leg.simulation.stamp_pixels)
+    operator = ShearOperator.of(load_survey(profile.simulation.survey), profile.simulation.stamp_pixels)
     measured = tile_shapes(trained, stamps, learnt, operator, progress.add)
     columns = trained.columns("tile")
     known: dict[str, Any] = {
@@ -77,7 +77,18 @@ def measure_tile(store: ProjectStore, partition: str, torch_device: str, log: Ca
         words={"simulated_tile": des.simulated, "model_version": version},
         paths={"path": path, "fits": fits_path},
         checks=[
-            Check("no_failures", not failures, f"{failures} galaxies flagged so", {"failures": failures}, warn=True),
-            Check("errors_are_positive", not bad_errors, f"{bad_errors} are not", {"failures": bad_errors}),
+            Check(
+                "no_failures",
+                not failures,
+                f"{failures} galaxies with a bad shape or flux",
+                {"failures": failures},
+                warn=True,
+            ),
+            Check(
+                "errors_are_positive",
+                not bad_errors,
+                f"{bad_errors} galaxies without positive errors",
+                {"failures": bad_errors},
+            ),
         ],
     )

@@ -1,4 +1,4 @@
-"""Shapes, fluxes and flags of a tile's galaxies by the trained model."""
+"""Measures shapes, fluxes and flags of a tile's galaxies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deblend_assets.science.shear.response import ShearOperator
 from deblend_assets.science.statistics.metrics import Floats
 from deblend_assets.steps.des.stamps import ModelStamps
 
-# Stamps measured at a time: batches enough for every core, and their images fit in memory.
+# Stamps per block: enough batches for every core, and their images fit in memory.
 _BLOCK = 16 * BATCH
 
 
@@ -24,14 +24,14 @@ def tile_shapes(
     operator: ShearOperator,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """The measured columns of the catalogue "tile", one row a stamp; sky frame.
+    """The measured columns of the catalogue "tile", one row per stamp; sky frame.
 
     Args:
-        model: in whose frame the stamps are.
+        model: the model; the stamps are in its frame.
         stamps: north up and east left.
         training_flux: aperture fluxes of training scenes, label band [electron]; for the flag.
         operator: shears the stamps, for the response to shear.
-        progress: takes the number of stamps done.
+        progress: receives the number of stamps measured.
     """
     tables = []
     for first in range(0, len(stamps.electrons), _BLOCK):

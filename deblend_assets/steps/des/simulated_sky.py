@@ -1,4 +1,4 @@
-"""Rendering the simulated survey of known truth, which a profile may use in place of an archive."""
+"""Renders the simulated survey with known truth, which a profile may use in place of an archive."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
     """Render and store the survey, or keep that of the same inputs and settings.
 
     Args:
-        store: of the DES model.
-        workers: render the scenes.
-        log: takes progress lines.
+        store: store of the DES model.
+        workers: processes that render the scenes.
+        log: receives progress lines.
     """
     settings = store.profile.des
     des, catalog = DesStore(store), store.read_catalog()
@@ -29,7 +29,7 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
     if not des.sky.finished(identity):
         survey = load_survey(settings.simulation.survey)
         shards = [tile_shard(settings, name) for name in names]
-        progress = Progress("drawing tiles", sum(s.scenes for s in shards), "scenes", log)
+        progress = Progress("rendering tiles", sum(s.scenes for s in shards), "scenes", log)
 
         def tiles() -> Iterator[TileSky]:
             with workers.start(catalog, sky_simulation(settings)) as pool:
@@ -54,7 +54,7 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
                 "held_out",
                 not foreign,
                 f"{len(foreign)} galaxies of other splits among {len(used)} rendered now",
-                {"foreign": len(foreign), "drawn_now": len(used)},
+                {"foreign": len(foreign), "rendered_now": len(used)},
             )
         ],
     )

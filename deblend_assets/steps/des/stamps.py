@@ -1,4 +1,4 @@
-"""A tile's cutouts in the frame of the model: electrons of the whole exposure on the model's pixels."""
+"""Converts a tile's cutouts to the frame of the model: electrons of the whole exposure, the model's pixels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deblend_assets.stores.tiles import Cutouts
 
 @dataclass(frozen=True)
 class ModelStamps:
-    """What the networks take.
+    """Input of the networks.
 
     Attributes:
-        frame: of the stamps.
+        frame: frame of the stamps.
         electrons: (N, band, y, x) float32; 0 where a band is absent.
         present: (N, band) bool.
         sigma: (N, band), noise of a pixel [electron]; NaN where a band is absent.
@@ -31,7 +31,7 @@ class ModelStamps:
 
 
 def model_stamps(des: DesStore, cutouts: Cutouts) -> ModelStamps:
-    """Zero points, pixel scale and size brought to the model's; nothing is scaled by an image's own maximum."""
+    """Convert zero points, pixel scale and size to the model's; images are not scaled by their maxima."""
     frame = des.project.frame()
     rows = cutouts.galaxies.to_dict("records")
     electrons, present = zip(

@@ -10,7 +10,7 @@ from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.steps.outcome import Check
 
-# The truth of a simulated tile is known: the chain from images to catalogue must reproduce it to within these limits.
+# Limits on the differences of a simulated tile's catalogue from its truth.
 MOST_OFFSET_ARCSEC, MOST_FLUX_ERROR = 0.1, 0.01
 
 
@@ -38,7 +38,7 @@ def tile_checks(evaluation: Evaluation, likeness: Likeness) -> list[Check]:
 
 
 def _signs(orientation: str, found: Mapping[str, Any], *components: str) -> str:
-    """What the signs of the slopes say, with the slopes of both components of g."""
+    """Text of the orientation, with the slopes of both components of g."""
     slopes = ", ".join(f"g{k} {format_measure(found[name]['slope'])}" for k, name in enumerate(components, start=1))
     return f"{orientation}: slopes {slopes}"
 
@@ -46,7 +46,7 @@ def _signs(orientation: str, found: Mapping[str, Any], *components: str) -> str:
 def _against_truth(truth: Evaluation) -> list[Check]:
     offset = truth["position"]["median_total"]["value"]
     ratios = {band: found["ratio"] for band, found in truth["cutout_flux"].items()}
-    # Within the tolerance, or not beyond it by more than the noise of the images allows to say.
+    # The lower 2-sigma limit of each deviation from 1.
     off = {
         band: abs(r["value"] - 1) - 2 * r["error"] for band, r in ratios.items() if None not in (r["value"], r["error"])
     }
@@ -78,7 +78,7 @@ def _against_truth(truth: Evaluation) -> list[Check]:
         Check(
             "agrees_with_test_blends",
             all(found["agrees"] for found in agreement.values()) and not undecided,
-            "difference of the slopes over its error, tile less test blends",
+            "difference of the slopes over its error, tile minus test blends",
             sigmas,
             warn=True,
         ),

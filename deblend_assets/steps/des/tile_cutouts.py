@@ -1,4 +1,4 @@
-"""Cutting the stamps of a tile's galaxies in every band: fetched, checked, stored as the archive has them."""
+"""Fetches, validates and stores the stamps of a tile's galaxies in every band, in the archive's counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.tiles import SHARD_GALAXIES
 
 _NOTE = (
-    "One row a galaxy, in the order of the arrays counts and weight. Stamps are cut around the pixel nearest to the "
+    "One row per galaxy, in the order of the arrays counts and weight. Stamps are cut around the pixel nearest to the "
     "position, north up, east left, not resampled: the WCS of a stamp is TAN with CRVAL = (ra, dec), CRPIX = "
     "(side + 1)/2 + offset, CD = diag(-1, 1) x pixel_scale / 3600. NaN where a band is absent."
 )
@@ -32,15 +32,15 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     """Fetch, check and store the stamps of a tile, or keep those of the same catalogue and settings.
 
     Args:
-        store: of the DES model.
+        store: store of the DES model.
         partition: the tile's name, unchecked.
-        archive: that has the images.
-        log: takes progress lines.
+        archive: archive of the images.
+        log: receives progress lines.
 
     Raises:
-        ArchiveError: the archive does not answer, or too many of its images cannot be used.
+        ArchiveError: the archive does not respond, or too many of its images cannot be used.
         MissingDataError: no galaxy has a usable stamp.
-        BusyError: another run fetches the same tile.
+        BusyError: another run is fetching the same tile.
     """
     profile, settings, name = store.profile, store.profile.des, tile_name(partition)
     des = DesStore(store)
@@ -56,7 +56,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     requests = 0
     with tile.lock():
         cutouts = tile.find_cutouts(inputs)
-        # An image that could not be used may be correct by now; all others are kept, and not requested again.
+        # Unusable images are requested again, since they may have been corrected; all others are kept.
         if cutouts is not None and not cutouts.info["refused"]:
             log(f"kept the cutouts of the same catalogue and settings ({inputs})")
         else:
@@ -80,8 +80,8 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     matched = catalog.set_index("coadd_objects_id").loc[cutouts.galaxies["coadd_objects_id"]]
     labelled = cutouts.counts[:, bands.index(label)]
     e1, e2, measured = adaptive_shapes(labelled)
-    draws = {"resamples": profile.evaluation.bootstrap, "seed": profile.evaluation.seed}
-    parity = measured_parity(e1, e2, matched["e_1"].to_numpy(), matched["e_2"].to_numpy(), **draws)
+    bootstrap = {"resamples": profile.evaluation.bootstrap, "seed": profile.evaluation.seed}
+    parity = measured_parity(e1, e2, matched["e_1"].to_numpy(), matched["e_2"].to_numpy(), **bootstrap)
     noise = {}
     for k, band in enumerate(bands):
         weighted = np.flatnonzero(cutouts.galaxies[f"has_weight_{band}"].to_numpy())
@@ -128,7 +128,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
                     "galaxies": parity.n,
                     "measured": int(measured.sum()),
                 },
-                # Too few galaxies decide nothing; a wrong sign is an error.
+                # Undecided with too few galaxies: a warning. A wrong sign is an error.
                 warn=parity.parity == 0,
             ),
             Check(
@@ -141,7 +141,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
             Check(
                 "noise_as_weighted",
                 all(abs(ratio - 1) < 0.2 for ratio in noise.values()),
-                "border scatter over the weight map's sigma, median over the galaxies",
+                "noise of the border over that of the weight map, median over the galaxies",
                 {f"ratio_{band}": ratio for band, ratio in noise.items()},
                 warn=True,
             ),

@@ -1,4 +1,4 @@
-"""Evaluating a tile: its shape catalogue against im3shape and, where it is simulated, against the truth."""
+"""Evaluates a tile's shape catalogue against im3shape and, if simulated, against the truth."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.tiles import Cutouts
 
-# Shown in the UI; the report holds all.
+# Figures in the UI; the report has all.
 _KEY_PLOTS = ("shapes_against_im3shape", "shape_distributions", "truth_slopes", "likeness", "dynamic_range")
-# Rows of metadata; `numbers.json` holds all.
+# Numbers in the metadata; `numbers.json` has all.
 _SHOWN = (
     "galaxies", "shear_slope", "shear_eiv_slope", "shear_rms", "truth_slope_g1", "truth_slope_g2", "truth_rms_g",
     "truth_pull_g", "position_offset_arcsec",
@@ -43,12 +43,12 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     """Evaluate a tile and write its report.
 
     Args:
-        store: of the DES model.
+        store: store of the DES model.
         partition: the tile's name, unchecked.
 
     Raises:
-        MissingDataError: something upstream is not there, or too few galaxies are.
-        MismatchError: something upstream was made from other inputs.
+        MissingDataError: an input is missing, or there are too few galaxies.
+        MismatchError: an input was made from other inputs.
     """
     name, des, settings = tile_name(partition), DesStore(store), store.profile.des
     tile = des.tile(name)
@@ -59,7 +59,7 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
     if len(shapes) < settings.tiles.minimum_galaxies:
         raise MissingDataError(
-            f"{name} has {len(shapes)} galaxies with shapes, {settings.tiles.minimum_galaxies} make an evaluation",
+            f"{name} has {len(shapes)} galaxies with shapes; an evaluation needs {settings.tiles.minimum_galaxies}",
             where=str(tile.path("shape_catalog")),
             remedy="retire the tile, or lower des.tiles.minimum_galaxies",
         )
@@ -113,7 +113,7 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
 
 
 def _cutout_flux(cutouts: Cutouts) -> pd.DataFrame:
-    """Light of every cutout [count], NaN where a band is absent."""
+    """Flux of every cutout [count], NaN in an absent band."""
     sums = cutouts.counts.sum(axis=(-2, -1), dtype=np.float64)
     columns = {f"cutout_flux_{band}": sums[:, k] for k, band in enumerate(cutouts.bands)}
     return cutouts.galaxies[[ID]].assign(**columns)
@@ -128,7 +128,7 @@ def _sample(des: DesStore, stamps: ModelStamps, reference: pd.DataFrame, cutouts
     }
     fwhm = float(np.nanmean(reference["mean_psf_fwhm"])) * des.settings.archive.pixel_scale_arcsec
     flux = aperture_flux(stamps.electrons[:, cutouts.bands.index(label)], attributes["pixel_scale_arcsec"])
-    # im3shape's fit is to the r exposures, and its PSF theirs (Jarvis et al. 2016, section 7.3).
+    # im3shape fits the r exposures; the PSF is theirs (Jarvis et al. 2016, section 7.3).
     return Sample(noise=noise, psf_fwhm={"r": fwhm}, flux=flux)
 
 
@@ -186,7 +186,7 @@ def _provenance(des: DesStore, name: str, shapes: pd.DataFrame) -> dict[str, str
 
 
 def _plain(likeness: Likeness) -> dict[str, Any]:
-    """A likeness for JSON, None for NaN."""
+    """Convert a likeness for JSON, with None for NaN."""
     table = likeness.table.astype(object).where(likeness.table.notna(), None)
     return {
         "quantities": table.to_dict("records"),
