@@ -108,7 +108,7 @@ def test_stamps_of_another_frame_are_refused_in_one_line(
     spoilt = {
         "scale": (array[:3], {"pixel_scale_arcsec": 0.263}, "pixel_scale_arcsec is 0.263"),
         "size": (array[:3, :, :40, :40], {}, "shape is [6, 40, 40], the model's [6, 45, 45]"),
-        "none": (array[:0], {}, "has no stamps"),
+        "none": (array[:0], {}, "holds no stamp"),
     }
     for name, (content, changes, words) in spoilt.items():
         path = tmp_path / f"{name}.zarr"
