@@ -40,12 +40,15 @@ def test_a_pool_draws_what_one_process_draws(catalog: pd.DataFrame, profile: Pro
 def test_a_worker_that_is_killed_is_one_clear_line(catalog: pd.DataFrame, profile: Profile) -> None:
     settings = profile.simulation
     # Other tests' processes, ended and not yet waited for, are children of this one too.
-    others = psutil.Process().children()
+    others = psutil.Process().children(recursive=True)
     with RenderingWorkers(processes=1).start(catalog, settings) as pool:
         rendering = pool.render(all_shards(settings), quiet(112), whole_scenes)
         next(rendering)
-        for child in set(psutil.Process().children()) - set(others):
-            if "spawn_main" in " ".join(child.cmdline()):
-                os.kill(child.pid, signal.SIGKILL)
+        # Below the server that forks them, or below this process where they are spawned.
+        started = set(psutil.Process().children(recursive=True)) - set(others)
+        workers = [child for child in started if not child.children() and "tracker" not in " ".join(child.cmdline())]
+        assert workers
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(DeviceError, match=r"rendering process died.*shard .*same command again"):
             list(rendering)

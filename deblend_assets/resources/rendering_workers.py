@@ -1,7 +1,8 @@
 """Processes that render scenes, one for each core.
 
-Spawned, not forked: torch and OpenMP threads of the parent do not survive a fork. Each worker computes on one
-thread and ends by itself when its parent is killed, so that a `kill -9` leaves no process behind.
+Forked from a server that has imported what they need once and has no threads: torch and OpenMP threads of the parent
+would not survive a fork, and a spawned process imports for seconds. Each worker computes on one thread and ends by
+itself when its parent is killed, so that a `kill -9` leaves no process behind.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -40,6 +42,11 @@ THREAD_VARIABLES = (
     "BLOSC_NTHREADS",
     "ZARR_THREADING__MAX_WORKERS",
 )
+
+# The server forks before any of them computes; where forks of a process with system libraries are unsafe (macOS),
+# each worker imports by itself.
+_START = "forkserver" if sys.platform == "linux" else "spawn"
+_PRELOADED = ["deblend_assets.resources.rendering_workers", "deblend_assets.science.simulation.rendering", "btk.survey"]
 
 Made = TypeVar("Made")
 Make = Callable[["ShardRenderer", "Shard"], Made]
@@ -81,11 +88,12 @@ class RenderingWorkers(dg.ConfigurableResource):
             with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
                 path = Path(folder) / "catalog.parquet"
                 catalog.to_parquet(path, compression=None)
+                context = multiprocessing.get_context(_START)
+                context.set_forkserver_preload(_PRELOADED)
+                # The server keeps the environment of its first pool.
+                given = (path, settings, dict(os.environ))
                 executor = ProcessPoolExecutor(
-                    self.count,
-                    mp_context=multiprocessing.get_context("spawn"),
-                    initializer=_start_worker,
-                    initargs=(path, settings),
+                    self.count, mp_context=context, initializer=_start_worker, initargs=given
                 )
                 with executor:
                     yield WorkerPool(executor, self.count)
@@ -150,8 +158,10 @@ def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardR
     return ShardRenderer(catalog, settings, load_survey(settings.survey))
 
 
-def _start_worker(catalog: Path, settings: SimulationSettings) -> None:
+def _start_worker(catalog: Path, settings: SimulationSettings, environment: dict[str, str]) -> None:
     global _renderer
+    os.environ.clear()
+    os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
