@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ ESTIMATOR_LABELS = {"regressor": "regressor", "reconstruction": "moments of the 
 BAND_COLOURS = (PURPLE, BLUE, GREEN, ORANGE, VERMILION, BLACK, SKY, YELLOW)
 TRUTH_COLOUR = BLACK
 _LARGE = 150_000  # [byte]
+_RENDERED: WeakKeyDictionary[Figure, dict[int, bytes]] = WeakKeyDictionary()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -77,8 +79,16 @@ def to_png(figure: Figure, dpi: int = 90) -> bytes:
     """The figure as PNG without transparency; above 150 kB in a palette of 256 colours, a third of the size.
 
     An event log holds these bytes as base64, so they are kept small. The same figure gives the same bytes: no date
-    and no version is written into them.
+    and no version is written into them. A page and the event log both hold a figure: it is rendered once, and is not
+    to be changed after that.
     """
+    known = _RENDERED.setdefault(figure, {})
+    if dpi not in known:
+        known[dpi] = _rendered(figure, dpi)
+    return known[dpi]
+
+
+def _rendered(figure: Figure, dpi: int) -> bytes:
     drawn = io.BytesIO()
     quickly = {"compress_level": 1}  # read at once, and compressed better below
     figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs=quickly)
