@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -416,6 +417,28 @@ def test_a_lock_is_let_go_when_its_block_fails_and_the_error_stays_what_it_was(t
     assert not isinstance(caught.value, StorageError), "the lock file is not what could not be written"
     with exclusive_lock(path, "the thing"):
         pass
+
+
+def test_a_lock_that_is_removed_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    """Whoever opened the file before it was removed does not take it beside the holder of a new one."""
+    path, holders, seen, taken = tmp_path / "a.lock", set[int](), set[int](), list[int]()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+
+    def take(me: int) -> None:
+        while taken.count(me) < 50 and time.monotonic() < deadline:
+            with contextlib.suppress(BusyError), exclusive_lock(path, "the thing", remove=True):
+                holders.add(me)
+                time.sleep(1e-4)
+                seen.add(len(holders))
+                holders.remove(me)
+                taken.append(me)
+
+    threads = [threading.Thread(target=take, args=(me,)) for me in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(taken), seen, list(tmp_path.iterdir())) == (150, {1}, [])
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -167,6 +167,30 @@ def test_tables_are_read_for_their_positions_alone(tmp_path: Path) -> None:
         read_positions(table(tmp_path / "none.ecsv", x=np.zeros(0), y=np.zeros(0)))
 
 
+@pytest.mark.parametrize("text", ["x y mag\n10.5 3 21\n30 40 22\n", "# x y\n10.5 3\n30 40\n", "x,y\n10.5,3\n30,40\n"])
+@pytest.mark.parametrize("name", ["positions.txt", "POSITIONS.DAT"])
+def test_plain_text_with_a_line_of_names_is_a_table(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = read_positions(tmp_path / name).columns
+    np.testing.assert_array_equal([found["x"], found["y"]], [[10.5, 30], [3, 40]])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("bare.txt", "10.5 3\n30 40\n", "has 2 rows of col1, col2"),
+        ("prose.txt", "dear reader\nhow do you do\n", "is not a readable table (ERROR: Unable to guess"),
+        ("sources.cat", "x y\n1 2\n", ".txt with a line of column names"),
+    ],
+)
+def test_other_text_is_refused_with_the_formats_that_are_read(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises((CorruptDataError, MissingDataError)) as caught:
+        read_positions(tmp_path / name)
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
     given = pd.DataFrame({"id": [7, 3, 9], "ra": [1.0, 2.0, 3.0], "dec": [4.0, 5.0, 6.0]})
     counted = given.drop(columns="id").rename_axis("id")

@@ -262,11 +262,16 @@ def read_vouched(path: StorePath, *, asset: str) -> tuple[bytes, dict[str, Any]]
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
+def exclusive_lock(path: StorePath, what: str, *, remove: bool = False) -> Iterator[None]:
     """Hold `what` alone; the kernel frees the lock when the process ends, however it ends.
 
     An object store has no locks: of two processes that make the same thing there, one wastes its time. Objects are
     whole, and what vouches for them is written last and compared when they are read.
+
+    Args:
+        path: the lock's file.
+        what: for the message of a second process.
+        remove: whether to delete the file at the end, where it would lie beside a user's files.
 
     Raises:
         BusyError: another process holds it.
@@ -282,8 +287,11 @@ def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
         with storage_errors(path):
             lock.acquire()
     except Timeout as error:
+        holder = ""
+        with contextlib.suppress(FileNotFoundError):
+            holder = path.read_text()[:40].strip()
         raise BusyError(
-            f"{what} is being written by process {path.read_text()[:40].strip() or 'unknown'}",
+            f"{what} is being written by process {holder or 'unknown'}",
             where=str(path),
             remedy="wait for it to end, or stop it, then run the same command again",
         ) from error
@@ -292,4 +300,8 @@ def exclusive_lock(path: StorePath, what: str) -> Iterator[None]:
             path.write_text(str(os.getpid()))
         yield
     finally:
+        if remove:
+            # While it is held: who has opened this file meanwhile finds it without a name, and does not take it.
+            with contextlib.suppress(OSError):
+                path.unlink()
         lock.release()

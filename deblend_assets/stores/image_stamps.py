@@ -44,7 +44,7 @@ class ImageStamps:
 
     Args:
         images: PATH or PATH[EXT] of each band's FITS image; default: the first image of the file.
-        positions: FITS, ECSV, CSV or Parquet with columns ra, dec (ICRS [deg]) or x, y (pixel, 0-based), and
+        positions: FITS, ECSV, CSV, Parquet or text with columns ra, dec (ICRS [deg]) or x, y (pixel, 0-based), and
             optionally id.
         frame: frame of the model.
         log: receives a line if an image's noise differs from that of the training.

@@ -129,7 +129,7 @@ def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool)
         files = FilesInPlace(folder, "measurements", (CATALOGUE, DEBLENDED, CARD))
         if not files.interrupted:
             require_free(folder, CARD, replace=replace, besides=files.own | {_LOCK})
-    with exclusive_lock(_lock_path(folder), f"the folder {folder.name}"), storage_errors(folder):
+    with exclusive_lock(_lock_path(folder), f"the folder {folder.name}", remove=True), storage_errors(folder):
         if folder.is_dir():
             files.recover()
         require_free(folder, CARD, replace=replace, besides=files.own | {_LOCK})

@@ -1,4 +1,4 @@
-"""Reads a table of positions (FITS, ECSV, CSV or Parquet); all rows are kept."""
+"""Reads a table of positions (FITS, ECSV, CSV, Parquet or plain text); all rows are kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_positions(path: Path, *, sky: bool = True) -> Positions:
     """Read a table with the columns ra and dec, or else x and y, and optionally id, in lower or upper case.
 
     Args:
-        path: FITS, ECSV, CSV or Parquet.
+        path: FITS, ECSV, CSV, Parquet, or plain text (.txt, .dat) with a line of column names.
         sky: whether ra and dec can be used, that is, the images have celestial coordinates.
 
     Raises:
@@ -59,7 +59,9 @@ def read_positions(path: Path, *, sky: bool = True) -> Positions:
     # Each reader raises its own errors.
     except Exception as error:
         raise CorruptDataError(
-            f"is not a readable table ({first_line(error)})", where=str(path), remedy="give FITS, ECSV, CSV or Parquet"
+            f"is not a readable table ({first_line(error)})",
+            where=str(path),
+            remedy="give .fits, .ecsv, .csv, .parquet, or .txt with a line of column names",
         ) from error
     pair = next((pair for pair in _PAIRS if set(pair) <= set(table) and (sky or pair == ("x", "y"))), None)
     if pair is None or not rows:
@@ -123,7 +125,8 @@ def _read_columns(path: Path, wanted: Sequence[str]) -> tuple[int, list[str], pd
         for name in {*wanted} & {*table.index.names}:
             table[name] = table.index.get_level_values(name)
         return file.metadata.num_rows, [*known, *(name for name in table if name not in there)], table
-    whole = Table.read(path)
+    # astropy recognises every format of ours but plain text.
+    whole = Table.read(path, format="ascii" if path.suffix.lower() in (".txt", ".dat") else None)
     known = list(whole.colnames)
     there = _spelled(known, wanted)
     table = whole[list(there.values())]

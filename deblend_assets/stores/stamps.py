@@ -182,5 +182,5 @@ def _read_file(path: Path) -> np.ndarray:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's message; the name of its type if the message is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """First line of an error's message that is not blank; the name of its type if there is none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
