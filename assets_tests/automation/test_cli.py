@@ -33,6 +33,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(started, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

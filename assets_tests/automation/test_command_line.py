@@ -142,6 +142,7 @@ def test_lines_of_a_run_are_warnings_then_failed_checks_then_errors() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_the_error_of_a_failed_step_and_with_a_partition_that_is_not_there(
     tmp_path: Path,
 ) -> None:

@@ -58,6 +58,7 @@ def test_every_block_has_a_language_that_is_checked() -> None:
 # Python
 
 
+@pytest.mark.slow
 def test_the_readmes_examples_give_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image and stamps drawn with GalSim, and the commands that measure them; the answers are near the truth."""
     monkeypatch.chdir(tmp_path)

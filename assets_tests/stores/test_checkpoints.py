@@ -118,6 +118,7 @@ def test_a_damaged_state_is_no_state(folder: CheckpointFolder, damage: Any) -> N
     assert folder.load_last() is not None
 
 
+@pytest.mark.slow
 def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path: Path) -> None:
     """A process that saves state after state, killed at many moments: the last one saved is there, whole."""
     stage = tmp_path / "stage1_vae"

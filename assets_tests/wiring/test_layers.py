@@ -195,6 +195,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_science_and_stores_work_where_dagster_is_not_installed() -> None:
     """Each module of the two layers is imported with a finder that refuses Dagster (and, for science, Zarr)."""
     for layer, blocked in (("science", ("dagster", "zarr")), ("stores", ("dagster",))):

@@ -126,6 +126,7 @@ def statuses(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.run_id: run.status.value for run in instance.get_runs()}
 
 
+@pytest.mark.slow
 def test_killed_runs_are_failed_and_the_next_training_runs(home: Home, instance: dg.DagsterInstance) -> None:
     holder = home.materialize("in_process_executor", 600)
     home.asset_pid(holder)

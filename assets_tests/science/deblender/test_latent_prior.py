@@ -99,9 +99,9 @@ def monomials(z: torch.Tensor) -> torch.Tensor:
     return torch.stack([first, second, first**2, first * second, second**2, first**2 * second], dim=1)
 
 
-@pytest.mark.parametrize("which", ["trained", "bent"])
-def test_is_a_density_and_its_samples_follow_it(which: str, trained: tuple[LatentFlow, Any]) -> None:
-    flow = trained[0] if which == "trained" else bent(new_flow())
+@pytest.mark.parametrize("which", [pytest.param("trained", marks=pytest.mark.slow), "bent"])
+def test_is_a_density_and_its_samples_follow_it(which: str, request: pytest.FixtureRequest) -> None:
+    flow = request.getfixturevalue("trained")[0] if which == "trained" else bent(new_flow())
     grid, probability = on_grid(flow)
     assert float(probability.sum()) == pytest.approx(1.0, abs=3e-3)
 
@@ -122,6 +122,7 @@ def test_before_training_it_is_the_gaussian_of_the_training_latents() -> None:
     torch.testing.assert_close(flow.log_prob(z), theirs.log_prob(z), rtol=0.02, atol=0.05)
 
 
+@pytest.mark.slow
 def test_learns_what_no_gaussian_can(trained: tuple[LatentFlow, list[dict[str, float]]]) -> None:
     flow, history = trained
     z = drawn(banana(20_000, 3), 4)
@@ -136,6 +137,7 @@ def test_learns_what_no_gaussian_can(trained: tuple[LatentFlow, list[dict[str, f
     assert history[-1]["validation_total"] == pytest.approx(float(-truth), abs=0.1)
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_training_latents(trained: tuple[LatentFlow, Any]) -> None:
     count = 50_000
     found = trained[0].sample(count, torch.Generator().manual_seed(8))
@@ -160,6 +162,7 @@ def test_kl_to_the_gaussian_is_the_analytic_one() -> None:
     assert 0.6 < off.std() < 1.5  # the noise is that of the draws: no galaxy is mixed with another
 
 
+@pytest.mark.slow
 def test_the_fitted_prior_costs_less(trained: tuple[LatentFlow, list[dict[str, float]]]) -> None:
     flow, history = trained
     latent = banana(2000, 11)
@@ -184,6 +187,7 @@ def test_objective_is_the_cross_entropy_written_out() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
 
 
+@pytest.mark.slow
 def test_far_beyond_the_training_latents_all_stays_finite(trained: tuple[LatentFlow, Any]) -> None:
     z = torch.tensor([[30.0, -50.0], [1e3, 1e3], [0.0, 100.0]], requires_grad=True)
     density = trained[0].log_prob(z)
@@ -209,6 +213,8 @@ def test_state_carries_whitening_and_permutations() -> None:
     torch.testing.assert_close(other.log_prob(z), flow.log_prob(z), rtol=0.0, atol=0.0)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_same_seeds_same_numbers(trained: tuple[LatentFlow, list[dict[str, float]]]) -> None:
     flow, history = fitted()
     assert [row["validation_total"] for row in history] == [row["validation_total"] for row in trained[1]]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.science.deblender.network import Deblender, deblend
@@ -29,6 +30,7 @@ np.savez("found.npz", *[output.detach().numpy() for output in outputs])
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_the_package_gets_the_same_numbers(profile: Profile, tmp_path: Path) -> None:
     recipe, bands, pixels = profile.recipes.training, ("u", "g", "r"), 21
     normalization = Normalization(bands, (50.0, 400.0, 900.0), 2.5)

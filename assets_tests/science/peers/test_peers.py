@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from subprocess import run
@@ -11,6 +11,7 @@ from subprocess import run
 import galsim
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 
 from deblend_assets.science.peers import PEERS, Blends, Measured, Peer, available
 from deblend_assets.science.peers.anacal import fpfs
@@ -19,13 +20,17 @@ from deblend_assets.science.stamps.moments import image_moments
 
 SIDE, COUNT, MAGNITUDE = 45, 6, 20.0
 BY_NAME = {peer.name: peer for peer in PEERS}
-NAMES = tuple(BY_NAME)
 GIVE_E = ("hsm", "sep_hsm", "scarlet2", "sersic")
 # Greatest error of a component of g, and of e: S/N is above 500, what is left is the method's.
 TOLERANCE_G = {"hsm": 0.01, "sep_hsm": 0.01, "anacal": 0.01, "scarlet2": 0.01, "sersic": 0.003}
 TOLERANCE_E = {"hsm": 0.005, "sep_hsm": 0.005, "scarlet2": 0.005, "sersic": 0.005}
 # Kron's ellipse holds some 95 % of an exponential's light.
 TOLERANCE_FLUX = {"sep_hsm": 0.08, "scarlet2": 0.05, "sersic": 0.015}
+
+
+def each(names: Iterable[str]) -> list[ParameterSet]:
+    """Peers as parameters of a test; scarlet2 compiles for many seconds."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name == "scarlet2" else []) for name in names]
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,14 @@ def peer(name: str) -> Peer:
     return BY_NAME[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(BY_NAME))
 def test_the_intrinsic_shapes_of_bright_discs_are_found(
     name: str, isolated: Sky, measured: Callable[[str], Measured]
 ) -> None:
     assert np.abs(measured(name).g - isolated.g).max() < TOLERANCE_G[name]
 
 
-@pytest.mark.parametrize("name", GIVE_E)
+@pytest.mark.parametrize("name", each(GIVE_E))
 def test_observed_ellipticity_is_that_of_the_convention_the_method_names(
     name: str, isolated: Sky, measured: Callable[[str], Measured]
 ) -> None:
@@ -113,7 +118,7 @@ def test_observed_ellipticity_is_that_of_the_convention_the_method_names(
     assert np.abs(measured(name).e - expected).max() < TOLERANCE_E[name]
 
 
-@pytest.mark.parametrize("name", tuple(TOLERANCE_FLUX))
+@pytest.mark.parametrize("name", each(TOLERANCE_FLUX))
 def test_fluxes_are_the_galaxies_own_in_every_band(
     name: str, isolated: Sky, measured: Callable[[str], Measured]
 ) -> None:
@@ -132,7 +137,7 @@ def test_what_a_method_does_not_give_is_nan(measured: Callable[[str], Measured])
         assert np.isnan(measured("anacal").e).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(BY_NAME))
 def test_a_turn_by_90_degrees_changes_both_signs(name: str, isolated: Sky, measured: Callable[[str], Measured]) -> None:
     blends = isolated.blends
     turned = replace(blends, images=np.rot90(blends.images, axes=(-2, -1)))  # about the galaxies' own place
@@ -141,7 +146,7 @@ def test_a_turn_by_90_degrees_changes_both_signs(name: str, isolated: Sky, measu
     np.testing.assert_allclose(found.e, -before.e, atol=0.003)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(BY_NAME))
 def test_a_stamp_without_numbers_is_a_row_of_nan_among_good_ones(
     name: str, isolated: Sky, measured: Callable[[str], Measured]
 ) -> None:
@@ -178,7 +183,7 @@ def test_a_galaxy_far_from_the_centre_is_not_seps_target(isolated: Sky) -> None:
     assert np.isnan(found.flux).all()
 
 
-@pytest.mark.parametrize("name", ["scarlet2", "sersic"])
+@pytest.mark.parametrize("name", each(["scarlet2", "sersic"]))
 def test_positions_help_with_a_bright_neighbour(name: str) -> None:
     sky = discs(4, neighbour=True)
     found, unmasked = peer(name).measure(sky.blends), BY_NAME["hsm"].measure(sky.blends)
@@ -203,6 +208,7 @@ def test_the_mean_response_turns_fpfs_into_a_shear() -> None:
     assert abs(slope[1]) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbour", [False, True])
 def test_the_compiled_fit_is_that_of_scarlet2(neighbour: bool) -> None:
     pytest.importorskip("scarlet2")

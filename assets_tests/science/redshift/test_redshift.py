@@ -139,6 +139,7 @@ def colored(galaxies: int, seed: int) -> tuple[Tensor, Tensor, np.ndarray]:
     return light, torch.from_numpy(values[:, None]).float(), np.sqrt(s0 / (s0 * s2 - s1**2))
 
 
+@pytest.mark.slow
 def test_training_reaches_the_error_that_the_noise_allows() -> None:
     recipe = ShapeRecipe(widths=(8, 16), dense=32, batch_size=50, band_dropout=0.0)
     objective = RedshiftObjective(untrained(), recipe, torch.full((BANDS,), 1e9), recombine=True)

@@ -113,6 +113,7 @@ def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
             assert numbers[f"coverage_{kind}{k}_95%"] == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.slow
 def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
     """Chances from 0 to 1, drawn: a skill of 1 - (1/6)/(1/4); sure and right: 1; the same for all, or turned round."""
     table = table_of(20_000, 3)
@@ -128,6 +129,7 @@ def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
         assert wrong["skill"]["value"] == pytest.approx(skill, abs=0.04)
 
 
+@pytest.mark.slow
 def test_faults_are_seen() -> None:
     """A factor of 1.01, and errors that are claimed 1.3 times too small."""
     bold = headline(evaluate_shapes(table_of(20_000, 3, confidence=1.3), resamples=50, seed=4))

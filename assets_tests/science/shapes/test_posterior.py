@@ -200,7 +200,7 @@ def _one(posterior: GaussianPosterior, row: int, count: int, odds_row: int | Non
 
 def test_the_flows_density_integrates_to_one(flow: ResidualFlow) -> None:
     posterior = _gaussian(3, 2, 5, _odds(3, 6))
-    axis = torch.linspace(-7, 7, 281)
+    axis = torch.linspace(-7, 7, 141)
     grid = torch.cartesian_prod(axis, axis)
     cell = float(axis[1] - axis[0]) ** 2
     densities = []
@@ -230,6 +230,7 @@ def _covered(flow: ResidualFlow, truth: torch.Tensor, posterior: GaussianPosteri
     return torch.stack([off < level / 2 for level in (0.68, 0.95)]).float()
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_galaxies_that_the_flow_has_not_seen(flow: ResidualFlow) -> None:
     """Truths drawn from the flow's own density, 1.3 times as far out: the factor is found, one of both components."""
     wide, posterior = copy.deepcopy(flow), _gaussian(1_500, 2, 9, _odds(1_500, 14))
@@ -245,6 +246,7 @@ def test_the_spread_is_that_of_galaxies_that_the_flow_has_not_seen(flow: Residua
         assert float(held.mean()) == pytest.approx(level, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_tail_that_the_flow_has_not_seen_is_spread_further_than_the_rest(flow: ResidualFlow) -> None:
     """A tenth of the truths lie 2.5 times as far out: coverage is right at 68 and at 95 %.
 
@@ -264,6 +266,7 @@ def test_a_tail_that_the_flow_has_not_seen_is_spread_further_than_the_rest(flow:
         assert float(held.mean()) == pytest.approx(level, abs=0.012)
 
 
+@pytest.mark.slow
 def test_coverage_is_kept_in_a_group_that_is_only_suspected(flow: ResidualFlow) -> None:
     """A third of the galaxies err 1.5 times as much, and odds hint at which: coverage is right in every group.
 
@@ -319,7 +322,7 @@ def test_the_flow_is_symmetric_and_samples_follow_its_density(flow: ResidualFlow
             torch.testing.assert_close(flow.log_prob(values * signs, turned), density, rtol=1e-4, atol=1e-4)
         samples = flow.sample(posterior, 40_000, torch.Generator().manual_seed(8))
         # Mean of a test function under the samples and under the density on a grid.
-        axis = torch.linspace(-7, 7, 281)
+        axis = torch.linspace(-7, 7, 141)
         grid = torch.cartesian_prod(axis, axis)
         for row in range(4):
             weight = flow.log_prob(grid, _one(posterior, row, len(grid))).exp()

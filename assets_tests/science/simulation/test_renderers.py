@@ -86,6 +86,7 @@ def test_equal_to_btk_over_the_whole_population(survey: str) -> None:
     assert found["of_peak"].median() < 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survey", ["LSST", "DES"])
 def test_equal_to_btk_with_shear_and_equal_in_response(survey: str) -> None:
     population = Population(survey, 60, largest=4)

@@ -246,6 +246,7 @@ def test_stage_2_leaves_the_decoder_bitwise_alone_and_trains_the_encoder() -> No
     assert not any(k.startswith("decoder.") for k in changed)
 
 
+@pytest.mark.slow
 def test_the_kl_is_counted_from_the_prior_that_is_given() -> None:
     """Where the KL rules, q(z|x) ends at the prior: N(0, 1), or another of known mean and width."""
     noisy, clean = stamps()

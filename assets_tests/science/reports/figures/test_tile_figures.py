@@ -75,6 +75,7 @@ def test_every_figure_is_a_small_png_with_axes_named_and_its_tile_in_the_title(s
         assert ("simulated tile" in figure.get_suptitle().lower()) == simulated, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("galaxies", [0, 1, 3])
 def test_figures_bear_tiles_of_hardly_any_galaxy(galaxies: int) -> None:
     full = tile_tables(30)
