@@ -121,6 +121,30 @@ class SimulationSettings(_Section):
         return int(getattr(self.scenes, split)) // self.shard_scenes
 
 
+class FieldSkySettings(_Section):
+    """The distribution of skies that fields are observed with: PSF, noise, depth; one is drawn a field."""
+
+    name: Literal["LSST", "DES", "HSC", "wide"] = Field(
+        default="LSST", description="around the survey's values; wide: the whole range that the project covers"
+    )
+    bands: tuple[Literal["u", "g", "r", "i", "z", "y"], ...] | None = Field(
+        default=None, description="blue to red; none: all that the survey has, for wide a random subset a field"
+    )
+    correlated: float = Field(default=0.5, ge=0, le=1, description="share of fields with correlated noise")
+    psf_varies: bool = Field(default=True, description="size within 3 %, g1 and g2 within 0.02 over the field")
+    chip_edges: float = Field(default=0.3, ge=0, le=1, description="share of fields whose PSF has a step")
+    residual: bool = Field(default=True, description="leave a level and a gradient of the sky in the images")
+
+    @model_validator(mode="after")
+    def _bands_of_the_survey(self) -> FieldSkySettings:
+        if self.bands is None:
+            return self
+        known = {"DES": "grizy", "HSC": "grizy"}.get(self.name, "ugrizy")
+        if not self.bands or list(self.bands) != [band for band in known if band in self.bands]:
+            raise ValueError(f"bands must be some of {' '.join(known)}, each once, in that order")
+        return self
+
+
 class NormalizationSettings(_Section):
     """Eq. 9 of the report."""
 

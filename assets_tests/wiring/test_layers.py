@@ -32,6 +32,7 @@ LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
 # The rooms of `science/`, bottom up. Within a tier no room imports another, but for the arrows that are listed.
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("stamps", "statistics"),
+    ("skies",),
     ("simulation", "networks"),
     ("training", "peers"),
     ("deblender", "shapes", "redshift", "shear", "des"),
