@@ -1,8 +1,8 @@
 """Distributions of skies: LSST, DES and HSC around their values, and the whole range.
 
 Pixel scale, zero points, sky brightness, exposure times, median seeing, mirror and obscuration are SurveyCodex's (1.3),
-whose references are the surveys' own. LSST is the ten years' coadd, DES and HSC are their wide surveys. SurveyCodex does
-not have the scatter of the seeing (15 %), of the visits (Poisson) and of the sky's brightness (0.1 mag), nor
+whose references are the surveys' own. LSST is the ten years' coadd, DES and HSC are their wide surveys. SurveyCodex
+does not have the scatter of the seeing (15 %), of the visits (Poisson) and of the sky's brightness (0.1 mag), nor
 aberrations: these are assumptions.
 """
 
