@@ -412,6 +412,28 @@ class DesSettings(_Section):
         return self
 
 
+class DetectionSettings(_Section):
+    """How sources are detected; SEP's own words for SEP's own settings."""
+
+    thresh: float = Field(
+        default=5.0, gt=0, description="threshold on the filtered sum of the bands, in units of its noise"
+    )
+    minarea: int = Field(default=3, ge=1, description="least number of pixels above the threshold")
+    deblend_nthresh: int = Field(default=32, ge=1, description="thresholds of the deblending")
+    deblend_cont: float = Field(default=0.0005, ge=0, le=1, description="least contrast of the deblending; 1: none")
+    clean: bool = Field(default=True, description="remove detections that the wings of a brighter one explain")
+    clean_param: float = Field(default=1.0, gt=0, description="of `clean`")
+    kernel_fwhm: float = Field(
+        default=0.7, gt=0, le=2, description="FWHM of each band's kernel, in units of the FWHM of its PSF"
+    )
+    least_weight: float = Field(
+        default=0.2, gt=0, lt=1, description="share of a kernel that has to lie on pixels with a weight, in one band"
+    )
+    background_pixels: int = Field(
+        default=0, ge=0, description="mesh of SEP's background, subtracted from each band [pixel]; 0: none"
+    )
+
+
 class EvaluationSettings(_Section):
     """The evaluation on held-out galaxies."""
 

@@ -33,7 +33,7 @@ LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("stamps", "statistics"),
     ("skies",),
-    ("simulation", "networks"),
+    ("detection", "simulation", "networks"),
     ("training", "peers"),
     ("deblender", "shapes", "redshift", "shear", "des"),
     ("measuring", "simulated_survey"),

@@ -1,0 +1,227 @@
+"""Finds sources in the images of one field: SEP on the noise-weighted sum of the bands, each matched to its seeing.
+
+The sum (`filtering`) is thresholded and deblended by SEP (Barbary 2016; Source Extractor, Bertin & Arnouts 1996) as it
+is, without a further filter. Positions are the peaks of the sum, by a parabola along each axis; S/N is that of a
+matched filter over all bands (`signal`).
+
+Axes: images are (band, y, x); positions count from 0 at the centre of the first pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import sep
+from numpy.typing import NDArray
+
+from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.detection.filtering import FWHM_OVER_SIGMA, FilteredImage, filter_bands
+from deblend_assets.science.detection.signal import measure_signal
+from deblend_assets.settings import DetectionSettings
+
+# Unit and meaning of each column; {band} once a band.
+DETECTION_COLUMNS = {
+    "x": ("pixel", "position along a row, from 0 at the centre of the first pixel"),
+    "y": ("pixel", "position along a column, from 0 at the centre of the first pixel"),
+    "position_err": ("pixel", "standard error of x and of y of an isolated source: sqrt(2) sigma / S/N"),
+    "snr": ("", "signal to noise of a matched filter over all bands"),
+    "snr_{band}": ("", "the same in one band, signed; NaN without a pixel"),
+    "sigma": ("pixel", "Gaussian sigma, before the PSF, of the profile with the greatest S/N"),
+    "masked_fraction": ("", "share of that profile's light on pixels without weight, mean over the bands seen"),
+    "pixels": ("", "pixels of the segment"),
+    "sep_flags": ("", "SEP's extraction flags"),
+}
+# Of SEP: what it allocates at least, and what it takes of a large image.
+_PIXELS_LEAST, _PIXELS_SHARE, _SUB_OBJECTS = 300_000, 8, 8_192
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one field.
+
+    Attributes:
+        table: one row a detection, `DETECTION_COLUMNS`.
+        segments: (y, x) int32: n + 1 on the pixels of row n, 0 on the sky.
+        fwhm: of the detection image: mean PSF FWHM, weighted as the bands are [pixel].
+    """
+
+    table: pd.DataFrame
+    segments: NDArray[np.int32]
+    fwhm: float
+
+
+def detect(
+    images: NDArray[np.float32],
+    inverse_variance: NDArray[np.float32],
+    fwhm: Sequence[float],
+    bands: Sequence[str],
+    settings: DetectionSettings | None = None,
+    *,
+    zero_points: Sequence[float] | None = None,
+    noise_correlation: Sequence[NDArray[np.float64] | None] | None = None,
+) -> Detections:
+    """Detect sources.
+
+    Nothing depends on the content of a pixel whose inverse variance is 0.
+
+    Args:
+        images: (band, y, x), any unit, aligned; sky subtracted unless `settings.background_pixels` is given.
+        inverse_variance: (band, y, x), of the sky's noise, in the images' unit; 0 where a pixel is lost.
+        fwhm: of each band's PSF [pixel].
+        bands: names of the bands, for the columns.
+        settings: default: `DetectionSettings()`.
+        zero_points: AB magnitude of one unit, by band: the sum assumes a flat spectrum; None: all the same.
+        noise_correlation: by band, correlation of the noise between pixels, (y lag, x lag) with odd sides and 1 in
+            the middle; None, or None for a band: white. It raises thresholds and errors; the filter stays the same.
+
+    Returns:
+        The table (empty where nothing is found), the segments and the FWHM of the detection image.
+
+    Raises:
+        MismatchError: arrays or lists do not fit together.
+        MissingDataError: no pixel has a weight.
+    """
+    settings = settings or DetectionSettings()
+    images, ivar = _prepared(images, inverse_variance, fwhm, bands)
+    correlations = _correlations(noise_correlation, bands)
+    if settings.background_pixels:
+        images = _without_background(images, ivar, settings.background_pixels)
+    response = _response(zero_points, bands)
+    kernels = [settings.kernel_fwhm * width for width in fwhm]
+    filtered = filter_bands(images, ivar, kernels, response, correlations, settings.least_weight)
+    found, segments = _extract(filtered, settings)
+    x, y = _peaks(filtered.amplitude, found["xcpeak"], found["ycpeak"])
+    weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
+    seeing = float(np.average(fwhm, weights=weight))
+    signal = measure_signal(images, ivar, x, y, segments, fwhm, seeing, correlations)
+    table = pd.DataFrame({"x": x, "y": y})
+    with np.errstate(divide="ignore"):
+        observed = np.hypot(signal.sigma, seeing / FWHM_OVER_SIGMA)
+        table["position_err"] = np.sqrt(2) * observed / signal.snr
+    table["snr"] = signal.snr
+    for k, band in enumerate(bands):
+        table[f"snr_{band}"] = signal.bands[:, k]
+    table["sigma"], table["masked_fraction"] = signal.sigma, signal.masked
+    table["pixels"], table["sep_flags"] = found["npix"].astype(np.int64), found["flag"].astype(np.int64)
+    return Detections(table, segments, seeing)
+
+
+def _prepared(
+    images: NDArray[np.float32], inverse_variance: NDArray[np.float32], fwhm: Sequence[float], bands: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The arrays as float32, images 0 where they have no weight."""
+    images, ivar = np.asarray(images, dtype=np.float32), np.asarray(inverse_variance, dtype=np.float32)
+    if images.ndim != 3 or images.shape != ivar.shape or not len(images) == len(fwhm) == len(bands) > 0:
+        raise MismatchError(
+            f"images {images.shape}, inverse_variance {ivar.shape}, {len(fwhm)} FWHMs, {len(bands)} bands",
+            where="detect",
+            remedy="give two arrays (band, y, x) and one FWHM and one name a band",
+        )
+    if not all(np.isfinite(width) and width > 0 for width in fwhm):
+        raise MismatchError(f"fwhm is {list(fwhm)}", where="detect", remedy="give each band's PSF FWHM in pixels, > 0")
+    if not (np.isfinite(ivar).all() and (ivar >= 0).all()):
+        raise MismatchError(
+            "inverse_variance is negative or not finite somewhere", where="detect", remedy="set lost pixels to 0"
+        )
+    seen = ivar > 0
+    if not seen.any():
+        raise MissingDataError("no pixel has a weight", where="detect", remedy="give inverse variances above 0")
+    wrong = int((~np.isfinite(images) & seen).sum())
+    if wrong:
+        raise MismatchError(
+            f"{wrong} pixels with a weight are not finite", where="detect", remedy="set their inverse variance to 0"
+        )
+    return np.where(seen, images, np.float32(0)), ivar
+
+
+def _correlations(
+    given: Sequence[NDArray[np.float64] | None] | None, bands: Sequence[str]
+) -> list[NDArray[np.float64] | None]:
+    correlations: list[NDArray[np.float64] | None] = [None] * len(bands)
+    if given is not None:
+        correlations = list(given)
+    if len(correlations) != len(bands):
+        raise MismatchError(
+            f"{len(correlations)} noise correlations for {len(bands)} bands", where="detect", remedy="give one a band"
+        )
+    for band, correlation in zip(bands, correlations, strict=True):
+        if correlation is None:
+            continue
+        shape = np.shape(correlation)
+        if len(shape) != 2 or shape[0] % 2 == 0 or shape[1] % 2 == 0 or correlation[shape[0] // 2, shape[1] // 2] != 1:
+            raise MismatchError(
+                f"noise correlation of {band} has shape {shape}",
+                where="detect",
+                remedy="give (y lag, x lag) with odd sides and 1 in the middle",
+            )
+    return correlations
+
+
+def _response(zero_points: Sequence[float] | None, bands: Sequence[str]) -> NDArray[np.float64]:
+    """Units received for a common flux, relative to the most sensitive band, (band,)."""
+    if zero_points is None:
+        return np.ones(len(bands))
+    if len(zero_points) != len(bands):
+        raise MismatchError(
+            f"{len(zero_points)} zero points for {len(bands)} bands", where="detect", remedy="give one a band"
+        )
+    values = np.asarray(zero_points, dtype=np.float64)
+    return np.asarray(10 ** (0.4 * (values - values.max())))
+
+
+def _without_background(images: NDArray[np.float32], ivar: NDArray[np.float32], mesh: int) -> NDArray[np.float32]:
+    """Images less SEP's background (mesh in pixels), 0 without weight."""
+    planes = []
+    for image, weight in zip(images, ivar, strict=True):
+        lost = weight == 0
+        sky = 0.0 if lost.all() else sep.Background(image, mask=lost, bw=mesh, bh=mesh).back()
+        planes.append(np.where(lost, np.float32(0), image - sky))
+    return np.stack(planes).astype(np.float32)
+
+
+def _extract(filtered: FilteredImage, settings: DetectionSettings) -> tuple[np.ndarray, NDArray[np.int32]]:
+    # Global in SEP; a field of stars needs more than its defaults.
+    sep.set_extract_pixstack(max(_PIXELS_LEAST, filtered.amplitude.size // _PIXELS_SHARE))
+    sep.set_sub_object_limit(_SUB_OBJECTS)
+    try:
+        found, segments = sep.extract(
+            filtered.amplitude,
+            settings.thresh,
+            err=filtered.sigma,
+            mask=~filtered.known,
+            minarea=settings.minarea,
+            filter_kernel=None,
+            deblend_nthresh=settings.deblend_nthresh,
+            deblend_cont=settings.deblend_cont,
+            clean=settings.clean,
+            clean_param=settings.clean_param,
+            segmentation_map=True,
+        )
+    except Exception as error:  # SEP raises the bare type
+        raise MismatchError(
+            f"SEP failed ({error})",
+            where="detect",
+            remedy="subtract the sky (background_pixels), mask what is saturated, or raise thresh",
+        ) from error
+    return found, segments
+
+
+def _peaks(
+    image: NDArray[np.float32], column: NDArray[np.int64], row: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Maxima of parabolas through the brightest pixels and both of their neighbours; x and y, within half a pixel."""
+
+    def shift(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+        curvature = 2 * middle - low - high
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offset = 0.5 * (high - low) / curvature
+        return np.where(curvature > 0, np.clip(offset, -0.5, 0.5), 0.0)
+
+    padded = np.pad(image.astype(np.float64), 1, mode="edge")
+    j, i = row + 1, column + 1
+    x = column + shift(padded[j, i - 1], padded[j, i], padded[j, i + 1])
+    y = row + shift(padded[j - 1, i], padded[j, i], padded[j + 1, i])
+    return x, y
