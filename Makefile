@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 export DEBLEND_PROFILE ?= $(PROFILE)
 unexport DAGSTER_HOME
+# Runs and tests start many processes: without bytecode each compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 RUN := $(VENV)/bin/python -m
 CORES ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$(( n < 8 ? n : 8 )))
 PYTEST := $(VENV)/bin/pytest --dist loadfile --no-loadscope-reorder
