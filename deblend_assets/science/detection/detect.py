@@ -34,6 +34,8 @@ DETECTION_COLUMNS = {
     "pixels": ("", "pixels of the segment"),
     "sep_flags": ("", "SEP's extraction flags"),
 }
+# Of a correlation at lag 0.
+_ROUNDING = 1e-6
 # Of SEP: what it allocates at least, and what it takes of a large image.
 _PIXELS_LEAST, _PIXELS_SHARE, _SUB_OBJECTS = 300_000, 8, 8_192
 
@@ -151,7 +153,8 @@ def _correlations(
         if correlation is None:
             continue
         shape = np.shape(correlation)
-        if len(shape) != 2 or shape[0] % 2 == 0 or shape[1] % 2 == 0 or correlation[shape[0] // 2, shape[1] // 2] != 1:
+        odd = len(shape) == 2 and shape[0] % 2 == shape[1] % 2 == 1
+        if not odd or abs(correlation[shape[0] // 2, shape[1] // 2] - 1) > _ROUNDING:
             raise MismatchError(
                 f"noise correlation of {band} has shape {shape}",
                 where="detect",
