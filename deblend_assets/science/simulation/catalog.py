@@ -10,7 +10,7 @@ import hashlib
 import math
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -73,6 +73,23 @@ def read_catsim(path: Path) -> pd.DataFrame:
     Raises:
         CatalogError: no such file, not FITS, truncated, no table, a missing column, or content that is refused.
     """
+    columns = read_table(path, list(CATSIM_COLUMNS), "use the generated population")
+    df = pd.DataFrame({name: _native(name, values, str(path)) for name, values in columns.items()})
+    validate_catalog(df, str(path))
+    return df
+
+
+def read_table(path: Path, names: Sequence[str], instead: str) -> dict[str, NDArray[np.generic]]:
+    """Columns of the first table of a local FITS file, as the file has them (big-endian).
+
+    Args:
+        path: FITS file, or .fits.gz.
+        names: columns that it must have.
+        instead: what a user without such a file can do.
+
+    Raises:
+        CatalogError: no such file, not FITS, truncated, no table, or a missing column.
+    """
     from astropy.io import fits  # slow to import, and needed for a user's own catalogue only
 
     where = str(path)
@@ -80,16 +97,16 @@ def read_catsim(path: Path) -> pd.DataFrame:
         raise CatalogError(
             "there is no such catalogue file",
             where=where,
-            remedy="correct the path, or use the generated population",
+            remedy=f"correct the path, or {instead}",
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with fits.open(path, memmap=False) as hdus:
                 table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
-                names = [] if table is None else list(table.columns.names)
-                missing = [name for name in CATSIM_COLUMNS if name not in names]
-                columns = {} if table is None or missing else {n: _native(n, table.data[n]) for n in CATSIM_COLUMNS}
+                found = [] if table is None else list(table.columns.names)
+                missing = [name for name in names if name not in found]
+                columns = {} if table is None or missing else {name: np.asarray(table.data[name]) for name in names}
         except _FITS_FAILURES as error:
             raise CatalogError(
                 f"cannot be read as FITS, or is truncated ({type(error).__name__}: {error})",
@@ -100,17 +117,20 @@ def read_catsim(path: Path) -> pd.DataFrame:
     if any("truncated" in str(warning.message) for warning in caught):
         raise CatalogError("the FITS file is truncated", where=where, remedy="download it again")
     if table is None:
-        raise CatalogError("the FITS file holds no table", where=where, remedy="point to a CatSim table")
-    _refuse_missing(missing, where)
-    df = pd.DataFrame(columns)
-    validate_catalog(df, where)
-    return df
+        raise CatalogError("the FITS file holds no table", where=where, remedy="point to a catalogue's table")
+    if missing:
+        raise CatalogError(f"columns missing: {', '.join(missing)}", where=where, remedy="use a table that has them")
+    return columns
 
 
-def _native(name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _native(name: str, values: NDArray[np.generic], where: str) -> NDArray[np.generic]:
     """FITS is big-endian: a native copy, int64 for the identity and float64 for the rest."""
-    if values.ndim != 1:
-        raise ValueError(f"column {name} holds {values.ndim - 1}-dimensional cells, not numbers")
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise CatalogError(
+            f"cannot be read as FITS numbers: column {name} holds {values.dtype} of shape {values.shape[1:]}",
+            where=where,
+            remedy="use a CatSim table, one number a cell",
+        )
     if name == "galtileid" and np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64)
     return values.astype(np.float64)

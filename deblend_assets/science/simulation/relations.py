@@ -116,8 +116,21 @@ def type_fractions(i_mag: ArrayLike) -> Floats:
 def sample_types(rng: Generator, i_mag: Floats, redshift: Floats) -> Floats:
     """A continuous spectral type a galaxy (0 E ... 3 Im ... 4 Im without dust), given its i and redshift.
 
+    See `types_at`.
+    """
+    return types_at(rng.random(i_mag.size), rng.random(i_mag.size), i_mag, redshift)
+
+
+def types_at(share: Floats, within: Floats, i_mag: Floats, redshift: Floats) -> Floats:
+    """The spectral type below which a share of the galaxies of one i and redshift lies, but for the order in a class.
+
     p(T|z,i) ~ p(T|i) p(z|T,i) with p(z|T,i) ~ z^alpha exp(-(z/zm)^alpha), zm = z0 + k (i - 20), of Ilbert et
     al. (2006); within a class the type is uniform.
+
+    Args:
+        share: of the galaxies of an earlier class, (n,) in [0, 1): it chooses the class.
+        within: place in the class, (n,) in [0, 1).
+        i_mag, redshift: (n,).
     """
     alpha, z0, k = _ILBERT_Z.T
     zm = z0 + k * np.maximum(i_mag - 20.0, 0.0)[:, None]
@@ -125,8 +138,8 @@ def sample_types(rng: Generator, i_mag: Floats, redshift: Floats) -> Floats:
     norm = special.gamma(1.0 + 1.0 / alpha) * zm ** (alpha + 1.0) / alpha
     weight = type_fractions(i_mag) * z**alpha * np.exp(-((z / zm) ** alpha)) / norm
     cumulative = np.cumsum(weight, axis=1)
-    chosen = (rng.random(i_mag.size)[:, None] * cumulative[:, -1:] > cumulative[:, :-1]).sum(axis=1)
-    return _TYPE_EDGES[chosen] + rng.random(i_mag.size) * np.diff(_TYPE_EDGES)[chosen]
+    chosen = (share[:, None] * cumulative[:, -1:] > cumulative[:, :-1]).sum(axis=1)
+    return _TYPE_EDGES[chosen] + within * np.diff(_TYPE_EDGES)[chosen]
 
 
 def scalelength_median(i_mag: ArrayLike) -> Floats:

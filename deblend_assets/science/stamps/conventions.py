@@ -56,11 +56,11 @@ def position_angle(e1: np.ndarray, e2: np.ndarray) -> np.ndarray:
     return 0.5 * np.arctan2(e2, e1)
 
 
-def add_shear(g: np.ndarray, shear: complex) -> np.ndarray:
+def add_shear(g: np.ndarray, shear: complex | np.ndarray) -> np.ndarray:
     """Shear-type ellipticity after a constant shear (Seitz & Schneider 1997): (g + γ) / (1 + γ* g).
 
     Args:
         g: complex g1 + i g2, any shape.
-        shear: complex γ1 + i γ2, |γ| < 1.
+        shear: complex γ1 + i γ2, |γ| < 1; one for all, or of the shape of g.
     """
     return (g + shear) / (1.0 + np.conj(shear) * g)
