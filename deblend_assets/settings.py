@@ -145,6 +145,29 @@ class FieldSkySettings(_Section):
         return self
 
 
+class MaskSettings(_Section):
+    """What spoils a field's pixels, and how well the mask knows it. Numbers are means of Poisson variates."""
+
+    cosmic_rays: float = Field(
+        default=2.0, ge=0, description="per square arcmin and band; two exposures of 90 s at 5 a minute and square cm"
+    )
+    trails: float = Field(default=0.05, ge=0, description="satellite trails per field and band")
+    bad_columns: float = Field(default=0.3, ge=0, description="per field and band")
+    chip_gaps: float = Field(default=0.05, ge=0, description="per field and band")
+    missing: float = Field(default=0.05, ge=0, le=1, description="probability that a band is missing beyond a line")
+    saturation: float = Field(
+        default=17.5, description="AB magnitude of a star whose peak pixel is full; brighter ones bleed along columns"
+    )
+    missed: float = Field(default=0.1, ge=0, le=1, description="share of artefacts that the mask does not have")
+    tight: float = Field(default=0.2, ge=0, le=1, description="share whose faint pixels the mask leaves out")
+
+    @model_validator(mode="after")
+    def _shares(self) -> MaskSettings:
+        if self.missed + self.tight > 1:
+            raise ValueError(f"missed + tight must be at most 1, not {self.missed + self.tight:g}")
+        return self
+
+
 class NormalizationSettings(_Section):
     """Eq. 9 of the report."""
 
