@@ -46,7 +46,12 @@ THREAD_VARIABLES = (
 # The server forks before any of them computes; where forks of a process with system libraries are unsafe (macOS),
 # each worker imports by itself.
 _START = "forkserver" if sys.platform == "linux" else "spawn"
-_PRELOADED = ["deblend_assets.resources.rendering_workers", "deblend_assets.science.simulation.rendering", "btk.survey"]
+_PRELOADED = [
+    "deblend_assets.resources.rendering_workers",
+    "deblend_assets.science.simulation.rendering",
+    "deblend_assets.science.simulation.renderers.fourier",
+    "btk.survey",
+]
 
 Made = TypeVar("Made")
 Make = Callable[["ShardRenderer", "Shard"], Made]
