@@ -13,7 +13,7 @@ CORES ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$(( n < 8 ?
 PYTEST := $(VENV)/bin/pytest --dist loadfile --no-loadscope-reorder
 # Key figures and failed checks: status 1 where a check that is an error failed.
 RESULTS := $(VENV)/bin/deblend_assets results
-# Of a target that was named: as a part of `make demo`, whose own last lines tell all, it prints none.
+# Of a target that was named: as a part of `make demo`, which prints all results last, it prints none.
 RESULTS_OF = $(if $(filter $1,$(MAKECMDGOALS)),@$(RESULTS) $1)
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"

@@ -1,4 +1,4 @@
-"""A fresh process for what is timed or weighed; it ends with the one that asked, however that ends."""
+"""A fresh process for what is timed or weighed; it ends with its parent, however that ends."""
 
 from __future__ import annotations
 

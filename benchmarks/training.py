@@ -2,7 +2,7 @@
 
 The plain loop: a `DataLoader` over single samples of memory-mapped float32 stamps, each turned and normalised as it is
 read, with no worker process or with two (the better of both counts); the same network, batch and
-losses, float32, `torch.optim.Adam` as it comes, and the sum of losses asked for after each batch.
+losses, float32, `torch.optim.Adam` as it comes, and the sum of losses read after each batch.
 
 Ours: `science.training.train` over `Feed`, the reading and normalising of all stamps counted in, in float32 or, with
 `--bfloat16`, as the recipe's `bfloat16 = "everywhere"`. Both learn the same within the spread over seeds
@@ -48,7 +48,7 @@ NORMALIZATION = Normalization(tuple("ugrizy"), (300.0, 900.0, 2000.0, 2500.0, 25
 
 
 class Forgetting:
-    """A saver for a training that nobody goes on with."""
+    """A saver for a training that is not continued."""
 
     def __init__(self) -> None:
         self.best: dict[str, Any] | None = None

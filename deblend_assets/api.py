@@ -29,7 +29,7 @@ def load_model(survey: str = "LSST", *, device: str = "cpu") -> Model:
         device: where it computes, as torch names it: `"cpu"`, `"cuda"`, `"cuda:1"`.
 
     Returns:
-        The model; `model.frame` tells bands, zero points [mag of one electron], pixel scale [arcsec] and side [pixel]
+        The model; `model.frame` has bands, zero points [mag of one electron], pixel scale [arcsec] and side [pixel]
         of the stamps that it takes.
 
     Raises:

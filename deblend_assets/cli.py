@@ -235,12 +235,12 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("names", nargs="+", metavar="NAME", help="a tile, such as DES0458-4957")
     actions.add_parser("list", help="every tile, its last evaluation and its state")
 
-    told = topics.add_parser(
+    found = topics.add_parser(
         "results",
         help="key figures, where the reports lie, and checks that failed",
         description="What was found, where the reports lie, and which checks failed; status 1 if one that is an error.",
     )
-    told.add_argument(
+    found.add_argument(
         "what",
         nargs="?",
         default="demo",

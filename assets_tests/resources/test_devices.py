@@ -232,7 +232,7 @@ def test_two_trainings_have_several_devices_each(tmp_path: Path) -> None:
 def test_more_devices_than_there_are_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
     for seen in (fakes(10.0), fakes(10.0, 0.5)):
         with (
-            pytest.raises(DeviceError, match=r"2 CUDA devices are asked for and 1 can be used.*run\.devices"),
+            pytest.raises(DeviceError, match=r"2 CUDA devices are requested and 1 can be used.*run\.devices"),
             pool(tmp_path).allocate_many("stage1", 2, lister=lambda seen=seen: seen),
         ):
             pytest.fail("devices were handed out")

@@ -99,7 +99,7 @@ def check_specs(key: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetChe
 def cores(count: float) -> dict[str, Any]:
     """`op_tags` of a step: the cores that it takes of a Ray cluster. Other executors do not read them.
 
-    Ray hides no GPU from a step that asked for none, so the tag does: it may be promised to another.
+    Ray hides no GPU from a step that requests none, so the tag does: another step may have it.
     """
     return _of_cluster(num_cpus=count, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}})
 

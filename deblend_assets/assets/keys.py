@@ -73,7 +73,7 @@ def statistics_key(profile: Profile) -> dg.AssetKey:
 
 
 def referee_keys(profile: Profile) -> dict[str, dg.AssetKey]:
-    """Keys of the referee's assets; only the shear calibration is of both legs."""
+    """Keys of the referee's assets; only the shear calibration is of both models."""
     prefix = "" if profile.leg == "main" else "des_"
     names = ("peer_comparison", "referee_report") if profile.leg == "main" else ()
     keys = {name: dg.AssetKey(["referee", name]) for name in names}

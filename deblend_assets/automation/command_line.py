@@ -26,7 +26,7 @@ _SHOWN = 12  # partitions that an error lists by name
 
 
 class Request(NamedTuple):
-    """What the options of `dagster asset materialize` ask for."""
+    """What the options of `dagster asset materialize` select."""
 
     select: str
     partition: str | None
@@ -71,7 +71,7 @@ def print_outcome() -> None:
 
 
 def materialize_request(arguments: Sequence[str]) -> Request | None:
-    """What a command line asks for; none where it is not that of `dagster asset materialize`.
+    """What a command line selects; none where it is not that of `dagster asset materialize`.
 
     Args:
         arguments: as `sys.argv` has them.

@@ -1,4 +1,4 @@
-"""What a run has to tell at its end: the errors of its failed steps and its failed checks, one line each."""
+"""The end of a run: the errors of its failed steps and its failed checks, one line each."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class RunOutcome:
         data: Any = event.event_specific_data
         if event.is_step_failure:
             step = (event.step_key or "").replace("__", "/")
-            told = data.user_failure_data.description if data.user_failure_data else None
-            self.errors.append(f"{step} failed: {told or _first_line(data.error)}")
+            words = data.user_failure_data.description if data.user_failure_data else None
+            self.errors.append(f"{step} failed: {words or _first_line(data.error)}")
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE and not self.errors:
             self.errors.append(f"the run failed: {_first_line(getattr(data, 'error', None))}")
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION and not data.passed:
@@ -70,8 +70,8 @@ def check_line(check: dg.AssetCheckEvaluation, partition: str | None = None) -> 
     finding = [" ".join((check.description or "").split()), ", ".join(numbers[:_NUMBERS])]
     where = check.partition or partition
     name = f"{check.asset_key.to_user_string()} {check.check_name}{f' of {where}' if where else ''}"
-    told = "; ".join(part for part in finding if part)
-    return f"{name}: {told}" if told else name
+    words = "; ".join(part for part in finding if part)
+    return f"{name}: {words}" if words else name
 
 
 def _first_line(error: Any) -> str:
@@ -86,7 +86,7 @@ def _first_line(error: Any) -> str:
 
 
 def check_lines(failed: Iterable[tuple[dg.AssetCheckEvaluation, str | None]]) -> list[str]:
-    """Failed checks as the end of a run tells them.
+    """Failed checks as the end of a run lists them.
 
     Args:
         failed: each with its partition, or none.

@@ -2,8 +2,8 @@
 
 A run killed by SIGKILL, the out-of-memory killer or a power cut stays STARTED and keeps its slots in Dagster's pools;
 with `granularity: op` and a limit of 1 the next training then waits for ever, unless a daemon with run monitoring runs.
-`python -m deblend_assets.automation.recovery` asks the operating system which processes live instead of waiting for a
-time-out. The sensor `dead_runs` does the same while a daemon runs.
+`python -m deblend_assets.automation.recovery` looks up which processes live, in the operating system, instead of
+waiting for a time-out. The sensor `dead_runs` does the same while a daemon runs.
 """
 
 from __future__ import annotations

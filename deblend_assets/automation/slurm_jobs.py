@@ -32,5 +32,5 @@ def job_is_over(start: str) -> bool:
         return _UNKNOWN_JOB in answer.stderr
     # The last task of an array has the array's number, under which Slurm lists all tasks. Slurm forgets a job some
     # minutes after its end.
-    told = [line.split() for line in answer.stdout.splitlines()]
-    return not any(row[0] == job and row[1] in _HAS_PROCESSES and row[2] == number for row in told)
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    return not any(row[0] == job and row[1] in _HAS_PROCESSES and row[2] == number for row in rows)

@@ -214,7 +214,7 @@ def list_tiles(
         folder: the profile's.
         evaluation: the asset `des_evaluation`.
         model_version: of the present model; none where there is none: then no evaluation is stale.
-        checked: assets of a tile whose failed checks are told.
+        checked: assets of a tile whose failed checks are listed.
     """
     registered, under_way = set(registered_tiles(instance)), tiles_under_way(instance)
     evaluated = evaluations(instance, evaluation)

@@ -1,4 +1,4 @@
-"""The CUDA devices that this process sees, and the memory of each. Memory is in GiB (2**30 bytes)."""
+"""The CUDA devices that are visible to this process, and the memory of each. Memory is in GiB (2**30 bytes)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DeviceMemory(Protocol):
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """A CUDA device as this process sees it: `index` counts within CUDA_VISIBLE_DEVICES, `uuid` is global."""
+    """A CUDA device that is visible to this process: `index` counts within CUDA_VISIBLE_DEVICES, `uuid` is global."""
 
     index: int
     uuid: str
@@ -81,7 +81,7 @@ class HostMemory:
 
 
 def list_cuda_devices() -> list[CudaDevice]:
-    """Lists the CUDA devices that torch sees; empty where there are none. Allocates nothing on them."""
+    """Lists the CUDA devices that torch finds; empty where there are none. Allocates nothing on them."""
     import torch
 
     devices = []

@@ -21,8 +21,8 @@ def lock_device(folder: Path, uuid: str, purpose: str, stack: contextlib.ExitSta
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = os.pread(file, _HOLDER_BYTES, 0).decode(errors="replace")
-        return "".join(c for c in told if c.isprintable()) or "another process"
+        holder = os.pread(file, _HOLDER_BYTES, 0).decode(errors="replace")
+        return "".join(c for c in holder if c.isprintable()) or "another process"
     # closing alone would leave the lock with a forked child (a data loader, say) that inherited the file
     stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
     with contextlib.suppress(OSError):  # on a full disk others miss the name; this process still gets the device

@@ -117,7 +117,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
 
         Raises:
             DeviceError: CUDA is required and no device has the memory, there are some devices but fewer than
-                asked for, or the lock folder is unusable.
+                requested, or the lock folder is unusable.
             BusyError: too few were free at a time for `wait_seconds`.
         """
         log = log or logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
         with contextlib.ExitStack() as choice:
             if count > 1:
                 # Two processes that each hold a device the other needs would release and retry for ever: a process
-                # that wants several chooses alone.
+                # that needs several chooses alone.
                 looking = lock_device(folder, "choosing", purpose, choice)
                 if looking is not None:
                     return [], [f"being chosen from by {looking}"] * count, []
@@ -204,10 +204,10 @@ class ComputeDevices(dg.ConfigurableResource["ComputeDevices"]):
         return taken, holders, refusals
 
     def _too_few(self, count: int, usable: int, refusals: list[str], log: logging.Logger) -> None:
-        """Falls back to the CPU where no device can be used; an error where some can, but fewer than asked for."""
+        """Falls back to the CPU where no device can be used; an error where some can, but fewer than requested."""
         if usable:
             raise DeviceError(
-                f"{count} CUDA devices are asked for and {usable} can be used",
+                f"{count} CUDA devices are requested and {usable} can be used",
                 where="; ".join(refusals) or "run.devices",
                 remedy="lower run.devices, or make more devices visible (CUDA_VISIBLE_DEVICES, --gres)",
             )

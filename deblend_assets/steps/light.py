@@ -36,7 +36,7 @@ def light_of(
             f"the light of {sum(scenes.values()):,} blends takes {wanted:.1f} GiB, [run] memory_gb is "
             f"{store.profile.run.memory_gb:g}",
             where=f"profile {store.profile.name}",
-            remedy="ask for fewer in the recipe (scenes, drawn_scenes), or raise memory_gb",
+            remedy="request fewer in the recipe (scenes, drawn_scenes), or raise memory_gb",
         )
     progress = Progress("rendering blends", sum(scenes.values()), "scenes", log)
     found = {}

@@ -1,4 +1,4 @@
-"""Files of the DES leg of a profile, and the inputs of everything that belongs to a tile.
+"""Files of a profile's DES model, and the inputs of everything that belongs to a tile.
 
     storage/<profile>/
       des_sky/           the simulated survey, where the profile uses it instead of an archive
@@ -18,10 +18,10 @@ from deblend_assets.stores.tiles import TileStore
 
 
 class DesStore:
-    """The DES leg of one profile on disk.
+    """The DES part of one profile on disk.
 
     Args:
-        project: the store of the profile's DES leg (`Profile.des_leg`), whose model measures the tiles.
+        project: the store of the profile's DES part (`Profile.des_leg`), whose model measures the tiles.
     """
 
     def __init__(self, project: ProjectStore) -> None:

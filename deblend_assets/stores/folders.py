@@ -133,7 +133,7 @@ class FilesInPlace:
             except BaseException:
                 self._take_back()
                 raise
-        # What cannot be deleted is in nobody's way; `recover` says so before the next exchange.
+        # What cannot be deleted does no harm; `recover` says so before the next exchange.
         with contextlib.suppress(StorageError):
             self._delete_old()
 

@@ -6,8 +6,8 @@
       normalization/normalization_statistics.json
       checkpoints/<recipe>/<stage>/<fingerprint>/…
       reports/<name>/{report.html,numbers.json,estimates.parquet}
-      des_model/{simulated,normalization}/…  the same of the DES leg (`Profile.des_leg`)
-      des_sky/…, archive/…, tiles/…          the rest of the DES leg, see `stores.des`
+      des_model/{simulated,normalization}/…  the same for the DES model (`Profile.des_leg`)
+      des_sky/…, archive/…, tiles/…          tiles and their sky, see `stores.des`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
 settings that matter there, the fingerprints upstream and a code version, and of nothing else: changing the number of
@@ -126,7 +126,7 @@ class ProjectStore:
         return from_parquet(data, where=str(self.catalog_path), asset=CATALOG_ASSET)
 
     def frame(self) -> StampFrame:
-        """The frame of the leg's stamps, which every trained model of it must share."""
+        """The frame of this model's stamps, which every trained model of it must share."""
         from deblend_assets.science.simulation.surveys import load_survey
 
         settings = self.profile.simulation
@@ -252,7 +252,7 @@ class ProjectStore:
         )
 
     def shape_checkpoint(self, stage: str) -> CheckpointFolder:
-        """Folder of the leg's shape network, or of a stage made from it (`SHAPE_STAGES`, `redshift_posterior`)."""
+        """Folder of this model's shape network, or of a stage made from it (`SHAPE_STAGES`, `redshift_posterior`)."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         network = stage == SHAPE_STAGES[0]
@@ -276,7 +276,7 @@ class ProjectStore:
         """Fingerprint of a finished model, deblender and shapes: the name that catalogues carry.
 
         Args:
-            recipe: `training` or `des`, of this store's leg.
+            recipe: `training` for the LSST store, `des` for the DES store.
 
         Raises:
             MissingDataError: a part of it is not trained with the present inputs and settings.
@@ -305,16 +305,16 @@ class ProjectStore:
 
     @property
     def shapes_report(self) -> str:
-        """Name of the report of the leg's `shape_evaluation`."""
+        """Name of the report of this model's `shape_evaluation`."""
         return "shapes" if self.profile.leg == "main" else "des_shapes"
 
     @property
     def shape_evaluation_asset(self) -> str:
-        """Key of the leg's `shape_evaluation`."""
+        """Key of this model's `shape_evaluation`."""
         return ("shapes" if self.profile.leg == "main" else "des_model") + "/shape_evaluation"
 
     def read_shape_estimates(self) -> pd.DataFrame:
-        """The table of estimates behind the report of the leg's present shape posterior; see `_read_table`."""
+        """The table of estimates behind the report of this model's present shape posterior; see `_read_table`."""
         model = self.shape_checkpoint(SHAPE_STAGES[-1]).fingerprint
         return self._read_table(self.shapes_report, self.shape_evaluation_asset, model)
 

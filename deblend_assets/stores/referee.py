@@ -33,7 +33,7 @@ class RefereeReport:
     """One report of the referee.
 
     Args:
-        store: of the leg.
+        store: of the LSST or the DES model.
         name: of the report's folder.
         asset: that writes it.
         identity: fingerprint of all that it depends on.

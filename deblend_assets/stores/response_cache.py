@@ -57,7 +57,7 @@ class ResponseCache:
         """Keep a response, in the place of any older one.
 
         Args:
-            request: what was asked, as JSON values; equal requests share a response.
+            request: the query, as JSON values; equal requests share a response.
             data: the content.
             origin: scheme, host and port that answered, for readers that follow the answer's links.
 

@@ -135,7 +135,7 @@ def _text(value: Any) -> str:
 
 
 def _too_long(what: str, where: str) -> Refusal:
-    return Refusal(what, where=where, remedy="raise max_rows of the profile's archive section, or ask for less sky")
+    return Refusal(what, where=where, remedy="raise max_rows of the profile's archive section, or request less sky")
 
 
 def _unusable(what: str, where: str) -> ArchiveError:

@@ -58,7 +58,7 @@ class ArchiveClient:
 
     @property
     def requests(self) -> int:
-        """HTTP requests made so far; 0 on a run that has all it wants."""
+        """HTTP requests made so far; 0 where every answer is cached."""
         return self._session.sent
 
     def query(self, adql: str, what: str, *, fresh: bool = False) -> pd.DataFrame:
@@ -67,7 +67,7 @@ class ArchiveClient:
         Args:
             adql: the query.
             what: what it is for, in error lines.
-            fresh: ask although an answer is cached, as a search for new tiles must.
+            fresh: query although an answer is cached, as a search for new tiles must.
 
         Returns:
             One row a row and one column a field; masked numbers are NaN.
@@ -180,7 +180,7 @@ class ArchiveClient:
             request: what identifies it at this service.
             what: for the log.
             read: makes the answer of the bytes, or raises ArchiveError.
-            obtain: asks the archive; given `read`, returns the bytes and what was made of them.
+            obtain: queries the archive; given `read`, returns the bytes and what was made of them.
             moved: adapts an answer that another origin of the same service gave.
             fresh: do not look in the cache.
         """

@@ -76,7 +76,7 @@ class Retries:
             raise ArchiveError(f"{error.what}{tried}", where=error.where, remedy=error.remedy) from failure
 
     def wait_s(self, state: RetryCallState) -> float:
-        """Wait after a failed try [s]: full jitter, and no less than the server asked for, within `LONGEST_WAIT_S`."""
+        """Wait after a failed try [s]: full jitter, and no less than the server requires, within `LONGEST_WAIT_S`."""
         jitter, asked_for = self._jitter(state), _failure(state).retry_after
         if asked_for is None:
             return jitter

@@ -36,8 +36,8 @@ CHUNK_BYTES = 65_536
 
 _LATER = "see whether the archive is up and reachable, then run the same command again"
 _REMEDIES = {
-    401: "the archive is asked anonymously; choose a service that allows that",
-    403: "the archive is asked anonymously; choose a service that allows that",
+    401: "requests are anonymous; choose a service that allows that",
+    403: "requests are anonymous; choose a service that allows that",
     404: "check the URLs in the profile's archive section",
 }
 
@@ -129,7 +129,7 @@ class GuardedSession(requests.Session):
 
     Args:
         settings: time-outs, tries, connections, largest table.
-        retries: when to ask again.
+        retries: when to send a request again.
     """
 
     def __init__(self, settings: ArchiveSettings, retries: Retries) -> None:
@@ -244,12 +244,12 @@ def _plain_errors(url: str) -> Iterator[None]:
     try:
         yield
     except requests.TooManyRedirects as error:
-        raise _not_askable(f"more than {MAX_REDIRECTS} redirects", url) from error
+        raise _unreachable(f"more than {MAX_REDIRECTS} redirects", url) from error
     except (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
-        raise _not_askable("it is, or leads to, a URL that is neither http nor https", url) from error
+        raise _unreachable("it is, or leads to, a URL that is neither http nor https", url) from error
     except requests.RequestException as error:
-        raise _not_askable(f"it cannot be asked ({type(error).__name__})", url) from error
+        raise _unreachable(f"no request can be sent ({type(error).__name__})", url) from error
 
 
-def _not_askable(what: str, url: str) -> Refusal:
+def _unreachable(what: str, url: str) -> Refusal:
     return Refusal(what, where=shown(url), remedy="check the URLs in the profile's archive section")

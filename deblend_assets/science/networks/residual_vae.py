@@ -104,7 +104,7 @@ class ResidualDecoder(nn.Module):
         """(N, latent) to light in units of the sky's noise, (N, band, y, x) float32."""
         features = self.convolutions(self.dense(z).unflatten(1, (-1, self.side, self.side)))
         start = (features.shape[-1] - self.pixels) // 2
-        # The last layer sees one more pixel on each side.
+        # The last layer reads one more pixel on each side.
         with torch.autocast(z.device.type, enabled=False):
             light: Tensor = self.last(features.float())
             cut = light[..., start : start + self.pixels, start : start + self.pixels]

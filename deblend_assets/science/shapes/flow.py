@@ -2,7 +2,7 @@
 
 A neural spline flow (Durkan et al. 2019, by `zuko`) models the distribution of the offsets from the network's Gaussian,
 given the mean and errors of that Gaussian and the log-odds of neighbours. It is trained on galaxies that the network
-was not trained on, so that it sees representative errors. The density is averaged over the signs that the square's
+was not trained on, so that the errors are representative. The density is averaged over the signs that the square's
 symmetries give to the pairs, and so is exactly symmetric. A flow overfits the galaxies it is fitted to and is too
 narrow for others. Its samples are therefore spread about the Gaussian's mean, a tenth of them further than the rest, by
 factors that are fitted to other galaxies (`calibration.fit_spread`) and depend on the log-odds of neighbours.

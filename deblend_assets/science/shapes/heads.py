@@ -3,8 +3,8 @@
 Every head is one entry of `HEADS`. Its asset and checkpoint, its training (`classifier`), its catalogue columns and
 their documentation, and its part of the evaluation are all made from that entry: a new head needs nothing else.
 
-Why the map and not the features behind it: the features keep what the shapes need. A classifier on them tells a blend
-whose nearest neighbour is within 1.5" from another blend in 83 % of all pairs; on the map, in 92 %.
+Why the map and not the features behind it: the features keep what the shapes need. A classifier on them distinguishes
+a blend whose nearest neighbour is within 1.5" from another blend in 83 % of all pairs; on the map, in 92 %.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Noiseless blends for training, rendered for it and kept in memory.
 
-A network gets new photon noise each time it sees a scene, hence noiseless light is kept: float16 in units of the sky's
+A network gets new photon noise each time a scene is used, hence noiseless light is kept: float16 in units of the sky's
 noise, with rounding errors of at most a hundredth of that noise. The scenes are of the profile's own simulation and
 numbered after the stored ones of the same split, so that none occurs under two numbers.
 """

@@ -47,7 +47,7 @@ def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = r
         SettingsError: n below 1, or a magnitude range that is empty or not within 18 ... 30.
     """
     if n < 1:
-        raise SettingsError(f"a population of {n} galaxies", where="n", remedy="ask for at least one galaxy")
+        raise SettingsError(f"a population of {n} galaxies", where="n", remedy="request at least one galaxy")
     if not relations.I_BRIGHTEST <= i_min < i_max <= 30.0:
         raise SettingsError(
             f"the magnitude range {i_min} ... {i_max}",

@@ -2,7 +2,7 @@
 
 Light is stored without photon noise, separately for the target and for the other galaxies. In training each target is
 combined with the others of another scene of its batch, and both are turned by symmetries of their own. The network thus
-sees new scenes in every epoch and does not overfit a fixed set. (The others were placed around another target's
+gets new scenes in every epoch and does not overfit a fixed set. (The others were placed around another target's
 sub-pixel position, so they are displaced by at most one pixel.)
 """
 
@@ -39,7 +39,7 @@ def photons(light: Tensor, sky_sigma: Tensor, noise: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AugmentedBatch:
-    """A batch as the network sees it.
+    """A batch as the network gets it.
 
     Attributes:
         stamps: (N, band, y, x) float32, channels last, in units of the sky's noise.

@@ -23,7 +23,7 @@ Measuring = Literal["training", "des"]
 
 
 def leg_of(profile: Profile, recipe: Measuring) -> Profile:
-    """The profile's leg that a recipe is trained on."""
+    """The profile with the simulation that a recipe is trained on."""
     return profile.des_leg if recipe == "des" else profile
 
 
@@ -31,7 +31,7 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
     """The networks on a device.
 
     Args:
-        store: of the recipe's leg (`leg_of`).
+        store: of the recipe's profile (`leg_of`).
         recipe: which model.
         torch_device: where it computes.
 
@@ -108,7 +108,7 @@ def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[S
 
 
 def load_shapes(store: ProjectStore) -> ShapePosterior:
-    """The calibrated shape posterior of the store's leg; errors as `load_model`."""
+    """The calibrated shape posterior of the store's model; errors as `load_model`."""
     checkpoint = store.shape_checkpoint("shape_posterior").read()
     model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)
     model.frame.require(store.frame().attributes(), "shape_posterior")

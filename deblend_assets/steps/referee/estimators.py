@@ -62,7 +62,7 @@ class Estimators:
 
 
 def available_estimators(store: ProjectStore, torch_device: str, log: Log) -> Estimators:
-    """The trained ones; for shapes that nobody has trained the shipped weights of the survey.
+    """The trained networks, or the survey's shipped weights where the shapes are not trained.
 
     Raises:
         MissingDataError: neither trained nor shipped.

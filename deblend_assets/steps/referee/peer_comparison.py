@@ -36,7 +36,7 @@ def write_peer_comparison(
     """Evaluate ours and the peers on the same test blends, from the stored table of the same methods or a new one.
 
     Args:
-        store: of the LSST leg.
+        store: of the LSST model.
         torch_device: where ours compute.
         workers: run the peers.
         log: takes progress lines.

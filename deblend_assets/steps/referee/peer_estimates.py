@@ -129,7 +129,7 @@ def measured_peers(
     """The table of the comparison, and the parts that it was put together from.
 
     Args:
-        store: of the LSST leg.
+        store: of the LSST model.
         report: keeps the parts.
         estimators: ours and the report's shapes.
         torch_device: where ours compute.

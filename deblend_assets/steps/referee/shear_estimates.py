@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "ln_size": ("", "posterior mean of ln half-light radius [arcsec]"),
     "ln_flux": ("", "posterior mean of ln flux, label band [electron]"),
     **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band: shear-type g{k}") for k in (1, 2)},
-    **{f"{KNOWN}_{k}": ("", f"the same, told the sheared PSF: shear-type g{k}") for k in (1, 2)},
+    **{f"{KNOWN}_{k}": ("", f"the same, given the sheared PSF: shear-type g{k}") for k in (1, 2)},
     **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
     **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
     **{f"free_{k}": ("", f"likelihood-only intrinsic shear-type g{k}") for k in (1, 2)},

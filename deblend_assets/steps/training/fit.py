@@ -32,7 +32,7 @@ from deblend_assets.steps.training.step import Log, Training, fit, sole_feed
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
 
-# Enough to tell variety from none, for any batch size.
+# Enough to distinguish variety from none, for any batch size.
 _SPREAD_STAMPS = 128
 # The stages that train on images, and the array each takes as input.
 INPUTS = {"stage1_vae": "noisy", "stage2_deblender": "blended"}

@@ -59,7 +59,7 @@ class QueryError(ValueError):
 
 
 class Answer(NamedTuple):
-    """Columns and rows of a query; `overflow` where more rows than were asked for exist."""
+    """Columns and rows of a query; `overflow` where more rows exist than were requested."""
 
     fields: list[Field]
     rows: list[tuple[Any, ...]]

@@ -87,7 +87,7 @@ class Holdings:
     ) -> bytes | None:
         """FITS of the pixels of a file within a region (RA, Dec, width, height [deg]), or of all of them.
 
-        The region is clipped at the image's edges, as cutout services do: the answer may be smaller than asked for.
+        The region is clipped at the image's edges, as cutout services do: the answer may be smaller than requested.
 
         Returns:
             The FITS file, with the WCS of its pixels; None where no pixel of the region lies on the image.
