@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
 
 from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
@@ -49,9 +51,8 @@ def biases(evaluation: Evaluation) -> Figure:
                     fmt=marker,
                     color=_COLOURS[method],
                     mfc="white" if which == "uncalibrated" else _COLOURS[method],
-                    label=f"{quantity}{k}" if not place else None,
                 )
-        axis.axvspan(-required / scale, required / scale, color=SKY, alpha=0.3, label=f"|{quantity}| < {required:g}")
+        axis.axvspan(-required / scale, required / scale, color=SKY, alpha=0.3)
         axis.axvline(0, color=BLACK, lw=0.8)
         # Linear within the requirement and logarithmic beyond: both the band and every point can be read.
         axis.set_xscale("symlog", linthresh=required / scale, linscale=0.8)
@@ -66,7 +67,16 @@ def biases(evaluation: Evaluation) -> Figure:
         axis.tick_params(axis="x", labelsize=8)
         axis.set_xlabel(f"{quantity} [10$^{{{round(np.log10(scale))}}}$]")
     axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which in rows], fontsize=8)
-    legend_below(figure, columns=3)
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", ls="", color="0.3", label="component 1"),
+            Line2D([], [], marker="s", ls="", color="0.3", label="component 2"),
+            Patch(color=SKY, alpha=0.3, label=f"required: |m| < {REQUIRED_M:g}, |c| < {REQUIRED_C:g}"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+    )
     return figure
 
 
