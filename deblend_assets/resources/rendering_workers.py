@@ -72,7 +72,7 @@ class RenderingWorkers(dg.ConfigurableResource):
     def count(self) -> int:
         if self.processes:
             return self.processes
-        # A batch system grants some of a machine's cores; macOS does not say which.
+        # A batch system grants some of a machine's cores; macOS cannot tell which.
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @contextmanager
