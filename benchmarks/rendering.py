@@ -26,12 +26,17 @@ from benchmarks.rows import Row, not_measured, ratio_row
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
 from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.morphologies import GENERATED, shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population
+from deblend_assets.science.simulation.renderers import new_galaxy_renderer
+from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
 from deblend_assets.science.simulation.rendering import ShardRenderer, render_table
 from deblend_assets.science.simulation.scenes import Shard, all_shards
-from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey, survey_magnitudes
 from deblend_assets.settings import SimulationSettings, load_profile
 from deblend_assets.stores.arrays import SimulatedArrays
+
+_PIXELS = 45
 
 
 def galaxies_and_settings(scenes: int) -> tuple[pd.DataFrame, SimulationSettings]:
@@ -121,7 +126,44 @@ def measure(quick: bool) -> Iterator[Row]:
         f"rounds of {scenes * shards_a_round} and {scenes} scenes, LSST, six bands",
     )
     yield _drawing_alone(renderer, shards[0], rounds)
+    yield from _morphologies(survey, rounds, 60 if quick else 600)
     yield not_measured("the same on a GPU", "BTK on one core", "≥ 1,000", "no CUDA device")
+
+
+def _morphologies(survey: SurveyModel, rounds: int, count: int) -> Iterator[Row]:
+    """Noiseless stamps of each morphology on one core, beside bulge and disc of one colour, under one PSF set."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    population = generate_population(60_000, 1, i_max=27.0)
+    population = population[(population["fluxnorm_bulge"] > 0) & (population["fluxnorm_disk"] > 0)].iloc[:count]
+    catalog = {name: population[name].to_numpy() for name in population}
+    magnitudes = survey_magnitudes({n: v for n, v in catalog.items() if n.endswith("_ab")}, survey)
+    report = new_galaxy_renderer("torch", catalog, magnitudes, survey, _PIXELS, 0j)
+    psfs = [survey.btk_survey.get_filter(band).psf for band in survey.bands]
+    renderer = GalaxiesRenderer(survey.bands, survey.zero_point, psfs, survey.pixel_scale)
+    x, y = np.random.default_rng(1).uniform(-0.5, 0.5, (2, count))
+    rows = np.arange(count)
+    for kind in GENERATED:
+        galaxies = shaped_galaxies(catalog, {kind: 1.0}, seed=1)
+        ours: list[float] = []
+        theirs: list[float] = []
+        for number in range(rounds + 1):
+            started = time.perf_counter()
+            renderer.stamps(galaxies, x, y, _PIXELS)
+            middle = time.perf_counter()
+            report.render(rows, x * survey.pixel_scale, y * survey.pixel_scale, np.zeros(count))
+            if number:  # the first round makes the grids
+                ours.append((middle - started) / count)
+                theirs.append((time.perf_counter() - middle) / count)
+        yield ratio_row(
+            f"stamps/s of the morphology {kind.name}, six bands, without noise",
+            "bulge and disc of one colour, the renderer of the report's scenes, one core each",
+            ours,
+            theirs,
+            bar=0.2,
+            detail=f"{1e3 * np.median(ours):.2f} against {1e3 * np.median(theirs):.2f} ms a galaxy, N = {count}",
+        )
+    torch.set_num_threads(threads)
 
 
 def _drawing_alone(renderer: ShardRenderer, shard: Shard, rounds: int) -> Row:

@@ -43,6 +43,8 @@ class Morphology(enum.IntEnum):
     """Disc and redder bulge of one angle, a part of the disc's light in knots."""
     REAL = 6
     """An image of a COSMOS galaxy, its PSF removed."""
+    STAR = 7
+    """A point: one knot at the centre."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,31 @@ class Galaxies:
             knot_count=some,
             jacobian=np.broadcast_to(np.eye(2), (count, 2, 2)).copy(),
             image=np.full(count, -1, np.int64) if image is None else image,
+        )
+
+    @classmethod
+    def of_stars(cls, ids: ArrayLike, flux: Floats) -> Galaxies:
+        """Points, which are rendered as galaxies are.
+
+        Args:
+            ids: (N,).
+            flux: in u, g, r, i, z, y, (N, 6) [nJy], not 0 in all bands.
+        """
+        count = len(flux)
+        none, points = np.ones((count, 2)), np.zeros((count, 1, 2))
+        light = np.zeros((*flux.shape, 3))
+        light[:, :, KNOTS] = flux
+        number = np.ones(count, np.int64)
+        return cls.build(
+            ids,
+            Morphology.STAR,
+            np.zeros(count),
+            light,
+            none,
+            none,
+            np.zeros((count, 2), np.complex128),
+            points,
+            number,
         )
 
     @classmethod

@@ -96,7 +96,9 @@ def shear_ellipses(ellipses: NDArray, shear: complex | NDArray) -> NDArray:
     )
 
 
-def grid_sizes(ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale: float) -> NDArray[np.int64]:
+def grid_sizes(
+    ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale: float, steps: NDArray | None = None
+) -> NDArray[np.int64]:
     """Side of the Fourier grid that each galaxy needs, by GalSim's own rules (`GSObject.drawFFT_makeKImage`).
 
     The step in k is 2π / (side × pixel scale): a coarser one would alias more than half a per cent of the light back
@@ -107,6 +109,8 @@ def grid_sizes(ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale:
         offset: distance from the stamp's centre [arcsec], (G,).
         psf_step: the least `stepk` of the bands' PSFs [1/arcsec].
         pixel_scale: [arcsec].
+        steps: `stepk` of the two components' round profiles of half-light radius 1, (G, 2) [1 / half-light radius];
+            those of an exponential and a de Vaucouleurs profile by default.
 
     Returns:
         (G,), each a good size for an FFT, at least 128.
@@ -114,7 +118,7 @@ def grid_sizes(ellipses: NDArray, offset: NDArray, psf_step: float, pixel_scale:
     xx, xy, yy = np.moveaxis(ellipses, -1, 0)
     major = np.sqrt(0.5 * (xx + yy + np.hypot(xx - yy, 2 * xy)))
     with np.errstate(divide="ignore"):
-        steps = np.array([_DISC.stepk, _BULGE.stepk]) / major
+        steps = (np.array([_DISC.stepk, _BULGE.stepk]) if steps is None else steps) / major
     galaxy = steps.min(axis=1)
     blurred = 1.0 / np.sqrt(galaxy**-2.0 + psf_step**-2.0)
     moved = np.pi / (np.pi / blurred + offset)

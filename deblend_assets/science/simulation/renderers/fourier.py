@@ -17,7 +17,6 @@ Measured against BTK: see docs/rendering.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import galsim
@@ -27,40 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblend_assets.science.simulation.renderers.components import Components, grid_sizes
+from deblend_assets.science.simulation.renderers.fourier_grid import CHUNK, Grid, Pixels, on, stamps_of
 from deblend_assets.science.simulation.surveys import SurveyModel
 
-# Elements (galaxies × wave vectors) of a chunk: small enough for a core's cache, large enough for a GPU.
-_CHUNK = {"cpu": 7e4, "cuda": 2e7}
 # Table of the de Vaucouleurs transform, uniform in ln k²: linear interpolation errs by 1e-7 there.
 _LN_LOW, _LN_HIGH, _NODES = float(np.log(1e-8)), float(np.log(1e8)), 1 << 15
 _DISC_SCALE = float(galsim.Exponential(half_light_radius=1.0).scale_radius)
 # GalSim takes the exponential's transform for 0 below its `kvalue_accuracy`.
 _DISC_MAX = galsim.GSParams().kvalue_accuracy ** (-2.0 / 3.0) - 1.0
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Wave vectors of one grid size, kx ≥ 0 and ky ≥ 0; K = ky × kx.
-
-    Attributes:
-        k: of either axis, (k,) float64 [1/arcsec].
-        squares: kx² and ky² of each wave vector; two of (K,) float32.
-        product: 2 kx ky; (K,) float32.
-        even, odd: parts of Re(PSF) × pixel × weight / side² that are even and odd in ky, (ky, band, kx) float32;
-            no odd part where every PSF is its own mirror image.
-        even_imaginary, odd_imaginary: the same of Im(PSF); none where every PSF is its own image under a turn by 180°.
-        cos, sin: of k times the stamp's pixels, (pixel, k) float32.
-    """
-
-    k: Tensor
-    squares: tuple[Tensor, Tensor]
-    product: Tensor
-    even: Tensor
-    odd: Tensor | None
-    even_imaginary: Tensor | None
-    odd_imaginary: Tensor | None
-    cos: Tensor
-    sin: Tensor
 
 
 @lru_cache(maxsize=1)
@@ -91,7 +64,7 @@ class FourierRenderer:
         self._psfs = [survey.btk_survey.get_filter(band).psf for band in survey.bands]
         self._psf_step = min(psf.stepk for psf in self._psfs)
         self._table = torch.from_numpy(_bulge_table()).to(self.device)
-        self._grids: dict[int, _Grid] = {}
+        self._grids: dict[int, tuple[Grid, Pixels]] = {}
 
     def render(self, row: NDArray, x: NDArray, y: NDArray, turn: NDArray) -> NDArray[np.float32]:
         """See `renderers.GalaxyRenderer`; a galaxy's stamp does not depend on the others of the batch."""
@@ -126,68 +99,30 @@ class FourierRenderer:
         first = 0
         while first < len(order):
             side = int(sizes[order[first]])
-            grid = self._grid(side)
+            grid, pixels = self._grid(side)
             alike = int(np.searchsorted(sizes[order], side, side="right"))
-            last = min(alike, first + max(1, int(_CHUNK[self.device.type] / grid.product.numel())))
+            last = min(alike, first + max(1, int(CHUNK[self.device.type] / grid.product.numel())))
             chosen = order[first:last]
-            light = self._render(grid, ellipses[chosen], share[chosen], x[chosen], y[chosen])
+            light = self._render(grid, pixels, ellipses[chosen], share[chosen], x[chosen], y[chosen])
             flux = self._put(self.components.flux[row[chosen]])
             torch.mul(light, flux[:, :, None, None], out=stamps[first:last])
             first = last
         return stamps[torch.from_numpy(np.argsort(order)).to(self.device)]
 
     def _put(self, values: NDArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+        return on(self.device, values)
 
-    def _grid(self, side: int) -> _Grid:
+    def _grid(self, side: int) -> tuple[Grid, Pixels]:
         if side not in self._grids:
             scale = self.survey.pixel_scale
-            step = 2 * np.pi / (side * scale)
-            # As far as any band's PSF reaches; GalSim fills the grid to its edge in any case.
-            n = max(side // 2, int(max(psf.maxk for psf in self._psfs) / step))
-            k = np.arange(n + 1) * step
-            pixel = np.sinc(k * scale / (2 * np.pi))
-            # One quarter stands for the plane: kx > 0 for its mirror image, ky > 0 for the pair ±ky.
-            weight = np.where(k > 0, 2.0, 1.0)[None, :] * np.where(k > 0, 1.0, 0.5)[:, None] * np.outer(pixel, pixel)
-            psf = np.stack([self._transform(p, n, step) for p in self._psfs])  # band, ky of both signs, kx
-            scaled = weight / side**2
-            parts = [
-                0.5 * (values[:, n:] + sign * values[:, n::-1]) * scaled
-                for values in (psf.real, psf.imag)
-                for sign in (1, -1)
-            ]
-            # Rounding in the transforms of symmetric PSFs is no asymmetry.
-            least = 1e-6 * np.abs(parts[0]).max()
-            even, odd, even_imaginary, odd_imaginary = (
-                self._put(part.transpose(1, 0, 2)) if np.abs(part).max() > least else None for part in parts
-            )
-            assert even is not None
-            phase = (np.arange(self.pixels) - (self.pixels - 1) / 2)[:, None] * scale * k
-            self._grids[side] = _Grid(
-                k=torch.from_numpy(k).to(self.device),
-                squares=(self._put(np.tile(k**2, n + 1)), self._put(np.repeat(k**2, n + 1))),
-                product=self._put(2 * np.outer(k, k).ravel()),
-                even=even,
-                odd=odd,
-                even_imaginary=even_imaginary,
-                odd_imaginary=odd_imaginary,
-                cos=self._put(np.cos(phase)),
-                sin=self._put(np.sin(phase)),
-            )
+            grid = Grid.of_psfs(self._psfs, side, scale, self.device)
+            self._grids[side] = grid, Pixels.of_grid(grid, self.pixels, scale)
         return self._grids[side]
 
-    @staticmethod
-    def _transform(psf: galsim.GSObject, n: int, step: float) -> NDArray:
-        image = galsim.ImageCD(galsim.BoundsI(0, n, -n, n), scale=step)
-        values: NDArray = psf.drawKImage(image=image, recenter=False).array
-        return values
-
-    def _render(self, grid: _Grid, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
+    def _render(self, grid: Grid, pixels: Pixels, ellipses: NDArray, share: NDArray, x: NDArray, y: NDArray) -> Tensor:
         """Stamps of unit flux of galaxies sorted by their components; (G, band, y, x)."""
         even, odd = self._light(grid, ellipses, share)
-        cos_y, sin_y = self._phases(grid, y)
-        cos_x, sin_x = self._phases(grid, x)
-        side, bands, p = len(grid.k), len(self._psfs), self.pixels
+        side, bands = len(grid.k), len(self._psfs)
 
         def with_psf(light: Tensor, other: Tensor, alike: Tensor | None, unlike: Tensor | None) -> Tensor | None:
             """(G, ky, band × kx); none where the PSF has no such part."""
@@ -197,32 +132,13 @@ class FourierRenderer:
                 spectrum = second * unlike if spectrum is None else spectrum.addcmul_(second, unlike)
             return None if spectrum is None else spectrum.view(len(light), side, bands * side)
 
-        def rows(phase: Tensor, spectrum: Tensor | None) -> Tensor:
-            """(G, y × band, kx)."""
-            assert spectrum is not None
-            return torch.bmm(phase, spectrum).view(len(even), p * bands, side)
-
-        # Re[Σ S e^(i(kx x + ky y))] of the spectrum S = A + iB, rows first: A goes with the cosine of the phase, B with
-        # minus its sine.
         real, imaginary = (grid.even, grid.odd), (grid.even_imaginary, grid.odd_imaginary)
-        light = torch.bmm(rows(cos_y, with_psf(even, odd, *real)), cos_x.mT)
-        for along_y, along_x, spectrum in (
-            (sin_y, sin_x, with_psf(odd, even, *real)),
-            (cos_y, sin_x, with_psf(even, odd, *imaginary)),
-            (sin_y, cos_x, with_psf(odd, even, *imaginary)),
-        ):
-            if spectrum is not None:
-                light = torch.baddbmm(light, rows(along_y, spectrum), along_x.mT, alpha=-1)
-        return light.view(-1, p, bands, p).permute(0, 2, 1, 3)
+        first = with_psf(even, odd, *real)
+        assert first is not None
+        spectra = (first, with_psf(odd, even, *real), with_psf(even, odd, *imaginary), with_psf(odd, even, *imaginary))
+        return stamps_of(spectra, pixels.phases(grid, x), pixels.phases(grid, y), bands)
 
-    def _phases(self, grid: _Grid, centre: NDArray) -> tuple[Tensor, Tensor]:
-        """cos and sin of k (pixel - centre), (G, pixel, k) float32."""
-        # The angle needs float64; so far from the origin float32 would move the galaxy by 1e-6 pixel.
-        angle = torch.from_numpy(np.asarray(centre, float)).to(self.device)[:, None] * grid.k
-        cos, sin = angle.cos().float()[:, None], angle.sin().float()[:, None]
-        return torch.addcmul(grid.cos * cos, grid.sin, sin), torch.addcmul(grid.sin * cos, grid.cos, sin, value=-1)
-
-    def _light(self, grid: _Grid, ellipses: NDArray, share: NDArray) -> tuple[Tensor, Tensor]:
+    def _light(self, grid: Grid, ellipses: NDArray, share: NDArray) -> tuple[Tensor, Tensor]:
         """T(kx, ky) ± T(kx, -ky) of galaxies of unit flux, two of (G, K)."""
         above = self._put(share[:, 2])[:, None].repeat(1, grid.product.numel())
         below = above.clone()
