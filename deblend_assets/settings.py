@@ -443,7 +443,7 @@ class DetectionSettings(_Section):
     )
     minarea: int = Field(default=3, ge=1, description="least number of pixels above the threshold")
     deblend_nthresh: int = Field(default=32, ge=1, description="thresholds of the deblending")
-    deblend_cont: float = Field(default=0.0005, ge=0, le=1, description="least contrast of the deblending; 1: none")
+    deblend_cont: float = Field(default=0.002, ge=0, le=1, description="least contrast of the deblending; 1: none")
     clean: bool = Field(default=True, description="remove detections that the wings of a brighter one explain")
     clean_param: float = Field(default=1.0, gt=0, description="of `clean`")
     kernel_fwhm: float = Field(
