@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.artefacts import TOUCHED, draw_artefacts
-from deblend_assets.science.skies.masks import WITHOUT_VALUE, Damage, MaskBit
+from deblend_assets.science.skies.masks import WITHOUT_VALUE, Damage
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.saturation import bleed, full_well, saturate
 from deblend_assets.science.skies.sky import Sky, SkyBand
+from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.settings import MaskSettings
 
 SHAPE = (150, 180)

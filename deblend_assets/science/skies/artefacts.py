@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deblend_assets.science.skies.masks import Damage, MaskBit, set_bit
+from deblend_assets.science.skies.masks import Damage, set_bit
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky
+from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.settings import MaskSettings
 
 TOUCHED = 0.3  # σ: fainter traces of an artefact are not counted

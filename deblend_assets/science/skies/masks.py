@@ -7,24 +7,12 @@ that the mask knows. Where the mask knows, the inverse variance is 0 and the pix
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-
-
-class MaskBit(IntFlag):
-    """Why a pixel is lost; bits of a mask image."""
-
-    BAD_COLUMN = 1
-    SATURATED = 2
-    BLEED = 4
-    COSMIC_RAY = 8
-    TRAIL = 16
-    CHIP_GAP = 32
-    NO_DATA = 64
+from deblend_assets.science.stamps.mask_bits import MaskBit
 
 
 def set_bit(bits: NDArray[np.uint16], where: NDArray[np.bool_], bit: MaskBit) -> None:

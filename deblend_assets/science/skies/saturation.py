@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.artefacts import TOUCHED, known_pixels
-from deblend_assets.science.skies.masks import Damage, MaskBit, set_bit
+from deblend_assets.science.skies.masks import Damage, set_bit
 from deblend_assets.science.skies.sky import Sky
+from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.settings import MaskSettings
 
 
