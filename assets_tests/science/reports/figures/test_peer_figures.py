@@ -14,7 +14,7 @@ from deblend_assets.science.evaluation.comparison import FLOOR, title_of
 from deblend_assets.science.evaluation.shear import METHODS
 from deblend_assets.science.peers import PEERS
 from deblend_assets.science.reports.figures.peers import by_group, cost, errors
-from deblend_assets.science.reports.figures.shear import biases
+from deblend_assets.science.reports.figures.shear import biases, groups
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.shear.calibration import REQUIRED_M
 
@@ -73,3 +73,14 @@ def test_the_requirement_and_every_point_can_be_read(m: float) -> None:
     boxes = sorted((label.get_window_extent().x0, label.get_window_extent().x1) for label in axis.get_xticklabels())
     assert all(after[0] > before[1] for before, after in itertools.pairwise(boxes))
     assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_the_legend_of_every_method_fits_beneath_the_thirds() -> None:
+    thirds = {f"{name}, {which} third": {"m": measure(0.01)} for name in ("S/N", "size") for which in ("low", "high")}
+    figure = groups({"methods": {name: {"groups": thirds} for name in METHODS}})
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == len(METHODS) == 4
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1

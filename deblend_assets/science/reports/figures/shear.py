@@ -59,8 +59,9 @@ def biases(evaluation: Evaluation) -> Figure:
         reach = min(max(4 * required, 1.3 * _furthest(evaluation, quantity)), _WIDEST) / scale
         axis.set_xlim(-reach, reach)
         steps = [step for step in (3, 10, 30, 100, 300, 1000, 3000, 10000) if step <= reach]
-        # On a wide axis every second step, so that the numbers stand apart.
-        steps = steps if len(steps) < 5 else steps[::2]
+        # On a wide axis fewer steps, so that the numbers stand apart.
+        while len(steps) > 3:
+            steps = steps[::2]
         axis.xaxis.set_major_locator(FixedLocator([*(-step for step in reversed(steps)), 0, *steps]))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", "−")))
         axis.xaxis.set_minor_locator(NullLocator())
@@ -148,4 +149,4 @@ def _named(figure: Figure, axis: Axes, names: list[str]) -> None:
     for edge in range(3, len(names), 3):
         axis.axvline(edge - 0.5, color="0.8", lw=0.8)
     axis.set_xlabel("thirds of the test galaxies by their true properties")
-    legend_below(figure)
+    legend_below(figure, columns=min(3, len(axis.get_legend_handles_labels()[1])))
