@@ -6,6 +6,8 @@ clustering, and size correlates with redshift and type through i alone.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -23,20 +25,29 @@ _FLUXNORM_ZERO_POINT = 18.402732642
 Floats = NDArray[np.float64]
 
 
-def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = relations.I_BRIGHTEST) -> pd.DataFrame:
+def generate_population(
+    n: int,
+    seed: int,
+    i_max: float = 28.0,
+    i_min: float = relations.I_BRIGHTEST,
+    *,
+    counts: Literal["power law", "observed"] = "power law",
+) -> pd.DataFrame:
     """Sample a galaxy catalogue with the columns of CatSim.
 
     In this order: i from the counts; redshift given i; spectral type given both, which sets the colours; size,
     shape and bulge. a and b are the semi-axes of the half-light ellipses: a disc's a is 1.678 scalelengths;
     a bulge's is one scalelength of the same relation (Miller et al. 2013: a bulge's half-light radius equals
     its disc's scalelength), and no bulge is flatter than its disc. The sky is a square on the equator whose
-    area is n / N(i_min < i < i_max). fluxnorm_agn is 0; magnitudes end at 40.
+    area is n / N(i_min < i < i_max) of the counts. fluxnorm_agn is 0; magnitudes end at 40.
 
     Args:
         n: number of galaxies.
         seed: every number follows from it; each quantity has its own stream (`SeedSequence.spawn`).
         i_max: faintest AB magnitude in i.
         i_min: brightest AB magnitude in i.
+        counts: "power law", `relations.count_density`, the report's; "observed", `relations.observed_density`, for
+            fields: the power law is too high below i = 21 and beyond 25.5.
 
     Returns:
         n rows, galtileid 1 ... n (int64), all else float64, in the order and units of `CATSIM_COLUMNS`;
@@ -55,10 +66,15 @@ def generate_population(n: int, seed: int, i_max: float = 28.0, i_min: float = r
             remedy="stay within 18 <= i_min < i_max <= 30",
         )
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(9)]
-    sky, counts, distance, kind, disc_size, bulge_size, shape, light, angle = streams
+    sky, magnitude, distance, kind, disc_size, bulge_size, shape, light, angle = streams
 
-    side = np.sqrt(n / float(relations.count_density(i_max) - relations.count_density(i_min))) / 60.0
-    i_mag = relations.sample_magnitudes(counts, n, i_min, i_max)
+    if counts == "observed":
+        density, sample = relations.observed_count(i_min, i_max), relations.sample_observed_magnitudes
+    else:
+        density = float(relations.count_density(i_max) - relations.count_density(i_min))
+        sample = relations.sample_magnitudes
+    side = np.sqrt(n / density) / 60.0
+    i_mag = sample(magnitude, n, i_min, i_max)
     redshift = relations.sample_redshifts(distance, i_mag)
     spectral_type = relations.sample_types(kind, i_mag, redshift)
     bulge_fraction = relations.sample_bulge_fractions(light, spectral_type)

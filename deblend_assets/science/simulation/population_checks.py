@@ -14,7 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from deblend_assets.science.simulation import relations
+from deblend_assets.science.simulation import cosmos_relations, relations
+from deblend_assets.science.simulation.galaxies import Galaxies
+from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 
 MIN_GALAXIES = 30
 """A quantity measured on fewer galaxies is not checked."""
@@ -25,6 +28,8 @@ SIZE_SYSTEMATIC = 0.40  # of the median: CatSim's faint discs are larger
 BULGE_SYSTEMATIC = 0.15
 COLOUR_SYSTEMATIC = 0.35
 _SIGMAS = 4.0
+FIELD_SYSTEMATIC, FIELD_LEAST = 0.20, 100
+_FIELD_MOST = 3000  # galaxies of a bin whose sizes are computed
 
 _REDSHIFT_BINS = ((22.5, 23.5), (24.0, 25.0), (25.5, 26.5))
 _SIZE_BINS = ((22.0, 23.0), (23.5, 24.5), (25.0, 26.0))
@@ -70,6 +75,47 @@ def check_population(df: pd.DataFrame) -> list[PopulationCheck]:
         *_bulges(i_mag, bulge, disc),
         *_colours(i_mag, colour),
     ]
+
+
+def check_field_galaxies(galaxies: Galaxies, area: float) -> list[PopulationCheck]:
+    """Compare the galaxies of fields with published counts and with the sizes of COSMOS galaxies, in bins of i.
+
+    Args:
+        galaxies: those of an area of sky, of any analytic morphology.
+        area: of that sky [arcmin²].
+
+    Returns:
+        Counts in bins of half a magnitude that hold at least 100 galaxies, then the 16, 50 and 84 % quantiles of the
+        half-light radius in i in those of the COSMOS fits' range, relative to the published ones; each passes within
+        20 % and four times the sampling error.
+    """
+    i_mag = galaxies.magnitudes()[:, CATSIM_BANDS.index("i")]
+    checks = []
+    for low in np.arange(18.0, 27.5, 0.5).tolist():
+        number = int(((i_mag >= low) & (i_mag < low + 0.5)).sum())
+        if number >= FIELD_LEAST and i_mag.max() >= low + 0.45:
+            expected = area * relations.observed_count(low, low + 0.5)
+            checks.append(
+                _check(
+                    f"counts, {low} <= i < {low + 0.5}, over published",
+                    number / expected,
+                    1.0,
+                    FIELD_SYSTEMATIC,
+                    1 / np.sqrt(number),
+                    "COSMOS2020, Weaver et al. 2022, 2110.13923",
+                )
+            )
+    for low in np.arange(20.0, 25.0, 0.5).tolist():
+        rows = np.flatnonzero((i_mag >= low) & (i_mag < low + 0.5))[:_FIELD_MOST]
+        if len(rows) >= FIELD_LEAST:
+            ln_radius = np.log(intrinsic_shapes(galaxies[rows], band="i").hlr)
+            for share in (0.16, 0.5, 0.84):
+                radius = cosmos_relations.radius_at(i_mag[rows], np.full(len(rows), share))
+                ratio = float(np.exp(np.quantile(ln_radius - np.log(radius), share)))
+                error = 1.5 * _median_error(ln_radius)
+                name = f"half-light radius, quantile {share:.2f}, {low} <= i < {low + 0.5}, over that of COSMOS"
+                checks.append(_check(name, ratio, 1.0, FIELD_SYSTEMATIC, error, "GalSim's COSMOS fits, 1107.1498"))
+    return checks
 
 
 def _check(

@@ -7,6 +7,7 @@ Each function names its source. "shear g" is (a-b)/(a+b) = (1-q)/(1+q), the elli
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +20,11 @@ Floats = NDArray[np.float64]
 
 COUNT_SLOPE = 0.31
 COUNT_AT_25 = 46.0
+# Galaxies per square degree and magnitude, log10; see `observed_density`.
+_OBSERVED_I = np.arange(18.25, 26.5, 0.5)
+_OBSERVED_LOG = np.array(
+    [2.53, 2.79, 3.01, 3.23, 3.44, 3.64, 3.85, 4.03, 4.21, 4.38, 4.54, 4.71, 4.86, 4.97, 5.08, 5.20, 5.29]
+)
 I_BRIGHTEST = 18.0
 """The relations do not constrain brighter galaxies, which are one in a thousand."""
 
@@ -48,6 +54,45 @@ def count_density(i_mag: ArrayLike) -> Floats:
     LSST Science Book (LSST Science Collaboration 2009, 0912.0201), Eq. 3.7, from CFHTLS Deep counts.
     """
     return COUNT_AT_25 * 10.0 ** (COUNT_SLOPE * (np.asarray(i_mag, dtype=np.float64) - 25.0))
+
+
+def observed_density(i_mag: ArrayLike) -> Floats:
+    """Galaxies per square arcminute and magnitude at i, as counted.
+
+    From i = 19.25 to 26.25 the counts of COSMOS2020 (Weaver et al. 2022, ApJS 258, 11; 2110.13923, Table 2, The
+    Farmer), brighter those of HSC as DESCQA has them (Mao et al. 2018, ApJS 234, 36; 1709.09665), which agree with
+    COSMOS2020 to 8 % from i = 19 to 24.5. Between the bins log N is linear; beyond 26.25, where COSMOS2020 is
+    incomplete, it goes on with the slope of the last magnitude. The power law of `count_density` is within 20 % of it
+    from i = 21 to 25.5, but 1.9 times as high at i = 19.25, and 1.5 times at 26.25.
+    """
+    i = np.asarray(i_mag, dtype=np.float64)
+    inside = np.interp(i, _OBSERVED_I, _OBSERVED_LOG)
+    first, last = (_OBSERVED_LOG[1] - _OBSERVED_LOG[0]) / 0.5, _OBSERVED_LOG[-1] - _OBSERVED_LOG[-3]
+    below, above = np.minimum(i - _OBSERVED_I[0], 0.0), np.maximum(i - _OBSERVED_I[-1], 0.0)
+    return np.asarray(10.0 ** (inside + first * below + last * above) / 3600.0)
+
+
+def observed_count(i_min: float, i_max: float) -> float:
+    """Galaxies per square arcminute between two magnitudes in i, by `observed_density`."""
+    grid, cumulative = _observed_cumulative()
+    low, high = np.interp([i_min, i_max], grid, cumulative)
+    return float(high - low)
+
+
+def sample_observed_magnitudes(rng: Generator, n: int, i_min: float, i_max: float) -> Floats:
+    """n AB magnitudes in i between i_min and i_max, distributed as `observed_density`."""
+    grid, cumulative = _observed_cumulative()
+    low, high = np.interp([i_min, i_max], grid, cumulative)
+    return np.asarray(np.interp(low + rng.random(n) * (high - low), cumulative, grid))
+
+
+@lru_cache(maxsize=1)
+def _observed_cumulative() -> tuple[Floats, Floats]:
+    """Magnitudes, and galaxies per square arcminute between the first and each."""
+    grid = np.linspace(I_BRIGHTEST, 30.0, 12_001)
+    density = observed_density(grid)
+    steps = 0.5 * (density[1:] + density[:-1]) * (grid[1] - grid[0])
+    return grid, np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def sample_magnitudes(rng: Generator, n: int, i_min: float, i_max: float) -> Floats:
