@@ -24,7 +24,7 @@ from deblend_assets.settings import FieldSkySettings
 
 _SEEING_SCATTER = 0.15  # of ln FWHM, half of its variance common to the bands
 _SKY_SCATTER = 0.1  # mag, of a coadd's sky brightness
-_ABERRATION = 0.012  # arcsec: standard deviation of a coefficient in waves times wavelength over diameter
+_ABERRATION = 0.008  # arcsec: standard deviation of a coefficient in waves times wavelength over diameter
 _OPTICS_SHARE = 2 / 3  # of the PSFs that are not Gaussian
 _G_SCATTER = 0.02  # of each component of g in a survey, half of its variance common to the bands
 # Exposure of a visit [s]: LSST, DES; HSC's differ by band.

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import SettingsError
 
-_GUESS = 0.8  # arcsec
 _SAMPLES = 20.0  # pixels a FWHM: the half-maximum contour is then good to 1e-3
 _SIDE = 129
 
@@ -40,7 +39,7 @@ class PSFShape:
         return complex(self.g1, self.g2)
 
 
-def measure_psf(psf: galsim.GSObject) -> PSFShape:
+def measure_psf(psf: galsim.GSObject, guess: float = 0.8) -> PSFShape:
     """Size, shape and centre of a PSF, by adaptive moments and the half-maximum contour.
 
     Adaptive moments have an elliptical Gaussian weight of the PSF's own shape (Bernstein & Jarvis 2002; Hirata &
@@ -48,11 +47,12 @@ def measure_psf(psf: galsim.GSObject) -> PSFShape:
 
     Args:
         psf: any GalSim profile [arcsec].
+        guess: of its FWHM [arcsec], to save time.
 
     Raises:
         SettingsError: the profile has no adaptive moments, as one of noise or of several peaks.
     """
-    fwhm, x, y, scale = _GUESS, 0.0, 0.0, 0.0
+    fwhm, x, y, scale = guess, 0.0, 0.0, 0.0
     for _ in range(4):
         scale = fwhm / _SAMPLES
         image = psf.drawImage(
