@@ -443,7 +443,13 @@ class DetectionSettings(_Section):
     )
     minarea: int = Field(default=3, ge=1, description="least number of pixels above the threshold")
     deblend_nthresh: int = Field(default=32, ge=1, description="thresholds of the deblending")
-    deblend_cont: float = Field(default=0.002, ge=0, le=1, description="least contrast of the deblending; 1: none")
+    deblend_cont: float = Field(
+        default=0.0, ge=0, le=1, description="least contrast of SEP's deblending, a share of the whole blend; 1: none"
+    )
+    prominence_sigma: float = Field(
+        default=3.0, ge=0, description="least rise of a peak above the saddle to a brighter one [noise of the sum]"
+    )
+    prominence_share: float = Field(default=0.03, ge=0, description="the same, as a share of the sum at that saddle")
     clean: bool = Field(default=True, description="remove detections that the wings of a brighter one explain")
     clean_param: float = Field(default=1.0, gt=0, description="of `clean`")
     kernel_fwhm: float = Field(

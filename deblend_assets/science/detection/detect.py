@@ -1,8 +1,8 @@
 """Finds sources in the images of one field: SEP on the noise-weighted sum of the bands, each matched to its seeing.
 
 The sum (`filtering`) is thresholded and deblended by SEP (Barbary 2016; Source Extractor, Bertin & Arnouts 1996) as it
-is, without a further filter. Positions are the peaks of the sum, by a parabola along each axis; S/N is that of a
-matched filter over all bands (`signal`).
+is, without a further filter; peaks that do not stand out are joined to brighter ones (`peaks`). Positions are the peaks
+of the sum, by a parabola along each axis; S/N is that of a matched filter over all bands (`signal`).
 
 Axes: images are (band, y, x); positions count from 0 at the centre of the first pixel.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.detection.filtering import FWHM_OVER_SIGMA, FilteredImage, filter_bands
+from deblend_assets.science.detection.peaks import prominent
 from deblend_assets.science.detection.signal import measure_signal
 from deblend_assets.settings import DetectionSettings
 
@@ -95,6 +96,16 @@ def detect(
     kernels = [settings.kernel_fwhm * width for width in fwhm]
     filtered = filter_bands(images, ivar, kernels, response, correlations, settings.least_weight)
     found, segments = _extract(filtered, settings)
+    kept, segments = prominent(
+        filtered.amplitude,
+        filtered.sigma,
+        segments,
+        found["ycpeak"],
+        found["xcpeak"],
+        settings.prominence_sigma,
+        settings.prominence_share,
+    )
+    found = found[kept]
     x, y = _peaks(filtered.amplitude, found["xcpeak"], found["ycpeak"])
     weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
     seeing = float(np.average(fwhm, weights=weight))
@@ -107,7 +118,8 @@ def detect(
     for k, band in enumerate(bands):
         table[f"snr_{band}"] = signal.bands[:, k]
     table["sigma"], table["masked_fraction"] = signal.sigma, signal.masked
-    table["pixels"], table["sep_flags"] = found["npix"].astype(np.int64), found["flag"].astype(np.int64)
+    table["pixels"] = np.bincount(segments.ravel(), minlength=len(found) + 1)[1:]
+    table["sep_flags"] = found["flag"].astype(np.int64)
     return Detections(table, segments, seeing)
 
 
