@@ -168,6 +168,25 @@ class MaskSettings(_Section):
         return self
 
 
+class FieldSettings(_Section):
+    """What a field contains."""
+
+    pixels: int = Field(default=400, ge=16, le=1024, description="side of a field [pixel]")
+    margin: float = Field(
+        default=10.0, ge=0, le=60, description="around the field, filled with sources whose light comes in [arcsec]"
+    )
+    latitude: float = Field(default=60.0, ge=-90, le=90, description="galactic, of the stars [deg]")
+    longitude: float = Field(default=90.0, description="galactic, of the stars [deg]")
+    beyond_limit: float = Field(
+        default=2.5, ge=0, le=5, description="faintest source below the sky's limit of S/N 10 in i [mag]"
+    )
+    faintest: float = Field(default=28.0, ge=18, le=30, description="faintest source in any sky, AB magnitude in i")
+    brightest_star: float = Field(default=15.0, ge=10, le=25, description="AB magnitude in i")
+    psf_cells: int = Field(
+        default=3, ge=1, le=16, description="the PSF of a field is constant in each of this many cells along an axis"
+    )
+
+
 class NormalizationSettings(_Section):
     """Eq. 9 of the report."""
 
