@@ -5,7 +5,10 @@ from __future__ import annotations
 import galsim
 import numpy as np
 import pytest
+from astropy.io import fits
+from scipy import ndimage
 
+from assets_tests.science.skies.real_data import real_file
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.skies.noise import (
     WHITE,
@@ -146,6 +149,24 @@ def test_measured_correlation_leaves_masked_pixels_out() -> None:
     good = rng.random(image.shape) > 0.3
     image[~good] = 1e6
     assert measured_correlation(image, 2, good) == pytest.approx(CORRELATIONS["bilinear"].lags(2), abs=0.02)
+
+
+@pytest.mark.parametrize("plane", range(3), ids=list("grz"))
+def test_real_coadd_has_the_noise_of_lanczos(plane: int) -> None:
+    """DECaLS resamples with Lanczos 3 and gives the weights before it: the variance is 1 / area of what they say."""
+    with fits.open(real_file("decals_dr9_cutout/cutout_59.1067_-30.4848.fits")) as file:
+        planes = [np.squeeze(hdu.data).astype(float) for hdu in file if hdu.data is not None]
+    image, weight = planes[2 * plane : 2 * plane + 2]
+    noise = image * np.sqrt(weight)
+    bright = ndimage.gaussian_filter(noise, 1.5) > 0.5
+    good = ~ndimage.binary_dilation(bright, iterations=6) & (weight > 0)
+    noise -= np.median(noise[good])
+    good &= np.abs(noise) < 4
+    lanczos = resampled("lanczos3")
+    measured = measured_correlation(noise, 2, good)
+    assert measured == pytest.approx(lanczos.lags(2), abs=0.035)
+    assert measured != pytest.approx(resampled("bilinear").lags(2), abs=0.1)
+    assert noise[good].var() == pytest.approx(1 / lanczos.area, rel=0.06)
 
 
 def test_the_same_seed_gives_the_same_noise() -> None:

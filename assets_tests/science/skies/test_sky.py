@@ -47,7 +47,7 @@ def model_of(band: SkyBand) -> PSFModel:
 @pytest.mark.parametrize("name", NAMES)
 def test_both_limits_of_the_fwhm_hold_all_over_the_field(name: str, without_optics: None) -> None:
     fwhm, g = [], []
-    for sky in skies(name, 40):
+    for sky in skies(name, 25):
         low, high = fwhm_limits(sky.pixel_scale).low, fwhm_limits(sky.pixel_scale).high
         assert low >= max(0.5, 2.3 * sky.pixel_scale) - 1e-12
         assert high <= min(1.4, 6 * sky.pixel_scale) + 1e-12
@@ -113,7 +113,7 @@ def test_half_of_the_fields_have_correlated_noise_and_it_is_of_every_kind(name: 
 
 
 def test_wide_covers_its_range(without_optics: None) -> None:
-    drawn = skies("wide", 60)
+    drawn = skies("wide", 45)
     scales = [sky.pixel_scale for sky in drawn]
     assert min(scales) < 0.16
     assert max(scales) > 0.29
