@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,15 @@ def test_piff_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
     piff_file(tmp_path / "chips.fits", chips=2)
     with pytest.raises(CorruptDataError, match="several chips"):
         read_psf(tmp_path / "chips.fits", SCALE)
+
+
+def test_psfs_go_to_other_processes(tmp_path: Path) -> None:
+    piff_file(tmp_path / "piff.fits")
+    psfex_table().writeto(tmp_path / "model.psf")
+    fits.PrimaryHDU(stamp(STAR)).writeto(tmp_path / "image.fits")
+    for name in ("piff.fits", "model.psf", "image.fits"):
+        psf = read_psf(tmp_path / name, SCALE)
+        assert pickle.loads(pickle.dumps(psf)).at(30.0, 40.0) == psf.at(30.0, 40.0)
 
 
 def test_what_is_no_psf_is_refused(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ def _psfex(hdu: Any, where: str) -> Any:
                 hdu.header[key] = value.strip() if isinstance(value, str) else value.item()
             else:
                 hdu.header[key] = defaults[key]
-    return DES_PSFEx(hdu)
+    model = DES_PSFEx(hdu)
+    model.file_name = where  # instead of the open file, which no process can hand to another
+    return model
 
 
 @dataclass(frozen=True, eq=False)
