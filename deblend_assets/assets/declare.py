@@ -165,7 +165,7 @@ def check_result(check: Check, key: dg.AssetKey | None = None) -> dg.AssetCheckR
         asset_key=key,
         severity=severity,
         description=check.words,
-        metadata=dict(check.numbers),
+        metadata=rounded(check.numbers),
     )
 
 
