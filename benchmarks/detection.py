@@ -22,10 +22,10 @@ import sep
 from benchmarks.detection_fields import Field, Fields
 from benchmarks.rows import Row
 from deblend_assets.science.detection.detect import Detections, detect
-from deblend_assets.science.detection.light import light_of_pieces, sum_weights
+from deblend_assets.science.detection.light import light_of_pieces, nearby, sum_weights
 from deblend_assets.science.detection.performance import detection_table, performance, source_table
 from deblend_assets.science.detection.signal import measure_signal
-from deblend_assets.science.detection.truth import match
+from deblend_assets.science.detection.truth import NEAR_FWHM, match
 from deblend_assets.science.reports.figures.detection import detection_performance
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.statistics.format import format_measure
@@ -101,7 +101,8 @@ def judged(fields: Fields, field: Field, found: Detections, fwhm: float) -> tupl
     weights, noise = sum_weights(field.inverse_variance, fields.survey.zero_point)
     light = light_of_pieces(found.table["x"], found.table["y"], fwhm, field.pieces, weights)
     spread = 1.0 if field.correlation is None else float(field.correlation.sum())
-    truth = match(light, field.star, noise * float(np.sqrt(np.pi * spread)) * fwhm)
+    near = nearby(found.table["x"], found.table["y"], field.x, field.y, NEAR_FWHM * fwhm)
+    truth = match(light, near, field.star, noise * float(np.sqrt(np.pi * spread)) * fwhm)
     sources = source_table(field.x, field.y, field.snr, field.magnitude, fwhm, truth)
     return sources, detection_table(found, sources, field.x, field.y, truth)
 

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 from assets_tests.science.detection.images import FWHM, sources
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.detection.detect import Detections, detect
-from deblend_assets.science.detection.light import Piece, light_of_pieces, sum_weights, true_snr
+from deblend_assets.science.detection.light import Piece, light_of_pieces, nearby, sum_weights, true_snr
 from deblend_assets.science.detection.performance import EDGES, detection_table, performance, source_table
-from deblend_assets.science.detection.truth import match
+from deblend_assets.science.detection.truth import NEAR_FWHM, match
 from deblend_assets.science.reports.figures.detection import detection_performance, detections_on_image
 from deblend_assets.science.reports.figures.style import to_png
 
@@ -24,7 +24,7 @@ def found_at(x: list[float], y: list[float], snr: list[float]) -> Detections:
 def tables(light: list[list[float]], snr: list[float], measured: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sources along a line, 2 FWHM apart, and detections half a pixel to the right of the first of them."""
     x, y = 2 * FWHM * np.arange(len(snr)), np.zeros(len(snr))
-    truth = match(csr_array(np.array(light)), np.zeros(len(snr), bool), 1.0)
+    truth = match(csr_array(np.array(light)), csr_array(np.ones(np.shape(light))), np.zeros(len(snr), bool), 1.0)
     rows = source_table(x, y, snr, 20.5 + np.arange(len(snr)), FWHM, truth)
     found = found_at([2 * FWHM * n + 0.5 for n in range(len(measured))], [0.25] * len(measured), measured)
     return rows, detection_table(found, rows, x, y, truth)
@@ -46,9 +46,9 @@ def test_rows_of_sources_and_detections() -> None:
 
 
 def test_a_faint_source_is_no_neighbour_and_one_alone_has_none() -> None:
-    truth = match(csr_array((0, 2)), np.zeros(2, bool), 1.0)
+    truth = match(csr_array((0, 2)), csr_array((0, 2)), np.zeros(2, bool), 1.0)
     assert source_table([0, 4], [0, 0], [10, 2], [20, 20], 4.0, truth)["separation"].tolist() == [np.inf, 1.0]
-    truth = match(csr_array((0, 1)), np.zeros(1, bool), 1.0)
+    truth = match(csr_array((0, 1)), csr_array((0, 1)), np.zeros(1, bool), 1.0)
     assert source_table([0], [0], [10], [20], 4.0, truth)["separation"].tolist() == [np.inf]
 
 
@@ -94,7 +94,7 @@ def test_nothing_gives_none_and_infinity_is_in_the_last_bin() -> None:
 
 
 def test_tables_of_another_field_are_refused() -> None:
-    truth = match(csr_array((1, 2)), np.zeros(2, bool), 1.0)
+    truth = match(csr_array((1, 2)), csr_array((1, 2)), np.zeros(2, bool), 1.0)
     with pytest.raises(MismatchError):
         source_table([0], [0], [10], [20], 4.0, truth)
     rows = source_table([0, 1], [0, 1], [10, 9], [20, 20], 4.0, truth)
@@ -118,7 +118,8 @@ def test_pairs_far_apart_are_found_and_close_ones_are_unrecognised() -> None:
     found = detect(images, ivar, [FWHM], ["r"])
     weights, noise = sum_weights(ivar)
     light = light_of_pieces(found.table["x"], found.table["y"], found.fwhm, pieces, weights)
-    truth = match(light, np.ones(len(x), bool), noise * np.sqrt(np.pi) * found.fwhm)
+    near = nearby(found.table["x"], found.table["y"], x, y, NEAR_FWHM * found.fwhm)
+    truth = match(light, near, np.ones(len(x), bool), noise * np.sqrt(np.pi) * found.fwhm)
     snr = [true_snr(piece, ivar) for piece in pieces]
     rows = source_table(x, y, snr, np.full(len(x), 22.0), found.fwhm, truth)
     merits = performance(rows, detection_table(found, rows, x, y, truth))

@@ -12,10 +12,11 @@ from deblend_assets.science.detection.light import (
     Piece,
     light_of_gaussians,
     light_of_pieces,
+    nearby,
     sum_weights,
     true_snr,
 )
-from deblend_assets.science.detection.truth import TruthFlag, match
+from deblend_assets.science.detection.truth import DetectionTruth, TruthFlag, match
 
 B, U, SPURIOUS, SHRED, STAR = (
     TruthFlag.BLEND,
@@ -24,6 +25,11 @@ B, U, SPURIOUS, SHRED, STAR = (
     TruthFlag.SHRED,
     TruthFlag.STAR,
 )
+
+
+def match_near(light: csr_array, star: np.ndarray, noise: float | np.ndarray) -> DetectionTruth:
+    """All sources lie nearby."""
+    return match(light, csr_array(np.ones(light.shape)), star, noise)
 
 
 def star_piece(x: float, y: float, flux: float, side: int = 41) -> Piece:
@@ -88,7 +94,7 @@ def test_true_snr_under_correlated_noise_is_the_scatter_of_the_filter() -> None:
 def test_the_target_is_the_source_of_most_light_not_the_nearest() -> None:
     """A galaxy ten times as bright, two thirds of a FWHM away, outshines the one at the detection's place."""
     light = light_of_gaussians([20.0], [20.0], FWHM, [20.0, 22.7], [20.0, 20.0], [100.0, 1000.0], [SIGMA] * 2)
-    truth = match(light, np.zeros(2, bool), 1.0)
+    truth = match_near(light, np.zeros(2, bool), 1.0)
     assert truth.target.tolist() == [1]
     members, values = truth.others(0)
     assert members.tolist() == [0]
@@ -117,27 +123,27 @@ def test_the_target_is_the_source_of_most_light_not_the_nearest() -> None:
 def test_flags(
     light: list[list[float]], star: list[bool], flags: list[int], target: list[int], detection: list[int]
 ) -> None:
-    truth = match(csr_array(np.array(light)), np.array(star), 10.0)
+    truth = match_near(csr_array(np.array(light)), np.array(star), 10.0)
     assert truth.flags.tolist() == [int(flag) for flag in flags]
     assert truth.target.tolist() == target
     assert truth.detection.tolist() == detection
 
 
 def test_others_are_listed_from_a_hundredth_on_the_brightest_first() -> None:
-    truth = match(csr_array(np.array([[5.0, 100.0, 0.5, 20.0], [0, 0, 30.0, 0]])), np.zeros(4, bool), 1.0)
+    truth = match_near(csr_array(np.array([[5.0, 100.0, 0.5, 20.0], [0, 0, 30.0, 0]])), np.zeros(4, bool), 1.0)
     assert [truth.others(n)[0].tolist() for n in (0, 1)] == [[3, 0], []]
     assert truth.others(0)[1].tolist() == [20.0, 5.0]
     assert truth.has(TruthFlag.UNRECOGNIZED_BLEND).tolist() == [True, False]
 
 
 def test_noise_may_differ_between_detections() -> None:
-    truth = match(csr_array(np.array([[30.0, 0], [0, 30.0]])), np.zeros(2, bool), np.array([10.0, 20.0]))
+    truth = match_near(csr_array(np.array([[30.0, 0], [0, 30.0]])), np.zeros(2, bool), np.array([10.0, 20.0]))
     assert truth.has(TruthFlag.SPURIOUS).tolist() == [False, True]
 
 
 def test_no_detections_and_no_sources() -> None:
-    assert match(csr_array((0, 3)), np.zeros(3, bool), 1.0).detection.tolist() == [-1, -1, -1]
-    assert match(csr_array((2, 0)), np.zeros(0, bool), 1.0).flags.tolist() == [SPURIOUS, SPURIOUS]
+    assert match_near(csr_array((0, 3)), np.zeros(3, bool), 1.0).detection.tolist() == [-1, -1, -1]
+    assert match_near(csr_array((2, 0)), np.zeros(0, bool), 1.0).flags.tolist() == [SPURIOUS, SPURIOUS]
 
 
 @pytest.mark.parametrize(
@@ -146,4 +152,27 @@ def test_no_detections_and_no_sources() -> None:
 )
 def test_what_does_not_fit_is_refused(light: list[list[float]], stars: int, noise: float) -> None:
     with pytest.raises(MismatchError):
-        match(csr_array(np.array(light)), np.zeros(stars, bool), noise)
+        match_near(csr_array(np.array(light)), np.zeros(stars, bool), noise)
+
+
+def test_a_galaxy_on_the_far_wings_of_a_star_is_its_own() -> None:
+    """And a piece of those wings with nothing nearby is a shred of the star, whatever else has its light."""
+    light = csr_array(np.array([[60.0, 40.0], [60.0, 5.0], [900.0, 0.0]]))
+    near = csr_array(np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]))
+    truth = match(light, near, np.array([True, False]), 1.0)
+    assert truth.target.tolist() == [1, 0, 0]
+    assert truth.flags.tolist() == [int(B), int(SHRED | STAR), int(STAR)]
+    assert truth.detection.tolist() == [2, 0]
+    assert truth.others(0)[0].tolist() == [0], "the star's light is listed"
+    # A shred never stands for its source.
+    assert match(light[[1]], near[[1]], np.array([True, False]), 1.0).detection.tolist() == [-1, -1]
+    with pytest.raises(MismatchError):
+        match(light, near[:2], np.array([True, False]), 1.0)
+
+
+def test_nearby_is_a_distance() -> None:
+    assert nearby([0.0, 9.0], [0.0, 0.0], [1.0, 3.0, 8.0], [0.0, 0.0, 1.0], 2.0).toarray().tolist() == [
+        [1, 0, 0],
+        [0, 0, 1],
+    ]
+    assert nearby([], [], [1.0], [1.0], 2.0).shape == (0, 1)

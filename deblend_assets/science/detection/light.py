@@ -14,6 +14,7 @@ import sep
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import fftconvolve
 from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
 from scipy.stats import ncx2
 
 from deblend_assets.errors import MismatchError
@@ -123,6 +124,26 @@ def light_of_gaussians(
         columns.append(np.full(int(bright.sum()), number))
         values.append(flux[number] * share[bright])
     return _matrix(rows, columns, values, (len(x), len(source_x)))
+
+
+def nearby(x: ArrayLike, y: ArrayLike, source_x: ArrayLike, source_y: ArrayLike, radius: float) -> csr_array:
+    """Which sources lie within a radius of which detections, (D, S), 1 where they do.
+
+    Args:
+        x, y: of the detections, (D,) [pixel].
+        source_x, source_y: (S,) [pixel].
+        radius: [pixel].
+    """
+    places, sources = (
+        np.stack([np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)], axis=1)
+        for a, b in ((x, y), (source_x, source_y))
+    )
+    if not len(places) or not len(sources):
+        return csr_array((len(places), len(sources)), dtype=np.float64)
+    found = cKDTree(places).query_ball_tree(cKDTree(sources), radius)
+    rows = np.repeat(np.arange(len(places)), [len(members) for members in found])
+    columns = np.array([member for members in found for member in members], dtype=np.int64)
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(places), len(sources)))
 
 
 def true_snr(

@@ -1,8 +1,9 @@
 """What is true of a detection: by light, not by position alone.
 
-The *target* is the source that gives most of the light within one FWHM of the detection, on the detection image. A
-bright galaxy's centre may be farther away than a faint neighbour's: the flux, shape and colours that are measured
-there are still those of the bright one.
+The *target* is the source that gives most of the light within one FWHM of the detection, on the detection image, of
+those whose centres lie nearby. A bright galaxy's centre may be farther away than a faint neighbour's: the flux, shape
+and colours that are measured there are still those of the bright one. The far wings of a bright star are no target of
+the faint galaxy that stands on them, however much light they give.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from deblend_assets.errors import MismatchError
 BLEND_SHARE = 0.1
 # Of others, those from this share on are listed.
 LISTED_SHARE = 0.01
+# Sources within this many FWHM of a detection can be its target.
+NEAR_FWHM = 1.5
 # Light below this many times the noise within the radius is no reason for a detection.
 LEAST_SIGNAL = 2.0
 
@@ -30,7 +33,7 @@ class TruthFlag(IntFlag):
     BLEND = 1  # a second source has over a tenth of the light
     UNRECOGNIZED_BLEND = 2  # a second source over a tenth of the light is the target of no detection
     SPURIOUS = 4  # less light than twice the noise
-    SHRED = 8  # another detection has the same target and more of its light
+    SHRED = 8  # another detection has the same target and more of its light, or the target is not nearby
     STAR = 16  # the target is a star
 
 
@@ -68,11 +71,17 @@ class DetectionTruth:
         return self.other[entries], self.other_light[entries]
 
 
-def match(light: csr_array, star: NDArray[np.bool_], noise: float | NDArray[np.float64]) -> DetectionTruth:
+def match(
+    light: csr_array, near: csr_array, star: NDArray[np.bool_], noise: float | NDArray[np.float64]
+) -> DetectionTruth:
     """Truth of each detection from the light of each source within one FWHM of it.
+
+    The target is the source of most of the light among those that are nearby and have over a tenth of it. Without such
+    a one it is the source of most of the light, and the detection a shred: a piece of a galaxy's arm, of a star's wing.
 
     Args:
         light: (D, S), of `light.light_of_pieces` or `light_of_gaussians` with the FWHM as radius; not negative.
+        near: (D, S), not 0 where a source lies within `NEAR_FWHM` of a detection (`light.nearby`).
         star: which sources are stars, (S,).
         noise: standard deviation of the sum of the detection image's noise within the radius, scalar or (D,).
 
@@ -80,11 +89,11 @@ def match(light: csr_array, star: NDArray[np.bool_], noise: float | NDArray[np.f
         MismatchError: another number of sources or detections, or negative light.
     """
     detections, sources = light.shape
-    if len(star) != sources or (np.ndim(noise) and len(np.asarray(noise)) != detections):
+    if near.shape != light.shape or len(star) != sources or (np.ndim(noise) and len(np.asarray(noise)) != detections):
         raise MismatchError(
-            f"light {light.shape}, {len(star)} sources, noise {np.shape(noise)}",
+            f"light {light.shape}, near {near.shape}, {len(star)} sources, noise {np.shape(noise)}",
             where="match",
-            remedy="give light (D, S), star (S,), noise a number or (D,)",
+            remedy="give light and near (D, S), star (S,), noise a number or (D,)",
         )
     if light.nnz and light.data.min() < 0:
         raise MismatchError("light is negative somewhere", where="match", remedy="give noiseless light")
@@ -101,11 +110,16 @@ def match(light: csr_array, star: NDArray[np.bool_], noise: float | NDArray[np.f
         if total[n] < limit[n] or not len(members):
             flags[n] |= TruthFlag.SPURIOUS
         else:
-            target[n], most[n] = members[0], values[0]
-            members, values = members[1:], values[1:]
+            beside = near.indices[near.indptr[n] : near.indptr[n + 1]]
+            candidates = np.flatnonzero(np.isin(members, beside) & (values > BLEND_SHARE * total[n]))
+            chosen = candidates[0] if candidates.size else 0
+            flags[n] |= 0 if candidates.size else int(TruthFlag.SHRED)
+            target[n], most[n] = members[chosen], values[chosen]
+            members, values = np.delete(members, chosen), np.delete(values, chosen)
         keep = values >= LISTED_SHARE * total[n]
         listed.append((members[keep], values[keep]))
-    found = _primary(target, most, sources)
+    whole = np.where(flags & TruthFlag.SHRED, -1, target)
+    found = _primary(whole, most, sources)
     real = np.flatnonzero(target >= 0)
     flags[real] |= np.where(found[target[real]] != real, int(TruthFlag.SHRED), 0)
     flags[real] |= np.where(star[target[real]], int(TruthFlag.STAR), 0)
