@@ -13,12 +13,12 @@ import numpy as np
 from deblend_assets.science.reports.figures.fields import ShownField, fields_in_colour
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.simulation import relations
-from deblend_assets.science.simulation.fields import draw_field
+from deblend_assets.science.simulation.fields import sample_field
 from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.morphologies import TRAINING_MIX, shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog, faintest_magnitude
-from deblend_assets.science.skies.named import draw_sky
+from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.settings import FieldSettings, FieldSkySettings, MaskSettings
 
 GALAXIES, FAINTEST = 40_000, 28.0
@@ -37,9 +37,9 @@ def shown_field(name: str, galaxies: SkyCatalog, pixels: int, seed: int) -> Show
     """A random field of a sky, observed."""
     rng = np.random.default_rng(seed)
     bands = ("g", "r", "i") if name == "wide" else None
-    sky = draw_sky(FieldSkySettings(name=name, bands=bands), (pixels, pixels), rng)
+    sky = sample_sky(FieldSkySettings(name=name, bands=bands), (pixels, pixels), rng)
     settings = FieldSettings(pixels=pixels)
-    field = draw_field(galaxies, sky, settings, rng)
+    field = sample_field(galaxies, sky, settings, rng)
     seen = field.observe(seed, MaskSettings())
     limit = sky.depth("i", 10.0)
     print(f"{name}: {len(field.sources)} sources to i = {faintest_magnitude(sky, settings):.2f}, S/N 10 at {limit:.2f}")

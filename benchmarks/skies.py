@@ -24,9 +24,9 @@ from deblend_assets.science.reports.figures.style import (
     new_figure,
     to_png,
 )
-from deblend_assets.science.skies.artefacts import draw_artefacts
+from deblend_assets.science.skies.artefacts import sample_artefacts
 from deblend_assets.science.skies.masks import MaskBit
-from deblend_assets.science.skies.named import draw_sky
+from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.skies.noise import WHITE, reconvolved, resampled
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.saturation import saturate
@@ -71,7 +71,7 @@ def main() -> None:
 
     for axis, name in zip(psfs.subplots(1, 4), ("LSST", "DES", "HSC", "wide"), strict=True):
         bands = ("r",)
-        sky = draw_sky(FieldSkySettings(name=name, bands=bands, correlated=0.0), (SIDE, SIDE), rng)
+        sky = sample_sky(FieldSkySettings(name=name, bands=bands, correlated=0.0), (SIDE, SIDE), rng)
         psf = sky["r"].psf.at(*sky.centre)
         shape = measure_psf(psf)
         image = psf.drawImage(nx=33, ny=33, scale=sky.pixel_scale).array
@@ -88,17 +88,17 @@ def main() -> None:
         "reconvolved, 0.7″ to 0.85″": reconvolved(galsim.Kolmogorov(fwhm=0.7), galsim.Gaussian(fwhm=0.85), 0.2),
     }
     for axis, (name, correlation) in zip(noises.subplots(1, 4), kinds.items(), strict=True):
-        show(axis, correlation.draw((50, 50), rng), name)
+        show(axis, correlation.sample((50, 50), rng), name)
         axis.set_xlabel(
             f"next pixel {correlation.lags(1)[1, 2]:.2f}, diagonal {correlation.lags(1)[2, 2]:.2f}", fontsize=8
         )
     noises.suptitle("Noise of unit variance a pixel, and its correlation", fontsize=10)
 
     settings = FieldSkySettings(name="DES", bands=("r",), correlated=0.0)
-    sky = draw_sky(settings, (SIDE, SIDE), rng)
+    sky = sample_sky(settings, (SIDE, SIDE), rng)
     masks = MaskSettings(cosmic_rays=6.0, trails=2.0, bad_columns=2.0, chip_gaps=1.0, missing=0.5, missed=0.4)
     light = light_of(sky, rng)
-    damage = draw_artefacts(sky, masks, np.random.default_rng(SEED)) | saturate(sky, light, masks, rng)
+    damage = sample_artefacts(sky, masks, np.random.default_rng(SEED)) | saturate(sky, light, masks, rng)
     image = damage.apply(sky.expose(light, rng))[0]
     panels = field.subplots(1, 3)
     show(panels[0], image, "image", stretch=2 * sky["r"].sigma)

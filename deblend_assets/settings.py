@@ -122,7 +122,7 @@ class SimulationSettings(_Section):
 
 
 class FieldSkySettings(_Section):
-    """The distribution of skies that fields are observed with: PSF, noise, depth; one is drawn a field."""
+    """The distribution of skies that fields are observed with: PSF, noise, depth; one is sampled per field."""
 
     name: Literal["LSST", "DES", "HSC", "wide"] = Field(
         default="LSST", description="around the survey's values; wide: the whole range that the project covers"

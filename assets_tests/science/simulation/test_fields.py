@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from assets_tests.science.simulation.field_samples import BANDS, small_catalog, small_sky
 from deblend_assets.errors import CatalogError, MismatchError
 from deblend_assets.science.simulation import relations
-from deblend_assets.science.simulation.fields import Field, FieldRenderer, draw_field
+from deblend_assets.science.simulation.fields import Field, FieldRenderer, sample_field
 from deblend_assets.science.simulation.galaxies import Galaxies, Morphology, concatenate
 from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.sources import (
     TRUTH_COLUMNS,
     SkyCatalog,
     Sources,
-    draw_sources,
     faintest_magnitude,
+    sample_sources,
 )
 from deblend_assets.science.skies.psf import PSFModel, PSFVariation, VaryingPSF
 from deblend_assets.science.stamps.conventions import add_shear
@@ -39,7 +39,7 @@ def catalog() -> SkyCatalog:
 
 @pytest.fixture(scope="module")
 def field(catalog: SkyCatalog) -> Field:
-    return draw_field(catalog, small_sky(SIDE), SETTINGS, np.random.default_rng(2))
+    return sample_field(catalog, small_sky(SIDE), SETTINGS, np.random.default_rng(2))
 
 
 def placed(x: list[float], y: list[float], flux: float, *, star: bool = False, redshift: float = 1.0) -> Sources:
@@ -78,7 +78,7 @@ def test_numbers_and_limits_of_sources(catalog: SkyCatalog) -> None:
     expected = area * float(relations.count_density(limit) - relations.count_density(relations.I_BRIGHTEST))
     counts, stars, reach = [], [], []
     for seed in range(12):
-        sources = draw_sources(catalog, sky, settings, np.random.default_rng(seed))
+        sources = sample_sources(catalog, sky, settings, np.random.default_rng(seed))
         truth = sources.truth(sky)
         assert truth["mag_i"].max() < limit
         reach.append(np.maximum(np.abs(sources.x - 149.5), np.abs(sources.y - 149.5)).max())
@@ -105,7 +105,7 @@ def test_truth_has_the_documented_columns(field: Field) -> None:
 
 
 def test_the_same_seed_gives_the_same_field_and_images(catalog: SkyCatalog, field: Field) -> None:
-    again = draw_field(catalog, small_sky(SIDE), SETTINGS, np.random.default_rng(2))
+    again = sample_field(catalog, small_sky(SIDE), SETTINGS, np.random.default_rng(2))
     assert again.light.tobytes() == field.light.tobytes()
     first, second, other = (f.observe(seed, MaskSettings()) for f, seed in ((field, 5), (again, 5), (field, 6)))
     for name in ("images", "inverse_variance", "mask"):
@@ -253,14 +253,14 @@ def test_four_turns_are_none(field: Field) -> None:
 def test_noise_is_that_of_sky_and_sources() -> None:
     sky = small_sky(side=32)
     base = Field(FieldRenderer(sky, 1), placed([15.5], [15.5], 3e5, star=True))
-    draws = np.stack([base.observe(seed).images for seed in range(600)]).astype(np.float64)
+    images = np.stack([base.observe(seed).images for seed in range(600)]).astype(np.float64)
     light, band = base.light, sky["r"]
     peak = light[0, 15, 15]
     assert peak > 3 * band.sigma**2, "the source's photons must dominate"
-    variance = draws.var(axis=0)
+    variance = images.var(axis=0)
     assert variance[0, 15, 15] == pytest.approx(band.sigma**2 + peak / band.gain, rel=0.25)
     assert variance[0, :4].mean() == pytest.approx(band.sigma**2 + (light[0, :4] / band.gain).mean(), rel=0.02)
-    assert draws.mean(axis=0) == pytest.approx(light, abs=5 * np.sqrt(variance.max() / 600))
+    assert images.mean(axis=0) == pytest.approx(light, abs=5 * np.sqrt(variance.max() / 600))
 
 
 def test_a_masked_pixel_has_no_weight(field: Field) -> None:

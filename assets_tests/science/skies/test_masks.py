@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.skies.artefacts import TOUCHED, draw_artefacts
+from deblend_assets.science.skies.artefacts import TOUCHED, sample_artefacts
 from deblend_assets.science.skies.masks import WITHOUT_VALUE, Damage
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.saturation import bleed, full_well, saturate
@@ -37,8 +37,8 @@ def only(kind: str, **quality: float) -> MaskSettings:
     return MaskSettings(**(NONE | {kind: KINDS[kind][0]} | quality))
 
 
-def draw(settings: MaskSettings, seed: int = 1) -> Damage:
-    return draw_artefacts(sky_of(), settings, np.random.default_rng(seed))
+def damage_of(settings: MaskSettings, seed: int = 1) -> Damage:
+    return sample_artefacts(sky_of(), settings, np.random.default_rng(seed))
 
 
 # Any damage
@@ -47,7 +47,7 @@ def draw(settings: MaskSettings, seed: int = 1) -> Damage:
 def test_lost_pixels_weigh_nothing_and_others_are_untouched() -> None:
     """Whatever is written into lost pixels, a weighted sum stays; where nothing is touched the image stays."""
     settings = MaskSettings(cosmic_rays=20.0, trails=1.0, bad_columns=2.0, chip_gaps=1.0, missing=0.5)
-    damage = draw(settings)
+    damage = damage_of(settings)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(2, *SHAPE)).astype(np.float32)
     variance = rng.uniform(1, 2, images.shape)
@@ -67,10 +67,10 @@ def test_lost_pixels_weigh_nothing_and_others_are_untouched() -> None:
 
 
 def test_no_damage_and_both_damages() -> None:
-    none = draw(MaskSettings(**NONE))
+    none = damage_of(MaskSettings(**NONE))
     assert not none.added.any()
     assert not none.affected.any()
-    first, second = draw(only("trails")), draw(only("chip_gaps"), 2)
+    first, second = damage_of(only("trails")), damage_of(only("chip_gaps"), 2)
     both = first | second
     assert np.array_equal(both.mask, first.mask | second.mask)
     assert np.array_equal(both.added, first.added + second.added)
@@ -81,7 +81,7 @@ def test_no_damage_and_both_damages() -> None:
 
 
 def test_the_same_seed_gives_the_same_damage() -> None:
-    first, again, other = draw(MaskSettings()), draw(MaskSettings()), draw(MaskSettings(), 2)
+    first, again, other = damage_of(MaskSettings()), damage_of(MaskSettings()), damage_of(MaskSettings(), 2)
     for name in ("added", "affected", "mask"):
         assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
     assert first.added.tobytes() != other.added.tobytes()
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_damage() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_has_its_bit_alone_and_differs_by_band(kind: str) -> None:
-    damages = [draw(only(kind), seed) for seed in range(8)]
+    damages = [damage_of(only(kind), seed) for seed in range(8)]
     bits = np.bitwise_or.reduce([np.bitwise_or.reduce(d.affected, axis=None) for d in damages])
     assert MaskBit(int(bits)) == KINDS[kind][1]
     assert any(d.affected.any() for d in damages)
@@ -103,7 +103,9 @@ def test_each_kind_has_its_bit_alone_and_differs_by_band(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["cosmic_rays", "trails", "bad_columns"])
 def test_masks_are_perfect_tight_or_miss(kind: str) -> None:
-    perfect, tight, missed = (draw(only(kind, missed=m, tight=t), 3) for m, t in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0)))
+    perfect, tight, missed = (
+        damage_of(only(kind, missed=m, tight=t), 3) for m, t in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))
+    )
     assert np.array_equal(perfect.added, missed.added), "the same artefacts"
     assert perfect.affected.any()
     assert not perfect.left_in.any()
@@ -118,7 +120,7 @@ def test_masks_are_perfect_tight_or_miss(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["chip_gaps", "missing"])
 def test_no_mask_misses_what_was_not_measured(kind: str) -> None:
-    damage = draw(only(kind, missed=1.0, tight=0.0), 3)
+    damage = damage_of(only(kind, missed=1.0, tight=0.0), 3)
     assert damage.affected.any()
     assert np.array_equal(damage.affected, damage.mask)
 
@@ -129,7 +131,7 @@ def test_numbers_of_cosmic_rays_and_their_lengths() -> None:
 
     counts, lengths = [], []
     for seed in range(20):
-        damage = draw(only("cosmic_rays", missed=0.0, tight=0.0), seed)
+        damage = damage_of(only("cosmic_rays", missed=0.0, tight=0.0), seed)
         for affected in damage.affected:
             groups, n = ndimage.label(affected, np.ones((3, 3)))
             counts.append(n)
@@ -144,7 +146,7 @@ def test_numbers_of_cosmic_rays_and_their_lengths() -> None:
 def test_trails_are_straight_and_cross_the_field() -> None:
     for seed in range(6):
         for added, affected in zip(
-            *(getattr(draw(only("trails"), seed), n) for n in ("added", "affected")), strict=True
+            *(getattr(damage_of(only("trails"), seed), n) for n in ("added", "affected")), strict=True
         ):
             if not affected.any():
                 continue
@@ -155,7 +157,7 @@ def test_trails_are_straight_and_cross_the_field() -> None:
 
 
 def test_bad_columns_are_columns() -> None:
-    damage = draw(only("bad_columns"), 1)
+    damage = damage_of(only("bad_columns"), 1)
     assert damage.affected.any()
     for affected in damage.affected:
         hit = affected.any(axis=0)

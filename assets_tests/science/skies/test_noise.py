@@ -35,7 +35,7 @@ CORRELATIONS = {
 def test_measured_is_asked(correlation: NoiseCorrelation) -> None:
     """Over 20 images of 200 × 250: the error of a lag is 1e-3 for white noise, more for correlated."""
     rng = np.random.default_rng(1)
-    images = [correlation.draw((200, 250), rng) for _ in range(20)]
+    images = [correlation.sample((200, 250), rng) for _ in range(20)]
     correlated_area = float((correlation.values**2).sum())
     error = np.sqrt(correlated_area / (20 * 200 * 250))
     assert np.mean([np.square(i).mean() for i in images]) == pytest.approx(1, abs=5 * error * 2**0.5)
@@ -72,9 +72,9 @@ def test_variance_and_covariance_are_exact(name: str) -> None:
             sizes.append(tuple(size))
             return np.zeros(size, dtype)
 
-    correlation.draw(shape, Ask())
+    correlation.sample(shape, Ask())
     size = sizes[0]
-    columns = np.stack([correlation.draw(shape, Unit(size, i)).ravel() for i in range(int(np.prod(size)))], axis=1)
+    columns = np.stack([correlation.sample(shape, Unit(size, i)).ravel() for i in range(int(np.prod(size)))], axis=1)
     covariance = columns @ columns.T
     y, x = np.indices(shape).reshape(2, -1)
     lags = correlation.lags(10)
@@ -145,7 +145,7 @@ def test_power_is_the_transform_of_the_correlation() -> None:
 
 def test_measured_correlation_leaves_masked_pixels_out() -> None:
     rng = np.random.default_rng(5)
-    image = CORRELATIONS["bilinear"].draw((400, 400), rng)
+    image = CORRELATIONS["bilinear"].sample((400, 400), rng)
     good = rng.random(image.shape) > 0.3
     image[~good] = 1e6
     assert measured_correlation(image, 2, good) == pytest.approx(CORRELATIONS["bilinear"].lags(2), abs=0.02)
@@ -171,7 +171,7 @@ def test_real_coadd_has_the_noise_of_lanczos(plane: int) -> None:
 
 def test_the_same_seed_gives_the_same_noise() -> None:
     for correlation in CORRELATIONS.values():
-        first, second = (correlation.draw((50, 40), np.random.default_rng(6)) for _ in range(2))
+        first, second = (correlation.sample((50, 40), np.random.default_rng(6)) for _ in range(2))
         assert first.dtype == np.float32
         assert first.shape == (50, 40)
         assert first.tobytes() == second.tobytes()

@@ -13,7 +13,7 @@ from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.skies import named
 from deblend_assets.science.skies.background import SkyResidual
 from deblend_assets.science.skies.limits import fwhm_limits
-from deblend_assets.science.skies.named import draw_sky
+from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.skies.noise import WHITE, resampled
 from deblend_assets.science.skies.psf import PSFModel, VaryingPSF
 from deblend_assets.science.skies.psf_shape import measure_psf
@@ -32,7 +32,7 @@ def without_optics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def skies(name: str, n: int, seed: int = 1, **settings: object) -> list[Sky]:
     rng = np.random.default_rng(seed)
-    return [draw_sky(FieldSkySettings(name=name, **settings), SHAPE, rng) for _ in range(n)]
+    return [sample_sky(FieldSkySettings(name=name, **settings), SHAPE, rng) for _ in range(n)]
 
 
 def model_of(band: SkyBand) -> PSFModel:
@@ -65,7 +65,7 @@ def test_both_limits_of_the_fwhm_hold_all_over_the_field(name: str, without_opti
         assert max(g) > 0.07
 
 
-def test_drawn_psfs_with_optics_are_measured_inside_the_limits() -> None:
+def test_psfs_with_optics_are_measured_inside_the_limits() -> None:
     for name in ("LSST", "DES"):
         for sky in skies(name, 2, bands=("r", "i"), correlated=0.0):
             for band in sky.bands.values():
@@ -89,23 +89,23 @@ def test_drawn_psfs_with_optics_are_measured_inside_the_limits() -> None:
 def test_surveys_are_around_their_values(
     name: str, seeing: float, depth: tuple[float, float], without_optics: None
 ) -> None:
-    drawn = skies(name, 60, bands=("i",))
-    fwhm = np.array([model_of(sky["i"]).fwhm for sky in drawn])
+    sampled = skies(name, 60, bands=("i",))
+    fwhm = np.array([model_of(sky["i"]).fwhm for sky in sampled])
     assert np.median(fwhm) == pytest.approx(seeing, rel=0.08)
     assert 0.08 < np.log(fwhm).std() < 0.2
-    depths = np.array([sky.depth("i") for sky in drawn])
+    depths = np.array([sky.depth("i") for sky in sampled])
     assert depth[0] < np.median(depths) < depth[1]
     assert 0.1 < depths.std() < 0.35
-    assert all(sky["i"].gain == 1 for sky in drawn)
+    assert all(sky["i"].gain == 1 for sky in sampled)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_half_of_the_fields_have_correlated_noise_and_it_is_of_every_kind(name: str, without_optics: None) -> None:
-    drawn = skies(name, 80, bands=("r",))
-    correlated = [not sky["r"].correlation.white for sky in drawn]
+    sampled = skies(name, 80, bands=("r",))
+    correlated = [not sky["r"].correlation.white for sky in sampled]
     assert abs(np.mean(correlated) - 0.5) < 3.5 * 0.5 / 80**0.5
-    assert len({sky["r"].correlation.reach for sky in drawn}) >= 4, "white, bilinear, Lanczos, reconvolved"
-    for sky in drawn:
+    assert len({sky["r"].correlation.reach for sky in sampled}) >= 4, "white, bilinear, Lanczos, reconvolved"
+    for sky in sampled:
         if sky["r"].correlation.reach > 20:
             assert model_of(sky["r"]).atmosphere == "gaussian"
             assert model_of(sky["r"]).g == 0
@@ -113,18 +113,22 @@ def test_half_of_the_fields_have_correlated_noise_and_it_is_of_every_kind(name: 
 
 
 def test_wide_covers_its_range(without_optics: None) -> None:
-    drawn = skies("wide", 45)
-    scales = [sky.pixel_scale for sky in drawn]
+    sampled = skies("wide", 45)
+    scales = [sky.pixel_scale for sky in sampled]
     assert min(scales) < 0.16
     assert max(scales) > 0.29
-    assert {len(sky.names) for sky in drawn} == {1, 2, 3, 4, 5, 6}
-    assert {b for sky in drawn for b in sky.names} == set("ugrizy")
-    assert {model_of(b).atmosphere for sky in drawn for b in sky.bands.values()} == {"kolmogorov", "moffat", "gaussian"}
-    depths = np.array([sky.depth("r") for sky in drawn if "r" in sky.names])
+    assert {len(sky.names) for sky in sampled} == {1, 2, 3, 4, 5, 6}
+    assert {b for sky in sampled for b in sky.names} == set("ugrizy")
+    assert {model_of(b).atmosphere for sky in sampled for b in sky.bands.values()} == {
+        "kolmogorov",
+        "moffat",
+        "gaussian",
+    }
+    depths = np.array([sky.depth("r") for sky in sampled if "r" in sky.names])
     # LSST's ten years less 0 to 3 mag.
     assert depths.min() < 24.6
     assert 26.7 < depths.max() < 27.9
-    zero_points = [b.zero_point for sky in drawn for b in sky.bands.values()]
+    zero_points = [b.zero_point for sky in sampled for b in sky.bands.values()]
     assert min(zero_points) < 26
     assert max(zero_points) > 31
 
@@ -172,7 +176,7 @@ def test_depth_of_white_noise_is_that_of_the_effective_area() -> None:
 
 
 def test_a_star_at_the_depth_has_its_snr() -> None:
-    """By fitting the flux on drawn noise, correlated and not."""
+    """By fitting the flux on noise images, correlated and not."""
     rng = np.random.default_rng(4)
     for correlation in (WHITE, resampled("bilinear")):
         sky = simple_sky((33, 33), correlation=correlation)

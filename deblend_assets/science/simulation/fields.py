@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
-from deblend_assets.science.simulation.sources import SkyCatalog, Sources, draw_sources
-from deblend_assets.science.skies.artefacts import draw_artefacts
+from deblend_assets.science.simulation.sources import SkyCatalog, Sources, sample_sources
+from deblend_assets.science.skies.artefacts import sample_artefacts
 from deblend_assets.science.skies.masks import Damage
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.saturation import saturate
@@ -103,8 +103,8 @@ class FieldRenderer:
         """The same, pixel included, on `side` × `side` pixels, centred on the middle one; (band, y, x) float32."""
         column, row = (int(v) for v in self.cell(np.array(x), np.array(y)))
         if (column, row, side) not in self._psf_images:
-            drawn = [psf.drawImage(nx=side, ny=side, scale=self.sky.pixel_scale) for psf in self._psfs(column, row)]
-            self._psf_images[column, row, side] = np.stack([image.array for image in drawn]).astype(np.float32)
+            rendered = [psf.drawImage(nx=side, ny=side, scale=self.sky.pixel_scale) for psf in self._psfs(column, row)]
+            self._psf_images[column, row, side] = np.stack([image.array for image in rendered]).astype(np.float32)
         return self._psf_images[column, row, side]
 
     def _psfs(self, column: int, row: int) -> list[galsim.GSObject]:
@@ -217,7 +217,7 @@ class Field:
         images = self.sky.expose(self.light, noise, quarter_turns=self.quarter_turns)
         damage = Damage.none(self.light.shape)
         if masks is not None:
-            damage = draw_artefacts(self.sky, masks, artefacts) | saturate(self.sky, self.light, masks, full)
+            damage = sample_artefacts(self.sky, masks, artefacts) | saturate(self.sky, self.light, masks, full)
         variance = np.broadcast_to(self.sky.column("sigma")[:, None, None] ** 2, self.light.shape)
         return Observation(damage.apply(images), damage.inverse_variance(variance), damage)
 
@@ -244,7 +244,7 @@ class Field:
         )
 
 
-def draw_field(
+def sample_field(
     catalog: SkyCatalog,
     sky: Sky,
     settings: FieldSettings,
@@ -263,5 +263,5 @@ def draw_field(
         images: of `Morphology.REAL`, where the catalogue has those.
         device: where to render.
     """
-    sources = draw_sources(catalog, sky, settings, rng)
+    sources = sample_sources(catalog, sky, settings, rng)
     return Field(FieldRenderer(sky, settings.psf_cells, images=images, device=device), sources)

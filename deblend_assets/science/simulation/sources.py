@@ -159,7 +159,7 @@ def faintest_magnitude(sky: Sky, settings: FieldSettings) -> float:
     return min(sky.depth(band, _LIMIT_SNR) + settings.beyond_limit, settings.faintest)
 
 
-def draw_sources(catalog: SkyCatalog, sky: Sky, settings: FieldSettings, rng: np.random.Generator) -> Sources:
+def sample_sources(catalog: SkyCatalog, sky: Sky, settings: FieldSettings, rng: np.random.Generator) -> Sources:
     """Random sources of a field: galaxies at the catalogue's density, clustered, randomly turned; and stars.
 
     Args:

@@ -47,7 +47,7 @@ class _Trace:
     bit: MaskBit
 
 
-def draw_artefacts(sky: Sky, settings: MaskSettings, rng: np.random.Generator) -> Damage:
+def sample_artefacts(sky: Sky, settings: MaskSettings, rng: np.random.Generator) -> Damage:
     """Artefacts that do not depend on the field's light; add `saturate` for those that do.
 
     Args:

@@ -83,5 +83,5 @@ class Damage:
             raise MismatchError(
                 f"images of shape {images.shape}, damage of {self.mask.shape}",
                 where="Damage",
-                remedy="give images of the bands and pixels that the damage was drawn for",
+                remedy="give images of the bands and pixels that the damage is for",
             )

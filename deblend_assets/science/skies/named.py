@@ -81,7 +81,7 @@ def _survey(name: str) -> _Survey:
     )
 
 
-def draw_sky(settings: FieldSkySettings, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
+def sample_sky(settings: FieldSkySettings, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
     """A random sky.
 
     The PSF keeps the limits of FWHM, in arcsec and in pixels, and of |g| everywhere in the field.
@@ -98,12 +98,12 @@ def draw_sky(settings: FieldSkySettings, shape: tuple[int, int], rng: np.random.
     limits = fwhm_limits(pixel_scale)
     noise = _NoiseKind.random(settings, rng)
     with_edge = settings.psf_varies and rng.random() < settings.chip_edges
-    draw = _PSFDraw(wide, survey, limits, noise.reconvolution, settings.psf_varies, with_edge, shape, rng)
+    sampler = _PSFSampler(wide, survey, limits, noise.reconvolution, settings.psf_varies, with_edge, shape, rng)
     shallower = rng.uniform(*_SHALLOWER)
     bands = {}
     for name in names:
         nominal = (_survey("LSST") if wide else survey).bands[name]
-        psf, fwhm = draw.psf(nominal)
+        psf, fwhm = sampler.psf(nominal)
         correlation = noise.correlation(psf, fwhm, pixel_scale, rng)
         band = (
             _band_of_depth(nominal, pixel_scale, psf, correlation, shallower, shape, rng)
@@ -131,7 +131,7 @@ def _within(low: float, high: float, mean: float, scatter: float, rng: np.random
 
 
 @dataclass
-class _PSFDraw:
+class _PSFSampler:
     """Random PSFs of one field, a band after the other, with what they have in common."""
 
     wide: bool

@@ -1,7 +1,7 @@
 """Noise of a coadd: white or correlated, of exactly the asked variance and correlation function.
 
 A coadd's noise is that of its exposures after resampling and later convolutions. Both are linear filters, so that the
-correlation function is known: see `resampled` and `reconvolved`. Its extent is finite here. A field drawn on a padded
+correlation function is known: see `resampled` and `reconvolved`. Its extent is finite here. A field made on a padded
 torus and cropped therefore has exactly that covariance, at every pixel.
 """
 
@@ -114,7 +114,7 @@ class NoiseCorrelation:
                 remedy="give a larger shape",
             )
 
-    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    def sample(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
         """Gaussian noise of unit variance a pixel and this correlation, (y, x) float32.
 
         Multiplied by a σ a pixel it has exactly that σ, and this correlation where σ changes slowly.

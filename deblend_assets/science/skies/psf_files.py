@@ -188,7 +188,7 @@ class PiffPSF:
             raise CorruptDataError(
                 f"is a Piff model of kind {' + '.join(kinds)}; PixelGrid + BasisPolynomial is supported",
                 where=where,
-                remedy="draw its image at the field's centre with piff and give that",
+                remedy="render its image at the field's centre with Piff and give that",
             )
         if len(np.unique(stars["chipnum"] if "chipnum" in stars.names else [0])) != 1:
             raise CorruptDataError("is a Piff model of several chips", where=where, remedy="give that of one chip")

@@ -20,9 +20,9 @@ def saturate(sky: Sky, light: NDArray[np.floating], settings: MaskSettings, rng:
     The charge of a column is conserved, but for what leaves the image at its edge.
 
     Args:
-        sky: see `draw_artefacts`.
+        sky: see `sample_artefacts`.
         light: noiseless sources [image unit], (band, y, x).
-        settings: `saturation` gives the full well; `missed` and `tight` the quality of the mask, one draw a star.
+        settings: `saturation` gives the full well; `missed` and `tight` the quality of the mask, decided star by star.
         rng: random numbers.
     """
     damage = Damage.none((len(sky.bands), *sky.shape))

@@ -142,7 +142,7 @@ class Sky:
                 remedy="use square fields",
             )
         for image, band in zip(variance, self.bands.values(), strict=True):
-            unit = band.correlation.draw(self.shape, rng)
+            unit = band.correlation.sample(self.shape, rng)
             # rot90 turns from the second axis to the first with positive k in array coordinates: x to y is k = -1.
             np.sqrt(image, out=image)
             image *= np.rot90(unit, -quarter_turns)
@@ -197,7 +197,7 @@ def flux_error(psf: galsim.GSObject, pixel_scale: float, correlation: NoiseCorre
 
 
 def _size_and_shape(psf: PSF, shape: tuple[int, int]) -> tuple[float, complex]:
-    """FWHM [arcsec] and ellipticity at the centre; without drawing it where the PSF is a model."""
+    """FWHM [arcsec] and ellipticity at the centre; without rendering it where the PSF is a model."""
     x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
     if isinstance(psf, PSFModel):
         return psf.fwhm, psf.g
