@@ -2,7 +2,7 @@
 
 The sum (`filtering`) is thresholded and deblended by SEP (Barbary 2016; Source Extractor, Bertin & Arnouts 1996) as it
 is, without a further filter; peaks that do not stand out are joined to brighter ones (`peaks`). Positions are the peaks
-of the sum, by a parabola along each axis; S/N is that of a matched filter over all bands (`signal`).
+of the sum, by a Gaussian along each axis; S/N is that of a matched filter over all bands (`signal`).
 
 Axes: images are (band, y, x); positions count from 0 at the centre of the first pixel.
 """
@@ -27,7 +27,7 @@ from deblend_assets.settings import DetectionSettings
 DETECTION_COLUMNS = {
     "x": ("pixel", "position along a row, from 0 at the centre of the first pixel"),
     "y": ("pixel", "position along a column, from 0 at the centre of the first pixel"),
-    "position_err": ("pixel", "standard error of x and of y of an isolated source: sqrt(2) sigma / S/N"),
+    "position_err": ("pixel", "least standard error of x and of y: of an isolated Gaussian, sqrt(2) sigma / S/N"),
     "snr": ("", "signal to noise of a matched filter over all bands"),
     "snr_{band}": ("", "the same in one band, signed; NaN without a pixel"),
     "sigma": ("pixel", "Gaussian sigma, before the PSF, of the profile with the greatest S/N"),
@@ -227,7 +227,7 @@ def _extract(filtered: FilteredImage, settings: DetectionSettings) -> tuple[np.n
 def _peaks(
     image: NDArray[np.float32], column: NDArray[np.int64], row: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Maxima of parabolas through the brightest pixels and both of their neighbours; x and y, within half a pixel."""
+    """Maxima of Gaussians through the brightest pixels and both of their neighbours; x and y, within half a pixel."""
 
     def shift(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
         curvature = 2 * middle - low - high
@@ -235,7 +235,7 @@ def _peaks(
             offset = 0.5 * (high - low) / curvature
         return np.where(curvature > 0, np.clip(offset, -0.5, 0.5), 0.0)
 
-    padded = np.pad(image.astype(np.float64), 1, mode="edge")
+    padded = np.pad(np.log(np.maximum(image, np.finfo(np.float32).tiny).astype(np.float64)), 1, mode="edge")
     j, i = row + 1, column + 1
     x = column + shift(padded[j, i - 1], padded[j, i], padded[j, i + 1])
     y = row + shift(padded[j - 1, i], padded[j, i], padded[j + 1, i])

@@ -49,7 +49,7 @@ def measure_signal(
     The profile is a round Gaussian behind each band's seeing (taken as Gaussian). Each band has a free amplitude A of
     error σ_A; χ² = Σ (A/σ_A)², at the size (of `SIZES`) with the greatest χ². S/N = √(χ² − number of bands): noise
     alone has χ² equal to the number of bands in the mean. Pixels that belong to other detections are left out. For
-    galaxies, which are not round Gaussians, it is some 5 % below that of a filter of the true profile.
+    galaxies it is within a few per cent of that of a filter of the true profile (docs/detection.md).
 
     Args:
         images, inverse_variance: (band, y, x), images 0 where the inverse variance is.

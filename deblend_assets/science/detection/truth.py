@@ -33,7 +33,7 @@ class TruthFlag(IntFlag):
     BLEND = 1  # a second source has over a tenth of the light
     UNRECOGNIZED_BLEND = 2  # a second source over a tenth of the light is the target of no detection
     SPURIOUS = 4  # less light than twice the noise
-    SHRED = 8  # another detection has the same target and more of its light, or the target is not nearby
+    SHRED = 8  # another detection has the same target and more of its light
     STAR = 16  # the target is a star
 
 
@@ -76,8 +76,8 @@ def match(
 ) -> DetectionTruth:
     """Truth of each detection from the light of each source within one FWHM of it.
 
-    The target is the source of most of the light among those that are nearby and have over a tenth of it. Without such
-    a one it is the source of most of the light, and the detection a shred: a piece of a galaxy's arm, of a star's wing.
+    The target is the source of most of the light among those that are nearby and have over a tenth of it; without such
+    a one (a blend whose centroid lies between its members, a piece of a star's wing) the source of most of the light.
 
     Args:
         light: (D, S), of `light.light_of_pieces` or `light_of_gaussians` with the FWHM as radius; not negative.
@@ -113,13 +113,11 @@ def match(
             beside = near.indices[near.indptr[n] : near.indptr[n + 1]]
             candidates = np.flatnonzero(np.isin(members, beside) & (values > BLEND_SHARE * total[n]))
             chosen = candidates[0] if candidates.size else 0
-            flags[n] |= 0 if candidates.size else int(TruthFlag.SHRED)
             target[n], most[n] = members[chosen], values[chosen]
             members, values = np.delete(members, chosen), np.delete(values, chosen)
         keep = values >= LISTED_SHARE * total[n]
         listed.append((members[keep], values[keep]))
-    whole = np.where(flags & TruthFlag.SHRED, -1, target)
-    found = _primary(whole, most, sources)
+    found = _primary(target, most, sources)
     real = np.flatnonzero(target >= 0)
     flags[real] |= np.where(found[target[real]] != real, int(TruthFlag.SHRED), 0)
     flags[real] |= np.where(star[target[real]], int(TruthFlag.STAR), 0)
