@@ -17,6 +17,10 @@ from torch import Tensor
 CHUNK = {"cpu": 7e4, "cuda": 2e7}
 """Elements (galaxies × wave vectors) of a chunk: small enough for a core's cache, large enough for a GPU."""
 
+TAIL = 3e-5
+"""Of a unit of light: what a transform is cut off at; GalSim cuts a profile off at 1e-3 (`maxk_threshold`)."""
+_COARSE = 48  # steps to `maxk` at which it is looked for
+
 
 def on(device: torch.device, values: NDArray) -> Tensor:
     """A float32 copy on a device."""
@@ -45,11 +49,18 @@ class Grid:
     odd_imaginary: Tensor | None
 
     @classmethod
-    def of_psfs(cls, psfs: Sequence[galsim.GSObject], side: int, scale: float, device: torch.device) -> Grid:
-        """The grid of a side for PSFs, one a band, and pixels of `scale` arcsec."""
+    def of_psfs(
+        cls, psfs: Sequence[galsim.GSObject], side: int, scale: float, device: torch.device, reach: float | None = None
+    ) -> Grid:
+        """The grid of a side for PSFs, one a band, and pixels of `scale` arcsec.
+
+        Args:
+            psfs, side, scale, device: see above.
+            reach: k up to which the light is taken [1/arcsec], see `reach_of`; by default the largest `maxk`.
+        """
         step = 2 * np.pi / (side * scale)
         # As far as any band's PSF reaches; GalSim fills the grid to its edge in any case.
-        n = max(side // 2, int(max(psf.maxk for psf in psfs) / step))
+        n = max(side // 2, int((max(psf.maxk for psf in psfs) if reach is None else reach) / step))
         k = np.arange(n + 1) * step
         pixel = np.sinc(k * scale / (2 * np.pi))
         # One quarter stands for the plane: kx > 0 for its mirror image, ky > 0 for the pair ±ky.
@@ -97,6 +108,23 @@ class Pixels:
         angle = torch.from_numpy(np.asarray(centre, float)).to(grid.k.device)[:, None] * grid.k
         cos, sin = angle.cos().float()[:, None], angle.sin().float()[:, None]
         return torch.addcmul(self.cos * cos, self.sin, sin), torch.addcmul(self.sin * cos, self.cos, sin, value=-1)
+
+
+def reach_of(psfs: Sequence[galsim.GSObject], scale: float) -> float:
+    """Largest kx or ky at which the transform of a PSF and the pixel exceeds `TAIL` [1/arcsec].
+
+    `maxk` is that of the profile, and of a convolution that of its narrowest part: three times as large, for an
+    atmosphere behind sharp optics.
+    """
+    reach = 0.0
+    for psf in psfs:
+        step = psf.maxk / _COARSE
+        k = np.arange(-_COARSE, _COARSE + 1) * step
+        pixel = np.abs(np.sinc(k * scale / (2 * np.pi)))
+        light = np.abs(transform(psf, _COARSE, step)) * pixel[:, None] * pixel[None, _COARSE:]
+        seen_y, seen_x = np.nonzero(light > TAIL)
+        reach = max(reach, np.abs(k[seen_y]).max() + step, k[_COARSE + seen_x].max() + step)
+    return float(min(reach, max(psf.maxk for psf in psfs)))
 
 
 def transform(profile: galsim.GSObject, n: int, step: float) -> NDArray:

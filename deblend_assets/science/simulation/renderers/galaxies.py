@@ -21,11 +21,19 @@ from deblend_assets.science.simulation import sersic
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.galaxies import BULGE, DISC, KNOTS, Galaxies, Morphology
 from deblend_assets.science.simulation.renderers.components import grid_sizes
-from deblend_assets.science.simulation.renderers.fourier_grid import CHUNK, Grid, Pixels, on, stamps_of, transform
+from deblend_assets.science.simulation.renderers.fourier_grid import (
+    CHUNK,
+    Grid,
+    Pixels,
+    on,
+    reach_of,
+    stamps_of,
+    transform,
+)
 
 STAMP_SIDES = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Sides of the stamps that a field is made of [pixel]."""
-_LEAST_GRID = galsim.GSParams().minimum_fft_size
+_KEPT_GRID = 256
 _DISC_SCALE = float(galsim.Exponential(half_light_radius=1.0).scale_radius)
 
 # A part of the spectrum for each of: real and even in ky, real and odd, imaginary and even, imaginary and odd.
@@ -48,6 +56,7 @@ class GalaxiesRenderer:
         pixel_scale: [arcsec].
         images: where the images of `Morphology.REAL` are; needed for those galaxies alone.
         device: where to compute.
+        like: a renderer of nearly the same PSFs, whose extent in real and Fourier space is taken instead of measured.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class GalaxiesRenderer:
         *,
         images: RealImages | None = None,
         device: torch.device | str = "cpu",
+        like: GalaxiesRenderer | None = None,
     ) -> None:
         if not len(bands) == len(zero_points) == len(psfs):
             raise MismatchError(
@@ -70,23 +80,31 @@ class GalaxiesRenderer:
         self.images, self.device = images, torch.device(device)
         self._psfs = list(psfs)
         self._psf_step = min(psf.stepk for psf in self._psfs)
+        self._reach: float = reach_of(self._psfs, pixel_scale) if like is None else like._reach
         self._grids: dict[int, Grid] = {}
         self._pixels: dict[tuple[int, int], Pixels] = {}
-        self._psf_edges: NDArray | None = None
+        self._psf_edges: NDArray | None = None if like is None else like._psf_at_edges()
 
-    def stamps(self, galaxies: Galaxies, x: NDArray, y: NDArray, pixels: int) -> Tensor:
+    def stamps(
+        self, galaxies: Galaxies, x: NDArray, y: NDArray, pixels: int, least: Sequence[float] | None = None
+    ) -> Tensor:
         """Every galaxy alone on a stamp of its own.
 
         Args:
             galaxies: G of them.
             x, y: where its centre is from the stamp's [pixel], (G,).
             pixels: side of the stamps.
+            least: light a pixel that may be folded back into the stamps from beyond them, (band,) [unit of the images];
+                by default half a per cent of the galaxy's, as GalSim does. Small galaxies take a quarter of the time.
 
         Returns:
             (G, band, y, x) float32, on the device; a stamp does not depend on the others but by rounding.
         """
         x, y = (np.asarray(values, np.float64) * self.pixel_scale for values in (x, y))
-        sizes = self._grid_sides(galaxies, np.hypot(x, y), pixels)
+        if least is None:
+            sizes = self._grid_sides(galaxies, np.hypot(x, y), pixels)
+        else:
+            sizes = _unfolded_sides(np.maximum(self.stamp_sides(galaxies, least), pixels))
         flux = galaxies.flux_in(self.bands, self.zero_points)
         kinds = _kinds(galaxies, flux)
         order = np.lexsort((kinds, sizes))
@@ -94,11 +112,10 @@ class GalaxiesRenderer:
         first = 0
         while first < len(order):
             side, kind = int(sizes[order[first]]), int(kinds[order[first]])
-            grid = self._grid(side)
+            grid, centre = self._grid(side, pixels)
             most = max(1, int(CHUNK[self.device.type] / grid.product.numel()))
             rows = order[first : first + most]
             rows = rows[(sizes[rows] == side) & (kinds[rows] == kind)]
-            centre = self._pixels_of(side, pixels)
             spectra = self._spectra(grid, galaxies[rows], flux[rows], kind)
             phases = [centre.phases(grid, values[rows]) for values in (x, y)]
             stamps[torch.from_numpy(rows).to(self.device)] = stamps_of(spectra, phases[0], phases[1], len(self._psfs))
@@ -135,7 +152,7 @@ class GalaxiesRenderer:
             ):
                 if len(some):
                     at = [values[rows[some]] - low[some] - (side - 1) / 2 for values, low in ((x, left), (y, bottom))]
-                    stamps = self.stamps(galaxies[rows[some]], at[0], at[1], int(side)).cpu().numpy()
+                    stamps = self.stamps(galaxies[rows[some]], at[0], at[1], int(side), least).cpu().numpy()
                     _add(total, stamps, left[some], bottom[some])
         return total
 
@@ -191,15 +208,15 @@ class GalaxiesRenderer:
             sizes[row] = grid_sizes(real[None], offset[[row]], self._psf_step, self.pixel_scale, np.ones((1, 1)))[0]
         return np.maximum(sizes, galsim.Image.good_fft_size(pixels))
 
-    def _grid(self, side: int) -> Grid:
+    def _grid(self, side: int, pixels: int) -> tuple[Grid, Pixels]:
         if side not in self._grids:
-            self._grids[side] = Grid.of_psfs(self._psfs, side, self.pixel_scale, self.device)
-        return self._grids[side]
-
-    def _pixels_of(self, side: int, pixels: int) -> Pixels:
+            # Of the large ones, each tens of MB and for few galaxies, the last alone is kept.
+            self._grids = {known: grid for known, grid in self._grids.items() if known <= _KEPT_GRID}
+            self._pixels = {known: value for known, value in self._pixels.items() if known[0] in self._grids}
+            self._grids[side] = Grid.of_psfs(self._psfs, side, self.pixel_scale, self.device, self._reach)
         if (side, pixels) not in self._pixels:
-            self._pixels[side, pixels] = Pixels.of_grid(self._grid(side), pixels, self.pixel_scale)
-        return self._pixels[side, pixels]
+            self._pixels[side, pixels] = Pixels.of_grid(self._grids[side], pixels, self.pixel_scale)
+        return self._grids[side], self._pixels[side, pixels]
 
     def _real(self, galaxies: Galaxies, row: int) -> galsim.GSObject:
         """A real image as it is turned and sheared by now, of unit flux."""
@@ -336,6 +353,15 @@ def _tabulated(k2: Tensor, rows: Tensor) -> Tensor:
     below = place.to(torch.int64)
     part = place.sub_(below)
     return torch.lerp(rows.gather(1, below), rows.gather(1, below + 1), part)
+
+
+def _unfolded_sides(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sides of Fourier grids for stamps that hold all light above a limit, (G,).
+
+    A grid repeats after its side. Half as large again as the stamp, it brings no light into the stamp from nearer than
+    the stamp's side, which is twice the distance where the light falls below the limit.
+    """
+    return (1.5 * stamps).astype(np.int64) // 2 * 2
 
 
 def _add(total: NDArray, stamps: NDArray, left: NDArray, bottom: NDArray) -> None:

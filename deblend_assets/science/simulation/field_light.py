@@ -1,0 +1,121 @@
+"""The noiseless light of a field: galaxies and stars behind the PSF of a sky, which varies over the image."""
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from deblend_assets.errors import SettingsError
+from deblend_assets.science.simulation.cosmos import RealImages
+from deblend_assets.science.simulation.galaxies import Galaxies
+from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
+from deblend_assets.science.skies.sky import Sky
+
+
+class FieldRenderer:
+    """Renders fields of one sky.
+
+    The image is divided into equal patches. All sources of a patch are seen through the PSFs at its centre, and sources
+    off the image through those of the nearest patch. `psfs` gives these PSFs, so that the PSF given for a position is
+    exactly the one of its light.
+
+    Args:
+        sky: bands, PSFs, zero points, pixel scale, shape.
+        patches: a side.
+        least: light a pixel below which a source is cut off, in σ of a pixel of the sky.
+        images: where the images of `Morphology.REAL` are; needed for those galaxies alone.
+        device: where to compute.
+
+    Raises:
+        SettingsError: fewer patches than one, or `least` that is not positive.
+    """
+
+    def __init__(
+        self,
+        sky: Sky,
+        *,
+        patches: int = 4,
+        least: float = 0.01,
+        images: RealImages | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if patches < 1 or not least > 0:
+            raise SettingsError(
+                f"{patches} patches a side and light down to {least} σ",
+                where="FieldRenderer",
+                remedy="give at least one patch, and a positive limit",
+            )
+        self.sky, self.patches = sky, patches
+        self._least = (least * sky.column("sigma")).tolist()
+        self._images, self._device = images, device
+        self._renderers: dict[int, GalaxiesRenderer] = {}
+
+    def patch(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
+        """Number of the patch of positions [pixel], row by row from (0, 0); shaped like x and y."""
+        column, row = (
+            np.clip(((np.asarray(values) + 0.5) * self.patches / length).astype(np.int64), 0, self.patches - 1)
+            for values, length in ((x, self.sky.shape[1]), (y, self.sky.shape[0]))
+        )
+        return np.asarray(row * self.patches + column)
+
+    def psfs(self, x: float, y: float) -> list[galsim.GSObject]:
+        """The PSF of every band through which a source at a position [pixel] is seen."""
+        return self._psfs_of(int(self.patch(x, y)))
+
+    def light(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> NDArray[np.float32]:
+        """The light of all sources, without noise.
+
+        Args:
+            galaxies: G of them, stars included; those off the image add the light that reaches it.
+            x, y: positions from 0 at the centre of the first pixel [pixel], (G,).
+
+        Returns:
+            (band, y, x) float32 [image unit].
+        """
+        total = np.zeros((len(self.sky.bands), *self.sky.shape), np.float32)
+        patch = self.patch(x, y)
+        for number in np.unique(patch):
+            rows = np.flatnonzero(patch == number)
+            total += self._renderer(int(number)).image(galaxies[rows], x[rows], y[rows], self.sky.shape, self._least)
+        return total
+
+    def alone(self, galaxies: Galaxies, x: NDArray, y: NDArray, pixels: int) -> NDArray[np.float32]:
+        """Every source alone, without noise, on a stamp around it.
+
+        Args:
+            galaxies, x, y: see `light`.
+            pixels: side of the stamps, odd; the middle pixel is the one nearest to the source.
+
+        Returns:
+            (G, band, y, x) float32 [image unit]: the light of the source in the pixels of the field.
+        """
+        stamps = np.zeros((len(galaxies), len(self.sky.bands), pixels, pixels), np.float32)
+        patch = self.patch(x, y)
+        for number in np.unique(patch):
+            rows = np.flatnonzero(patch == number)
+            dx, dy = (values[rows] - np.round(values[rows]) for values in (x, y))
+            stamps[rows] = self._renderer(int(number)).stamps(galaxies[rows], dx, dy, pixels, self._least).cpu().numpy()
+        return stamps
+
+    def _psfs_of(self, number: int) -> list[galsim.GSObject]:
+        row, column = divmod(number, self.patches)
+        x, y = (
+            (place + 0.5) * length / self.patches - 0.5
+            for place, length in ((column, self.sky.shape[1]), (row, self.sky.shape[0]))
+        )
+        return self.sky.psfs(x, y)
+
+    def _renderer(self, number: int) -> GalaxiesRenderer:
+        if number not in self._renderers:
+            self._renderers[number] = GalaxiesRenderer(
+                self.sky.names,
+                self.sky.column("zero_point").tolist(),
+                self._psfs_of(number),
+                self.sky.pixel_scale,
+                images=self._images,
+                device=self._device,
+                like=next(iter(self._renderers.values()), None),
+            )
+        return self._renderers[number]
