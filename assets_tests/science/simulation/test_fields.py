@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import galsim
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -194,6 +195,19 @@ def _unit_noise(field: Field, seed: int) -> NDArray[np.float64]:
     """Noise over its σ, sky and sources; no artefacts."""
     noise = field.observe(seed).images.astype(np.float64) - field.light
     return np.asarray(noise / np.sqrt(field.sky.variance(field.light)))
+
+
+def test_positions_move_as_galsim_shears_and_shapes_with_them() -> None:
+    """A ring of points around a round galaxy becomes the ellipse that the galaxy does."""
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = placed(list(31.5 + 10 * np.cos(angle)), list(31.5 + 10 * np.sin(angle)), 100.0)
+    moved = ring.sheared(complex(0.2, 0.1), (31.5, 31.5))
+    matrix = galsim.Shear(g1=0.2, g2=0.1).getMatrix()
+    expected = matrix @ np.stack([ring.x - 31.5, ring.y - 31.5])
+    assert np.stack([moved.x - 31.5, moved.y - 31.5]) == pytest.approx(expected, abs=1e-12)
+    turned = ring.turned(1, (31.5, 31.5))
+    # Turned by 90°, a shape of g = 1/3 along x lies along y.
+    assert turned.shapes.g == pytest.approx(-ring.shapes.g, abs=1e-12)
 
 
 def test_shear_of_one_slice_of_redshift(field: Field) -> None:

@@ -50,9 +50,9 @@ class Observation:
 
     Attributes:
         images: (band, y, x) float32 [image unit].
-        inverse_variance: of the sky's noise, 0 where the mask has a bit, (band, y, x) float32. Photons of sources are
-            in the noise and not in here: a map that knew their light would tell the truth.
-        damage: what artefacts did, and the mask (`damage.mask`, `MaskBit`).
+        inverse_variance: of the sky's noise, 0 where the mask has a bit, (band, y, x) float32. It leaves out photons of
+            sources, from which the noiseless light could be read.
+        damage: pixels that artefacts touch, and the mask.
     """
 
     images: NDArray[np.float32]
@@ -61,7 +61,7 @@ class Observation:
 
     @property
     def mask(self) -> NDArray[np.uint16]:
-        """`MaskBit` of every pixel that the mask knows, (band, y, x)."""
+        """`MaskBit` of every pixel in the mask, (band, y, x)."""
         return self.damage.mask
 
 
