@@ -19,6 +19,7 @@ from deblend_assets.science.simulation.morphologies import (
     in_training,
     red_bulge_shares,
     shaped_galaxies,
+    with_others,
 )
 from deblend_assets.science.simulation.population import generate_population
 
@@ -145,6 +146,29 @@ def test_red_galaxies_are_the_concentrated_ones(
     colour = (catalog["g_ab"] - catalog["z_ab"])[near]
     index = shaped[Morphology.SERSIC].n[near, 0]
     assert np.corrcoef(np.argsort(np.argsort(colour)), np.argsort(np.argsort(index)))[0, 1] > 0.3
+
+
+def test_others_take_places_at_their_magnitudes() -> None:
+    """Half of the galaxies within the others' magnitudes are replaced, each by one of nearly its own magnitude."""
+    population = generate_population(4000, 8, i_max=26.0)
+    catalog = {name: population[name].to_numpy() for name in CATSIM_COLUMNS}
+    galaxies = shaped_galaxies(catalog, {Morphology.SERSIC: 1.0}, 1)
+    bright = np.flatnonzero(catalog["i_ab"] < 25.0)
+    others = shaped_galaxies({n: v[bright] for n, v in catalog.items()}, {Morphology.KNOTTED: 1.0}, 2)
+    mixed = with_others(galaxies, others, 0.5, np.random.default_rng(3))
+    replaced = mixed.morphology == Morphology.KNOTTED
+    assert len(mixed) == 4000
+    assert not replaced[catalog["i_ab"] > 25.0].any()
+    within = (catalog["i_ab"] >= catalog["i_ab"][bright].min()) & (catalog["i_ab"] < 25.0)
+    assert replaced[within].mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(within.sum()))
+    change = np.abs(mixed.magnitudes()[:, 3] - catalog["i_ab"])
+    assert (change[~replaced] < 1e-9).all()
+    assert np.median(change[replaced]) < 0.03
+    again = with_others(galaxies, others, 0.5, np.random.default_rng(3))
+    assert again.flux.tobytes() == mixed.flux.tobytes()
+    for share, pool in ((1.5, others), (0.5, others[:0])):
+        with pytest.raises(SettingsError, match="other galaxies"):
+            with_others(galaxies, pool, share, np.random.default_rng(3))
 
 
 def test_what_trains() -> None:

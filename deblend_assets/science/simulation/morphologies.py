@@ -103,6 +103,41 @@ def shaped_galaxies(catalog: Mapping[str, NDArray], mix: Mapping[Morphology, flo
     return concatenate([part for _, part in parts])[order]
 
 
+def with_others(galaxies: Galaxies, others: Galaxies, share: float, rng: np.random.Generator) -> Galaxies:
+    """Galaxies of which some give their place to others of like magnitude, such as COSMOS fits or real images.
+
+    Counts stay: a galaxy is replaced by one of the ten others nearest in i, within the magnitudes that the others span.
+
+    Args:
+        galaxies: N of them.
+        others: to take from, each as often as it happens.
+        share: of the galaxies within those magnitudes that are replaced.
+        rng: chooses both.
+
+    Returns:
+        N galaxies, in order.
+
+    Raises:
+        SettingsError: a share beyond 0 to 1, or no others.
+    """
+    if not 0 <= share <= 1 or not len(others):
+        raise SettingsError(
+            f"a share of {share} of {len(others)} other galaxies",
+            where="morphologies",
+            remedy="give a share of 0 to 1 and at least one galaxy",
+        )
+    i = CATSIM_BANDS.index("i")
+    theirs = others.magnitudes()[:, i]
+    order, mine = np.argsort(theirs, kind="stable"), galaxies.magnitudes()[:, i]
+    within = (mine >= theirs.min()) & (mine <= theirs.max())
+    chosen = np.flatnonzero(within & (rng.random(len(mine)) < share))
+    near = np.searchsorted(theirs[order], mine[chosen]) + rng.integers(-5, 5, len(chosen))
+    taken = others[order[np.clip(near, 0, len(order) - 1)]]
+    rows = np.arange(len(mine))
+    rows[chosen] = len(mine) + np.arange(len(chosen))
+    return concatenate([galaxies, taken])[rows]
+
+
 class _Sample:
     """Random shapes of all galaxies of a catalogue, of which each morphology takes what it needs."""
 
