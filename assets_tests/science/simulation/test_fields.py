@@ -22,6 +22,7 @@ from deblend_assets.science.simulation.sources import (
     faintest_magnitude,
     sample_sources,
 )
+from deblend_assets.science.skies.noise import measured_correlation, reconvolved
 from deblend_assets.science.skies.psf import PSFModel, PSFVariation, VaryingPSF
 from deblend_assets.science.stamps.conventions import add_shear
 from deblend_assets.science.stamps.cutting import cut
@@ -237,6 +238,22 @@ def test_turned_twins_turn_sources_and_noise_but_not_psf_and_artefacts(field: Fi
     assert first.mask.any()
     assert np.array_equal(first.mask, second.mask)
     assert np.array_equal(first.added, second.added)
+
+
+def test_the_noise_correlation_of_a_turned_twin_turns() -> None:
+    """Noise of an elliptical PSF brought to a round one is correlated along an axis: 1e-2 is its measured error."""
+    lopsided = reconvolved(galsim.Moffat(beta=3.0, fwhm=0.65).shear(g1=0.15), galsim.Gaussian(fwhm=0.85), 0.2)
+    sky = small_sky(side=256)
+    bands = {name: replace(band, correlation=lopsided) for name, band in sky.bands.items()}
+    base = Field(FieldRenderer(replace(sky, bands=bands), 1), placed([-500.0], [-500.0], 1e-6, star=True))
+    for turns in (0, 1, 2):
+        twin = base.twin(quarter_turns=turns)
+        seen = twin.observe(5)
+        stated = twin.observed_image(seen, 25, lags=2).noise_correlation
+        measured = np.stack([measured_correlation(image, 2) for image in seen.images]).mean(axis=0)
+        assert stated.shape == (2, 5, 5)
+        assert stated[0] == pytest.approx(measured, abs=0.03)
+        assert np.abs(np.rot90(stated[0]) - measured).max() > 0.06
 
 
 def test_the_psf_of_a_turned_twin_stays() -> None:

@@ -224,7 +224,8 @@ class Field:
     def observed_image(self, seen: Observation, psf_side: int, lags: int = 6) -> ObservedImage:
         """An observation with all that it was observed with, to cut stamps from.
 
-        x of the pixels is west and y north; there is no position on the sky.
+        x of the pixels is west and y north; there is no position on the sky. The noise correlation of a field that was
+        turned is turned as its noise is.
 
         Args:
             seen: of this field.
@@ -238,7 +239,9 @@ class Field:
             inverse_variance=seen.inverse_variance,
             mask=seen.mask,
             psf=lambda x, y: self.renderer.psf_images(x, y, psf_side),
-            noise_correlation=np.stack([band.correlation.lags(lags) for band in self.sky.bands.values()]),
+            noise_correlation=np.stack(
+                [np.rot90(band.correlation.lags(lags), -self.quarter_turns) for band in self.sky.bands.values()]
+            ),
             zero_point=self.sky.column("zero_point"),
             jacobian=lambda x, y: jacobian,
         )
