@@ -10,6 +10,7 @@ import galsim
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from assets_tests.science.skies.real_data import real_file
 from deblend_assets.errors import CorruptDataError, SettingsError
@@ -239,3 +240,24 @@ def test_real_hsc_images_come_out_as_they_went_in(plane: int) -> None:
     image = fits.getdata(path)[plane]
     drawn = read_psf(path, 0.168, plane=plane).at(0, 0).drawImage(nx=31, ny=31, scale=0.168, dtype=float).array
     assert close(drawn, image, 2e-3)
+
+
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
+    piff_file(tmp_path / "piff.fits")
+    psfex_table().writeto(tmp_path / "model.psf")
+    fits.PrimaryHDU(stamp(STAR)).writeto(tmp_path / "image.fits")
+    for name in ("piff.fits", "model.psf", "image.fits"):
+        whole = (tmp_path / name).read_bytes()
+        for share in (0.4, 0.6):
+            (tmp_path / "part.fits").write_bytes(whole[: int(share * len(whole))])
+            with (
+                pytest.warns(AstropyUserWarning, match="truncated"),
+                pytest.raises(CorruptDataError, match=r"part\.fits"),
+            ):
+                read_psf(tmp_path / "part.fits", SCALE)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.2, float("nan")])
+def test_a_pixel_scale_is_positive(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="pixel_scale"):
+        read_psf(tmp_path / "psf.fits", scale)

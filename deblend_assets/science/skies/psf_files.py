@@ -16,7 +16,7 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError, SettingsError
+from deblend_assets.errors import CorruptDataError, DeblendError, SettingsError
 from deblend_assets.science.skies.psf import PSF
 
 _PSFEX_KEYS = (
@@ -34,11 +34,14 @@ def read_psf(path: Path | str, pixel_scale: float, *, plane: int = 0) -> PSF:
         plane: of an image file with several PSFs, as one a band: index in a cube, or over the image extensions.
 
     Raises:
-        CorruptDataError: not FITS, none of the three, or a model of a kind that is not supported.
+        CorruptDataError: not FITS, truncated, none of the three, or a model of a kind that is not supported.
+        SettingsError: no positive pixel scale.
     """
     from astropy.io import fits
 
     where = str(path)
+    if not 0 < pixel_scale < np.inf:
+        raise SettingsError(f"pixel_scale is {pixel_scale}", where=where, remedy="give that of the image in arcsec")
     try:
         with fits.open(path, memmap=False) as file:
             tables = {hdu.name.lower(): hdu for hdu in file if isinstance(hdu, fits.BinTableHDU)}
@@ -51,7 +54,10 @@ def read_psf(path: Path | str, pixel_scale: float, *, plane: int = 0) -> PSF:
                 return PiffPSF.from_tables(
                     {name.removeprefix(f"{root}_"): hdu.data for name, hdu in tables.items()}, pixel_scale, where
                 )
-    except (OSError, KeyError, TypeError, IndexError) as error:
+    except DeblendError:
+        raise
+    # A truncated or damaged file: whatever Astropy and GalSim raise in reading it.
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, AssertionError, fits.VerifyError) as error:
         raise CorruptDataError(
             f"cannot be read as a PSF ({error})", where=where, remedy="give a FITS file of PSFEx, Piff or an image"
         ) from error
