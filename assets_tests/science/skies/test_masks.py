@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import ndimage
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.artefacts import TOUCHED, sample_artefacts
@@ -127,8 +128,6 @@ def test_no_mask_misses_what_was_not_measured(kind: str) -> None:
 
 def test_numbers_of_cosmic_rays_and_their_lengths() -> None:
     """By area: 2 × 0.3 square arcmin of 30 each. Muons' tracks are short in the median, with a tail."""
-    from scipy import ndimage
-
     counts, lengths = [], []
     for seed in range(20):
         damage = damage_of(only("cosmic_rays", missed=0.0, tight=0.0), seed)
@@ -165,6 +164,34 @@ def test_bad_columns_are_columns() -> None:
         rows = np.flatnonzero(affected.any(axis=1))
         assert np.array_equal(rows, np.arange(rows[0], rows[-1] + 1))
         assert rows[-1] > 0.8 * SHAPE[0], "each runs to the end of the image, or fades before it"
+
+
+def test_masks_of_bad_columns_are_a_pixel_wider() -> None:
+    settings = only("bad_columns", missed=0.0, tight=0.0)
+    wider = 0
+    for seed in range(8):
+        damage = damage_of(settings, seed)
+        for affected, mask in zip(damage.affected, damage.mask, strict=True):
+            expected = ndimage.binary_dilation(affected != 0, np.ones((3, 3)))
+            assert np.array_equal(mask != 0, expected)
+            wider += int(expected.sum() > (affected != 0).sum())
+    assert wider > 8
+
+
+def test_every_column_may_be_bad_and_images_may_be_small() -> None:
+    settings = MaskSettings(**(NONE | {"bad_columns": 40.0, "cosmic_rays": 500.0, "chip_gaps": 1.0}))
+    for shape in ((2, 2), (3, 3), (20, 12)):
+        damage = sample_artefacts(sky_of(shape), settings, np.random.default_rng(1))
+        assert ((damage.affected & MaskBit.BAD_COLUMN) != 0).any(axis=(0, 1)).all()
+
+
+def test_variance_matters_where_nothing_is_masked_alone() -> None:
+    mask = np.array([[[1, 0]]], np.uint16)
+    damage = Damage(np.zeros((1, 1, 2), np.float32), mask, mask)
+    for lost in (0.0, np.nan, np.inf):
+        assert damage.inverse_variance(np.array([[[lost, 4.0]]])).tolist() == [[[0.0, 0.25]]]
+    with pytest.raises(MismatchError, match="1 pixels without a bit"):
+        damage.inverse_variance(np.array([[[1.0, 0.0]]]))
 
 
 def test_settings_are_validated() -> None:

@@ -150,12 +150,17 @@ def _trail(shape: tuple[int, int], fwhm: float, rng: np.random.Generator) -> _Tr
 
 def _bad_column(shape: tuple[int, int], rng: np.random.Generator) -> _Trace:
     """One to three columns of a fading offset of either sign, from the first or a random row on."""
-    width, first = int(rng.integers(1, 4)), int(rng.integers(0, shape[1] - 3))
+    width = int(rng.integers(1, min(3, shape[1]) + 1))
+    first = int(rng.integers(0, shape[1] - width + 1))
     level = _brightness(rng) * rng.choice([-1.0, 1.0])
     row = 0 if rng.random() < 0.5 else int(rng.integers(0, shape[0] - 1))
     # It fades as trapped charge does, so that a tight mask ends before the column.
     slope = np.linspace(1.0, rng.uniform(0.0, 0.25), shape[0] - row)
-    return _Trace(row, first, level * np.repeat(slope[:, None], width, axis=1), MaskBit.BAD_COLUMN)
+    # The window has the neighbours, for masks that are wider than the columns.
+    left, below = min(first, 1), min(row, 1)
+    charge = np.zeros((len(slope) + below, min(left + width + 1, shape[1] - first + left)))
+    charge[below:, left : left + width] = level * slope[:, None]
+    return _Trace(row - below, first - left, charge, MaskBit.BAD_COLUMN)
 
 
 def _without_value(

@@ -73,10 +73,22 @@ class Damage:
         """1 / variance, 0 where the mask has a bit; (band, y, x) float32.
 
         Args:
-            variance: of the undamaged images [image unit²], (band, y, x).
+            variance: of the undamaged images [image unit²], (band, y, x); of any value in masked pixels.
+
+        Raises:
+            MismatchError: another shape, or no positive variance in a pixel without a bit.
         """
         self._require(variance)
-        return np.where(self.mask == 0, 1.0 / variance, 0.0).astype(np.float32)
+        good = self.mask == 0
+        if not (variance[good] > 0).all():
+            raise MismatchError(
+                f"{int((~(variance[good] > 0)).sum())} pixels without a bit have no positive variance",
+                where="Damage",
+                remedy="mask pixels that have no variance",
+            )
+        weight = np.zeros(variance.shape, np.float32)
+        np.divide(1.0, variance, out=weight, where=good, casting="same_kind")
+        return weight
 
     def _require(self, images: NDArray[np.floating]) -> None:
         if images.shape != self.mask.shape:
