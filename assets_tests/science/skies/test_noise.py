@@ -9,7 +9,7 @@ from astropy.io import fits
 from scipy import ndimage
 
 from assets_tests.science.skies.real_data import real_file
-from deblend_assets.errors import SettingsError
+from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.skies.noise import (
     WHITE,
     Kernel,
@@ -196,3 +196,20 @@ def test_a_sharper_target_and_an_unknown_kernel_are_refused() -> None:
         reconvolved(galsim.Kolmogorov(fwhm=0.8), galsim.Gaussian(fwhm=0.7), SCALE)
     with pytest.raises(SettingsError, match="lanczos3"):
         resampled("cubic")
+
+
+def test_shared_correlations_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        resampled("bilinear").values[0, 0] = 5.0
+    own = np.array([[0, 0.2, 0], [0.1, 1, 0.1], [0, 0.2, 0]])
+    correlation = NoiseCorrelation(own)
+    own[0, 1] = 0.9
+    assert correlation.values[0, 1] == 0.2
+
+
+def test_no_correlation_of_too_few_pixels() -> None:
+    with pytest.raises(MismatchError, match="no lag of 5"):
+        measured_correlation(np.ones((3, 9)), 5)
+    with pytest.raises(MismatchError, match="0 good pixels"):
+        measured_correlation(np.ones((9, 9)), 2, np.zeros((9, 9), bool))
+    assert measured_correlation(np.ones((3, 3)), 2) == pytest.approx(1.0)

@@ -14,8 +14,8 @@ from deblend_assets.science.skies import named
 from deblend_assets.science.skies.background import SkyResidual
 from deblend_assets.science.skies.limits import fwhm_limits
 from deblend_assets.science.skies.named import sample_sky
-from deblend_assets.science.skies.noise import WHITE, resampled
-from deblend_assets.science.skies.psf import PSFModel, VaryingPSF
+from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, resampled
+from deblend_assets.science.skies.psf import PSFModel, PSFVariation, VaryingPSF
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky, SkyBand, flux_error
 from deblend_assets.settings import FieldSkySettings
@@ -271,3 +271,36 @@ def test_bands_out_of_range_are_refused() -> None:
             SkyBand(psf, **({"sigma": 1.0, "zero_point": 30.0} | kwargs))
     with pytest.raises(SettingsError, match="no band 'z'"):
         simple_sky()["z"]
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_psfs_at_the_limits_are_skies(end: str) -> None:
+    """In arcsec and in pixels at once: 6 × 0.153 / 0.153 is 6.000000000000001."""
+    for scale in np.linspace(0.15, 0.30, 301):
+        fwhm = getattr(fwhm_limits(scale), end)
+        Sky("limit", float(scale), (40, 40), {"r": SkyBand(PSFModel("gaussian", fwhm), 1.0, 30.0)})
+
+
+def test_varying_psfs_are_validated_all_over_the_image() -> None:
+    flat = (0.0,) * 5
+    slope = (1.0, 0.0, 0.0, 0.0, 0.0)
+
+    def sky_of(ln_size: tuple[float, ...], g1: tuple[float, ...], shape: tuple[int, int] = (40, 40)) -> Sky:
+        return simple_sky(psf=VaryingPSF(PSFModel("kolmogorov", 0.8), PSFVariation(shape, ln_size, g1, flat)))
+
+    sky_of(flat, flat)
+    with pytest.raises(SettingsError, match="FWHM of r"):
+        sky_of(slope, flat)
+    with pytest.raises(SettingsError, match="ellipticity of the PSF of r"):
+        sky_of(flat, slope)
+    with pytest.raises(MismatchError, match="varies over"):
+        sky_of(flat, flat, (40, 50))
+    with pytest.raises(SettingsError, match="finite"):
+        sky_of((float("nan"),) * 5, flat)
+
+
+def test_noise_without_power_in_wide_areas_has_no_photons() -> None:
+    """The variance of a source's photons is divided by the correlation's sum."""
+    values = np.array([[0, 0, 0], [-0.5, 1, -0.5], [0, 0, 0]])
+    with pytest.raises(SettingsError, match="sums to 0"):
+        simple_sky(correlation=NoiseCorrelation(values))

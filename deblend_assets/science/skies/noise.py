@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from deblend_assets.errors import SettingsError
+from deblend_assets.errors import MismatchError, SettingsError
 
 Kernel = Literal["bilinear", "lanczos3"]
 
@@ -36,17 +36,21 @@ class NoiseCorrelation:
 
     Attributes:
         values: correlation at lags (dy, dx) from -reach to reach, (2 reach + 1, 2 reach + 1); 1 at lag 0, symmetric
-            under inversion, 0 beyond.
+            under inversion, 0 beyond. Kept as a read-only copy: correlations are shared.
     """
 
     values: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        v = self.values
+        v = np.array(self.values, dtype=np.float64)
+        v.flags.writeable = False
+        object.__setattr__(self, "values", v)
         problem = None
         if v.ndim != 2 or v.shape[0] != v.shape[1] or v.shape[0] % 2 == 0:
             problem = f"has shape {v.shape}"
-        elif not np.isfinite(v).all() or abs(v[self.reach, self.reach] - 1) > 1e-9:
+        elif not np.isfinite(v).all():
+            problem = "has values that are not finite"
+        elif abs(v[self.reach, self.reach] - 1) > 1e-9:
             problem = "is not 1 at lag 0"
         elif not np.allclose(v, v[::-1, ::-1], atol=1e-9):
             problem = "is not symmetric under inversion"
@@ -242,12 +246,27 @@ def measured_correlation(
 
     Returns:
         (2n + 1, 2n + 1) at lags (dy, dx) from -n to n, 1 at lag 0.
+
+    Raises:
+        MismatchError: the image has no pairs of pixels at the largest lag, or no noise in its good pixels.
     """
+    if min(noise.shape) <= n:
+        raise MismatchError(
+            f"an image of {noise.shape} pixels has no lag of {n}",
+            where="measured_correlation",
+            remedy="give a larger image or fewer lags",
+        )
     used = np.ones(noise.shape, bool) if good is None else good
     shape = tuple(side + n for side in noise.shape)
     values = np.abs(fft.fft2(np.where(used, noise, 0.0), s=shape)) ** 2
     pairs = np.abs(fft.fft2(used.astype(float), s=shape)) ** 2
     sums, counts = (np.roll(fft.ifft2(p).real, (n, n), axis=(0, 1))[: 2 * n + 1, : 2 * n + 1] for p in (values, pairs))
     covariance = sums / np.maximum(np.round(counts), 1)
+    if not covariance[n, n] > 0:
+        raise MismatchError(
+            f"{int(used.sum())} good pixels, of variance {covariance[n, n]:g}",
+            where="measured_correlation",
+            remedy="give finite noise in pixels that are good",
+        )
     result: NDArray[np.float64] = covariance / covariance[n, n]
     return result

@@ -268,6 +268,10 @@ class PSFVariation:
                 where="PSFVariation",
                 remedy=f"give the image's (y, x) and {_TERMS} coefficients each",
             )
+        if not np.isfinite([self.ln_size, self.g1, self.g2]).all():
+            raise SettingsError(
+                "coefficients are not finite", where="PSFVariation", remedy="give numbers; 0 for no variation"
+            )
 
     @classmethod
     def random(cls, shape: tuple[int, int], rng: np.random.Generator, *, edge: bool = False) -> PSFVariation:

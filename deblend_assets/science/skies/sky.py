@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.skies.background import NO_RESIDUAL, SkyResidual
-from deblend_assets.science.skies.limits import FWHM_PIXELS, PIXEL_SCALE, PSF_SHEAR, fwhm_limits, require_bands
+from deblend_assets.science.skies.limits import PIXEL_SCALE, PSF_SHEAR, fwhm_limits, require_bands
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation
 from deblend_assets.science.skies.psf import PSF, PSFModel, VaryingPSF
 from deblend_assets.science.skies.psf_shape import measure_psf
@@ -51,6 +51,12 @@ class SkyBand:
                 raise SettingsError(f"{name} is {value}", where="SkyBand", remedy="give a positive number")
         if not np.isfinite(self.zero_point):
             raise SettingsError(f"zero_point is {self.zero_point}", where="SkyBand", remedy="give an AB magnitude")
+        if not self.correlation.area > 0:
+            raise SettingsError(
+                f"the noise correlation sums to {self.correlation.area:g}",
+                where="SkyBand.correlation",
+                remedy="give that of noise whose wide areas scatter too, as before the subtraction of a local sky",
+            )
 
     def flux(self, magnitude: float) -> float:
         """Flux of an AB magnitude [image unit]."""
@@ -80,10 +86,10 @@ class Sky:
         if min(self.shape) < 2:
             raise SettingsError(f"image of {self.shape} pixels", where=where, remedy="give (y, x) above 1")
         for name, band in self.bands.items():
-            fwhm, g = _size_and_shape(band.psf, self.shape)
-            fwhm_limits(self.pixel_scale).require(fwhm, f"{where}, FWHM of {name}")
-            FWHM_PIXELS.require(fwhm / self.pixel_scale, f"{where}, FWHM of {name}")
-            PSF_SHEAR.require(abs(g), f"{where}, ellipticity of the PSF of {name}")
+            fwhms, g = _sizes_and_shapes(band.psf, self.shape)
+            for fwhm in (fwhms.min(), fwhms.max()):
+                fwhm_limits(self.pixel_scale).require(float(fwhm), f"{where}, FWHM of {name}")
+            PSF_SHEAR.require(float(np.abs(g).max()), f"{where}, ellipticity of the PSF of {name}")
 
     def __getitem__(self, band: str) -> SkyBand:
         if band not in self.bands:
@@ -132,7 +138,7 @@ class Sky:
             light: see `variance`.
             rng: random numbers; the same give the same noise.
             quarter_turns: turn the noise by 90° from +x to +y this many times before it is scaled: the twin of a field
-                that is turned. Odd numbers need a square image.
+                that is turned. Odd numbers need a square image, and turn the correlation too.
         """
         variance = self.variance(light)
         if quarter_turns % 2 and self.shape[0] != self.shape[1]:
@@ -196,13 +202,18 @@ def flux_error(psf: galsim.GSObject, pixel_scale: float, correlation: NoiseCorre
     return float(np.sqrt(correlation.variance_of_sum(p)) / (p * p).sum())
 
 
-def _size_and_shape(psf: PSF, shape: tuple[int, int]) -> tuple[float, complex]:
-    """FWHM [arcsec] and ellipticity at the centre; without rendering it where the PSF is a model."""
-    x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+def _sizes_and_shapes(psf: PSF, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    """FWHM [arcsec] and ellipticity: of a model all over the image, of a PSF from a file at the centre."""
     if isinstance(psf, PSFModel):
-        return psf.fwhm, psf.g
+        return np.array([psf.fwhm]), np.array([psf.g])
     if isinstance(psf, VaryingPSF):
-        ln_size, change = psf.variation.at(x, y)
-        return psf.model.fwhm * float(np.exp(ln_size)), psf.model.g + complex(change)
-    measured = measure_psf(psf.at(x, y))
-    return measured.fwhm, measured.g
+        if psf.variation.shape != shape:
+            raise MismatchError(
+                f"a PSF that varies over {psf.variation.shape} pixels, in an image of {shape}",
+                where="Sky.bands",
+                remedy="give the image's shape to PSFVariation",
+            )
+        ln_size, change = psf.variation.at(*np.meshgrid(*(np.linspace(0, side - 1, 33) for side in shape[::-1])))
+        return psf.model.fwhm * np.exp(ln_size), psf.model.g + change
+    measured = measure_psf(psf.at((shape[1] - 1) / 2, (shape[0] - 1) / 2))
+    return np.array([measured.fwhm]), np.array([measured.g])
