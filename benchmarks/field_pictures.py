@@ -26,11 +26,12 @@ NAMES = ("LSST", "DES", "HSC", "wide")
 
 
 def catalog(galaxies: int = GALAXIES, seed: int = 1) -> SkyCatalog:
-    """The generated population, shaped as in training."""
+    """The generated population, shaped as in training, with measured counts."""
     population = generate_population(galaxies, seed, i_max=FAINTEST)
     shaped = shaped_galaxies({name: population[name].to_numpy() for name in population}, TRAINING_MIX, seed)
     density = float(relations.count_density(FAINTEST) - relations.count_density(relations.I_BRIGHTEST))
-    return SkyCatalog(shaped, intrinsic_shapes(shaped), galaxies / density)
+    whole = SkyCatalog(shaped, intrinsic_shapes(shaped), galaxies / density)
+    return whole.with_measured_counts(np.random.default_rng(seed))
 
 
 def shown_field(name: str, galaxies: SkyCatalog, pixels: int, seed: int) -> ShownField:

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from deblend_assets.errors import CatalogError, SettingsError
 from deblend_assets.science.simulation import relations
+from deblend_assets.science.simulation.counts import thin_to_measured
 from deblend_assets.science.simulation.placement import correlation_asked, member_share, place_galaxies
 
 EDGES = np.array([1.0, 2, 4, 8, 15, 30])
@@ -59,11 +60,15 @@ def test_the_published_function() -> None:
 
 
 def test_share_of_clustered_galaxies_adds_up() -> None:
-    """The mean of f over the counts down to i is F, and w falls as F²."""
-    i_mag, _ = catalogue(26.0, 400_000)
-    assert member_share(np.array([18.0]))[0] == 1.0
-    for limit in (20.0, 23.0, 26.0):
-        assert member_share(i_mag[i_mag < limit]).mean() == pytest.approx(10 ** (-0.14 * (limit - 18)), rel=0.02)
+    """The mean of f over the catalogue down to i is F, and w falls as F²; for other counts than the power law's too."""
+    i_mag, per_area = catalogue(26.0, 200_000)
+    thinned = i_mag[thin_to_measured(i_mag, len(i_mag) / per_area, np.random.default_rng(7))[0]]
+    for magnitudes in (i_mag, thinned):
+        share = member_share(magnitudes)
+        assert 0 < share.min() < share.max() <= 1
+        assert share.max() > 0.98
+        for limit in (20.0, 23.0, 26.0):
+            assert share[magnitudes < limit].mean() == pytest.approx(10 ** (-0.14 * (limit - 18)), rel=0.04)
 
 
 @pytest.mark.parametrize(("i_max", "limit", "fields"), [(21.5, 21.5, 500), (23.5, 22.5, 300)])

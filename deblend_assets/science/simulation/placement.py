@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import CatalogError, SettingsError
-from deblend_assets.science.simulation.relations import COUNT_SLOPE, I_BRIGHTEST
+from deblend_assets.science.simulation.relations import I_BRIGHTEST
 
 _SLOPE = 0.7
 _FALL = 0.28  # dex of w a magnitude
@@ -62,13 +62,25 @@ def correlation_asked(theta: Floats, i_limit: float) -> Floats:
 
 
 def member_share(i_mag: Floats) -> Floats:
-    """Share f(i) of the galaxies of a magnitude that belong to clusters, (N,).
+    """Share f(i) of a catalogue's galaxies that belong to clusters, (N,).
 
-    The share of those between the brightest, I, and i is F = 10^(-0.14 (i - I)): f = F + n dF/dn with n their number.
+    The share of those brighter than i is F = 10^(-0.14 (i - I)), with I = 18 the brightest. With n the number of those,
+    f = F + n dF/dn = F (1 - 0.14 / s), s the slope of log10 n at i in the catalogue, which is smoothed over half a
+    magnitude.
+
+    Args:
+        i_mag: of all galaxies of the catalogue, (N,).
     """
-    fainter = np.maximum(np.asarray(i_mag, np.float64) - I_BRIGHTEST, 0.0)
-    number = 1.0 - 10.0 ** (-COUNT_SLOPE * fainter)  # over that without a bright limit
-    return np.asarray(10.0 ** (-0.5 * _FALL * fainter) * (1.0 - 0.5 * _FALL / COUNT_SLOPE * number))
+    fainter = np.maximum(i_mag - I_BRIGHTEST, 0.0)
+    faintest = float(fainter.max())
+    if not faintest > 0:
+        return np.ones(len(i_mag))
+    nodes = np.concatenate([[0.0], np.arange(0.25, faintest - 0.25, 0.5), [faintest]])
+    number = np.maximum(np.searchsorted(np.sort(fainter), nodes, side="right"), 1)
+    per_magnitude = np.gradient(number.astype(np.float64), nodes)
+    steepness = per_magnitude / (number * np.log(10.0))
+    slope = np.interp(fainter, nodes, np.maximum(steepness, 0.5 * _FALL))
+    return np.asarray(10.0 ** (-0.5 * _FALL * fainter) * (1.0 - 0.5 * _FALL / slope))
 
 
 def cluster_density() -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import CatalogError
+from deblend_assets.science.simulation.counts import thin_to_measured
 from deblend_assets.science.simulation.galaxies import Galaxies, Morphology, concatenate, nanojansky
 from deblend_assets.science.simulation.intrinsic import IntrinsicShapes
 from deblend_assets.science.simulation.placement import place_galaxies
@@ -63,6 +64,11 @@ class SkyCatalog:
                 where="SkyCatalog",
                 remedy="give one shape a galaxy, and the area that they cover",
             )
+
+    def with_measured_counts(self, rng: np.random.Generator) -> SkyCatalog:
+        """A part of the galaxies whose numbers by magnitude are those of COSMOS2020; see `counts`."""
+        rows, area = thin_to_measured(self.galaxies.magnitudes()[:, _I], self.area, rng)
+        return SkyCatalog(self.galaxies[rows], self.shapes[rows], area)
 
 
 @dataclass(frozen=True)
