@@ -76,6 +76,8 @@ def test_numbers_and_limits_of_sources(catalog: SkyCatalog) -> None:
     limit = faintest_magnitude(sky, settings)
     assert limit == pytest.approx(sky.depth("i", 10.0) + 0.5)
     assert faintest_magnitude(sky, settings.model_copy(update={"faintest": 22.0})) == 22.0
+    without_i = replace(sky, bands={"r": sky["r"]})
+    assert faintest_magnitude(without_i, settings) == pytest.approx(sky.depth("r", 10.0) + 0.5)
     area = ((300 * sky.pixel_scale + 10) / 60) ** 2
     expected = area * float(relations.count_density(limit) - relations.count_density(relations.I_BRIGHTEST))
     counts, stars, reach = [], [], []
