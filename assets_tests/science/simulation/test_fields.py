@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from assets_tests.science.simulation.field_samples import BANDS, small_catalog, small_sky
 from deblend_assets.errors import CatalogError, MismatchError
 from deblend_assets.science.simulation import relations
-from deblend_assets.science.simulation.fields import Field, FieldRenderer, sample_field
+from deblend_assets.science.simulation.field_light import FieldRenderer
+from deblend_assets.science.simulation.fields import Field, sample_field
 from deblend_assets.science.simulation.galaxies import Galaxies, Morphology, concatenate
 from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.sources import (
@@ -137,7 +138,7 @@ def test_whole_flux_is_the_catalogues() -> None:
 
 def test_light_is_the_sum_of_the_sources(field: Field) -> None:
     total = np.zeros_like(field.light)
-    for piece in field.renderer.pieces(field.sources):
+    for piece in field.renderer.pieces(field.sources.bodies, field.sources.x, field.sources.y):
         side = piece.light.shape[-1]
         y, x = (np.arange(side) + first for first in (piece.y, piece.x))
         row, column = (np.flatnonzero((v >= 0) & (v < SIDE)) for v in (y, x))
@@ -170,11 +171,10 @@ def test_each_source_is_seen_through_the_psf_of_its_part() -> None:
     variation = PSFVariation((96, 96), (0.03, 0, 0, 0, 0), (0.0,) * 5, (0.0,) * 5)
     sky = small_sky(side=96, psf=VaryingPSF(PSFModel("moffat", 0.8, 3.0), variation))
     renderer = FieldRenderer(sky, 3)
-    column, row = renderer.cell(np.array([-5.0, 31.4, 31.6, 95.4, 200]), np.array([0.0, 0, 64, 95, 200]))
-    assert column.tolist() == [0, 0, 1, 2, 2]
-    assert row.tolist() == [0, 0, 2, 2, 2]
+    patch = renderer.patch([-5.0, 31.4, 31.6, 95.4, 200], [0.0, 0, 64, 95, 200])
+    assert patch.tolist() == [0, 0, 7, 8, 8]
     sources = placed([16.0, 80.0], [48.0, 48.0], 1e4, star=True)
-    left, right = (piece.light[0] for piece in renderer.pieces(sources))
+    left, right = (piece.light[0] for piece in renderer.pieces(sources.bodies, sources.x, sources.y))
     # Wider by the change of ln size between the middles of the first and the last part: 0.03 × 2 × 2/3 × 96/95.
     assert np.log(left.max() / right.max()) == pytest.approx(2 * 0.0404, rel=0.1)
     for x, image in ((16.0, left), (80.0, right)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import galsim
 import numpy as np
 import torch
@@ -11,7 +13,21 @@ from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.galaxies import Galaxies
 from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
+from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.sky import Sky
+
+
+class SourceLight(NamedTuple):
+    """The noiseless light of one source on a rectangle of a field.
+
+    Attributes:
+        light: (band, y, x) float32 [image unit].
+        x, y: pixel of the field on which the first pixel lies; may be negative.
+    """
+
+    light: NDArray[np.float32]
+    x: int
+    y: int
 
 
 class FieldRenderer:
@@ -23,7 +39,7 @@ class FieldRenderer:
 
     Args:
         sky: bands, PSFs, zero points, pixel scale, shape.
-        patches: a side.
+        patches: a side; one is used where no band's PSF varies.
         least: light a pixel below which a source is cut off, in σ of a pixel of the sky.
         images: where the images of `Morphology.REAL` are; needed for those galaxies alone.
         device: where to compute.
@@ -35,8 +51,8 @@ class FieldRenderer:
     def __init__(
         self,
         sky: Sky,
-        *,
         patches: int = 4,
+        *,
         least: float = 0.01,
         images: RealImages | None = None,
         device: torch.device | str = "cpu",
@@ -47,10 +63,12 @@ class FieldRenderer:
                 where="FieldRenderer",
                 remedy="give at least one patch, and a positive limit",
             )
-        self.sky, self.patches = sky, patches
+        varies = any(not isinstance(band.psf, PSFModel) for band in sky.bands.values())
+        self.sky, self.patches = sky, patches if varies else 1
         self._least = (least * sky.column("sigma")).tolist()
         self._images, self._device = images, device
         self._renderers: dict[int, GalaxiesRenderer] = {}
+        self._psf_images: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def patch(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
         """Number of the patch of positions [pixel], row by row from (0, 0); shaped like x and y."""
@@ -63,6 +81,16 @@ class FieldRenderer:
     def psfs(self, x: float, y: float) -> list[galsim.GSObject]:
         """The PSF of every band through which a source at a position [pixel] is seen."""
         return self._psfs_of(int(self.patch(x, y)))
+
+    def psf_images(self, x: float, y: float, side: int) -> NDArray[np.float32]:
+        """The same, pixel included, on `side` × `side` pixels, centred on the middle one; (band, y, x) float32."""
+        key = (int(self.patch(x, y)), side)
+        if key not in self._psf_images:
+            rendered = [
+                psf.drawImage(nx=side, ny=side, scale=self.sky.pixel_scale).array for psf in self._psfs_of(key[0])
+            ]
+            self._psf_images[key] = np.stack(rendered).astype(np.float32)
+        return self._psf_images[key]
 
     def light(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> NDArray[np.float32]:
         """The light of all sources, without noise.
@@ -98,6 +126,27 @@ class FieldRenderer:
             dx, dy = (values[rows] - np.round(values[rows]) for values in (x, y))
             stamps[rows] = self._renderer(int(number)).stamps(galaxies[rows], dx, dy, pixels, self._least).cpu().numpy()
         return stamps
+
+    def pieces(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> list[SourceLight]:
+        """Each source alone, on a square that holds its light; the squares are not cut at the image's edges.
+
+        Args:
+            galaxies, x, y: see `light`.
+        """
+        found: dict[int, SourceLight] = {}
+        patch = self.patch(x, y)
+        for number in np.unique(patch):
+            rows = np.flatnonzero(patch == number)
+            renderer = self._renderer(int(number))
+            sides = renderer.stamp_sides(galaxies[rows], self._least)
+            for side in np.unique(sides):
+                some = rows[sides == side]
+                corner = [np.round(v[some] - (side - 1) / 2).astype(np.int64) for v in (x, y)]
+                at = [v[some] - low - (side - 1) / 2 for v, low in zip((x, y), corner, strict=True)]
+                stamps = renderer.stamps(galaxies[some], at[0], at[1], int(side)).cpu().numpy()
+                for k, source in enumerate(some):
+                    found[int(source)] = SourceLight(stamps[k], int(corner[0][k]), int(corner[1][k]))
+        return [found[k] for k in range(len(galaxies))]
 
     def _psfs_of(self, number: int) -> list[galsim.GSObject]:
         row, column = divmod(number, self.patches)

@@ -5,43 +5,24 @@ The light is kept; images are made from it as often as they are wanted, each tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
-import galsim
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.simulation.cosmos import RealImages
-from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
+from deblend_assets.science.simulation.field_light import FieldRenderer
 from deblend_assets.science.simulation.sources import SkyCatalog, Sources, sample_sources
 from deblend_assets.science.skies.artefacts import sample_artefacts
 from deblend_assets.science.skies.masks import Damage
-from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.saturation import saturate
 from deblend_assets.science.skies.sky import Sky
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.settings import FieldSettings, MaskSettings
-
-# Of a sky pixel's σ: a source's light is cut off where no band has more.
-_LEAST_LIGHT = 0.01
-
-
-class SourceLight(NamedTuple):
-    """The noiseless light of one source on a rectangle of a field.
-
-    Attributes:
-        light: (band, y, x) float32 [image unit].
-        x, y: pixel of the field on which the first pixel lies; may be negative.
-    """
-
-    light: NDArray[np.float32]
-    x: int
-    y: int
 
 
 @dataclass(frozen=True)
@@ -63,92 +44,6 @@ class Observation:
     def mask(self) -> NDArray[np.uint16]:
         """`MaskBit` of every pixel in the mask, (band, y, x)."""
         return self.damage.mask
-
-
-class FieldRenderer:
-    """Renders the sources of fields of one sky.
-
-    The PSF is constant within each of `cells` × `cells` parts of the field: a source is seen through that of its part.
-
-    Args:
-        sky: bands, PSFs, image shape, pixel scale.
-        cells: along an axis; one is enough where no band's PSF varies.
-        images: of `Morphology.REAL`, needed for those galaxies alone.
-        device: where to compute.
-    """
-
-    def __init__(self, sky: Sky, cells: int, *, images: RealImages | None = None, device: str = "cpu") -> None:
-        varies = any(not isinstance(band.psf, PSFModel) for band in sky.bands.values())
-        self.sky, self.cells = sky, cells if varies else 1
-        self._images, self._device = images, device
-        self._renderers: dict[tuple[int, int], GalaxiesRenderer] = {}
-        self._psf_images: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-        self.least = _LEAST_LIGHT * sky.column("sigma")
-
-    def cell(self, x: NDArray, y: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Column and row of the part of the field that positions [pixel] are in, or nearest to; of the shape of x."""
-        height, width = self.sky.shape
-        column, row = (
-            np.clip(np.floor((np.asarray(v) + 0.5) / side * self.cells), 0, self.cells - 1).astype(np.int64)
-            for v, side in ((x, width), (y, height))
-        )
-        return column, row
-
-    def psfs(self, x: float, y: float) -> list[galsim.GSObject]:
-        """PSF of each band through which a source at a position [pixel] is seen, before the pixel [arcsec]."""
-        column, row = self.cell(np.array(x), np.array(y))
-        return self._psfs(int(column), int(row))
-
-    def psf_images(self, x: float, y: float, side: int) -> NDArray[np.float32]:
-        """The same, pixel included, on `side` × `side` pixels, centred on the middle one; (band, y, x) float32."""
-        column, row = (int(v) for v in self.cell(np.array(x), np.array(y)))
-        if (column, row, side) not in self._psf_images:
-            rendered = [psf.drawImage(nx=side, ny=side, scale=self.sky.pixel_scale) for psf in self._psfs(column, row)]
-            self._psf_images[column, row, side] = np.stack([image.array for image in rendered]).astype(np.float32)
-        return self._psf_images[column, row, side]
-
-    def _psfs(self, column: int, row: int) -> list[galsim.GSObject]:
-        height, width = self.sky.shape
-        x, y = ((k + 0.5) * side / self.cells - 0.5 for k, side in ((column, width), (row, height)))
-        return self.sky.psfs(x, y)
-
-    def _parts(self, x: NDArray, y: NDArray) -> Iterator[tuple[GalaxiesRenderer, NDArray[np.int64]]]:
-        """The renderer of each part of the field, and the rows of the sources in it."""
-        column, row = self.cell(x, y)
-        for number in np.unique(row * self.cells + column):
-            place = (int(number % self.cells), int(number // self.cells))
-            if place not in self._renderers:
-                self._renderers[place] = GalaxiesRenderer(
-                    self.sky.names,
-                    list(self.sky.column("zero_point")),
-                    self._psfs(*place),
-                    self.sky.pixel_scale,
-                    images=self._images,
-                    device=self._device,
-                )
-            yield self._renderers[place], np.flatnonzero(row * self.cells + column == number)
-
-    def light(self, sources: Sources) -> NDArray[np.float32]:
-        """All sources on one image, without noise; (band, y, x) float32 [image unit]."""
-        total = np.zeros((len(self.sky.bands), *self.sky.shape), np.float32)
-        for renderer, rows in self._parts(sources.x, sources.y):
-            x, y = sources.x[rows], sources.y[rows]
-            total += renderer.image(sources.bodies[rows], x, y, self.sky.shape, list(self.least))
-        return total
-
-    def pieces(self, sources: Sources) -> list[SourceLight]:
-        """Each source alone, on a square that holds its light; the squares are not cut at the image's edges."""
-        found: dict[int, SourceLight] = {}
-        for renderer, rows in self._parts(sources.x, sources.y):
-            sides = renderer.stamp_sides(sources.bodies[rows], list(self.least))
-            for side in np.unique(sides):
-                some = rows[sides == side]
-                corner = [np.round(v[some] - (side - 1) / 2).astype(np.int64) for v in (sources.x, sources.y)]
-                at = [v[some] - low - (side - 1) / 2 for v, low in zip((sources.x, sources.y), corner, strict=True)]
-                stamps = renderer.stamps(sources.bodies[some], at[0], at[1], int(side)).cpu().numpy()
-                for k, source in enumerate(some):
-                    found[int(source)] = SourceLight(stamps[k], int(corner[0][k]), int(corner[1][k]))
-        return [found[k] for k in range(len(sources))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +68,7 @@ class Field:
     @cached_property
     def light(self) -> NDArray[np.float32]:
         """The sources' light, (band, y, x) float32 [image unit]; rendered at its first use."""
-        return self.renderer.light(self.sources)
+        return self.renderer.light(self.sources.bodies, self.sources.x, self.sources.y)
 
     @property
     def truth(self) -> pd.DataFrame:
@@ -267,4 +162,4 @@ def sample_field(
         device: where to render.
     """
     sources = sample_sources(catalog, sky, settings, rng)
-    return Field(FieldRenderer(sky, settings.psf_cells, images=images, device=device), sources)
+    return Field(FieldRenderer(sky, patches=settings.psf_cells, images=images, device=device), sources)
