@@ -127,7 +127,10 @@ def test_no_mask_misses_what_was_not_measured(kind: str) -> None:
 
 
 def test_numbers_of_cosmic_rays_and_their_lengths() -> None:
-    """By area: 2 × 0.3 square arcmin of 30 each. Muons' tracks are short in the median, with a tail."""
+    """Those that begin in the area, 0.3 square arcmin of 30 each, and those that enter: perimeter × length / π.
+
+    Muons' tracks are short in the median, with a tail.
+    """
     counts, lengths = [], []
     for seed in range(20):
         damage = damage_of(only("cosmic_rays", missed=0.0, tight=0.0), seed)
@@ -135,11 +138,19 @@ def test_numbers_of_cosmic_rays_and_their_lengths() -> None:
             groups, n = ndimage.label(affected, np.ones((3, 3)))
             counts.append(n)
             lengths += [max(s.stop - s.start for s in window) for window in ndimage.find_objects(groups)]
-    expected = 30 * 150 * 180 * (0.2 / 60) ** 2
-    # Some overlap, some lie at the edge.
-    assert 0.85 * expected < np.mean(counts) < 1.05 * expected
+    expected = 30 * (150 * 180 + 660 * np.mean(lengths) / np.pi) * (0.2 / 60) ** 2
+    assert 0.88 * expected < np.mean(counts) < 1.08 * expected, "some overlap"
     assert 5 < np.median(lengths) < 16
     assert np.max(lengths) > 40
+
+
+def test_the_rim_has_as_many_cosmic_rays_as_the_middle() -> None:
+    """Of 160 images; some 500 tracks touch the rim."""
+    settings = MaskSettings(**(NONE | {"cosmic_rays": 100.0}))
+    sky, rng = sky_of((60, 60)), np.random.default_rng(5)
+    hits = np.sum([(sample_artefacts(sky, settings, rng).affected != 0).sum(axis=0) for _ in range(80)], axis=0)
+    rim = np.concatenate([hits[0], hits[-1], hits[:, 0], hits[:, -1]])
+    assert rim.mean() == pytest.approx(hits[10:50, 10:50].mean(), rel=0.15)
 
 
 def test_trails_are_straight_and_cross_the_field() -> None:
@@ -213,6 +224,14 @@ def test_bleeding_conserves_charge_and_stops_at_the_full_well() -> None:
         assert result.max() <= 10.0
         assert result.sum() == pytest.approx(column.sum())
         assert (result >= np.minimum(column, 10.0) - 1e-12).all()
+
+
+def test_bleeding_has_no_preferred_direction() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        column = np.zeros(80)
+        column[rng.integers(0, 80, 4)] = rng.uniform(5, 150, 4)
+        assert bleed(column[::-1], 10.0)[::-1] == pytest.approx(bleed(column, 10.0))
 
 
 def test_bleeding_of_one_pixel_is_symmetric() -> None:

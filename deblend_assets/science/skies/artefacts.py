@@ -29,6 +29,7 @@ _DEPTH = 15.0  # of a sensor in pixels: 100 to 250 micrometres of 10 to 15
 _LONGEST = 80.0  # pixel, of a track
 _DIFFUSION = 0.4  # pixel, of a track's charge
 _STEP = 0.25  # pixel, between the points of a track
+_MARGIN = 3  # pixel around a track: its diffused charge, and the neighbours that masks have
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,12 @@ def known_pixels(
 def _traces(
     shape: tuple[int, int], pixel_scale: float, fwhm: float, settings: MaskSettings, rng: np.random.Generator
 ) -> Iterator[_Trace]:
-    area = shape[0] * shape[1] * (pixel_scale / 60) ** 2
+    # Tracks begin around the image too: else its rim would have half of what the middle has.
+    area = (shape[0] + 2 * _LONGEST) * (shape[1] + 2 * _LONGEST) * (pixel_scale / 60) ** 2
     for _ in range(rng.poisson(settings.cosmic_rays * area)):
-        yield _cosmic_ray(shape, rng)
+        trace = _cosmic_ray(shape, rng)
+        if trace is not None:
+            yield trace
     for _ in range(rng.poisson(settings.trails)):
         yield _trail(shape, fwhm, rng)
     for _ in range(rng.poisson(settings.bad_columns)):
@@ -108,8 +112,11 @@ def _brightness(rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(_BRIGHTNESS))))
 
 
-def _cosmic_ray(shape: tuple[int, int], rng: np.random.Generator) -> _Trace:
-    """A track of constant charge a length, straight (a muon) or wandering (an electron), spread by diffusion."""
+def _cosmic_ray(shape: tuple[int, int], rng: np.random.Generator) -> _Trace | None:
+    """A track of constant charge a length, straight (a muon) or wandering (an electron), spread by diffusion.
+
+    It begins in the image or within `_LONGEST` of it; none where it misses the image.
+    """
     angle = rng.uniform(0, 2 * np.pi)
     # cos²θ a solid angle through a horizontal sensor: cos⁴θ is uniform.
     cosine = rng.random() ** 0.25
@@ -117,26 +124,31 @@ def _cosmic_ray(shape: tuple[int, int], rng: np.random.Generator) -> _Trace:
     steps = max(2, int(length / _STEP))
     wander = 0.3 if rng.random() < _WORMS else 0.0
     angles = angle + np.cumsum(wander * rng.normal(size=steps))
-    x = rng.uniform(0, shape[1] - 1) + np.cumsum(np.cos(angles)) * _STEP
-    y = rng.uniform(0, shape[0] - 1) + np.cumsum(np.sin(angles)) * _STEP
-    return _deposited(shape, x, y, _brightness(rng), MaskBit.COSMIC_RAY)
+    start_y, start_x = (rng.uniform(-_LONGEST - 0.5, side + _LONGEST - 0.5) for side in shape)
+    x, y = start_x + np.cumsum(np.cos(angles)) * _STEP, start_y + np.cumsum(np.sin(angles)) * _STEP
+    brightness = _brightness(rng)
+    near = (x > -_MARGIN) & (x < shape[1] - 1 + _MARGIN) & (y > -_MARGIN) & (y < shape[0] - 1 + _MARGIN)
+    return _deposited(shape, x[near], y[near], brightness, MaskBit.COSMIC_RAY) if near.any() else None
 
 
 def _deposited(
     shape: tuple[int, int], x: NDArray[np.float64], y: NDArray[np.float64], brightness: float, bit: MaskBit
 ) -> _Trace:
-    """Charge of a track whose brightest pixel has the given brightness [σ], in its window."""
-    margin = 3
-    first_x, first_y = (int(max(0, np.floor(v.min()) - margin)) for v in (x, y))
-    last_x = int(min(shape[1], np.ceil(x.max()) + margin + 1))
-    last_y = int(min(shape[0], np.ceil(y.max()) + margin + 1))
-    rows, columns = np.round(y).astype(int), np.round(x).astype(int)
-    inside = (rows >= first_y) & (rows < last_y) & (columns >= first_x) & (columns < last_x)
-    charge = np.zeros((max(last_y - first_y, 1), max(last_x - first_x, 1)))
-    np.add.at(charge, (rows[inside] - first_y, columns[inside] - first_x), 1.0)
+    """Charge of a track of points in or near the image, brightest pixel of the given brightness [σ], in its window."""
+    columns, rows = np.round(x).astype(int), np.round(y).astype(int)
+    first_x, first_y = (int(v.min()) - _MARGIN for v in (columns, rows))
+    charge = np.zeros((int(rows.max()) + _MARGIN + 1 - first_y, int(columns.max()) + _MARGIN + 1 - first_x))
+    np.add.at(charge, (rows - first_y, columns - first_x), 1.0)
     charge = ndimage.gaussian_filter(charge, _DIFFUSION, mode="constant")
-    peak = charge.max()
-    return _Trace(first_y, first_x, charge * (brightness / peak if peak > 0 else 0.0), bit)
+    charge *= brightness / charge.max()
+    outside_y, outside_x = max(-first_y, 0), max(-first_x, 0)
+    first_y, first_x = first_y + outside_y, first_x + outside_x
+    return _Trace(
+        first_y,
+        first_x,
+        charge[outside_y : outside_y + shape[0] - first_y, outside_x : outside_x + shape[1] - first_x],
+        bit,
+    )
 
 
 def _trail(shape: tuple[int, int], fwhm: float, rng: np.random.Generator) -> _Trace:

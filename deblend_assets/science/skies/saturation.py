@@ -70,6 +70,11 @@ def bleed(column: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     Returns:
         (y,), nowhere above the level; of the same sum, but for charge that reached an end of the column.
     """
+    return (_bleed_upward_first(column, level) + _bleed_upward_first(column[::-1], level)[::-1]) / 2
+
+
+def _bleed_upward_first(column: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """`bleed`, with the halves that go up before those that go down: where stars share a column the order matters."""
     result = np.minimum(column, level)
     excess = np.maximum(column - level, 0.0) / 2
     for values, source in ((result, excess), (result[::-1], excess[::-1])):
