@@ -34,7 +34,7 @@ from deblend_assets.science.skies.sky import Sky
 from deblend_assets.settings import FieldSkySettings, MaskSettings
 
 COLOURS = dict(zip(MaskBit, (BLUE, BLACK, ORANGE, VERMILION, PURPLE, "#999999", SKY), strict=True))
-SIDE, SEED = 300, 764
+SIDE, SEED = 300, 274
 
 
 def light_of(sky: Sky, rng: np.random.Generator) -> NDArray[np.float32]:
