@@ -46,6 +46,14 @@ def test_what_the_model_says_is_measured(model: PSFModel) -> None:
     assert model.at(3.0, 5.0) == profile
 
 
+@pytest.mark.parametrize("fwhm", [0.5, 1.4])
+def test_the_largest_offset_is_measured(fwhm: float) -> None:
+    for model in (PSFModel("kolmogorov", fwhm, dx=0.5 * fwhm), PSFModel("moffat", fwhm, 2.0, dy=-0.5 * fwhm)):
+        shape = measure_psf(model.profile())
+        assert (shape.x, shape.y) == pytest.approx((model.dx, model.dy), abs=1e-4)
+        assert shape.fwhm == pytest.approx(fwhm, rel=3e-3)
+
+
 def test_without_optics_it_is_galsims_profile() -> None:
     model = PSFModel("moffat", 0.8, beta=2.7, g1=0.03, g2=0.05, dx=0.1, dy=-0.05)
     same = galsim.Moffat(beta=2.7, fwhm=0.8).shear(g1=0.03, g2=0.05).shift(0.1, -0.05)
@@ -89,7 +97,7 @@ def test_fwhm_of_any_size(fwhm: float) -> None:
         ({"beta": 3.0}, "beta"),
         ({"atmosphere": "moffat"}, "beta"),
         ({"atmosphere": "moffat", "beta": 1.9}, "beta"),
-        ({"dx": 2.0}, "dx"),
+        ({"dx": 0.3, "dy": -0.3}, "dx"),
     ],
 )
 def test_bad_models_are_refused(changes: dict[str, object], named: str) -> None:

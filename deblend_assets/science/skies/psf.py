@@ -118,7 +118,7 @@ class PSFModel:
         fwhm: of the whole PSF, 0.5 to 1.4 [arcsec]; see `PSFShape.fwhm`.
         beta: of the Moffat profile, 2 to 5; none for the others.
         g1, g2: shear-type ellipticity of the adaptive moments, |g| up to 0.1.
-        dx, dy: centroid of the adaptive moments [arcsec].
+        dx, dy: centroid of the adaptive moments [arcsec], at most half a FWHM away.
         optics: convolved with the atmosphere; none: atmosphere alone.
     """
 
@@ -146,11 +146,11 @@ class PSFModel:
             )
         if self.beta is not None:
             MOFFAT_BETA.require(self.beta, "PSFModel.beta")
-        if not np.hypot(self.dx, self.dy) < self.fwhm:
+        if not np.hypot(self.dx, self.dy) <= 0.5 * self.fwhm:
             raise SettingsError(
-                f"offset ({self.dx:g}, {self.dy:g}) arcsec is larger than the PSF",
+                f"offset ({self.dx:g}, {self.dy:g}) arcsec is outside the PSF's half maximum",
                 where="PSFModel.dx, dy",
-                remedy="give the centroid's offset in arcsec, below one FWHM",
+                remedy="give the centroid's offset in arcsec, at most half a FWHM",
             )
 
     @property
