@@ -26,7 +26,8 @@ from deblend_assets.automation.tile_schedule import SCHEDULE
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 240.0
+# A test fails by what is printed, not by the clock of a busy machine.
+PATIENCE_SECONDS = 900.0
 
 
 class Daemon:

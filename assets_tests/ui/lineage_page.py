@@ -15,7 +15,7 @@ from typing import Any
 
 from assets_tests.ui.dagster_dev import DagsterDev
 
-LINEAGE_SECONDS = 360.0
+LINEAGE_SECONDS = 900.0
 REPOSITORY = {"repositoryLocationName": "deblend_assets.definitions", "repositoryName": "__repository__"}
 
 NODES = """{ assetNodes {
