@@ -58,10 +58,15 @@ def measure_psf(psf: galsim.GSObject, guess: float = 0.8) -> PSFShape:
         image = psf.drawImage(
             nx=_SIDE, ny=_SIDE, scale=scale, method="no_pixel", offset=(-x / scale, -y / scale), dtype=float
         )
-        moments = galsim.hsm.FindAdaptiveMom(image, guess_sig=0.42 * _SAMPLES, strict=False)
-        if moments.error_message or not image.array.max() > 0:
+        peak, error = image.array.max(), "no light"
+        if peak > 0:
+            rows, columns = np.nonzero(image.array >= 0.5 * peak)
+            start = galsim.PositionD(columns.mean() + image.xmin, rows.mean() + image.ymin)
+            moments = galsim.hsm.FindAdaptiveMom(image, guess_sig=0.42 * _SAMPLES, guess_centroid=start, strict=False)
+            error = moments.error_message
+        if error:
             raise SettingsError(
-                f"the PSF has no adaptive moments ({moments.error_message or 'no light'})",
+                f"the PSF has no adaptive moments ({error})",
                 where=f"PSF {psf!r}"[:200],
                 remedy="give a PSF with one peak, without noise, whose stamp is centred on it",
             )
