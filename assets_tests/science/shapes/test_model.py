@@ -100,6 +100,7 @@ def _made(n: int, seed: int, confidence: float) -> pd.DataFrame:
     return table
 
 
+@pytest.mark.slow
 def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
     numbers = headline(evaluate_shapes(table_of(20_000, 3), resamples=50, seed=4))
     for kind in "eg":

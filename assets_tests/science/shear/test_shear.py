@@ -113,7 +113,8 @@ def _product(electrons: np.ndarray) -> np.ndarray:
     return np.stack([flux * (light * q).sum(axis=(1, 2)) for q in (x**2 - y**2, 2 * x * y)], axis=1)
 
 
-@pytest.mark.parametrize("component", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("component", [0, 1])
 def test_the_response_of_images_is_that_of_the_light_though_noise_is_sheared_as_well(component: int) -> None:
     """Noise adds to the mean of a quadratic estimator what no shear changes: the response is that of the light."""
     psf, scale, pixels, sky, number = galsim.Kolmogorov(fwhm=0.8), 0.2, 25, 400.0, 15_000

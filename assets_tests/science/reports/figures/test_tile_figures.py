@@ -63,6 +63,7 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
     return figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulated", [True, False])
 def test_every_figure_is_a_small_png_with_axes_named_and_its_tile_in_the_title(simulated: bool) -> None:
     figures = drawn(tile_tables(150), 150, simulated)
