@@ -1,4 +1,4 @@
-"""Real tiles under a real daemon: they come, everything else happens without a hand; a new model renews them once."""
+"""Real tiles under a real daemon: registered tiles are evaluated automatically; a new model renews them once."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def tiles(site: Site) -> list[str]:
     return names
 
 
-def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_without_a_hand_and_once(
+def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_automatically_and_once(
     site: Site, tiles: list[str]
 ) -> None:
     runs = site.tile_runs()

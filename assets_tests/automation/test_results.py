@@ -1,4 +1,4 @@
-"""Failed checks are told by `tiles list` and `results`, which ends with status 1; figures are those of numbers.json."""
+"""`tiles list` and `results` print failed checks; `results` ends with status 1; figures are those of numbers.json."""
 
 from __future__ import annotations
 

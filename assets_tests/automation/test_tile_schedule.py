@@ -72,7 +72,7 @@ def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_tw
     assert scheduler.next_monday() == []
 
 
-def test_it_runs_without_a_hand_on_mondays(profile: Profile) -> None:
+def test_it_runs_by_default_on_mondays(profile: Profile) -> None:
     (schedule,) = build_schedules(profile, TILE_ASSETS)
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == (CRON, "UTC")

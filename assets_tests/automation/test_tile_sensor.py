@@ -86,7 +86,7 @@ def sensor(profile: Profile, instance: dg.DagsterInstance, storage: Storage) -> 
     return Sensor(profile, instance, storage)
 
 
-def test_both_sensors_run_without_a_hand(profile: Profile) -> None:
+def test_both_sensors_run_by_default(profile: Profile) -> None:
     sensors = build_sensors(profile, TILE_ASSETS.values())
     assert [sensor.name for sensor in sensors] == [NEW_TILES_SENSOR, AUTOMATION_SENSOR]
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}

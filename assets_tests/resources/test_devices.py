@@ -48,7 +48,7 @@ def fakes(*free: float, first: str = "GPU-a") -> list[CudaDevice]:
     return [CudaDevice(i, uuids[i], f"Fake {i}", 16.0, FakeMemory(gib)) for i, gib in enumerate(free)]
 
 
-# A competitor sees the devices it is told of, numbered from 0, and reports on stdout what it got.
+# A competitor finds the devices that the test lists, numbered from 0, and prints which one it got.
 CHILD = """
 import os, sys, time
 from deblend_assets.resources.cuda_devices import CudaDevice

@@ -14,7 +14,7 @@ from deblend_assets.errors import DeviceError
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers, whole_scenes
 from deblend_assets.science.simulation.rendering import ShardRenderer
-from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.settings import Profile
 
@@ -35,6 +35,24 @@ def test_a_pool_draws_what_one_process_draws(catalog: pd.DataFrame, profile: Pro
         for name in ("isolated", "noisy", "blended"):
             assert np.array_equal(getattr(scenes, name), getattr(expected, name))
         pd.testing.assert_frame_equal(scenes.truth, expected.truth)
+
+
+def variable(renderer: ShardRenderer, shard: Shard) -> str | None:
+    """What a worker finds in its environment."""
+    return os.environ.get("DEBLEND_TEST_VARIABLE")
+
+
+def test_workers_of_every_pool_have_the_environment_of_their_parent(
+    catalog: pd.DataFrame, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that forks them keeps that of the first pool."""
+    shards = all_shards(profile.simulation)[:1]
+    found = []
+    for value in ("first", "second"):
+        monkeypatch.setenv("DEBLEND_TEST_VARIABLE", value)
+        with RenderingWorkers(processes=1).start(catalog, profile.simulation) as pool:
+            found += [made for _, made in pool.render(shards, quiet(16), variable)]
+    assert found == ["first", "second"]
 
 
 def test_a_worker_that_is_killed_is_one_clear_line(catalog: pd.DataFrame, profile: Profile) -> None:

@@ -52,10 +52,8 @@ AXIS_RATIO = np.array(
         [0.116, 0.181, 0.227, 0.290, 0.345, 0.398, 0.454, 0.512, 0.579, 0.653, 0.755, 0.826, 0.922],
     ]
 )
-BULGE_AND_DISC = np.array([0.452, 0.388, 0.343, 0.314, 0.280, 0.260])
-"""Share of the galaxies that two profiles fit better than one; rows as `MAGNITUDES`."""
 
-# Of those, brighter than 23.5, where the fits are least noisy.
+# Of the galaxies that two profiles fit better than one, brighter than 23.5, where the fits are least noisy.
 BULGE_FRACTION = np.array([0.107, 0.119, 0.137, 0.177, 0.231, 0.294, 0.373, 0.462, 0.544, 0.642, 0.750, 0.811, 0.877])
 RADIUS_RATIO = np.array([0.087, 0.140, 0.173, 0.221, 0.263, 0.309, 0.367, 0.436, 0.521, 0.645, 0.879, 1.174, 1.804])
 """Bulge over disc."""
@@ -89,8 +87,3 @@ def radius_at(i_mag: Floats, share: Floats) -> Floats:
     fainter = np.maximum(i_mag - MAGNITUDES[-1], 0.0)
     brighter = np.maximum(MAGNITUDES[0] - i_mag, 0.0)
     return np.asarray(np.exp(quantile_at(LN_RADIUS, i_mag, share) + _FAINT_SLOPE * fainter - _BRIGHT_SLOPE * brighter))
-
-
-def bulge_and_disc_share(i_mag: Floats) -> Floats:
-    """Share of the galaxies that are bulge and disc at a magnitude, (N,)."""
-    return np.asarray(np.interp(i_mag, MAGNITUDES, BULGE_AND_DISC))

@@ -1,6 +1,6 @@
 """Measured numbers of galaxies by magnitude, and catalogues thinned to them.
 
-`PER_MAGNITUDE` is COSMOS2020's (Weaver et al. 2022, ApJS 258, 11; 2110.13923, Table 2, i, The Farmer), from i = 19 to
+The numbers are COSMOS2020's (Weaver et al. 2022, ApJS 258, 11; 2110.13923, Table 2, i, The Farmer), from i = 19 to
 26.5. The power law of the LSST Science Book (`relations.count_density`) agrees within 15 % from i = 21 to 25, and has
 1.9 times as many galaxies at i = 19.3, 1.5 times as many at i = 20.3 and 26.3.
 """
@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import CatalogError
+from deblend_assets.science.simulation import relations
 
-MAGNITUDES = np.arange(19.25, 26.5, 0.5)
-"""AB magnitudes in i of the middle of the bins."""
-PER_MAGNITUDE = np.array([3.01, 3.23, 3.44, 3.64, 3.85, 4.03, 4.21, 4.38, 4.54, 4.71, 4.86, 4.97, 5.08, 5.20, 5.29])
-"""log10 of the number a square degree and magnitude."""
+# The COSMOS2020 part of the table.
+MAGNITUDES, PER_MAGNITUDE = relations.OBSERVED_I[2:], relations.OBSERVED_LOG[2:]
 # Beyond the bins [dex a magnitude]: that of the first two of them; and a choice, which is near that of the last two.
 _BRIGHT_SLOPE, _FAINT_SLOPE = 0.44, 0.2
 _BIN = 0.5

@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 
 COUNT_SLOPE = 0.31
 COUNT_AT_25 = 46.0
-# Galaxies per square degree and magnitude, log10; see `observed_density`.
-_OBSERVED_I = np.arange(18.25, 26.5, 0.5)
-_OBSERVED_LOG = np.array(
+# Middles of bins in i, and galaxies per square degree and magnitude, log10; see `observed_density`.
+OBSERVED_I = np.arange(18.25, 26.5, 0.5)
+OBSERVED_LOG = np.array(
     [2.53, 2.79, 3.01, 3.23, 3.44, 3.64, 3.85, 4.03, 4.21, 4.38, 4.54, 4.71, 4.86, 4.97, 5.08, 5.20, 5.29]
 )
 I_BRIGHTEST = 18.0
@@ -66,9 +66,9 @@ def observed_density(i_mag: ArrayLike) -> Floats:
     from i = 21 to 25.5, but 1.9 times as high at i = 19.25, and 1.5 times at 26.25.
     """
     i = np.asarray(i_mag, dtype=np.float64)
-    inside = np.interp(i, _OBSERVED_I, _OBSERVED_LOG)
-    first, last = (_OBSERVED_LOG[1] - _OBSERVED_LOG[0]) / 0.5, _OBSERVED_LOG[-1] - _OBSERVED_LOG[-3]
-    below, above = np.minimum(i - _OBSERVED_I[0], 0.0), np.maximum(i - _OBSERVED_I[-1], 0.0)
+    inside = np.interp(i, OBSERVED_I, OBSERVED_LOG)
+    first, last = (OBSERVED_LOG[1] - OBSERVED_LOG[0]) / 0.5, OBSERVED_LOG[-1] - OBSERVED_LOG[-3]
+    below, above = np.minimum(i - OBSERVED_I[0], 0.0), np.maximum(i - OBSERVED_I[-1], 0.0)
     return np.asarray(10.0 ** (inside + first * below + last * above) / 3600.0)
 
 
