@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.fits.hdu.compressed import compressed
 from astropy.wcs import WCS, Sip
 
 from deblend_assets.errors import ArchiveError
@@ -128,6 +131,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "a header that claims the world": (bomb, "truncated"),
     "a header of garbage": (lambda: file()[:80] + b"\xff" * 2800, "readable|image"),
     "no image": (lambda: table_file(), "has no image"),
+    "a compressed image": (lambda: compressed_file(), "only compressed ones"),
     "a cube": (lambda: file(np.zeros((2, NY, NX), np.float32)), "two dimensions"),
     "no coordinates": (lambda: file(wcs=WCS(naxis=2)), "celestial"),
     "another band": (lambda: file(BAND="i"), "band 'i', not 'r'"),
@@ -161,6 +165,12 @@ def turned(degrees: float) -> tuple[float, float, float, float]:
     return (-c, s, s, c)
 
 
+def compressed_file() -> bytes:
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels(), sky().to_header())]).writeto(buffer)
+    return buffer.getvalue()
+
+
 def table_file() -> bytes:
     buffer = io.BytesIO()
     column = fits.Column("x", "D", array=[1.0])
@@ -175,6 +185,19 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_it(kind: str) -> None:
         read(make())
     assert "test image" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_threads_that_read_cutouts_leave_astropy_as_it_was() -> None:
+    """Astropy's `disable_image_compression` is a switch of the whole process, which threads would leave off."""
+    data = file()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(stamp is not None for stamp in pool.map(read, [data] * 60))
+    finally:
+        sys.setswitchinterval(interval)
+    assert compressed.COMPRESSION_ENABLED
 
 
 def test_a_turn_below_a_degree_is_accepted() -> None:

@@ -84,10 +84,13 @@ def open_image(data: bytes, where: str) -> FitsImage:
         # outlast the block.)
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            with fits.open(io.BytesIO(data), memmap=False, disable_image_compression=True) as hdus:
-                index = next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"] > 0), None)
+            # Compressed images are passed over: a small file may hold a huge one. (Astropy's switch for it is one of
+            # the whole process, and several threads read.)
+            with fits.open(io.BytesIO(data), memmap=False) as hdus:
+                images = (i for i, hdu in enumerate(hdus) if hdu.is_image and not isinstance(hdu, fits.CompImageHDU))
+                index = next((i for i in images if hdus[i].header["NAXIS"] > 0), None)
                 if index is None:
-                    raise _error("the FITS file has no image", where)
+                    raise _error("the FITS file has no image, or only compressed ones", where)
                 header = hdus[index].header
                 shape = [int(header[f"NAXIS{axis + 1}"]) for axis in range(int(header["NAXIS"]))]
                 if len(shape) != 2 or min(shape) < 1:
