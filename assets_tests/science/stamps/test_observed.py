@@ -158,6 +158,13 @@ def test_a_target_off_the_image_is_refused(place: tuple[float, float]) -> None:
         cut(field(), [place[0]], [place[1]], 11)
 
 
+@pytest.mark.parametrize("place", [(-0.5, 5.0), (WIDTH - 0.5, 5.0), (5.0, -0.5), (5.0, HEIGHT - 0.5)])
+def test_a_target_on_the_very_edge_of_the_image_has_its_stamp(place: tuple[float, float]) -> None:
+    stamps = cut(field(), [place[0]], [place[1]], 11)
+    assert stamps.present.all()
+    assert (stamps.position[0] + stamps.corner[0]).tolist() == list(place)
+
+
 def test_images_of_different_shapes_are_refused() -> None:
     with pytest.raises(MismatchError):
         field(mask=np.zeros((2, 3, 3), np.uint16))

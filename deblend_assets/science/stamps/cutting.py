@@ -74,13 +74,14 @@ def cut(
         targets: rows of the detections to cut, (N,); default: all. The others are listed as such on each stamp.
 
     Raises:
-        MismatchError: positions that are not finite, or whose nearest pixel lies outside of the image.
+        MismatchError: positions that are not finite, or outside of the image's outermost pixels.
     """
     places = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
     rows = np.arange(len(places)) if targets is None else np.asarray(targets)
     bands, height, width = image.pixels.shape
     chosen = places[rows]
-    inside = ((chosen > -0.5) & (chosen < (width - 0.5, height - 0.5))).all(axis=1)
+    # A peak in the outermost pixel may lie on the image's very edge.
+    inside = ((chosen >= -0.5) & (chosen <= (width - 0.5, height - 0.5))).all(axis=1)
     if not np.isfinite(places).all() or not inside.all():
         raise MismatchError(
             f"{int((~inside).sum())} of {len(chosen)} positions are not on the image",
