@@ -17,8 +17,6 @@ from deblend_assets.science.evaluation.fisher import (
     derivatives,
     fisher_floor,
     fisher_matrix,
-    g_response,
-    marginal_covariance,
     prior_information,
     table_floor,
     whole_floor,
@@ -167,16 +165,6 @@ def test_halved_steps_give_the_same_floor(renderer: ShardRenderer, table: pd.Dat
     assert difference.max().max() < 0.02
 
 
-def test_the_response_of_g_is_that_of_add_shear() -> None:
-    step = 1e-6
-    for g in (0.3 - 0.4j, -0.55 + 0.2j, 0j):
-        columns = [
-            complex(add_shear(np.array(g), h * step) - add_shear(np.array(g), -h * step)) / (2 * step)
-            for h in (1.0 + 0j, 1j)
-        ]
-        assert g_response(g) == pytest.approx(np.array([[c.real for c in columns], [c.imag for c in columns]]))
-
-
 def btk_derivatives(renderer: ShardRenderer, scene: pd.DataFrame) -> tuple[NDArray, NDArray]:
     """Light and derivatives after GEOMETRY by GalSim, each perturbation an argument of BTK's own."""
     catalog, magnitudes, survey, pixels, _ = renderer.simulated_light
@@ -253,18 +241,6 @@ def test_a_band_without_light_has_no_flux_to_measure(
     assert found.index[found.isna()].tolist() == ["sigma_ln_flux_u"]
     assert (found[SHAPES] >= floor.loc[ALONE, SHAPES]).all()
     assert found[SHAPES].to_numpy() == pytest.approx(floor.loc[ALONE, SHAPES].to_numpy(), rel=0.2)
-
-
-def test_marginal_covariance_is_a_block_of_the_inverse_in_any_units() -> None:
-    rng = np.random.default_rng(3)
-    root = rng.normal(size=(9, 6))
-    information = root.T @ root
-    expected = np.linalg.inv(information)[:4, :4]
-    assert marginal_covariance(information, 4) == pytest.approx(expected)
-    units = 10.0 ** np.array([-8, 6, 0, 3, 7, -5])
-    scaled = marginal_covariance(information * np.outer(units, units), 4)
-    assert scaled * np.outer(units[:4], units[:4]) == pytest.approx(expected)
-    assert np.isnan(marginal_covariance(np.ones((2, 2)), 1)).all(), "two parameters that cannot be told apart"
 
 
 def test_the_prior_is_the_neighbours_alone() -> None:

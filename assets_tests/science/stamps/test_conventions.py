@@ -9,6 +9,7 @@ import pytest
 from deblend_assets.science.stamps.conventions import (
     add_shear,
     distortion_from_shear,
+    g_response,
     position_angle,
     shear_from_distortion,
 )
@@ -45,3 +46,13 @@ def test_adding_a_shear_is_galsims_addition(g1: float, g2: float) -> None:
     ours = add_shear(np.array(complex(g1, g2)), complex(0.02, -0.01))
     assert abs(ours) == pytest.approx(sheared.g, abs=1e-12)
     assert ours == pytest.approx(complex(sheared.g1, sheared.g2), abs=1e-12)
+
+
+def test_the_response_of_g_is_that_of_add_shear() -> None:
+    step = 1e-6
+    for g in (0.3 - 0.4j, -0.55 + 0.2j, 0j):
+        columns = [
+            complex(add_shear(np.array(g), h * step) - add_shear(np.array(g), -h * step)) / (2 * step)
+            for h in (1.0 + 0j, 1j)
+        ]
+        assert g_response(g) == pytest.approx(np.array([[c.real for c in columns], [c.imag for c in columns]]))

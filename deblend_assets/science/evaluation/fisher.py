@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.renderers.components import shear_ellipses
@@ -30,7 +29,9 @@ from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 from deblend_assets.science.simulation.rendering import ShardRenderer, places
 from deblend_assets.science.simulation.scene_truth import intrinsic_g
 from deblend_assets.science.simulation.scenes import Shard
+from deblend_assets.science.stamps.conventions import g_response
 from deblend_assets.science.stamps.moments import image_moments
+from deblend_assets.science.statistics.fisher import marginal_covariance
 
 # Of a galaxy, in this order; ln fluxes, one a band, follow them.
 GEOMETRY = ("shear1", "shear2", "x_arcsec", "y_arcsec", "ln_size")
@@ -146,38 +147,6 @@ def prior_information(members: int, bands: int) -> NDArray[np.float64]:
     information = np.tile(sigma**-2.0, (members, 1))
     information[0] = 0.0
     return information.ravel()
-
-
-def marginal_covariance(information: NDArray, wanted: int) -> NDArray[np.float64]:
-    """Covariance of the first parameters, the others marginalised.
-
-    Args:
-        information: Fisher matrix, priors included, (P, P).
-        wanted: how many.
-
-    Returns:
-        (wanted, wanted); NaN for a parameter without information (the flux in a band without light), and for
-        all where the information is singular.
-    """
-    covariance = np.full((wanted, wanted), np.nan)
-    diagonal = np.diag(information)
-    kept = np.flatnonzero(diagonal > 0)
-    # In units of the parameters' own errors, so that only correlations are left in the condition number.
-    scale = diagonal[kept] ** -0.5
-    first = kept[kept < wanted]
-    unit = np.eye(len(kept), len(first))
-    try:
-        solved = cho_solve(cho_factor(information[np.ix_(kept, kept)] * np.outer(scale, scale), lower=True), unit)
-    except np.linalg.LinAlgError:
-        return covariance
-    covariance[np.ix_(first, first)] = solved[: len(first)] * np.outer(scale[: len(first)], scale[: len(first)])
-    return covariance
-
-
-def g_response(g: complex) -> NDArray[np.float64]:
-    """Change of (g1, g2) with a small shear (γ1, γ2), (2, 2): dg = γ - g² γ*, of `conventions.add_shear` at γ = 0."""
-    square = g * g
-    return np.array([[1.0 - square.real, -square.imag], [-square.imag, 1.0 + square.real]])
 
 
 def fisher_floor(

@@ -64,3 +64,9 @@ def add_shear(g: np.ndarray, shear: complex | np.ndarray) -> np.ndarray:
         shear: complex γ1 + i γ2, |γ| < 1; one for all, or of the shape of g.
     """
     return (g + shear) / (1.0 + np.conj(shear) * g)
+
+
+def g_response(g: complex) -> np.ndarray:
+    """Change of (g1, g2) with a small shear (γ1, γ2), (2, 2): dg = γ - g² γ*, of `add_shear` at γ = 0."""
+    square = g * g
+    return np.array([[1.0 - square.real, -square.imag], [-square.imag, 1.0 + square.real]])
