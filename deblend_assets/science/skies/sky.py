@@ -122,9 +122,17 @@ class Sky:
         Args:
             light: noiseless sources [image unit], (band, y, x).
         """
+        return (self.column("sigma")[:, None, None] ** 2 + self.source_variance(light)).astype(np.float32)
+
+    def source_variance(self, light: NDArray[np.floating]) -> NDArray[np.float64]:
+        """What the photons of the sources add to the variance [image unit²], (band, y, x).
+
+        Args:
+            light: see `variance`.
+        """
         self._require_images(light)
         photons = np.array([band.gain * band.correlation.area for band in self.bands.values()])[:, None, None]
-        return (self.column("sigma")[:, None, None] ** 2 + np.maximum(light, 0.0) / photons).astype(np.float32)
+        return np.asarray(np.maximum(light, 0.0) / photons)
 
     def noise(
         self, light: NDArray[np.floating], rng: np.random.Generator, *, quarter_turns: int = 0
