@@ -34,7 +34,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("stamps", "statistics"),
     ("skies",),
     ("detection", "simulation", "networks"),
-    ("training", "peers"),
+    ("training", "peers", "worlds"),
     ("deblender", "shapes", "redshift", "shear", "des"),
     ("measuring", "simulated_survey"),
     ("evaluation",),
@@ -166,7 +166,7 @@ def test_arrows_between_rooms_are_few() -> None:
         for _, imported in imports_of(path)
         if room_of(imported) not in (None, room_of(module_name(path)))
     }
-    assert len(arrows) <= 52
+    assert len(arrows) <= 57
 
 
 FORBIDDEN = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import galsim
@@ -12,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.galaxies import Galaxies
-from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer
+from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer, unfolded_side
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.sky import Sky
 
@@ -28,6 +30,46 @@ class SourceLight(NamedTuple):
     light: NDArray[np.float32]
     x: int
     y: int
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sources that are seen through one PSF set, on squares of one side which hold their light.
+
+    Attributes:
+        rows: which of the sources, (R,).
+        x, y: pixel of the field on which each square's first pixel lies, (R,).
+        side: of the squares [pixel].
+    """
+
+    rows: NDArray[np.int64]
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    side: int
+    _renderer: GalaxiesRenderer
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | NDArray) -> Squares:
+        """Some of the squares."""
+        return replace(self, rows=self.rows[chosen], x=self.x[chosen], y=self.y[chosen])
+
+    def drawn(self, galaxies: Galaxies, x: NDArray, y: NDArray, *, grid: int | None = None) -> NDArray[np.float32]:
+        """Each source alone on its square, (R, band, y, x) [image unit].
+
+        Args:
+            galaxies, x, y: of the squares, (R,); they may differ a little from those that the squares were made for.
+            grid: see `GalaxiesRenderer.stamps`.
+        """
+        at = [v - low - (self.side - 1) / 2 for v, low in ((x, self.x), (y, self.y))]
+        stamps: NDArray[np.float32] = self._renderer.stamps(galaxies, at[0], at[1], self.side, grid=grid).cpu().numpy()
+        return stamps
+
+    @property
+    def grid(self) -> int:
+        """Side of a Fourier grid that folds no light into the squares."""
+        return unfolded_side(self.side)
 
 
 class FieldRenderer:
@@ -134,6 +176,18 @@ class FieldRenderer:
             galaxies, x, y: see `light`.
         """
         found: dict[int, SourceLight] = {}
+        for squares in self.squares(galaxies, x, y):
+            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows])
+            for stamp, row, left, bottom in zip(stamps, squares.rows, squares.x, squares.y, strict=True):
+                found[int(row)] = SourceLight(stamp, int(left), int(bottom))
+        return [found[k] for k in range(len(galaxies))]
+
+    def squares(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> Iterator[Squares]:
+        """Where the light of each source lies, those of one PSF set and one side together.
+
+        Args:
+            galaxies, x, y: see `light`.
+        """
         patch = self.patch(x, y)
         for number in np.unique(patch):
             rows = np.flatnonzero(patch == number)
@@ -141,12 +195,8 @@ class FieldRenderer:
             sides = renderer.stamp_sides(galaxies[rows], self._least)
             for side in np.unique(sides):
                 some = rows[sides == side]
-                corner = [np.round(v[some] - (side - 1) / 2).astype(np.int64) for v in (x, y)]
-                at = [v[some] - low - (side - 1) / 2 for v, low in zip((x, y), corner, strict=True)]
-                stamps = renderer.stamps(galaxies[some], at[0], at[1], int(side)).cpu().numpy()
-                for k, source in enumerate(some):
-                    found[int(source)] = SourceLight(stamps[k], int(corner[0][k]), int(corner[1][k]))
-        return [found[k] for k in range(len(galaxies))]
+                left, bottom = (np.round(v[some] - (side - 1) / 2).astype(np.int64) for v in (x, y))
+                yield Squares(some, left, bottom, int(side), renderer)
 
     def _psfs_of(self, number: int) -> list[galsim.GSObject]:
         row, column = divmod(number, self.patches)

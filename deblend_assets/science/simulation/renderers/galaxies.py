@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import galsim
 import numpy as np
@@ -39,6 +40,7 @@ _DISC_SCALE = float(galsim.Exponential(half_light_radius=1.0).scale_radius)
 # A part of the spectrum for each of: real and even in ky, real and odd, imaginary and even, imaginary and odd.
 Parts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 Spectra = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+Side = TypeVar("Side", int, NDArray[np.int64])
 
 
 @lru_cache(maxsize=4)
@@ -86,7 +88,14 @@ class GalaxiesRenderer:
         self._psf_edges: NDArray | None = None if like is None else like._psf_at_edges()
 
     def stamps(
-        self, galaxies: Galaxies, x: NDArray, y: NDArray, pixels: int, least: Sequence[float] | None = None
+        self,
+        galaxies: Galaxies,
+        x: NDArray,
+        y: NDArray,
+        pixels: int,
+        least: Sequence[float] | None = None,
+        *,
+        grid: int | None = None,
     ) -> Tensor:
         """Every galaxy alone on a stamp of its own.
 
@@ -96,15 +105,19 @@ class GalaxiesRenderer:
             pixels: side of the stamps.
             least: light a pixel that may be folded back into the stamps from beyond them, (band,) [unit of the images];
                 by default half a per cent of the galaxy's, as GalSim does. Small galaxies take a quarter of the time.
+            grid: side of every galaxy's Fourier grid [pixel], instead of what `least` asks for: light that changes
+                with a galaxy's parameters changes smoothly on one grid alone. See `unfolded_side`.
 
         Returns:
             (G, band, y, x) float32, on the device; a stamp does not depend on the others but by rounding.
         """
         x, y = (np.asarray(values, np.float64) * self.pixel_scale for values in (x, y))
-        if least is None:
+        if grid is not None:
+            sizes = np.full(len(galaxies), grid)
+        elif least is None:
             sizes = self._grid_sides(galaxies, np.hypot(x, y), pixels)
         else:
-            sizes = _unfolded_sides(np.maximum(self.stamp_sides(galaxies, least), pixels))
+            sizes = unfolded_side(np.maximum(self.stamp_sides(galaxies, least), pixels))
         flux = galaxies.flux_in(self.bands, self.zero_points)
         kinds = _kinds(galaxies, flux)
         order = np.lexsort((kinds, sizes))
@@ -112,12 +125,12 @@ class GalaxiesRenderer:
         first = 0
         while first < len(order):
             side, kind = int(sizes[order[first]]), int(kinds[order[first]])
-            grid, centre = self._grid(side, pixels)
-            most = max(1, int(CHUNK[self.device.type] / grid.product.numel()))
+            waves, centre = self._grid(side, pixels)
+            most = max(1, int(CHUNK[self.device.type] / waves.product.numel()))
             rows = order[first : first + most]
             rows = rows[(sizes[rows] == side) & (kinds[rows] == kind)]
-            spectra = self._spectra(grid, galaxies[rows], flux[rows], kind)
-            phases = [centre.phases(grid, values[rows]) for values in (x, y)]
+            spectra = self._spectra(waves, galaxies[rows], flux[rows], kind)
+            phases = [centre.phases(waves, values[rows]) for values in (x, y)]
             stamps[torch.from_numpy(rows).to(self.device)] = stamps_of(spectra, phases[0], phases[1], len(self._psfs))
             first += len(rows)
         return stamps
@@ -355,13 +368,13 @@ def _tabulated(k2: Tensor, rows: Tensor) -> Tensor:
     return torch.lerp(rows.gather(1, below), rows.gather(1, below + 1), part)
 
 
-def _unfolded_sides(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sides of Fourier grids for stamps that hold all light above a limit, (G,).
+def unfolded_side(stamps: Side) -> Side:
+    """Sides of Fourier grids for stamps that hold all light above a limit; shaped like the stamps' sides.
 
     A grid repeats after its side. Half as large again as the stamp, it brings no light into the stamp from nearer than
     the stamp's side, which is twice the distance where the light falls below the limit.
     """
-    return (1.5 * stamps).astype(np.int64) // 2 * 2
+    return 3 * stamps // 4 * 2
 
 
 def _add(total: NDArray, stamps: NDArray, left: NDArray, bottom: NDArray) -> None:
