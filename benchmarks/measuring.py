@@ -28,7 +28,7 @@ from deblend_assets.science.deblender.stages import new_regressor, new_vae
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_with
 from deblend_assets.science.peers import sep_hsm
-from deblend_assets.science.peers.scarlet2 import Fitter
+from deblend_assets.science.peers.scarlet2 import survey_fitter
 from deblend_assets.science.shapes.model import (
     ShapePosterior,
     new_classifiers,
@@ -151,7 +151,7 @@ def seconds(stamps: np.ndarray, positions: list[np.ndarray], sizes: Sizes, cores
     survey, model = load_survey(_SURVEY), untrained(stamps)
     label, noise = model.frame.bands.index(_LABEL), np.sqrt(np.array(survey.sky))
     psfs = [survey.btk_survey.get_filter(band).psf for band in model.frame.bands]
-    fitter = Fitter(noise, psfs, survey.pixel_scale, model.frame.bands, stamps.shape[-2:])
+    fitter = survey_fitter(noise, psfs, survey.pixel_scale, model.frame.bands, stamps.shape[-2:])
     found = Seconds([], [], [], [])
 
     def ours() -> None:

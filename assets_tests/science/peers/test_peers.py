@@ -212,10 +212,10 @@ def test_the_mean_response_turns_fpfs_into_a_shear() -> None:
 @pytest.mark.parametrize("neighbour", [False, True])
 def test_the_compiled_fit_is_that_of_scarlet2(neighbour: bool) -> None:
     pytest.importorskip("scarlet2")
-    from deblend_assets.science.peers.scarlet2 import Fitter
+    from deblend_assets.science.peers.scarlet2 import survey_fitter
 
     blends = discs(1, neighbour=neighbour).blends
-    fitter = Fitter(np.sqrt(blends.sky), blends.psfs, blends.scale, blends.bands, (SIDE, SIDE))
+    fitter = survey_fitter(np.sqrt(blends.sky), blends.psfs, blends.scale, blends.bands, (SIDE, SIDE))
     ours, theirs = (fit(blends.images[0], blends.positions[0]) for fit in (fitter.fit, fitter.plain_fit))
     assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
 

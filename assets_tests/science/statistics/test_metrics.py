@@ -119,6 +119,16 @@ def test_bootstrap_in_pieces_is_the_bootstrap_in_one(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(bootstrap(lambda c: c["v"].mean(axis=-1), columns, 33, seed=1)[1], whole, rtol=1e-12)
 
 
+def test_the_error_of_many_rows_is_that_of_fewer_scaled() -> None:
+    columns = {"v": np.random.default_rng(2).normal(size=20_000)}
+    value, error = bootstrap(lambda c: np.median(c["v"], axis=-1), columns, 400, seed=1, most_rows=1_000)
+    assert value == np.median(columns["v"])
+    assert error == pytest.approx(np.sqrt(np.pi / 2 / 20_000), rel=0.15)
+    few = {"v": columns["v"][:500]}
+    whole, limited = (bootstrap(lambda c: c["v"].mean(axis=-1), few, 20, seed=1, most_rows=n)[1] for n in (None, 1_000))
+    assert whole == limited
+
+
 def test_bootstrap_needs_rows() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         bootstrap(lambda c: c["v"].mean(axis=-1), {"v": np.array([])}, 10, seed=1)

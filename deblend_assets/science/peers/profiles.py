@@ -12,7 +12,7 @@ from functools import lru_cache
 import galsim
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.interpolate import CubicSpline
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Drawn:
 
     Attributes:
         stamps: (band, y, x).
-        slopes: (4, band, y, x), their derivatives by ln r, η1, η2 and ln n.
+        slopes: (4, band, y, x), their derivatives by ln r, η1, η2 and ln n; (6, …) with those by row and column.
     """
 
     stamps: Floats
@@ -49,30 +49,50 @@ def shear(eta: Floats) -> Floats:
     return eta / (1 + np.sqrt(1 + eta @ eta))
 
 
+def shear_slopes(eta: Floats) -> Floats:
+    """Derivatives of `shear`'s g by η, (2, 2)."""
+    root = np.sqrt(1 + eta @ eta)
+    return np.asarray(np.eye(2) / (1 + root) - np.outer(eta, eta) / (root * (1 + root) ** 2))
+
+
 class SersicDrawer:
     """Renders stamps of one size.
 
     Args:
-        psfs: one a band, without the pixel.
+        seen: transform of each band's PSF with the pixel, (band, ky, kx), on the grid of `_wave_numbers`.
         scale: [arcsec / pixel].
         shape: of a stamp, (y, x).
+        moving: whether derivatives by the position are given too.
     """
 
-    def __init__(self, psfs: list[galsim.GSObject], scale: float, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self._grid = (next_fast_len(2 * shape[0], real=True), next_fast_len(2 * shape[1], real=True))
-        ky = 2 * np.pi * np.fft.fftfreq(self._grid[0])[:, None]
-        kx = 2 * np.pi * np.fft.rfftfreq(self._grid[1])[None, :]
+    def __init__(self, seen: NDArray, scale: float, shape: tuple[int, int], *, moving: bool = False) -> None:
+        self.shape, self.moving, self._seen = shape, moving, seen
+        self._grid, ky, kx = _wave_numbers(shape)
         self._ky, self._kx = ky, kx
-        pixel = np.sinc(kx / (2 * np.pi)) * np.sinc(ky / (2 * np.pi))
-        k = np.broadcast_to(kx, pixel.shape) / scale, np.broadcast_to(ky, pixel.shape) / scale
-        self._seen = np.stack([pixel * _transform(psf, *k) for psf in psfs])
         self._round, self._plus = (kx**2 + ky**2) / scale**2, (kx**2 - ky**2) / scale**2
         self._cross = 2 * kx * ky / scale**2
 
+    @classmethod
+    def of_profiles(cls, psfs: list[galsim.GSObject], scale: float, shape: tuple[int, int]) -> SersicDrawer:
+        """With PSFs as profiles, one a band, without the pixel."""
+        _, ky, kx = _wave_numbers(shape)
+        pixel = np.sinc(kx / (2 * np.pi)) * np.sinc(ky / (2 * np.pi))
+        k = np.broadcast_to(kx, pixel.shape) / scale, np.broadcast_to(ky, pixel.shape) / scale
+        return cls(np.stack([pixel * _transform(psf, *k) for psf in psfs]), scale, shape)
+
+    @classmethod
+    def of_images(cls, psfs: NDArray, scale: float, shape: tuple[int, int], *, moving: bool = False) -> SersicDrawer:
+        """With PSFs as images (band, y, x) of odd sides, pixel included; what is off the grid is cut."""
+        grid, _, _ = _wave_numbers(shape)
+        half = [min(side // 2, (length - 1) // 2) for side, length in zip(psfs.shape[1:], grid, strict=True)]
+        middle = [side // 2 for side in psfs.shape[1:]]
+        cut = psfs[:, middle[0] - half[0] : middle[0] + half[0] + 1, middle[1] - half[1] : middle[1] + half[1] + 1]
+        padded = np.zeros((len(psfs), *grid))
+        padded[:, : cut.shape[1], : cut.shape[2]] = cut
+        return cls(rfft2(np.roll(padded, (-half[0], -half[1]), axis=(1, 2))), scale, shape, moving=moving)
+
     def draw(self, ln_r: float, eta: Floats, ln_n: float, position: Floats) -> Drawn:
         """A galaxy of circularised half-light radius r [arcsec], index n, at row and column [pixel]."""
-        root = np.sqrt(1 + eta @ eta)
         g = shear(eta)
         below = 1 - g @ g
         q = ((2 - below) * self._round + 2 * g[0] * self._plus + 2 * g[1] * self._cross) / below
@@ -85,13 +105,22 @@ class SersicDrawer:
         slope = np.gradient(table, _LN_K)
         transform, by_ln_k, by_ln_n = (np.interp(ln_k, _LN_K, values) for values in (table, slope, by_n))
         transform[0, 0], by_ln_k[0, 0], by_ln_n[0, 0] = 1.0, 0.0, 0.0
-        jacobian = np.eye(2) / (1 + root) - np.outer(eta, eta) / (root * (1 + root) ** 2)
+        jacobian = shear_slopes(eta)
         by_eta = [sum(by_g[i] * jacobian[i, j] for i in range(2)) * by_ln_k for j in range(2)]
         planes = np.stack([transform, by_ln_k, *by_eta, by_ln_n])
+        if self.moving:
+            planes = np.concatenate([planes, [-1j * self._ky * transform, -1j * self._kx * transform]])
         phase = np.exp(-1j * (self._ky * position[0] + self._kx * position[1]))
         spectra = (planes * phase)[:, None] * self._seen
         whole = irfft2(spectra, s=self._grid, overwrite_x=True)[..., : self.shape[0], : self.shape[1]]
         return Drawn(whole[0], whole[1:])
+
+
+def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[int, int], Floats, Floats]:
+    """The grid (y, x) on which stamps are drawn, and its wave numbers ky, kx [1 / pixel]."""
+    grid = (next_fast_len(2 * shape[0], real=True), next_fast_len(2 * shape[1], real=True))
+    ky, kx = 2 * np.pi * np.fft.fftfreq(grid[0]), 2 * np.pi * np.fft.rfftfreq(grid[1])
+    return grid, np.asarray(ky[:, None], dtype=np.float64), np.asarray(kx[None, :], dtype=np.float64)
 
 
 def _transform(psf: galsim.GSObject, kx: Floats, ky: Floats) -> Floats:

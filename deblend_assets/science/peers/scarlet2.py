@@ -11,6 +11,7 @@ has no gradient and does not enter the norms, so that the result equals `Scene.f
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import cache, partial
 from typing import Any
@@ -38,33 +39,24 @@ _BOX_STEP = 24
 
 
 class Fitter:
-    """Fits blends of one survey and one size of stamp, one at a time.
+    """Fits blends of one noise, one set of PSFs and one size of stamp, one at a time.
 
     Args:
-        noise: (band,), standard deviation of a sky pixel in the stamps' unit.
-        psfs: one a band, without the pixel.
-        scale: [arcsec / pixel].
+        noise: (band, y, x), standard deviation of a pixel in the stamps' unit; infinite where lost.
+        psfs: images of odd sides, (band, y, x), pixel included; their sums are made 1.
         bands: names.
-        shape: of a stamp, (y, x).
     """
 
-    def __init__(
-        self,
-        noise: np.ndarray,
-        psfs: list[galsim.GSObject],
-        scale: float,
-        bands: tuple[str, ...],
-        shape: tuple[int, int],
-    ) -> None:
+    def __init__(self, noise: np.ndarray, psfs: np.ndarray, bands: tuple[str, ...]) -> None:
         import jax.numpy as jnp
         import scarlet2
 
         scarlet2.set_validation(False)  # its checks print, and cost time
         self._scarlet2, self._bands = scarlet2, list(bands)
-        drawn = [psf.drawImage(nx=_PSF_SIDE, ny=_PSF_SIDE, scale=scale).array for psf in psfs]
-        self._psf = scarlet2.ArrayPSF(jnp.asarray(np.stack([p / p.sum() for p in drawn]), dtype=jnp.float32))
-        self._unit = _NOISES_PER_UNIT * float(np.median(noise))
-        self._weights = jnp.asarray(np.broadcast_to(np.square(self._unit / noise)[:, None, None], (len(bands), *shape)))
+        shape = noise.shape[1:]
+        self._psf = scarlet2.ArrayPSF(jnp.asarray(np.stack([p / p.sum() for p in psfs]), dtype=jnp.float32))
+        self._unit = _NOISES_PER_UNIT * float(np.median(noise[np.isfinite(noise)]))
+        self._weights = jnp.asarray(np.square(self._unit / noise))
         # Its own box sizes, limited to the stamp: moments over a larger box would be wrong.
         width = float(scarlet2.measure.fwhm(self._psf()).min())
         self._sizes = [size for size in (int(6 * width * 1.5**k) for k in range(10)) if size <= min(shape)]
@@ -128,6 +120,22 @@ class Fitter:
                 center = jnp.asarray(position, dtype=float)
                 self._scarlet2.Source(center, *_start(self._scarlet2, observed, center, self._sizes))
         return observed, scene
+
+
+def survey_fitter(
+    noise: np.ndarray, psfs: Sequence[galsim.GSObject], scale: float, bands: tuple[str, ...], shape: tuple[int, int]
+) -> Fitter:
+    """For the blends of one survey.
+
+    Args:
+        noise: (band,), standard deviation of a sky pixel in the stamps' unit.
+        psfs: one a band, without the pixel.
+        scale: [arcsec / pixel].
+        bands: names.
+        shape: of a stamp, (y, x).
+    """
+    drawn = [psf.drawImage(nx=_PSF_SIDE, ny=_PSF_SIDE, scale=scale).array for psf in psfs]
+    return Fitter(np.broadcast_to(noise[:, None, None], (len(bands), *shape)), np.stack(drawn), bands)
 
 
 def _start(scarlet2: Any, observed: Any, center: Any, sizes: list[int]) -> tuple[Any, Any]:
@@ -207,7 +215,7 @@ def measure(blends: Blends) -> Measured:
     """
     result = Measured.nothing(blends, images=True)
     assert result.images is not None
-    fitter = Fitter(np.sqrt(blends.sky), blends.psfs, blends.scale, blends.bands, blends.images.shape[-2:])
+    fitter = survey_fitter(np.sqrt(blends.sky), blends.psfs, blends.scale, blends.bands, blends.images.shape[-2:])
     for k in np.flatnonzero(np.isfinite(blends.images).all(axis=(1, 2, 3))):
         try:
             image = fitter.fit(blends.images[k], blends.positions[k])

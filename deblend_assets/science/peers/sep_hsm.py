@@ -7,6 +7,9 @@ moments of the image, and re-Gaussianisation with the true PSF.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import galsim
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,8 @@ from deblend_assets.science.stamps.conventions import shear_from_distortion
 
 # Source Extractor's default threshold, in units of the pixel noise.
 THRESHOLD = 1.5
-# A detection farther from the stamp's centre is not the target [arcsec].
-_MATCH = 1.0
+# A detection farther from the target's place, the stamp's centre, is not the target [arcsec].
+MATCH = 1.0
 # Of FLUX_AUTO, as SEP's manual has it: Kron factor, and least radius [pixel].
 _KRON_FACTOR, _KRON_LEAST = 2.5, 1.75
 
@@ -40,34 +43,66 @@ def regauss(
     psf_image = psf.drawImage(nx=images.shape[-1], ny=images.shape[-2], scale=scale)
     intrinsic, observed = np.full((len(images), 2), np.nan), np.full((len(images), 2), np.nan)
     for k in np.flatnonzero(np.isfinite(images).all(axis=(-2, -1))):
-        image = galsim.Image(np.ascontiguousarray(images[k], dtype=np.float64), scale=scale)
-        weight = None if weights is None else galsim.Image(np.ascontiguousarray(weights[k], dtype=np.int32))
-        result = galsim.hsm.EstimateShear(image, psf_image, weight=weight, shear_est="REGAUSS", strict=False)
-        if result.moments_status == 0:
-            observed[k] = result.observed_shape.e1, result.observed_shape.e2
-        if result.correction_status == 0 and np.hypot(result.corrected_e1, result.corrected_e2) < 1:
-            intrinsic[k] = shear_from_distortion(np.array(result.corrected_e1), np.array(result.corrected_e2))
+        found = regauss_stamp(images[k], psf_image, None if weights is None else weights[k])
+        intrinsic[k], observed[k] = regauss_shapes(found)
     return intrinsic, observed
 
 
-def detect(image: np.ndarray, noise: float) -> tuple[np.ndarray, NDArray[np.int32], int]:
-    """SEP on one stamp (y, x) without sky: its table, its segmentation, and the row nearest the centre (-1: none).
+def regauss_stamp(
+    image: np.ndarray, psf: galsim.Image, weight: np.ndarray | None = None, **settings: Any
+) -> galsim.hsm.ShapeData:
+    """REGAUSS of one stamp, as GalSim answers.
 
     Args:
-        noise: standard deviation of a sky pixel, in the unit of the stamp.
+        image: (y, x), any flux unit; its first pixel is (1, 1), as GalSim counts.
+        psf: pixel included.
+        weight: (y, x), 0 where a pixel does not count; None: all count.
+        settings: of `galsim.hsm.EstimateShear`.
+    """
+    pixels = galsim.Image(np.ascontiguousarray(image, dtype=np.float64))
+    used = None if weight is None else galsim.Image(np.ascontiguousarray(weight, dtype=np.int32))
+    return galsim.hsm.EstimateShear(pixels, psf, weight=used, shear_est="REGAUSS", strict=False, **settings)
+
+
+def regauss_shapes(found: galsim.hsm.ShapeData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intrinsic shear-type g and observed distortion e, (2,) each; NaN where REGAUSS or the moments failed."""
+    g, e = np.full(2, np.nan), np.full(2, np.nan)
+    if found.moments_status == 0:
+        e[:] = found.observed_shape.e1, found.observed_shape.e2
+    if found.correction_status == 0 and np.hypot(found.corrected_e1, found.corrected_e2) < 1:
+        g[:] = shear_from_distortion(np.array(found.corrected_e1), np.array(found.corrected_e2))
+    return g, e
+
+
+def detect(
+    image: np.ndarray, noise: float | np.ndarray, lost: np.ndarray | None = None
+) -> tuple[np.ndarray, NDArray[np.int32]]:
+    """SEP on one stamp (y, x) without sky: its table, and its segmentation (row + 1, 0 on the sky).
+
+    Args:
+        image: (y, x).
+        noise: standard deviation of a sky pixel, in the unit of the stamp; one for all, or (y, x).
+        lost: (y, x), pixels to leave out.
     """
     import sep
 
-    found, segments = sep.extract(
-        np.ascontiguousarray(image, dtype=np.float32), THRESHOLD, err=noise, segmentation_map=True
+    pixels = np.ascontiguousarray(image, dtype=np.float32)
+    found: tuple[np.ndarray, NDArray[np.int32]] = sep.extract(
+        pixels, THRESHOLD, err=noise, mask=lost, segmentation_map=True
     )
+    return found
+
+
+def nearest(found: np.ndarray, x: float, y: float) -> tuple[int, float]:
+    """Row of SEP's table nearest to a place, and its distance [pixel]; -1 and infinity for an empty one."""
     if not len(found):
-        return found, segments, -1
-    return found, segments, int(_offsets(found, image.shape).argmin())
+        return -1, np.inf
+    apart = np.hypot(found["y"] - y, found["x"] - x)
+    return int(apart.argmin()), float(apart.min())
 
 
-def _offsets(found: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return np.hypot(found["y"] - (shape[-2] - 1) / 2, found["x"] - (shape[-1] - 1) / 2)
+def _nearest_the_centre(found: np.ndarray, shape: tuple[int, ...]) -> tuple[int, float]:
+    return nearest(found, (shape[-1] - 1) / 2, (shape[-2] - 1) / 2)
 
 
 def others(images: np.ndarray, noise: float) -> NDArray[np.int32]:
@@ -79,7 +114,8 @@ def others(images: np.ndarray, noise: float) -> NDArray[np.int32]:
     """
     weights = np.ones(images.shape, dtype=np.int32)
     for k, image in enumerate(images):
-        _, segments, own = detect(image, noise)
+        found, segments = detect(image, noise)
+        own, _ = _nearest_the_centre(found, image.shape)
         weights[k] = (segments == 0) | (segments == own + 1)
     return weights
 
@@ -91,23 +127,69 @@ def shapes(
     return regauss(images, psf, scale, others(images, noise))
 
 
-def _auto_fluxes(
-    images: np.ndarray, label: int, row: np.void, segments: NDArray[np.int32], number: int
-) -> NDArray[np.float64]:
-    """FLUX_AUTO (Kron 1980): (band,), within the label band's Kron ellipse; others' pixels as in Source Extractor."""
-    import sep
+class AutoAperture:
+    """The aperture of FLUX_AUTO (Kron 1980), from one band for all; others' pixels as in Source Extractor.
 
-    x, y, a, b, theta = (np.atleast_1d(row[name]) for name in ("x", "y", "a", "b", "theta"))
-    own = {"segmap": segments, "seg_id": np.atleast_1d(np.int32(number))}
-    planes, fluxes = np.ascontiguousarray(images, dtype=np.float32), np.full(len(images), np.nan)
-    radius, _ = sep.kron_radius(planes[label], x, y, a, b, theta, 6.0, **own)
-    for band, image in enumerate(planes):
-        if radius[0] * np.sqrt(a * b)[0] < _KRON_LEAST:
-            flux, _, _ = sep.sum_circle(image, x, y, _KRON_LEAST, subpix=1, **own)
+    Args:
+        image: of the band, (y, x).
+        row: `x`, `y`, `a`, `b`, `theta` of the object, as SEP has them.
+        segments: (y, x).
+        number: of the object in `segments`.
+        lost: (y, x), pixels to leave out.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        row: Mapping[str, float] | np.void,
+        segments: NDArray[np.int32],
+        number: int,
+        lost: np.ndarray | None = None,
+    ) -> None:
+        import sep
+
+        self._x, self._y, self._a, self._b, self._theta = (
+            np.atleast_1d(row[name]) for name in ("x", "y", "a", "b", "theta")
+        )
+        self._own = {"segmap": segments, "seg_id": np.atleast_1d(np.int32(number))}
+        pixels = np.ascontiguousarray(image, dtype=np.float32)
+        self._radius, _ = sep.kron_radius(
+            pixels, self._x, self._y, self._a, self._b, self._theta, 6.0, mask=lost, **self._own
+        )
+
+    @property
+    def is_least(self) -> bool:
+        """Whether the ellipse would be smaller than the least circle, or is not known: that circle is the aperture."""
+        return not self._radius[0] * np.sqrt(self._a * self._b)[0] >= _KRON_LEAST
+
+    @property
+    def area(self) -> float:
+        """Of the aperture [pixel]."""
+        if self.is_least:
+            return float(np.pi * _KRON_LEAST**2)
+        return float(np.pi * (_KRON_FACTOR * self._radius[0]) ** 2 * (self._a * self._b)[0])
+
+    def flux(
+        self, image: np.ndarray, noise: np.ndarray | None = None, lost: np.ndarray | None = None
+    ) -> tuple[float, float, int]:
+        """Flux in a band, its error for white noise (0 without `noise`), and SEP's flags.
+
+        Args:
+            image: (y, x).
+            noise: standard deviation of a pixel, (y, x).
+            lost: (y, x), pixels to leave out; the flux is scaled by the area that they leave.
+        """
+        import sep
+
+        pixels = np.ascontiguousarray(image, dtype=np.float32)
+        settings = {"err": noise, "mask": lost, "subpix": 1, **self._own}
+        if self.is_least:
+            found = sep.sum_circle(pixels, self._x, self._y, _KRON_LEAST, **settings)
         else:
-            flux, _, _ = sep.sum_ellipse(image, x, y, a, b, theta, _KRON_FACTOR * radius, subpix=1, **own)
-        fluxes[band] = flux[0]
-    return fluxes
+            ellipse = self._x, self._y, self._a, self._b, self._theta, _KRON_FACTOR * self._radius
+            found = sep.sum_ellipse(pixels, *ellipse, **settings)
+        flux, error, flags = (values[0] for values in found)
+        return float(flux), float(error), int(flags)
 
 
 def measure(blends: Blends) -> Measured:
@@ -118,11 +200,13 @@ def measure(blends: Blends) -> Measured:
     noise, scale = float(np.sqrt(blends.sky[blends.label])), blends.scale
     found = np.zeros(len(weights), dtype=bool)
     for k in np.flatnonzero(np.isfinite(blends.images).all(axis=(1, 2, 3))):
-        rows, segments, own = detect(blends.labelled[k], noise)
-        if own < 0 or _offsets(rows, segments.shape)[own] * scale > _MATCH:
+        rows, segments = detect(blends.labelled[k], noise)
+        own, apart = _nearest_the_centre(rows, segments.shape)
+        if apart * scale > MATCH:
             continue
         found[k], weights[k] = True, (segments == 0) | (segments == own + 1)
-        result.flux[k] = _auto_fluxes(blends.images[k], blends.label, rows[own], segments, own + 1)
+        aperture = AutoAperture(blends.labelled[k], rows[own], segments, own + 1)
+        result.flux[k] = [aperture.flux(image)[0] for image in blends.images[k]]
         result.images[k] = blends.images[k] * weights[k]
     g, e = regauss(blends.labelled[found], blends.psfs[blends.label], scale, weights[found])
     result.g[found], result.e[found] = g, e

@@ -102,12 +102,17 @@ def pooled_scatter(columns: Mapping[str, Floats]) -> Floats:
 
 
 def measured(
-    statistic: Statistic, names: Sequence[str], columns: Mapping[str, Floats], resamples: int, seed: int
+    statistic: Statistic,
+    names: Sequence[str],
+    columns: Mapping[str, Floats],
+    resamples: int,
+    seed: int,
+    most_rows: int | None = None,
 ) -> Evaluation:
-    """Named measures `{"value", "error"}` of a statistic; all None below `MINIMUM_ROWS` rows."""
+    """Named measures `{"value", "error"}` of a statistic; all None below `MINIMUM_ROWS` rows; see `bootstrap`."""
     if min(len(column) for column in columns.values()) < MINIMUM_ROWS:
         return {name: {"value": None, "error": None} for name in names}
-    found, errors = bootstrap(statistic, columns, resamples, seed)
+    found, errors = bootstrap(statistic, columns, resamples, seed, most_rows)
     return {
         name: {"value": number(value), "error": number(error)}
         for name, value, error in zip(names, found, errors, strict=True)
