@@ -11,7 +11,7 @@ from assets_tests.science.evaluation.world_tables import BANDS, estimate_table, 
 from deblend_assets.science.evaluation.world_methods import METHODS, title_of
 from deblend_assets.science.evaluation.worlds import evaluate_world
 from deblend_assets.science.reports.figures.style import to_png
-from deblend_assets.science.reports.figures.worlds import over_floor, pair_fluxes, silent_failures, slopes
+from deblend_assets.science.reports.figures.world_methods import over_floor, pair_fluxes, silent_failures, slopes
 from deblend_assets.science.reports.worlds import CAPTIONS, worlds_report
 
 
