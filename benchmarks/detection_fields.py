@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deblend_assets.science.detection.light import Piece, true_snr
+from deblend_assets.science.detection.light import true_snr
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.renderers.fourier import FourierRenderer
 from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.stamps.source_light import SourceLight
 
 # Galaxies of the population, and its faint end in i.
 _POPULATION, _FAINTEST = 60_000, 27.5
@@ -44,7 +45,7 @@ class Field:
     inverse_variance: NDArray[np.float32]
     fwhm: tuple[float, ...]
     correlation: NDArray[np.float64] | None
-    pieces: list[Piece]
+    pieces: list[SourceLight]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     snr: NDArray[np.float64]
@@ -116,7 +117,7 @@ class Fields:
 
     def _sources(
         self, rng: np.random.Generator, exposure: float
-    ) -> tuple[list[Piece], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
+    ) -> tuple[list[SourceLight], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
         scale = self.survey.pixel_scale
         area = (self.side * scale / 60) ** 2
         usable = np.flatnonzero(self._i < _FAINTEST)
@@ -128,13 +129,13 @@ class Fields:
         away, angle = rng.uniform(3, 15, len(moved)), rng.uniform(0, 2 * np.pi, len(moved))
         x[moved], y[moved] = x[beside] + away * np.cos(angle), y[beside] + away * np.sin(angle)
         turn = rng.uniform(0, 360, number)
-        pieces: list[Piece | None] = [None] * number
+        pieces: list[SourceLight | None] = [None] * number
         for pixels, renderer in self._renderers.items():
             chosen = np.flatnonzero((self._i[rows] < _BRIGHT) == (pixels == _LARGE_STAMP))
             left, low = np.rint(x[chosen]).astype(int), np.rint(y[chosen]).astype(int)
             stamps = renderer.render(rows[chosen], (x[chosen] - left) * scale, (y[chosen] - low) * scale, turn[chosen])
             for n, stamp, i, j in zip(chosen, stamps, left, low, strict=True):
-                pieces[n] = Piece(stamp * np.float32(exposure), int(i) - pixels // 2, int(j) - pixels // 2)
+                pieces[n] = SourceLight(stamp * np.float32(exposure), int(i) - pixels // 2, int(j) - pixels // 2)
         stars = [self._star(rng, exposure) for _ in range(rng.poisson(_STARS * area))]
         return (
             [piece for piece in pieces if piece is not None] + [star[0] for star in stars],
@@ -144,7 +145,7 @@ class Fields:
             number,
         )
 
-    def _star(self, rng: np.random.Generator, exposure: float) -> tuple[Piece, float, float, float]:
+    def _star(self, rng: np.random.Generator, exposure: float) -> tuple[SourceLight, float, float, float]:
         """A star of 18 < i < 25 with a flat spectrum tilted at random: its piece, x, y and i."""
         i, tilt = rng.uniform(18, 25), rng.normal(0, 0.15)
         x, y = rng.uniform(0, self.side - 1, 2)
@@ -158,10 +159,10 @@ class Fields:
                 .array
             )
         half = _LARGE_STAMP // 2
-        return Piece(np.stack(planes).astype(np.float32), round(x) - half, round(y) - half), x, y, i
+        return SourceLight(np.stack(planes).astype(np.float32), round(x) - half, round(y) - half), x, y, i
 
 
-def _add(image: NDArray[np.float64], piece: Piece) -> None:
+def _add(image: NDArray[np.float64], piece: SourceLight) -> None:
     _, ny, nx = piece.light.shape
     _, height, width = image.shape
     x0, x1, y0, y1 = max(piece.x, 0), min(piece.x + nx, width), max(piece.y, 0), min(piece.y + ny, height)

@@ -54,6 +54,12 @@ class CatalogSettings(_Section):
     )
     galaxies: int = Field(default=100_000, ge=1_000, description="size of the generated population")
     seed: int = Field(default=1, ge=0)
+    cosmos_fits: str | None = Field(
+        default=None, description="GalSim's real_galaxy_catalog_25.2_fits.fits on this machine, for the worlds"
+    )
+    cosmos_images: str | None = Field(
+        default=None, description="a catalogue of COSMOS images in GalSim's form on this machine, for sky_new"
+    )
     train: float = Field(default=0.8, gt=0, lt=1, description="fraction of the galaxies, split by a hash of their id")
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.1, gt=0, lt=1)
@@ -185,6 +191,42 @@ class FieldSettings(_Section):
     psf_cells: int = Field(
         default=3, ge=1, le=16, description="the PSF of a field is constant in each of this many cells along an axis"
     )
+
+
+class StampSettings(_Section):
+    """Stamps that are cut from fields around detections."""
+
+    side: int = Field(default=49, ge=15, le=255, description="of a stamp; 8 FWHM of the widest PSF [pixel]")
+    psf_side: int = Field(default=41, ge=11, le=127, description="of the PSF's image [pixel]")
+    lags: int = Field(default=6, ge=0, le=20, description="largest lag of the noise correlation along an axis [pixel]")
+    others: int = Field(default=32, ge=1, description="most other detections kept on a stamp, the nearest ones")
+
+    @model_validator(mode="after")
+    def _odd(self) -> StampSettings:
+        for name in ("side", "psf_side"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} must be odd, not {getattr(self, name)}")
+        return self
+
+
+class WorldsSettings(_Section):
+    """Number of targets of each world that networks are evaluated in, and how they are made."""
+
+    sky_lsst: int = Field(default=20_000, ge=10, description="detections in fields under skies of LSST")
+    sky_des: int = Field(default=8_000, ge=10)
+    sky_hsc: int = Field(default=8_000, ge=10)
+    sky_wide: int = Field(default=8_000, ge=10)
+    sky_new: int = Field(default=8_000, ge=10, description="of LSST, with morphologies that never train")
+    pairs: int = Field(default=30_000, ge=10, description="detections of two or three sources close together")
+    singles: int = Field(default=10_000, ge=10, description="galaxies alone, as bright and large as close pairs")
+    shard_targets: int = Field(default=500, ge=10, description="targets that are made, stored and checked together")
+    least_snr: float = Field(default=10.0, ge=5, description="matched-filter S/N of a target over all bands")
+    floor: int = Field(default=1_000, ge=10, description="targets of each world with a Fisher floor")
+    seed: int = Field(default=7, ge=0)
+
+    def targets(self, world: str) -> int:
+        """Number of targets of a world, by its name."""
+        return int(getattr(self, world))
 
 
 class NormalizationSettings(_Section):
@@ -512,6 +554,11 @@ class Profile(_Section):
     normalization: NormalizationSettings = NormalizationSettings()
     recipes: RecipeSettings
     des: DesSettings
+    field: FieldSettings = FieldSettings()
+    masks: MaskSettings = MaskSettings()
+    detection: DetectionSettings = DetectionSettings()
+    stamps: StampSettings = StampSettings()
+    worlds: WorldsSettings = WorldsSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     referee: RefereeSettings = RefereeSettings()
     run: RunSettings = RunSettings()

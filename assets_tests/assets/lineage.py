@@ -22,12 +22,18 @@ from assets_tests.assets.reads import Reads, declared_deps, recorded_reads
 from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import TILES
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import Make, RenderingWorkers, WorkerPool, open_renderer
+from deblend_assets.resources.rendering_workers import (
+    Make,
+    Open,
+    RenderingWorkers,
+    ShardT,
+    WorkerPool,
+    open_renderer,
+)
 from deblend_assets.resources.storage import Storage
 from deblend_assets.science.shapes.heads import HEADS
-from deblend_assets.science.simulation.rendering import ShardRenderer
-from deblend_assets.science.simulation.scenes import Shard, all_shards
-from deblend_assets.settings import PROFILE_FOLDER, Profile, SimulationSettings, StorePath, parse_profile
+from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.settings import PROFILE_FOLDER, Profile, StorePath, parse_profile
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
 
@@ -130,19 +136,19 @@ class RenderingHere(RenderingWorkers):
     """Renders in this process: starting others takes longer than the scenes of a test."""
 
     @contextlib.contextmanager
-    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        yield _Here(open_renderer(catalog, settings))
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
+        yield _Here((opened or open_renderer)(catalog, settings))
 
 
 class _Here(WorkerPool):
-    def __init__(self, renderer: ShardRenderer) -> None:
-        self._renderer = renderer
+    def __init__(self, opened: Any) -> None:
+        self._opened = opened
 
     def render(
-        self, shards: Sequence[Shard], progress: Progress, made: Make[Rendered]
-    ) -> Iterator[tuple[Shard, Rendered]]:
+        self, shards: Sequence[ShardT], progress: Progress, made: Make[Rendered]
+    ) -> Iterator[tuple[ShardT, Rendered]]:
         for shard in shards:
-            result = made(self._renderer, shard)
+            result = made(self._opened, shard)
             progress.add(shard.scenes)
             yield shard, result
 

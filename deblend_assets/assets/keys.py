@@ -17,6 +17,7 @@ CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
 DES_MODEL = "des_model"
 SHAPES = "shapes"
 REDSHIFT = dg.AssetKey(["redshift", "redshift_posterior"])
+WORLDS_GROUP = "worlds"
 DES = "des"
 SKY = dg.AssetKey([DES, "simulated_sky"])
 # One partition a tile each, in the order of the lineage.
@@ -65,6 +66,11 @@ def shape_keys(profile: Profile) -> dict[str, dg.AssetKey]:
     """Keys of the shape posterior's assets."""
     prefix = SHAPES if profile.leg == "main" else DES_MODEL
     return {name: dg.AssetKey([prefix, name]) for name in SHAPE_NAMES}
+
+
+def world_key(name: str) -> dg.AssetKey:
+    """Key of a world, by its name."""
+    return dg.AssetKey([WORLDS_GROUP, name])
 
 
 def statistics_key(profile: Profile) -> dg.AssetKey:

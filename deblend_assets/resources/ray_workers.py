@@ -20,22 +20,23 @@ from deblend_assets.resources.rendering_workers import (
     THREAD_VARIABLES,
     Made,
     Make,
+    Open,
     RenderingWorkers,
+    Shard,
+    ShardT,
     WorkerPool,
     open_renderer,
 )
-from deblend_assets.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
-    from deblend_assets.science.simulation.scenes import Shard
 
 # Workers die with their nodes, on clusters that lend idle machines often; a shard that kills every worker is a fault.
 _RETRIES = 5
 # Shards under way or waiting to be stored, for each core: enough to keep it at work while another is stored.
 _SHARDS_A_CORE = 2
 
-# In a task's process: the simulation of its renderer, and the renderer.
+# In a task's process: the simulation that it opened, and its renderer.
 _opened: tuple[str, Any] | None = None
 
 
@@ -52,20 +53,21 @@ class RayWorkers(RenderingWorkers):
         return self.processes or int(_connected().cluster_resources().get("CPU", 0) - 0.5)
 
     @contextmanager
-    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        """A pool that renders scenes of one simulation; tasks under way are cancelled on exit.
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
+        """As `RenderingWorkers.start`; tasks under way are cancelled on exit.
 
         Raises:
-            SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
+            SettingsError, CatalogError: nothing can be rendered with these settings from this catalogue.
             DeviceError: there is no cluster, or it has no core for a task.
         """
-        open_renderer(catalog, settings)
+        opened = opened or open_renderer
+        opened(catalog, settings)
         ray = _connected()
         if self.count < 1:
             raise DeviceError(
                 "the Ray cluster has no core for a task", where="ray status", remedy="give it two cores or more"
             )
-        pool = RayPool(ray.put((catalog, settings)), self)
+        pool = RayPool(ray.put((catalog, settings, opened)), self)
         try:
             yield pool
         finally:
@@ -76,7 +78,7 @@ class RayPool(WorkerPool):
     """Renders whole shards on all nodes.
 
     Args:
-        simulation: reference to the catalogue and the settings, in the cluster's object store.
+        simulation: reference to the arguments of `RayWorkers.start`, in the cluster's object store.
         workers: gives the number of shards under way; read again for each one, since clusters grow.
     """
 
@@ -92,7 +94,7 @@ class RayPool(WorkerPool):
             runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
         )(_render_shard)
 
-    def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
+    def render(self, shards: Sequence[ShardT], progress: Progress, made: Make[Made]) -> Iterator[tuple[ShardT, Made]]:
         """As `WorkerPool.render`.
 
         Raises:
@@ -145,7 +147,8 @@ def _render_shard(simulation: list[Any], shard: Shard, made: Make[Made]) -> tupl
 
     (reference,) = simulation
     if _opened is None or _opened[0] != reference.hex():
-        _opened = reference.hex(), open_renderer(*ray.get(reference))
+        catalog, settings, opened = ray.get(reference)
+        _opened = reference.hex(), opened(catalog, settings)
     node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
     return made(_opened[1], shard), node
 

@@ -1,4 +1,4 @@
-"""Processes that render scenes, one for each core.
+"""Processes that render scenes or fields, one for each core.
 
 Forked from a server that has imported what they need once and has no threads: torch and OpenMP threads of the parent
 would not survive a fork, and a spawned process imports for seconds. Each worker computes on one thread and ends by
@@ -19,7 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import dagster as dg
 import pandas as pd
@@ -30,7 +30,7 @@ from deblend_assets.settings import SimulationSettings
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
     from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
-    from deblend_assets.science.simulation.scenes import Shard
+    from deblend_assets.science.simulation.scenes import Shard as SceneShard
 
 # Shards submitted beyond those being rendered, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
@@ -53,10 +53,27 @@ _PRELOADED = [
     "btk.survey",
 ]
 
-Made = TypeVar("Made")
-Make = Callable[["ShardRenderer", "Shard"], Made]
 
-_renderer: ShardRenderer | None = None
+class Shard(Protocol):
+    """What a worker makes at a time."""
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+
+    @property
+    def scenes(self) -> int:
+        """How much work it is, for the progress line."""
+
+
+ShardT = TypeVar("ShardT", bound=Shard)
+Made = TypeVar("Made")
+# Called in a worker with what it opened, and a shard.
+Make = Callable[[Any, Any], Made]
+# What a worker opens once, from a catalogue and settings.
+Open = Callable[[pd.DataFrame, Any], Any]
+
+_opened: Any = None
 
 
 class RenderingWorkers(dg.ConfigurableResource):
@@ -76,15 +93,21 @@ class RenderingWorkers(dg.ConfigurableResource):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @contextmanager
-    def start(self, catalog: pd.DataFrame, settings: SimulationSettings) -> Iterator[WorkerPool]:
-        """A pool that renders scenes of one simulation; it ends with the block.
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
+        """A pool that renders scenes of one simulation, or what `opened` prepares; it ends with the block.
+
+        Args:
+            catalog: of galaxies.
+            settings: of the simulation, or what `opened` takes.
+            opened: prepares a worker from both, once; default: `open_renderer`.
 
         Raises:
-            SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
+            SettingsError, CatalogError: nothing can be rendered with these settings from this catalogue.
         """
+        opened = opened or open_renderer
         # Errors of every worker are raised here first: a worker that cannot start breaks the pool, and its reason is
         # lost.
-        open_renderer(catalog, settings)
+        opened(catalog, settings)
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
@@ -96,7 +119,7 @@ class RenderingWorkers(dg.ConfigurableResource):
                 context = multiprocessing.get_context(_START)
                 context.set_forkserver_preload(_PRELOADED)
                 # The server keeps the environment of its first pool.
-                given = (path, settings, dict(os.environ))
+                given = (path, settings, opened, dict(os.environ))
                 executor = ProcessPoolExecutor(
                     self.count, mp_context=context, initializer=_start_worker, initargs=given
                 )
@@ -116,18 +139,18 @@ class WorkerPool:
     def __init__(self, executor: ProcessPoolExecutor, processes: int) -> None:
         self._executor, self._processes = executor, processes
 
-    def render(self, shards: Sequence[Shard], progress: Progress, made: Make[Made]) -> Iterator[tuple[Shard, Made]]:
+    def render(self, shards: Sequence[ShardT], progress: Progress, made: Make[Made]) -> Iterator[tuple[ShardT, Made]]:
         """Whole shards, in order; a bounded number is rendered ahead, so that memory stays flat.
 
         Args:
             shards: which.
             progress: counts scenes.
-            made: called in the worker with its renderer and a shard; its result is sent back.
+            made: called in the worker with its renderer, or what it opened, and a shard; its result is sent back.
 
         Raises:
             DeviceError: a process died.
         """
-        under_way: deque[tuple[Shard, Future[Made]]] = deque()
+        under_way: deque[tuple[ShardT, Future[Made]]] = deque()
         waiting = iter(shards)
         for _ in shards:
             while len(under_way) < self._processes + _SHARDS_AHEAD and (following := next(waiting, None)) is not None:
@@ -146,7 +169,7 @@ class WorkerPool:
             yield shard, result
 
 
-def whole_scenes(renderer: ShardRenderer, shard: Shard) -> RenderedScenes:
+def whole_scenes(renderer: ShardRenderer, shard: SceneShard) -> RenderedScenes:
     """The rendered scenes of a shard."""
     return renderer.render_whole(shard)
 
@@ -163,14 +186,14 @@ def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardR
     return ShardRenderer(catalog, settings, load_survey(settings.survey))
 
 
-def _start_worker(catalog: Path, settings: SimulationSettings, environment: dict[str, str]) -> None:
-    global _renderer
+def _start_worker(catalog: Path, settings: Any, opened: Open, environment: dict[str, str]) -> None:
+    global _opened
     os.environ.clear()
     os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _renderer = open_renderer(pd.read_parquet(catalog), settings)
+    _opened = opened(pd.read_parquet(catalog), settings)
 
 
 def _end_with(sentinel: int) -> None:
@@ -179,5 +202,5 @@ def _end_with(sentinel: int) -> None:
 
 
 def _render(shard: Shard, made: Make[Made]) -> Made:
-    assert _renderer is not None
-    return made(_renderer, shard)
+    assert _opened is not None
+    return made(_opened, shard)

@@ -6,6 +6,7 @@
       normalization/normalization_statistics.json
       checkpoints/<recipe>/<stage>/<fingerprint>/…
       reports/<name>/{report.html,numbers.json,estimates.parquet}
+      worlds/<world>/<fingerprint>/…        see `stores.worlds`
       des_model/{simulated,normalization}/…  the same for the DES model (`Profile.des_leg`)
       des_sky/…, archive/…, tiles/…          tiles and their sky, see `stores.des`
 
@@ -16,6 +17,7 @@ epochs of stage 3 invalidates nothing before it.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
     from deblend_assets.science.simulation.surveys import SurveyModel
     from deblend_assets.science.stamps.frame import StampFrame
     from deblend_assets.science.stamps.normalization import Normalization
+    from deblend_assets.science.worlds.worlds import World
     from deblend_assets.stores.checkpoints import CheckpointFolder
+    from deblend_assets.stores.worlds import WorldStore
 
 # Incremented when the code that makes a thing changes its result; part of that thing's fingerprint.
 CODE_VERSIONS = {
@@ -61,6 +65,7 @@ CODE_VERSIONS = {
     "peer_comparison": "1",
     "shear_calibration": "2",
     "referee_report": "1",
+    "worlds": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -178,6 +183,42 @@ class ProjectStore:
                 "nothing is simulated yet", where=str(folder), remedy=f"materialise {self.simulated_asset}"
             ) from error
         return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
+
+    # -- worlds ------------------------------------------------------------------------------------------
+
+    def world(self, world: World) -> WorldStore:
+        """The targets of a world, with the present settings, catalogue and libraries."""
+        from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+        from deblend_assets.stores.observed_stamps import StampLayout
+        from deblend_assets.stores.worlds import WorldStore
+
+        profile, name = self.profile, safe_name(world.name)
+        stamps, number = profile.stamps, profile.worlds.targets(world.name)
+        identity = {
+            "world": asdict(world),
+            "targets": number,
+            "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
+            "settings": {
+                "worlds": profile.worlds.model_dump(mode="json", include={"shard_targets", "least_snr", "seed"}),
+                **{
+                    part: getattr(profile, part).model_dump(mode="json")
+                    for part in ("catalog", "field", "masks", "detection", "stamps")
+                },
+            },
+            "versions": library_versions("galsim", "surveycodex", "sep", "numpy", "torch"),
+            "code_version": CODE_VERSIONS["worlds"],
+        }
+        layout = StampLayout(
+            bands=CATSIM_BANDS,
+            stamps=number,
+            shard_stamps=min(number, profile.worlds.shard_targets),
+            side=stamps.side,
+            psf_side=stamps.psf_side,
+            lags=2 * stamps.lags + 1,
+            others=stamps.others,
+        )
+        folder = self.folder / "worlds" / name / fingerprint(identity)
+        return WorldStore(folder, layout, identity, f"worlds/{name}")
 
     # -- normalisation ------------------------------------------------------------------------------------
 

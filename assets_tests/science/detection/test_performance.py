@@ -10,11 +10,12 @@ from scipy.sparse import csr_array
 from assets_tests.science.detection.images import FWHM, sources
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.detection.detect import Detections, detect
-from deblend_assets.science.detection.light import Piece, light_of_pieces, nearby, sum_weights, true_snr
+from deblend_assets.science.detection.light import light_of_pieces, nearby, sum_weights, true_snr
 from deblend_assets.science.detection.performance import EDGES, detection_table, performance, source_table
 from deblend_assets.science.detection.truth import NEAR_FWHM, match
 from deblend_assets.science.reports.figures.detection import detection_performance, detections_on_image
 from deblend_assets.science.reports.figures.style import to_png
+from deblend_assets.science.stamps.source_light import SourceLight
 
 
 def found_at(x: list[float], y: list[float], snr: list[float]) -> Detections:
@@ -109,7 +110,7 @@ def test_pairs_far_apart_are_found_and_close_ones_are_unrecognised() -> None:
     x0, y0 = (20.0 + 40 * grid.ravel() for grid in np.meshgrid(np.arange(4), np.arange(4)))
     x, y = np.concatenate([x0 - apart / 2, x0 + apart / 2]), np.concatenate([y0, y0])
     pieces = [
-        Piece(sources(41, [20 + i % 1], [20 + j % 1], [2000.0])[None], int(i // 1) - 20, int(j // 1) - 20)
+        SourceLight(sources(41, [20 + i % 1], [20 + j % 1], [2000.0])[None], int(i // 1) - 20, int(j // 1) - 20)
         for i, j in zip(x, y, strict=True)
     ]
     images = sources(180, list(x), list(y), [2000.0] * len(x))[None]

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 from assets_tests.science.detection.images import FWHM, SIGMA, correlated_noise, sources
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.detection.light import (
-    Piece,
     light_of_gaussians,
     light_of_pieces,
     nearby,
@@ -17,6 +16,7 @@ from deblend_assets.science.detection.light import (
     true_snr,
 )
 from deblend_assets.science.detection.truth import DetectionTruth, TruthFlag, match
+from deblend_assets.science.stamps.source_light import SourceLight
 
 B, U, SPURIOUS, SHRED, STAR = (
     TruthFlag.BLEND,
@@ -32,10 +32,10 @@ def match_near(light: csr_array, star: np.ndarray, noise: float | np.ndarray) ->
     return match(light, csr_array(np.ones(light.shape)), star, noise)
 
 
-def star_piece(x: float, y: float, flux: float, side: int = 41) -> Piece:
+def star_piece(x: float, y: float, flux: float, side: int = 41) -> SourceLight:
     """A Gaussian star of FWHM `FWHM` on the pixels around (x, y), in one band."""
     left, low = round(x) - side // 2, round(y) - side // 2
-    return Piece(sources(side, [x - left], [y - low], [flux])[None], left, low)
+    return SourceLight(sources(side, [x - left], [y - low], [flux])[None], left, low)
 
 
 def test_light_of_a_star_within_a_radius_is_analytic() -> None:
@@ -75,7 +75,7 @@ def test_true_snr_is_that_of_the_sources_own_light() -> None:
     assert true_snr(piece, ivar) == pytest.approx(expected, rel=1e-3)
     ivar[:, :, :30] = 0
     assert 0.7 < true_snr(piece, ivar) / expected < 0.85, "a little less than half of the light is lost"
-    assert true_snr(Piece(piece.light, 100, 0), ivar) == 0.0
+    assert true_snr(SourceLight(piece.light, 100, 0), ivar) == 0.0
     with pytest.raises(MismatchError):
         true_snr(piece, np.ones((2, 5, 5), dtype=np.float32))
 

@@ -1,0 +1,1 @@
+"""Worlds: their fields, targets, truth and floor."""

@@ -7,7 +7,6 @@ approximation gives the same matrix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import sep
@@ -18,25 +17,12 @@ from scipy.spatial import cKDTree
 from scipy.stats import ncx2
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.stamps.source_light import SourceLight
 
 # Light below this share of the radius' whole light is left out of the analytic matrix.
 _NEGLIGIBLE = 1e-6
 # Beyond this many σ from the circle's edge a Gaussian has no light inside.
 _FAR = 5.0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A source's noiseless light on a rectangle of a field.
-
-    Attributes:
-        light: (band, y, x), in the unit of the field's images.
-        x, y: pixel of the field on which the rectangle's first pixel lies; may be negative.
-    """
-
-    light: NDArray[np.float32]
-    x: int
-    y: int
 
 
 def sum_weights(
@@ -63,7 +49,7 @@ def sum_weights(
 
 
 def light_of_pieces(
-    x: ArrayLike, y: ArrayLike, radius: float, pieces: Sequence[Piece], weights: NDArray[np.float64]
+    x: ArrayLike, y: ArrayLike, radius: float, pieces: Sequence[SourceLight], weights: NDArray[np.float64]
 ) -> csr_array:
     """Light of each source within `radius` of each detection, by exact overlap of circle and pixels.
 
@@ -147,7 +133,7 @@ def nearby(x: ArrayLike, y: ArrayLike, source_x: ArrayLike, source_y: ArrayLike,
 
 
 def true_snr(
-    piece: Piece,
+    piece: SourceLight,
     inverse_variance: NDArray[np.float32],
     correlations: Sequence[NDArray[np.float64] | None] | None = None,
 ) -> float:

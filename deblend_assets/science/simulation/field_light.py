@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import galsim
 import numpy as np
@@ -17,19 +16,7 @@ from deblend_assets.science.simulation.galaxies import Galaxies
 from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer, unfolded_side
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.sky import Sky
-
-
-class SourceLight(NamedTuple):
-    """The noiseless light of one source on a rectangle of a field.
-
-    Attributes:
-        light: (band, y, x) float32 [image unit].
-        x, y: pixel of the field on which the first pixel lies; may be negative.
-    """
-
-    light: NDArray[np.float32]
-    x: int
-    y: int
+from deblend_assets.science.stamps.source_light import SourceLight
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ TRUTH_COLUMNS = {
     "star": ("", "whether it is a star"),
     "morphology": ("", "`Morphology`"),
     "redshift": ("", "0 for a star"),
-    "cluster": ("", "number of its cluster in the field; -1 outside clusters, and for a star"),
+    "cluster": ("", "number of its cluster or pair in the field; -1 outside clusters, and for their stars"),
     "x": ("pixel", "position along a row, from 0 at the centre of the first pixel; may lie outside the image"),
     "y": ("pixel", "position along a column"),
     "g1": ("", "shear-type shape before the PSF, pixel frame; NaN for a star"),
@@ -156,13 +156,14 @@ class Sources:
         return table.assign(**{f"flux_{band}": flux[:, k] for k, band in enumerate(sky.names)})
 
 
-def faintest_magnitude(sky: Sky, settings: FieldSettings) -> float:
-    """AB magnitude in i of a field's faintest sources: `beyond_limit` below the sky's limit of S/N 10, or `faintest`.
+def limit_in_i(sky: Sky) -> float:
+    """AB magnitude of a star of S/N 10 in the band nearest to i which a sky has."""
+    return sky.depth(next(name for name in _NEAREST_TO_I if name in sky.bands), _LIMIT_SNR)
 
-    The limit is that of a star in the band nearest to i which the sky has.
-    """
-    band = next(name for name in _NEAREST_TO_I if name in sky.bands)
-    return min(sky.depth(band, _LIMIT_SNR) + settings.beyond_limit, settings.faintest)
+
+def faintest_magnitude(sky: Sky, settings: FieldSettings) -> float:
+    """AB magnitude in i of a field's faintest sources: `beyond_limit` below `limit_in_i`, or `faintest`."""
+    return min(limit_in_i(sky) + settings.beyond_limit, settings.faintest)
 
 
 def sample_sources(catalog: SkyCatalog, sky: Sky, settings: FieldSettings, rng: np.random.Generator) -> Sources:
@@ -189,14 +190,14 @@ def sample_sources(catalog: SkyCatalog, sky: Sky, settings: FieldSettings, rng: 
     points = Galaxies.of_stars(-1 - np.arange(len(stars)), nanojansky(stars.magnitudes))
     return Sources(
         bodies=concatenate([catalog.galaxies[rows].turned(angle), points]),
-        shapes=_joined(catalog.shapes[rows].turned(angle), len(stars)),
+        shapes=joined_shapes(catalog.shapes[rows].turned(angle), len(stars)),
         x=sky.centre[0] + offset[:, 0],
         y=sky.centre[1] + offset[:, 1],
         cluster=np.concatenate([placed.cluster, np.full(len(stars), -1, np.int64)]),
     )
 
 
-def _joined(shapes: IntrinsicShapes, stars: int) -> IntrinsicShapes:
+def joined_shapes(shapes: IntrinsicShapes, stars: int) -> IntrinsicShapes:
     """Shapes of galaxies followed by those of stars."""
 
     def with_stars(values: NDArray, value: ArrayLike) -> NDArray:

@@ -81,6 +81,11 @@ def _survey(name: str) -> _Survey:
     )
 
 
+def survey_pixel_scale(name: str) -> float:
+    """Pixel scale of LSST, DES or HSC [arcsec / pixel]."""
+    return _survey(name).pixel_scale
+
+
 def sample_sky(settings: FieldSkySettings, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
     """A random sky.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.science.stamps.mask_bits import MaskBit
 
 
 class Part(NamedTuple):
@@ -168,6 +169,42 @@ class ObservedStamps:
     def rows(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> ObservedStamps:
         """Some of the stamps."""
         return ObservedStamps(self.bands, **{name: values[chosen] for name, values in self.arrays().items()})
+
+    def in_bands(self, bands: Sequence[str]) -> ObservedStamps:
+        """The same among other bands: those that the stamps do not have are absent from all of them.
+
+        An absent band has no weight and no PSF, white noise, and the zero point NaN.
+
+        Args:
+            bands: names, those of the stamps among them.
+
+        Raises:
+            MismatchError: a band of the stamps is missing.
+        """
+        if not set(self.bands) <= set(bands):
+            _refuse(f"stamps of the bands {' '.join(self.bands)}, wanted {' '.join(bands)}", "name all of their bands")
+        if tuple(bands) == self.bands:
+            return self
+        at = [list(bands).index(band) for band in self.bands]
+        middle = self.noise_correlation.shape[-1] // 2
+        filled = {}
+        for name, part in PARTS.items():
+            values = getattr(self, name)
+            if "band" in part.axes:
+                nothing = {"zero_point": np.nan, "mask": int(MaskBit.NO_DATA)}.get(name, 0)
+                wide = np.full((len(self), len(bands), *values.shape[2:]), nothing, dtype=values.dtype)
+                if name == "noise_correlation":
+                    wide[:, :, middle, middle] = 1
+                wide[:, at] = values
+                values = wide
+            filled[name] = values
+        return ObservedStamps(tuple(bands), **filled)
+
+    def with_nearest(self, others: int) -> ObservedStamps:
+        """The same with at most so many other detections on each stamp, the nearest ones."""
+        count = np.minimum(self.others_count, others)
+        kept = self.others[:, :others]
+        return ObservedStamps(self.bands, **(self.arrays() | {"others": kept, "others_count": count}))
 
     def with_room(self, others: int) -> ObservedStamps:
         """The same with room for so many other detections; MismatchError where there are more."""

@@ -1,0 +1,57 @@
+"""Group `worlds`: targets in fields as a telescope sees them, for networks to be evaluated in."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from deblend_assets.assets.declare import DISTRIBUTING, OWNERS, check_specs, materialized, user_errors
+from deblend_assets.assets.keys import CATALOG, WORLDS_GROUP, world_key
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.storage import Storage
+from deblend_assets.science.worlds.worlds import WORLDS
+from deblend_assets.settings import Profile
+from deblend_assets.stores.project import CODE_VERSIONS
+
+_CHECKS = {
+    "complete": "As many targets as the profile asks for, each of at least its S/N.",
+    "held_out": "Every galaxy is of the test split by the hash of its id, and of the world's morphologies.",
+    "pure": "At most one target in twenty is no source, or a piece of one that is a target elsewhere.",
+}
+
+
+def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """One asset a world; keys `worlds/…`. Those that are selected are made in one pass."""
+
+    # Like the simulated shards, several assets of one function, which `declare.asset` does not cover.
+    @dg.multi_asset(
+        name="worlds",
+        group_name=WORLDS_GROUP,
+        can_subset=True,
+        op_tags=DISTRIBUTING,
+        specs=[
+            dg.AssetSpec(
+                world_key(world.name),
+                deps=[CATALOG],
+                description=f"{world.meaning} {profile.worlds.targets(world.name):,} targets: stamps with pixels, "
+                "weights, masks, PSFs, noise correlation and positions (Zarr), and one row of truth each (Parquet).",
+                owners=OWNERS,
+                kinds={"zarr", "parquet", "galsim"},
+                code_version=CODE_VERSIONS["worlds"],
+                skippable=True,
+            )
+            for world in WORLDS.values()
+        ],
+        check_specs=[spec for name in WORLDS for spec in check_specs(world_key(name), _CHECKS)],
+    )
+    def worlds(
+        context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
+    ) -> Iterator[dg.MaterializeResult]:
+        from deblend_assets.steps.worlds.targets import make_worlds
+
+        chosen = [world for world in WORLDS.values() if world_key(world.name) in context.selected_asset_keys]
+        with user_errors():
+            outcomes = make_worlds(storage.open(profile), chosen, workers, context.log.info)
+        for name, outcome in outcomes.items():
+            yield materialized(outcome, world_key(name))
+
+    return [worlds]

@@ -1,0 +1,86 @@
+"""The fields of a world, and the shards of targets that are cut from them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from deblend_assets.science.simulation.field_light import FieldRenderer
+from deblend_assets.science.simulation.fields import Field, sample_field
+from deblend_assets.science.simulation.sources import SkyCatalog
+from deblend_assets.science.skies.named import sample_sky, survey_pixel_scale
+from deblend_assets.science.worlds.observed_fields import ObservedField, observe_field
+from deblend_assets.science.worlds.pairs import CELLS, cell_side, sample_pairs, sample_singles
+from deblend_assets.science.worlds.population import real_images
+from deblend_assets.science.worlds.targets import Targets, field_targets, join_targets
+from deblend_assets.science.worlds.worlds import World, WorldShard
+from deblend_assets.settings import FieldSkySettings, Profile
+
+# Numbers of a shard's fields start at its index times this.
+FIELDS_A_SHARD = 1_000
+
+
+class WorldFields:
+    """Random fields of a world; field n is the same whenever it is made.
+
+    Args:
+        world: which.
+        profile: what fields contain, their masks, detection, stamps and the seed.
+        catalog: galaxies of the world's population.
+    """
+
+    def __init__(self, world: World, profile: Profile, catalog: SkyCatalog) -> None:
+        self.world, self.profile, self.catalog = world, profile, catalog
+        self._images = real_images(profile.catalog) if world.population == "new" else None
+
+    def field(self, number: int) -> Field:
+        """Field `number`, from 0; its light is rendered at its first use."""
+        sky_rng, rng = (np.random.default_rng(child) for child in self._seed(number).spawn(3)[:2])
+        surveys, settings = self.world.surveys, self.profile.field
+        survey = surveys[number % len(surveys)]
+        if self.world.kind == "sky":
+            sky = sample_sky(FieldSkySettings(name=survey), (settings.pixels, settings.pixels), sky_rng)
+            return sample_field(self.catalog, sky, settings, rng, images=self._images)
+        side = CELLS * cell_side(self.profile.stamps.side, survey_pixel_scale(survey))
+        sky = sample_sky(FieldSkySettings(name=survey, psf_varies=False), (side, side), sky_rng)
+        sampled = sample_pairs if self.world.kind == "pairs" else sample_singles
+        return Field(FieldRenderer(sky), sampled(self.catalog, sky, settings, rng))
+
+    def observed(self, number: int) -> ObservedField:
+        """The same after its one observation."""
+        masks = self.profile.masks if self.world.kind == "sky" else None
+        noise = self._seed(number).spawn(3)[2].generate_state(4)
+        return observe_field(self.field(number), noise.tolist(), masks, self.profile.detection)
+
+    def targets(self, number: int) -> Targets:
+        """The targets of one field."""
+        settings = self.profile.worlds
+        return field_targets(self.observed(number), number, self.profile.stamps, settings.least_snr)
+
+    def shard(self, shard: WorldShard) -> Targets:
+        """All targets of a shard: those of as many fields as it needs, of the last one a random part."""
+        parts: list[Targets] = []
+        missing = shard.scenes
+        for number in self._numbers(shard):
+            found = self.targets(number)
+            if len(found) > missing:
+                rng = np.random.default_rng(self._seed(number).spawn(4)[3])
+                found = found.rows(np.sort(rng.permutation(len(found))[:missing]))
+            parts.append(found)
+            missing -= len(found)
+            if not missing:
+                break
+        return join_targets(parts)
+
+    def _numbers(self, shard: WorldShard) -> Iterator[int]:
+        """Numbers of fields for a shard. Those of shards side by side begin with different surveys."""
+        first = shard.index * FIELDS_A_SHARD
+        yield from range(first, first + FIELDS_A_SHARD)
+
+    def _seed(self, number: int) -> np.random.SeedSequence:
+        # Of a checksum: worlds keep their fields when others are added.
+        return np.random.SeedSequence(
+            self.profile.worlds.seed, spawn_key=(zlib.crc32(self.world.name.encode()), number)
+        )
