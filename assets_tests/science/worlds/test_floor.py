@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import galsim
@@ -13,8 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from assets_tests.science.simulation.galaxy_samples import random_galaxies
+from assets_tests.science.simulation.test_cosmos import write_images
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.evaluation.fisher import fisher_floor
+from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.field_light import FieldRenderer
 from deblend_assets.science.simulation.fields import Field
 from deblend_assets.science.simulation.galaxies import DISC, Galaxies, Morphology, concatenate
@@ -24,10 +27,11 @@ from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.sources import Sources
+from deblend_assets.science.skies.inverse_noise import InverseNoise
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, reconvolved, resampled
 from deblend_assets.science.skies.psf import PSF, PSFModel
 from deblend_assets.science.skies.sky import Sky, SkyBand, flux_error
-from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS, g_response
 from deblend_assets.science.stamps.cutting import cut
 from deblend_assets.science.worlds.derivatives import STEPS, psf_derivatives, source_derivatives
 from deblend_assets.science.worlds.floor import PSFScatter, Scatter, floor_columns, target_floor
@@ -300,6 +304,40 @@ def test_a_mirror_changes_the_sign_of_the_covariance_alone() -> None:
     pd.testing.assert_series_equal(other, one * signs, check_exact=False, check_names=False, rtol=1e-3)
 
 
+def test_a_linear_fit_of_observed_images_reaches_the_floor() -> None:
+    """Photons of sources, correlated noise that turns with its field, lost pixels and priors, on 1,500 exposures."""
+    sky, draws, side = sky_of(10.0, 1.0, striped(), bands="r"), 1500, 31
+    bodies = (gaussian(20_000.0, g=0.3), 28.0, 33.0), (gaussian(30_000.0, g=-0.2), 32.0, 34.0)
+    field = field_of(sky, *bodies).twin(quarter_turns=1)
+    sources, scatter = field.sources, Scatter(g=0.1, ln_size=0.1, ln_flux=0.05, position=0.1)
+    corner = np.round([sources.x[0], sources.y[0]]).astype(int) - side // 2
+    lost = np.random.default_rng(3).random((1, 1, side, side)) < 0.1
+    floor = floor_of(field, lost=lost, side=side, scatter=scatter)
+
+    light = source_derivatives(
+        field.renderer, sources.bodies, sources.x, sources.y, np.ones(2, bool), corner[None], side
+    ).sources
+    columns = np.concatenate([light[row].on(corner, side, 0) for row in (0, 1)])
+    columns[:5] *= 20_000.0
+    columns[6:11] *= 30_000.0
+    inside = (0, slice(corner[1], corner[1] + side), slice(corner[0], corner[0] + side))
+    noise = np.stack([field.observe(seed).images[inside] - field.light[inside] for seed in range(draws)])
+    inverse = InverseNoise(NoiseCorrelation(striped().values.T), side)
+    gram = inverse.gram(np.concatenate([columns, noise]), sky.variance(field.light)[inside], ~lost[0, 0])
+    g = g_response(complex(sources.shapes.g[1]))
+    prior = np.zeros((12, 12))
+    prior[6:8, 6:8] = g.T @ g / scatter.g**2
+    prior[range(8, 12), range(8, 12)] = np.array([0.4, 0.4, scatter.ln_size, scatter.ln_flux * 30_000.0]) ** -2.0
+    known = np.linalg.cholesky(prior[6:, 6:]) @ np.random.default_rng(4).standard_normal((6, draws))
+    shifts = gram[:12, 12:] + np.concatenate([np.zeros((6, draws)), known])
+    estimates = np.linalg.solve(gram[:12, :12] + prior, shifts)
+    estimates[:2] = g_response(complex(sources.shapes.g[0])) @ estimates[:2]
+    for k, name in enumerate(("g1", "g2", "x", "y", "ln_size", "flux_r")):
+        assert estimates[k].std() / floor[f"sigma_{name}"] == pytest.approx(1.0, abs=3 / (2 * draws) ** 0.5), name
+    covariance = np.cov(estimates[:2])[0, 1] / (floor["sigma_g1"] * floor["sigma_g2"])
+    assert covariance == pytest.approx(floor["cov_g12"] / (floor["sigma_g1"] * floor["sigma_g2"]), abs=3 / draws**0.5)
+
+
 def test_the_population_bounds_the_errors_of_what_is_faint() -> None:
     scatter = Scatter(g=0.25, ln_size=0.6, ln_flux=0.8, position=1.0)
     field = field_of(sky_of(), (gaussian(300.0, g=0.4 - 0.3j), 30.0, 30.0))
@@ -342,6 +380,23 @@ def test_halved_steps_give_the_same_floor(kind: Morphology) -> None:
     )
     assert np.isfinite(usual).all()
     assert (half / usual).to_numpy() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_real_image_has_the_errors_of_its_profile(tmp_path: Path) -> None:
+    """The images of the test are exponential galaxies; only g is not defined on them."""
+    images = RealImages(write_images(tmp_path))
+    real = images.galaxies()[1:].sheared(0.2)
+    profile = gaussian(1.0)
+    disc = replace(profile, flux=real.flux, n=np.array([[1.0, 4.0]]), ellipses=profile.ellipses * 0)
+    disc.ellipses[0, 0] = 0.4**2, 0.0, 0.4**2
+    disc = disc.sheared(0.2)
+    sky = sky_of(10.0)
+    expected = floor_of(field_of(sky, (disc, 30.0, 30.0)))
+    field = field_of(sky, (real, 30.0, 30.0))
+    found = floor_of(Field(FieldRenderer(sky, images=images), field.sources))
+    of_g = [name for name in found.index if name.startswith(("sigma_g", "cov"))]
+    assert found[of_g].isna().all()
+    assert (found / expected).drop(of_g).to_numpy() == pytest.approx(1.0, abs=0.03)
 
 
 def test_targets_without_a_source_and_bands_without_a_sky_are_nan() -> None:
