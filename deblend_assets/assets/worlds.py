@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.declare import DISTRIBUTING, OWNERS, check_specs, materialized, user_errors
+from deblend_assets.assets.declare import DISTRIBUTING, OWNERS, asset, check_specs, materialized, user_errors
 from deblend_assets.assets.keys import CATALOG, WORLDS_GROUP, world_key
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.science.worlds.worlds import WORLDS
 from deblend_assets.settings import Profile
+from deblend_assets.steps.outcome import Outcome
 from deblend_assets.stores.project import CODE_VERSIONS
 
 _CHECKS = {
@@ -55,3 +56,26 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
             yield materialized(outcome, world_key(name))
 
     return [worlds]
+
+
+def world_floor_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`floor`; key `worlds/floor`."""
+
+    @asset(
+        world_key("floor"),
+        version="world_floor",
+        kinds={"parquet", "galsim"},
+        deps=[CATALOG, *(world_key(name) for name in WORLDS)],
+        checks={"a_prior_lowers_it": "With the population's prior on the target no floor is higher than without."},
+        op_tags=DISTRIBUTING,
+    )
+    def floor(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
+        """Fisher floors: the least errors that any unbiased estimate of some targets of each world can have.
+
+        With each stamp's own PSF, noise and mask; once more with the population as a prior, and with the PSF free.
+        """
+        from deblend_assets.steps.worlds.floor import write_world_floors
+
+        return write_world_floors(storage.open(profile), workers, context.log.info)
+
+    return [floor]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
     from deblend_assets.science.stamps.normalization import Normalization
     from deblend_assets.science.worlds.worlds import World
     from deblend_assets.stores.checkpoints import CheckpointFolder
+    from deblend_assets.stores.world_floors import FloorStore
     from deblend_assets.stores.worlds import WorldStore
 
 # Incremented when the code that makes a thing changes its result; part of that thing's fingerprint.
@@ -66,6 +67,7 @@ CODE_VERSIONS = {
     "shear_calibration": "2",
     "referee_report": "1",
     "worlds": "1",
+    "world_floor": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -219,6 +221,13 @@ class ProjectStore:
         )
         folder = self.folder / "worlds" / name / fingerprint(identity)
         return WorldStore(folder, layout, identity, f"worlds/{name}")
+
+    def world_floors(self, world: World) -> FloorStore:
+        """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""
+        from deblend_assets.stores.world_floors import FloorStore
+
+        identity = fingerprint(self.world(world).sha256(), CODE_VERSIONS["world_floor"])
+        return FloorStore(self.folder / "worlds" / safe_name(world.name) / f"floor_{identity}")
 
     # -- normalisation ------------------------------------------------------------------------------------
 
