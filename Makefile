@@ -21,16 +21,17 @@ LINEAGE := group:simulation or group:normalization or group:training or group:ev
 
 .PHONY: demo lsst des tile tile-assets baseline referee test test-slow test-all coverage lint bench ui help clean-env
 
-# Its own environment, pinned; installed again only when the pins or the package's requirements change.
+# Its own environment, pinned; installed again only when the pins or the package's requirements change. Bytecode is made
+# of what is imported, not of all: that takes longer than the rest of the installation.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e .
 	@touch $@
 
 # What tests and benchmarks want beside it: clusters, an S3 server, peers.
 $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$*]'
 	@touch $@
 
 # The whole lineage: simulated LSST blends, then the DES model and a tile of the simulated survey.
@@ -85,9 +86,11 @@ test: lint
 test-slow: $(VENV)/.test
 	$(PYTEST) -n $$(( $(CORES) + 1 )) -m slow --durations=20
 
-# Lint, types and every test: the slow ones wait while the quick ones compute.
-test-all: lint
-	$(PYTEST) -n $$(( $(CORES) + 1 )) --durations=40
+# Lint, types and every test, side by side: the slow ones wait while the others compute.
+test-all: $(VENV)/.test
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; \
+	$(PYTEST) -n $$(( $(CORES) + 1 )) --durations=40; tests=$$?; \
+	wait $$lint; linted=$$?; cat $(VENV)/lint.log; exit $$(( tests || linted ))
 
 # Which share of the package's lines the quick tests run, and which lines they do not.
 coverage: $(VENV)/.test

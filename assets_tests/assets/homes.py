@@ -18,6 +18,7 @@ from deblend_assets.stores.project import ProjectStore
 
 PATIENCE_SECONDS = 300.0
 CHECKOUT = Path(__file__).resolve().parents[2]
+BLANK_FIGURES = CHECKOUT / "assets_tests" / "blank_figures"
 
 
 class Home:
@@ -55,7 +56,7 @@ class Home:
             "DAGSTER_HOME": str(self.folder),
             "DEBLEND_PROFILE": str(self.profile_path),
             "DEBLEND_STORAGE": str(self.storage),
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(BLANK_FIGURES)]),
             "OMP_NUM_THREADS": "1",
         }
 

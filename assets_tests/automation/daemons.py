@@ -26,6 +26,7 @@ from deblend_assets.automation.tile_schedule import SCHEDULE
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+BLANK_FIGURES = CHECKOUT / "assets_tests" / "blank_figures"
 # A test fails by what is printed, not by the clock of a busy machine.
 PATIENCE_SECONDS = 900.0
 
@@ -46,7 +47,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 command,
                 cwd=environment["DAGSTER_HOME"],
-                env={**environment, "PYTHONPATH": str(CHECKOUT)},
+                env={**environment, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(BLANK_FIGURES)])},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,1 @@
+"""Figures that are not drawn, for processes whose figures nobody looks at."""
