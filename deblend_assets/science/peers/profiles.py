@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 N_MIN, N_MAX = 0.5, 6.0
 _LN_K = np.linspace(np.log(1e-5), np.log(1e4), 1500)
 _NODES = 24
+_MARGIN = 0.45
 
 
 @lru_cache(maxsize=1)
@@ -59,15 +60,18 @@ class SersicDrawer:
     """Renders stamps of one size.
 
     Args:
-        seen: transform of each band's PSF with the pixel, (band, ky, kx), on the grid of `_wave_numbers`.
+        seen: transform of each band's PSF with the pixel, (band, ky, kx); its precision is that of the stamps.
+        grid: (y, x) on which the transform is, larger than a stamp.
         scale: [arcsec / pixel].
         shape: of a stamp, (y, x).
         moving: whether derivatives by the position are given too.
     """
 
-    def __init__(self, seen: NDArray, scale: float, shape: tuple[int, int], *, moving: bool = False) -> None:
-        self.shape, self.moving, self._seen = shape, moving, seen
-        self._grid, ky, kx = _wave_numbers(shape)
+    def __init__(
+        self, seen: NDArray, grid: tuple[int, int], scale: float, shape: tuple[int, int], *, moving: bool = False
+    ) -> None:
+        self.shape, self.moving, self._seen, self._grid = shape, moving, seen, grid
+        ky, kx = _wave_numbers(grid)
         self._ky, self._kx = ky, kx
         self._round, self._plus = (kx**2 + ky**2) / scale**2, (kx**2 - ky**2) / scale**2
         self._cross = 2 * kx * ky / scale**2
@@ -75,21 +79,26 @@ class SersicDrawer:
     @classmethod
     def of_profiles(cls, psfs: list[galsim.GSObject], scale: float, shape: tuple[int, int]) -> SersicDrawer:
         """With PSFs as profiles, one a band, without the pixel."""
-        _, ky, kx = _wave_numbers(shape)
+        grid = _grid(shape, 2.0)
+        ky, kx = _wave_numbers(grid)
         pixel = np.sinc(kx / (2 * np.pi)) * np.sinc(ky / (2 * np.pi))
         k = np.broadcast_to(kx, pixel.shape) / scale, np.broadcast_to(ky, pixel.shape) / scale
-        return cls(np.stack([pixel * _transform(psf, *k) for psf in psfs]), scale, shape)
+        return cls(np.stack([pixel * _transform(psf, *k) for psf in psfs]), grid, scale, shape)
 
     @classmethod
     def of_images(cls, psfs: NDArray, scale: float, shape: tuple[int, int], *, moving: bool = False) -> SersicDrawer:
-        """With PSFs as images (band, y, x) of odd sides, pixel included; what is off the grid is cut."""
-        grid, _, _ = _wave_numbers(shape)
+        """With PSFs as images (band, y, x) of odd sides, pixel included; in single precision.
+
+        Light that leaves a stamp by more than `_MARGIN` of its side comes back on its other side.
+        """
+        grid = _grid(shape, 1 + _MARGIN)
         half = [min(side // 2, (length - 1) // 2) for side, length in zip(psfs.shape[1:], grid, strict=True)]
         middle = [side // 2 for side in psfs.shape[1:]]
         cut = psfs[:, middle[0] - half[0] : middle[0] + half[0] + 1, middle[1] - half[1] : middle[1] + half[1] + 1]
         padded = np.zeros((len(psfs), *grid))
         padded[:, : cut.shape[1], : cut.shape[2]] = cut
-        return cls(rfft2(np.roll(padded, (-half[0], -half[1]), axis=(1, 2))), scale, shape, moving=moving)
+        seen = rfft2(np.roll(padded, (-half[0], -half[1]), axis=(1, 2))).astype(np.complex64)
+        return cls(seen, grid, scale, shape, moving=moving)
 
     def draw(self, ln_r: float, eta: Floats, ln_n: float, position: Floats) -> Drawn:
         """A galaxy of circularised half-light radius r [arcsec], index n, at row and column [pixel]."""
@@ -111,16 +120,20 @@ class SersicDrawer:
         if self.moving:
             planes = np.concatenate([planes, [-1j * self._ky * transform, -1j * self._kx * transform]])
         phase = np.exp(-1j * (self._ky * position[0] + self._kx * position[1]))
-        spectra = (planes * phase)[:, None] * self._seen
+        spectra = (planes * phase).astype(self._seen.dtype, copy=False)[:, None] * self._seen
         whole = irfft2(spectra, s=self._grid, overwrite_x=True)[..., : self.shape[0], : self.shape[1]]
         return Drawn(whole[0], whole[1:])
 
 
-def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[int, int], Floats, Floats]:
-    """The grid (y, x) on which stamps are drawn, and its wave numbers ky, kx [1 / pixel]."""
-    grid = (next_fast_len(2 * shape[0], real=True), next_fast_len(2 * shape[1], real=True))
+def _grid(shape: tuple[int, int], size: float) -> tuple[int, int]:
+    """Fast lengths for transforms of stamps padded to `size` times their sides."""
+    return next_fast_len(int(size * shape[0]), real=True), next_fast_len(int(size * shape[1]), real=True)
+
+
+def _wave_numbers(grid: tuple[int, int]) -> tuple[Floats, Floats]:
+    """ky and kx of a grid's transform [1 / pixel]."""
     ky, kx = 2 * np.pi * np.fft.fftfreq(grid[0]), 2 * np.pi * np.fft.rfftfreq(grid[1])
-    return grid, np.asarray(ky[:, None], dtype=np.float64), np.asarray(kx[None, :], dtype=np.float64)
+    return np.asarray(ky[:, None], dtype=np.float64), np.asarray(kx[None, :], dtype=np.float64)
 
 
 def _transform(psf: galsim.GSObject, kx: Floats, ky: Floats) -> Floats:

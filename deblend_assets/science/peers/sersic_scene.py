@@ -1,8 +1,9 @@
 """A scene of Sérsic galaxies, and its fit to a stamp in all bands at once.
 
-One Sérsic profile a galaxy (free n, half-light radius and shape, shared by the bands; its position fixed or free) and a
-free flux a band, least squares against the noise. Fluxes are linear and projected out (Golub & Pereyra 1973), with
-Kaufman's (1975) derivatives, so that scipy's trust region has only four to six parameters a galaxy.
+One Sérsic profile a galaxy (free n, half-light radius and shape, shared by the bands; its position fixed or free), a
+free flux a band and, where asked for, a level of the sky a band, least squares against the noise. Fluxes are linear and
+projected out (Golub & Pereyra 1973), with Kaufman's (1975) derivatives, so that scipy's trust region has only four to
+six parameters a galaxy.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from deblend_assets.science.peers.profiles import N_MAX, N_MIN, Drawn, Floats, S
 _START = (np.log(0.4), 0.0, 0.0, 0.0, 0.0, 0.0)
 _LOW = (np.log(0.02), -3.0, -3.0, np.log(N_MIN), -2.0, -2.0)
 _HIGH = (np.log(5.0), 3.0, 3.0, np.log(N_MAX), 2.0, 2.0)
-_SHAPES = 4
+_SHAPES, _LN_N = 4, 3
+# Of the range between two bounds.
+_AT_BOUND = 1e-3
 _MOST_STEPS = 60
 # Relative ridge of the linear solution, for neighbours without light on the stamp.
 _RIDGE = 1e-10
@@ -29,18 +32,22 @@ _CONSTRAINED = 1e-10
 class SersicScene:
     """Residuals and derivatives of one stamp in units of the noise; the last rendering is kept for the derivatives.
 
-    After `solve`, `drawn` has the galaxies of unit flux, `flux` (band, galaxy) their fluxes, and `inverse` (band,
-    galaxy, galaxy) the covariance of the fluxes at fixed profiles.
+    After `solve`, `drawn` has the galaxies of unit flux, `flux` (band, galaxy) their fluxes and, last, the sky's level,
+    and `inverse` (band, galaxy, galaxy) their covariance at fixed profiles.
 
     Args:
         image: (band, y, x).
         positions: row and column of each galaxy, (galaxy, 2) [pixel].
         drawer: of the stamp's PSFs; positions are free where it gives their derivatives.
         noise: standard deviation of a pixel, of a shape that broadcasts to the image's; infinite where lost.
+        sky: whether a level of the sky is free in each band.
     """
 
-    def __init__(self, image: np.ndarray, positions: np.ndarray, drawer: SersicDrawer, noise: np.ndarray) -> None:
+    def __init__(
+        self, image: np.ndarray, positions: np.ndarray, drawer: SersicDrawer, noise: np.ndarray, *, sky: bool = False
+    ) -> None:
         self.positions, self.drawer, self.noise = positions, drawer, noise
+        self._flat = [np.broadcast_to(1 / noise, image.shape)] if sky else []
         self.data = (image / self.noise).reshape(len(image), -1)
         self.parameters = _SHAPES + 2 * drawer.moving
         self._at: NDArray | None = None
@@ -60,6 +67,8 @@ class SersicScene:
             max_nfev=_MOST_STEPS,
             ftol=1e-6,
             xtol=1e-5,
+            # With free positions and more galaxies most of the time is the exact solver's decomposition.
+            tr_solver="lsmr" if self.drawer.moving else "exact",
         )
         self.solve(fitted.x)
         return fitted
@@ -73,10 +82,10 @@ class SersicScene:
             self.drawer.draw(p[0], p[1:3], p[3], position + p[4:] if self.drawer.moving else position)
             for p, position in zip(profiles, self.positions, strict=True)
         ]
-        basis = np.stack([d.stamps / self.noise for d in self.drawn], axis=1)
-        self.basis = basis.reshape(len(self.data), len(profiles), -1)  # band, galaxy, pixel
+        basis = np.stack([*(d.stamps / self.noise for d in self.drawn), *self._flat], axis=1)
+        self.basis = basis.reshape(len(self.data), basis.shape[1], -1)  # band, galaxy, pixel
         normal = self.basis @ self.basis.transpose(0, 2, 1)
-        ridge = _RIDGE * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(len(profiles))
+        ridge = _RIDGE * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(basis.shape[1])
         self.inverse = np.linalg.inv(normal + ridge)
         self.flux = np.einsum("bij,bjp,bp->bi", self.inverse, self.basis, self.data)
 
@@ -121,8 +130,13 @@ class SersicScene:
         influence = np.concatenate([parameters[: self.parameters], fluxes])
         return np.asarray(influence.reshape(len(influence), len(self.data), *self.drawer.shape))
 
+    def chi2(self, parameters: np.ndarray) -> float:
+        """Mean square of the residuals in units of the noise, weighted with the first galaxy's squared light."""
+        residuals = self.residuals(parameters).reshape(self.data.shape)
+        light = np.square(self.flux[:, 0, None] * self.basis[:, 0])
+        return float((light * residuals**2).sum() / light.sum())
+
     def at_bound(self, parameters: np.ndarray) -> bool:
-        """Whether a parameter of the first galaxy is at one of its bounds."""
-        own = parameters[: self.parameters]
-        low, high = (np.asarray(v[: self.parameters]) for v in (_LOW, _HIGH))
-        return bool((np.minimum(own - low, high - own) < 1e-3 * (high - low)).any())
+        """Whether size, shape or position of the first galaxy is at one of its bounds; n often is, without harm."""
+        own, low, high = (np.delete(v[: self.parameters], _LN_N) for v in (parameters, _LOW, _HIGH))
+        return bool((np.minimum(own - low, high - own) < _AT_BOUND * (high - low)).any())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from deblend_assets.science.evaluation.world_groups import ALL, ONE_SOURCE
 from deblend_assets.science.evaluation.world_methods import METHODS, title_of
 from deblend_assets.science.evaluation.worlds import shortfalls
+from deblend_assets.science.reports.figures.world_methods import over_floor, pair_fluxes, slopes
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
@@ -18,7 +21,8 @@ CAPTIONS = {
     "over_floor": "Robust σ of the errors over the robust σ of one random draw a galaxy from its Fisher floor, against "
     "S/N: g, e and flux of galaxies with a floor. Bootstrap errors. The floor knows the number and the kind of the "
     "sources; below 1 lies what uses the population.",
-    "slopes_g": "Slope of g on the true g, both components together, in groups of the detections.",
+    "slopes_g": "Slope of g on the true g, both components together, in groups of the detections; behind each its "
+    "number of galaxies, of which a slow method measures the first alone.",
     "slopes_e": "The same of the observed distortion e.",
     "pair_fluxes": "Error of the flux of a source with a neighbour, against their true distance and difference in "
     "magnitude: median and robust σ of estimate over truth. Detections that merge both are among them.",
@@ -26,8 +30,16 @@ CAPTIONS = {
 """Captions of a world's figures; `silent_failures` stands with the summary."""
 SILENT_CAPTION = (
     "Share of the galaxies of each world in which g or the flux is off by more than five of the stated errors without "
-    "a flag (methods that state errors), share that the method flags, and share without a g. Bootstrap errors."
+    "a flag (methods that state errors), share that the method flags, and share without a g. Behind each world its "
+    "number of galaxies. Bootstrap errors."
 )
+# Tables by group: quantity, figure, caption.
+_BY_GROUP = {
+    ("g", "slope"): "Slope of g by group",
+    ("g", "robust_over_floor_population"): "Robust σ of the errors of g over the floor with population, by group",
+    ("e", "robust_over_floor_population"): "Robust σ of the errors of e over the floor with population, by group",
+    ("flux", "median"): "Median of flux / truth − 1 in the reference band, by group",
+}
 _DEFINITIONS = (
     "g is the shear-type (a − b)/(a + b) of the galaxy before the PSF. e is the distortion (a² − b²)/(a² + b²) by "
     "adaptive moments of the noiseless galaxy behind its PSF in the reference band, the present one nearest to r. Both "
@@ -37,6 +49,18 @@ _DEFINITIONS = (
     "Over the floor: robust σ (1.4826 MAD) of the errors over that of one random draw a galaxy from its Fisher floor; "
     "the floor with population has the population's scatter as a prior on the target too.",
 )
+
+
+def world_figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """The figures of one world, by the names of CAPTIONS."""
+    figures = {
+        "over_floor": over_floor(evaluation),
+        "slopes_g": slopes(evaluation, "g"),
+        "slopes_e": slopes(evaluation, "e"),
+    }
+    if any(method.get("by_separation") for method in evaluation["methods"].values()):
+        figures["pair_fluxes"] = pair_fluxes(evaluation)
+    return figures
 
 
 def worlds_report(
@@ -52,7 +76,7 @@ def worlds_report(
         worlds: of `evaluate_world`, by the world's name, in order.
         words: one line on each world.
         figures: PNG bytes by world and name (CAPTIONS).
-        silent: PNG bytes of the silent failures in all worlds.
+        silent: PNG bytes of `figures.world_methods.silent_failures`.
         provenance: what the numbers were made from.
     """
     methods = [name for name in METHODS if any(name in world["methods"] for world in worlds.values())]
@@ -66,8 +90,14 @@ def worlds_report(
     sections = [overview]
     for name, world in worlds.items():
         pictures = [Picture(figures[name][key], CAPTIONS[key]) for key in CAPTIONS if key in figures.get(name, {})]
-        tables = [_accuracy(world), _honesty(world), _fluxes(world), _groups(world, "g"), _groups(world, "e")]
-        sections.append(Section(name, [words.get(name, ""), _counts(world)], [*tables, _short(world)], pictures))
+        tables = [
+            _accuracy(world),
+            _honesty(world),
+            _fluxes(world),
+            *(_groups(world, *which, caption) for which, caption in _BY_GROUP.items()),
+            _short(world),
+        ]
+        sections.append(Section(name, [words.get(name, ""), _counts(world)], tables, pictures))
     return render_report("Methods in the worlds", _summary(worlds, methods), sections, provenance)
 
 
@@ -206,24 +236,16 @@ def _fluxes(world: Evaluation) -> Table:
     )
 
 
-def _groups(world: Evaluation, kind: str) -> Table:
+def _groups(world: Evaluation, kind: str, figure: str, caption: str) -> Table:
+    """One figure of every method in every group that has it."""
     methods = _methods(world)
     names = dict.fromkeys(name for _, found in methods for name in found["groups"])
     rows: list[list[Cell]] = []
     for name in names:
-        cells: list[Cell] = []
-        number = max(found["groups"][name]["n"] for _, found in methods if name in found["groups"])
-        for _, found in methods:
-            merit = found["groups"].get(name, {}).get(kind, {})
-            cells.append(merit.get("slope"))
-            cells.append(merit.get("robust_over_floor_population"))
-        rows.append([name, f"{number:,}", *cells])
-    headings = [f"{title_of(m)}: {what}" for m, _ in methods for what in ("slope", "σ / floor")]
-    return Table(
-        ("group", "N", *headings),
-        rows,
-        f"{kind} by group: slope, and robust σ over the floor with population",
-    )
+        groups = [found["groups"].get(name) for _, found in methods]
+        cells: list[Cell] = [None if group is None else group[kind].get(figure) for group in groups]
+        rows.append([name, f"{max(group['n'] for group in groups if group is not None):,}", *cells])
+    return Table(("group", "N", *(title_of(method) for method, _ in methods)), rows, caption)
 
 
 def _short(world: Evaluation) -> Table:

@@ -21,10 +21,13 @@ from deblend_assets.science.stamps.estimates import Estimates
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 LEAST_RESOLUTION, MOST_SHAPE_ERROR = 0.3, 0.4
-# SEP: pixels of the object on the stamp's edge; of the aperture off the stamp, or lost.
-_BAD_SEGMENT, _BAD_APERTURE = 2, 16 | 32 | 64
-# SEP's own filter of the detection, whose output's noise the threshold is a multiple of.
+# SEP's flags: pixels of the object on the stamp's edge; of the aperture off the stamp.
+_BAD_SEGMENT, _BAD_APERTURE = 2, 16
+# Share of the aperture that may be lost.
+_MOST_LOST = 0.05
+# SEP's filter, and the fewest pixels of an object.
 _FILTER = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
+_LEAST_AREA = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
 # A first guess of the size of what SEP did not find, of PSF and galaxy [pixel].
 _GUESS = 2.0
 
@@ -52,11 +55,13 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, posi
     lost = stamps.inverse_variance[n] == 0
     noise = pixel_noise(stamps.inverse_variance[n])
     image, correlation = stamps.pixels[n, k], stamps.noise_correlation[n, k]
-    rows, segments = detect(image, noise[k] * np.float32(_growth(_FILTER, correlation)), lost[k])
+    rows, segments = detect(image, noise[k] * np.float32(_correlated_threshold(correlation)), lost[k])
     own, apart = nearest(rows, *position)
     detected = apart * stamps.pixel_scale[n] < MATCH
-    number = own + 1 if detected else len(rows) + 1
     row: Mapping[str, float] | np.void = rows[own] if detected else _point(position)
+    # A target without a detection of its own is part of what covers it, or of the sky.
+    column, line = np.clip(np.rint(position), 0, stamps.side - 1).astype(int)
+    number = own + 1 if detected else int(segments[line, column]) or len(rows) + 1
     found.flag[n] = not detected or bool(rows[own]["flag"] & _BAD_SEGMENT)
 
     aperture = AutoAperture(image, row, segments, number, lost[k])
@@ -65,6 +70,7 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, posi
         grown = correlated_aperture(aperture.area, stamps.noise_correlation[n, band])
         found.flux[n, band], found.flux_err[n, band] = flux, error * grown
         found.flag[n] |= band == k and bool(flags & _BAD_APERTURE)
+    found.flag[n] |= _lost_share(lost[k], row, aperture.area) > _MOST_LOST
 
     good = ~lost[k] & ((segments == 0) | (segments == number))
     shape = regauss_stamp(
@@ -98,6 +104,22 @@ def pixel_noise(inverse_variance: NDArray) -> NDArray[np.float32]:
 def is_unresolved(shape: galsim.hsm.ShapeData) -> bool:
     """Whether the galaxy is too small beside the PSF for its shape to be used."""
     return bool(shape.resolution_factor < LEAST_RESOLUTION)
+
+
+def _lost_share(lost: NDArray[np.bool_], row: Mapping[str, float] | np.void, area: float) -> float:
+    """Share of lost pixels in a circle of an area [pixel] around an object, of those on the stamp."""
+    y, x = np.indices(lost.shape)
+    inside = np.pi * ((x - row["x"]) ** 2 + (y - row["y"]) ** 2) <= area
+    return float(lost[inside].mean()) if inside.any() else 1.0
+
+
+def _correlated_threshold(correlation: NDArray) -> float:
+    """Factor on a pixel's noise for SEP, which takes it to be white.
+
+    The noise of its filtered image is larger by the first factor; with the second one the fewest pixels at the
+    threshold are as significant together as in white noise.
+    """
+    return _growth(_FILTER, correlation) * _growth(_LEAST_AREA, correlation)
 
 
 def _point(position: Floats) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Joint Sérsic fit of observed stamps: target and other positions given, each free within two pixels.
+"""Joint Sérsic fit of observed stamps: target and other positions given, each free within two pixels, and a free sky.
 
 With the stamp's own PSF images and inverse variances. Errors are those of least squares at the solution, carried
 through the correlation of the noise (the fit itself weighs pixels as if they were independent).
@@ -21,8 +21,9 @@ from deblend_assets.science.simulation.observed import adaptive_moments
 from deblend_assets.science.stamps.estimates import Estimates
 from deblend_assets.science.stamps.observed import ObservedStamps
 
-# Reduced χ² of the stamp above which the fit does not describe it.
-MOST_CHI2 = 1.5
+# Reduced χ² where the target's light is, above which the fit does not describe it. Photons of bright galaxies, which
+# the inverse variance leaves out, raise it too.
+MOST_CHI2 = 2.0
 # Parameters of a profile: ln r, η1, η2, ln n; their change for the derivatives of e; a guess of its size [pixel].
 _SHAPES, _STEP, _GUESS = 4, 0.02, 2.0
 
@@ -30,8 +31,8 @@ _SHAPES, _STEP, _GUESS = 4, 0.02, 2.0
 def measure(stamps: ObservedStamps, positions: Sequence[Floats]) -> pd.DataFrame:
     """Estimates (`ESTIMATE_COLUMNS`).
 
-    g is the shape of the isophotes, e that of adaptive moments of the fit without noise. Flagged: no convergence, a
-    parameter at its bound, reduced χ² above `MOST_CHI2`. Failed: a flux of less than 5 errors in all bands together.
+    g is the shape of the isophotes, e that of adaptive moments of the fit without noise. Flagged: no convergence, size,
+    shape or position at its bound, reduced χ² above `MOST_CHI2`. Failed: a flux of less than 5 errors in all bands.
 
     Args:
         stamps: of which the noise is that of the sky.
@@ -53,7 +54,7 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, plac
         noise = 1 / np.sqrt(weight)
     scale, shape = float(stamps.pixel_scale[n]), (stamps.side, stamps.side)
     drawer = SersicDrawer.of_images(stamps.psf[n, bands], scale, shape, moving=True)
-    scene = SersicScene(stamps.pixels[n, bands].astype(np.float64), places[:, ::-1], drawer, noise)
+    scene = SersicScene(stamps.pixels[n, bands].astype(np.float64), places[:, ::-1], drawer, noise, sky=True)
     fitted = scene.fit()
     own, flux = fitted.x[: scene.parameters], scene.flux[:, 0]
     covariance = _covariance(scene, stamps.noise_correlation[n, bands])
@@ -68,8 +69,7 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, plac
     found.e[n], by_parameter = _distortion(scene, there.place, scene.positions[0] + own[4:])
     found.e_err[n] = np.sqrt(np.diag(by_parameter @ covariance[:_SHAPES, :_SHAPES] @ by_parameter.T))
 
-    freedom = np.count_nonzero(weight) - len(fitted.x) - scene.flux.size
-    found.flag[n] = fitted.status == 0 or scene.at_bound(fitted.x) or 2 * fitted.cost > MOST_CHI2 * freedom
+    found.flag[n] = fitted.status == 0 or scene.at_bound(fitted.x) or scene.chi2(fitted.x) > MOST_CHI2
 
 
 def _covariance(scene: SersicScene, correlation: NDArray) -> Floats:

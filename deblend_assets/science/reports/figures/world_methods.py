@@ -29,6 +29,7 @@ _COLOURS = (BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, BLACK)
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 # Slopes and shares beyond these are drawn at the edge.
 _SLOPES = (0.0, 1.6)
+_SNR, _RATIOS, _SCATTERS = (9.0, 500.0), (0.4, 100.0), (0.005, 5.0)
 _DRAWN = (
     "sources",
     "S/N",
@@ -52,16 +53,11 @@ class _Look:
         return {"color": _COLOURS[k % len(_COLOURS)], "marker": _MARKS[k % len(_MARKS)], "markersize": 5}
 
 
-def over_floor(evaluation: Evaluation, band: str) -> Figure:
-    """Robust σ of the errors of g, e and flux over that of the floor, against S/N, of every method.
-
-    Args:
-        evaluation: of `evaluate_world`.
-        band: what the reference band mostly is, for the labels.
-    """
+def over_floor(evaluation: Evaluation) -> Figure:
+    """Robust σ of the errors of g, e and flux over that of the floor, against S/N, of every method."""
     figure = new_figure(8.4, 3.9)
     look = _Look(list(evaluation["methods"]))
-    names = {"g": "shear-type g, before the PSF", "e": f"distortion e, {band}", "flux": f"flux, {band}"}
+    names = {"g": "shear-type g, before the PSF", "e": "distortion e, reference band", "flux": "flux, reference band"}
     axes = figure.subplots(1, 3, sharey=True)
     for axis, (quantity, words) in zip(axes, names.items(), strict=True):
         for method, found in evaluation["methods"].items():
@@ -69,6 +65,7 @@ def over_floor(evaluation: Evaluation, band: str) -> Figure:
             _points(axis, bins, lambda b, q=quantity: b[q]["robust_over_floor"], look(method), title_of(method))
         axis.axhline(1.0, color="0.6", lw=1, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="S/N of the detection, all bands", title=words)
+        axis.set(xlim=_SNR, ylim=_RATIOS)
         axis.title.set_fontsize(9)
         plain_log_ticks(axis)
         axis.grid(alpha=0.25)
@@ -77,13 +74,12 @@ def over_floor(evaluation: Evaluation, band: str) -> Figure:
     return figure
 
 
-def slopes(evaluation: Evaluation, kind: str, band: str) -> Figure:
+def slopes(evaluation: Evaluation, kind: str) -> Figure:
     """Slope of g or e on the truth in each group, of every method; the line is 1.
 
     Args:
         evaluation: of `evaluate_world`.
         kind: "g" or "e".
-        band: what the reference band mostly is.
     """
     look = _Look(list(evaluation["methods"]))
     groups = _groups_of(evaluation)
@@ -100,28 +96,27 @@ def slopes(evaluation: Evaluation, kind: str, band: str) -> Figure:
         axis.errorbar(
             np.clip([m["value"] for m in measures], *_SLOPES),
             places,
-            xerr=[m["error"] for m in measures],
+            xerr=[_error(m) for m in measures],
             ls="",
             lw=1,
             label=title_of(method),
             **(look(method) | {"markersize": 4}),
         )
     axis.axvline(1.0, color="0.6", lw=1, zorder=0)
-    axis.set_yticks([-k for k in range(len(groups))], groups, fontsize=8)
+    axis.set_yticks([-k for k in range(len(groups))], [f"{g} ({n:,})" for g, n in groups.items()], fontsize=8)
     axis.set(xlim=_SLOPES, ylim=(0.6 - len(groups), 0.6))
-    words = "shear-type g, before the PSF" if kind == "g" else f"distortion e behind the PSF, {band}"
+    words = "shear-type g, before the PSF" if kind == "g" else "distortion e behind the PSF, reference band"
     axis.set_xlabel(f"slope of the estimate on the truth: {words}")
     axis.grid(alpha=0.25)
     legend_below(figure, columns=3)
     return figure
 
 
-def pair_fluxes(evaluation: Evaluation, band: str) -> Figure:
-    """Median and scatter of the flux error of pairs against their distance, a panel for each Δmag.
+def pair_fluxes(evaluation: Evaluation) -> Figure:
+    """Median and scatter of the flux error against the distance of the neighbour, a column for each Δmag.
 
     Args:
         evaluation: of `evaluate_world`, of a world of pairs.
-        band: what the reference band mostly is.
     """
     look = _Look(list(evaluation["methods"]))
     classes = list(next(iter(evaluation["methods"].values()))["by_separation"])
@@ -134,13 +129,13 @@ def pair_fluxes(evaluation: Evaluation, band: str) -> Figure:
                 bins = [b for b in found["by_separation"].get(name, ()) if _value(b["flux"][figure_of]) is not None]
                 _points(axis, bins, lambda b, f=figure_of: b["flux"][f], look(method), title_of(method))
             axis.grid(alpha=0.25)
-            axis.axhline(0.0, color="0.6", lw=1, zorder=0)
+        axes[0, column].axhline(0.0, color="0.6", lw=1, zorder=0)
         axes[0, column].set_title(f"neighbour {name}", fontsize=9)
         axes[1, column].set_xlabel("true distance [FWHM]")
     axes[0, 0].set_yscale("symlog", linthresh=0.1)
-    axes[0, 0].set_ylabel(f"median of flux / truth - 1, {band}")
-    axes[1, 0].set_ylabel(f"robust σ of flux / truth, {band}")
-    axes[1, 0].set_yscale("log")
+    axes[0, 0].set_ylabel("median of flux / truth − 1")
+    axes[1, 0].set_ylabel("robust σ of flux / truth")
+    axes[1, 0].set(yscale="log", ylim=_SCATTERS)
     plain_log_ticks(axes[1, 0], "y")
     legend_below(figure, columns=3)
     return figure
@@ -165,7 +160,7 @@ def silent_failures(worlds: Mapping[str, Evaluation]) -> Figure:
             axis.errorbar(
                 [100 * m["value"] for _, m in shown],
                 [place for place, _ in shown],
-                xerr=[100 * m["error"] for _, m in shown],
+                xerr=[100 * _error(m) for _, m in shown],
                 ls="",
                 lw=1,
                 label=title_of(method),
@@ -173,7 +168,8 @@ def silent_failures(worlds: Mapping[str, Evaluation]) -> Figure:
             )
         axis.set(xlabel="share of the galaxies [%]", title=title, xlim=(-3, 103))
         axis.title.set_fontsize(9)
-        axis.set_yticks([-k for k in range(len(worlds))], list(worlds), fontsize=9)
+        names_and_numbers = [f"{name} ({world['galaxies']:,})" for name, world in worlds.items()]
+        axis.set_yticks([-k for k in range(len(worlds))], names_and_numbers, fontsize=9)
         axis.set_ylim(0.6 - len(worlds), 0.6)
         axis.grid(alpha=0.25)
     legend_below(figure, columns=3)
@@ -185,18 +181,26 @@ def _points(axis: Axes, bins: Sequence[Evaluation], pick: Any, look: Mapping[str
     axis.errorbar(
         [b["middle"] for b in bins],
         [m["value"] for m in measures],
-        yerr=[m["error"] for m in measures],
+        yerr=[_error(m) for m in measures],
         lw=1,
         label=label,
         **look,
     )
 
 
-def _groups_of(evaluation: Evaluation) -> list[str]:
-    """The groups that any method has, all first, in their order."""
-    found = dict.fromkeys(g for method in evaluation["methods"].values() for g in method["groups"])
-    return [g for g in found if g == ALL or g.partition(": ")[0] in _DRAWN]
+def _groups_of(evaluation: Evaluation) -> dict[str, int]:
+    """The groups that are drawn, in their order, and their numbers of galaxies."""
+    found: dict[str, int] = {}
+    for method in evaluation["methods"].values():
+        for name, group in method["groups"].items():
+            if name == ALL or name.partition(": ")[0] in _DRAWN:
+                found[name] = max(found.get(name, 0), group["n"])
+    return found
 
 
 def _value(measure: Mapping[str, Any] | None) -> float | None:
     return None if measure is None else measure["value"]
+
+
+def _error(measure: Mapping[str, Any]) -> float:
+    return np.nan if measure["error"] is None else float(measure["error"])
