@@ -15,7 +15,7 @@ BANDS = ("g", "r", "i")
 SIDE, SCALE, PSF_SIDE = 41, 0.2, 41
 # Of a pixel in each band, and AB magnitude of one image unit.
 SIGMA, ZERO_POINT = np.array([30.0, 40.0, 50.0]), np.array([32.0, 32.1, 31.8])
-FLUX = np.array([0.6, 1.0, 1.2])
+FLUX, OTHER_FLUX = np.array([0.6, 1.0, 1.3]), np.array([1.5, 1.0, 0.6])
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def sample(
         flux: of a target in r; the bands have `FLUX` times it.
         index: Sérsic's n; 0.5 is a Gaussian.
         radius: half-light radius [arcsec].
-        neighbour: whether a galaxy as bright stands 1.7 arcsec away, listed among the other detections.
+        neighbour: whether a bluer galaxy as bright stands 1.7 arcsec away, listed among the other detections.
         correlation: of the noise.
         gaussian_psf: Gaussian PSFs in place of Moffat's.
         noise: factor on `SIGMA`.
@@ -68,7 +68,7 @@ def sample(
             alone[n, k] = drawn(galaxy.withFlux(flux * FLUX[k]), psf, position[n])
             images[n, k] = alone[n, k]
             if neighbour:
-                images[n, k] += drawn(other.withFlux(flux), psf, position[n] + offset)
+                images[n, k] += drawn(other.withFlux(flux * OTHER_FLUX[k]), psf, position[n] + offset)
             images[n, k] += noise * SIGMA[k] * correlation.sample((SIDE, SIDE), rng)
     weight = np.broadcast_to((noise * SIGMA[:, None, None]) ** -2.0, images.shape)
     point = [p.drawImage(nx=PSF_SIDE, ny=PSF_SIDE, scale=SCALE).array for p in psfs]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from deblend_assets.science.evaluation.world_groups import ALL, ONE_SOURCE
 from deblend_assets.science.evaluation.world_methods import METHODS, title_of
 from deblend_assets.science.evaluation.worlds import shortfalls
-from deblend_assets.science.reports.figures.world_methods import over_floor, pair_fluxes, slopes
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
@@ -49,18 +46,6 @@ _DEFINITIONS = (
     "Over the floor: robust σ (1.4826 MAD) of the errors over that of one random draw a galaxy from its Fisher floor; "
     "the floor with population has the population's scatter as a prior on the target too.",
 )
-
-
-def world_figures(evaluation: Evaluation) -> dict[str, Figure]:
-    """The figures of one world, by the names of CAPTIONS."""
-    figures = {
-        "over_floor": over_floor(evaluation),
-        "slopes_g": slopes(evaluation, "g"),
-        "slopes_e": slopes(evaluation, "e"),
-    }
-    if any(method.get("by_separation") for method in evaluation["methods"].values()):
-        figures["pair_fluxes"] = pair_fluxes(evaluation)
-    return figures
 
 
 def worlds_report(

@@ -53,11 +53,20 @@ class _Look:
         return {"color": _COLOURS[k % len(_COLOURS)], "marker": _MARKS[k % len(_MARKS)], "markersize": 5}
 
 
-def over_floor(evaluation: Evaluation) -> Figure:
-    """Robust σ of the errors of g, e and flux over that of the floor, against S/N, of every method."""
+def over_floor(evaluation: Evaluation, band: str) -> Figure:
+    """Robust σ of the errors of g, e and flux over that of the floor, against S/N, of every method.
+
+    Args:
+        evaluation: of `evaluate_world`.
+        band: the reference band of most targets.
+    """
     figure = new_figure(8.4, 3.9)
     look = _Look(list(evaluation["methods"]))
-    names = {"g": "shear-type g, before the PSF", "e": "distortion e, reference band", "flux": "flux, reference band"}
+    names = {
+        "g": "shear-type g, before the PSF",
+        "e": f"distortion e, mostly in {band}",
+        "flux": f"flux, mostly in {band}",
+    }
     axes = figure.subplots(1, 3, sharey=True)
     for axis, (quantity, words) in zip(axes, names.items(), strict=True):
         for method, found in evaluation["methods"].items():
@@ -74,12 +83,13 @@ def over_floor(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def slopes(evaluation: Evaluation, kind: str) -> Figure:
+def slopes(evaluation: Evaluation, kind: str, band: str) -> Figure:
     """Slope of g or e on the truth in each group, of every method; the line is 1.
 
     Args:
         evaluation: of `evaluate_world`.
         kind: "g" or "e".
+        band: the reference band of most targets.
     """
     look = _Look(list(evaluation["methods"]))
     groups = _groups_of(evaluation)
@@ -105,18 +115,19 @@ def slopes(evaluation: Evaluation, kind: str) -> Figure:
     axis.axvline(1.0, color="0.6", lw=1, zorder=0)
     axis.set_yticks([-k for k in range(len(groups))], [f"{g} ({n:,})" for g, n in groups.items()], fontsize=8)
     axis.set(xlim=_SLOPES, ylim=(0.6 - len(groups), 0.6))
-    words = "shear-type g, before the PSF" if kind == "g" else "distortion e behind the PSF, reference band"
+    words = "shear-type g, before the PSF" if kind == "g" else f"distortion e behind the PSF, mostly in {band}"
     axis.set_xlabel(f"slope of the estimate on the truth: {words}")
     axis.grid(alpha=0.25)
     legend_below(figure, columns=3)
     return figure
 
 
-def pair_fluxes(evaluation: Evaluation) -> Figure:
+def pair_fluxes(evaluation: Evaluation, band: str) -> Figure:
     """Median and scatter of the flux error against the distance of the neighbour, a column for each Δmag.
 
     Args:
         evaluation: of `evaluate_world`, of a world of pairs.
+        band: the reference band of most targets.
     """
     look = _Look(list(evaluation["methods"]))
     classes = list(next(iter(evaluation["methods"].values()))["by_separation"])
@@ -133,8 +144,8 @@ def pair_fluxes(evaluation: Evaluation) -> Figure:
         axes[0, column].set_title(f"neighbour {name}", fontsize=9)
         axes[1, column].set_xlabel("true distance [FWHM]")
     axes[0, 0].set_yscale("symlog", linthresh=0.1)
-    axes[0, 0].set_ylabel("median of flux / truth − 1")
-    axes[1, 0].set_ylabel("robust σ of flux / truth")
+    axes[0, 0].set_ylabel(f"median of flux / truth − 1, mostly in {band}")
+    axes[1, 0].set_ylabel(f"robust σ of flux / truth, mostly in {band}")
     axes[1, 0].set(yscale="log", ylim=_SCATTERS)
     plain_log_ticks(axes[1, 0], "y")
     legend_below(figure, columns=3)
