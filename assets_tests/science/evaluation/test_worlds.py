@@ -162,9 +162,9 @@ def test_one_group_of_a_hundred_may_fall_short() -> None:
     measures = {f"g{k}": {"value": 1.0, "error": 0.1} for k in range(100)} | {"empty": {"value": None, "error": None}}
     measures["g7"] = {"value": 2.0, "error": 0.1}
     assert short_groups(measures, Bar(most=1.25)) == ["g7"]
-    assert holds(["g7"], 100)
-    assert not holds(["g7"], 99)
-    assert holds([], 5)
+    assert holds(1, 100)
+    assert not holds(1, 99)
+    assert holds(0, 5)
 
 
 def test_shortfalls_name_a_bar_and_its_groups() -> None:

@@ -74,6 +74,14 @@ def test_stated_errors_hold(name: str, count: int, correlation: NoiseCorrelation
     assert abs(robust_sigma(off.ravel()) - 1) < 4 * expected + (0.35 if name == "sep_hsm" else 0.1)
 
 
+@pytest.mark.parametrize("name", FAST)
+def test_a_level_of_the_sky_changes_little(name: str) -> None:
+    stamps = sample(3, flux=1e5, neighbour=True).stamps
+    before, after = (measured(name, replace(stamps, pixels=stamps.pixels + level)) for level in (0, np.float32(20)))
+    for column in ("g1", "g2", "flux_g", "flux_r", "flux_i"):
+        assert (np.abs(after[column] - before[column]) < 0.3 * before[f"{column}_err"]).all(), column
+
+
 def true_distortions(known: Sample) -> NDArray[np.float64]:
     found = [galsim.hsm.FindAdaptiveMom(galsim.Image(image[1])).observed_shape for image in known.alone]
     return np.array([[shape.e1, shape.e2] for shape in found])

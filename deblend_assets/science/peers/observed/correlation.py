@@ -29,3 +29,11 @@ def covariance_of_sums(weights: Floats, correlation: NDArray) -> Floats:
         return np.asarray(flat @ flat.T)
     spread = fftconvolve(weights, correlation[None].astype(np.float64), mode="same", axes=(1, 2))
     return np.asarray(flat @ spread.reshape(flat.shape).T)
+
+
+def growth(weights: NDArray, correlation: NDArray) -> float:
+    """Error of the sum Σ w n with weights (y, x), over that of white noise of the same σ a pixel."""
+    if is_white(correlation):
+        return 1.0
+    weights = weights.astype(np.float64)
+    return float(np.sqrt(covariance_of_sums(weights[None], correlation)[0, 0] / (weights**2).sum()))

@@ -1,7 +1,7 @@
 """scarlet2 on observed stamps, and HSM on its image of the target; see `peers.scarlet2`.
 
-With the stamp's own PSF images, inverse variances and positions. No errors: neither its free-form image nor HSM on it
-has any.
+With the stamp's own PSF images, inverse variances and positions, and its local sky subtracted. No errors: neither its
+free-form image nor HSM on it has any.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.peers.observed.presence import presence
+from deblend_assets.science.peers.observed.segmentation import segmented
 from deblend_assets.science.peers.observed.sep_hsm import is_unresolved
 from deblend_assets.science.peers.profiles import Floats
 from deblend_assets.science.peers.scarlet2 import Fitter
@@ -35,7 +36,7 @@ def measure(stamps: ObservedStamps, positions: Sequence[Floats]) -> pd.DataFrame
             noise = 1 / np.sqrt(stamps.inverse_variance[n, bands].astype(np.float64))
         fitter = Fitter(noise, stamps.psf[n, bands], tuple(stamps.bands[band] for band in bands))
         try:
-            image = fitter.fit(stamps.pixels[n, bands], places[:, ::-1])
+            image = fitter.fit(segmented(stamps, there).images[bands], places[:, ::-1])
         except (ValueError, AssertionError):  # a place off the stamp
             continue
         if not np.isfinite(image).all():

@@ -1,8 +1,8 @@
 """SEP and HSM on observed stamps: masks, apertures and REGAUSS with the stamp's own PSF, in the reference band.
 
-As for the report's blends (`peers.sep_hsm`), and with lost pixels left out. A target that SEP does not find in the one
-band is measured at the position given, and flagged. Flags follow the cuts of the HSC shear catalogue (Mandelbaum et al.
-2018, 1705.06745): resolution at least 0.3, shape error at most 0.4.
+As for the report's blends (`peers.sep_hsm`), with the local sky subtracted and lost pixels left out. A target that SEP
+does not find in the one band is measured at the position given, and flagged. Flags follow the cuts of the HSC shear
+catalogue (Mandelbaum et al. 2018, 1705.06745): resolution at least 0.3, shape error at most 0.4.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.observed.correlation import covariance_of_sums, is_white
+from deblend_assets.science.peers.observed.correlation import growth
 from deblend_assets.science.peers.observed.presence import Presence, presence
-from deblend_assets.science.peers.sep_hsm import MATCH, AutoAperture, detect, nearest, regauss_shapes, regauss_stamp
+from deblend_assets.science.peers.observed.segmentation import segmented
+from deblend_assets.science.peers.sep_hsm import MATCH, AutoAperture, nearest, regauss_shapes, regauss_stamp
 from deblend_assets.science.stamps.estimates import Estimates
 from deblend_assets.science.stamps.observed import ObservedStamps
 
@@ -25,9 +26,6 @@ LEAST_RESOLUTION, MOST_SHAPE_ERROR = 0.3, 0.4
 _BAD_SEGMENT, _BAD_APERTURE = 2, 16
 # Share of the aperture that may be lost.
 _MOST_LOST = 0.05
-# SEP's filter, and the fewest pixels of an object.
-_FILTER = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
-_LEAST_AREA = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
 # A first guess of the size of what SEP did not find, of PSF and galaxy [pixel].
 _GUESS = 2.0
 
@@ -38,7 +36,7 @@ def measure(stamps: ObservedStamps, positions: Sequence[Floats]) -> pd.DataFrame
     """Estimates (`ESTIMATE_COLUMNS`).
 
     Errors of g are HSM's, of a round Gaussian as large as the galaxy; those of e by the same formula without the PSF.
-    Errors of fluxes are those of the aperture. All take the correlation of the noise into account.
+    Errors of fluxes are those of the aperture and of the local sky. All take the correlation of the noise into account.
 
     Args:
         stamps: of which the noise is that of the sky.
@@ -52,10 +50,8 @@ def measure(stamps: ObservedStamps, positions: Sequence[Floats]) -> pd.DataFrame
 
 def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, position: Floats) -> None:
     n, k = there.stamp, there.reference
-    lost = stamps.inverse_variance[n] == 0
-    noise = pixel_noise(stamps.inverse_variance[n])
-    image, correlation = stamps.pixels[n, k], stamps.noise_correlation[n, k]
-    rows, segments = detect(image, noise[k] * np.float32(_correlated_threshold(correlation)), lost[k])
+    images, noise, sky_error, lost, rows, segments = segmented(stamps, there)
+    image, correlation = images[k], stamps.noise_correlation[n, k]
     own, apart = nearest(rows, *position)
     detected = apart * stamps.pixel_scale[n] < MATCH
     row: Mapping[str, float] | np.void = rows[own] if detected else _point(position)
@@ -66,9 +62,10 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, posi
 
     aperture = AutoAperture(image, row, segments, number, lost[k])
     for band in there.bands:
-        flux, error, flags = aperture.flux(stamps.pixels[n, band], noise[band], lost[band])
+        flux, error, flags = aperture.flux(images[band], noise[band], lost[band])
         grown = correlated_aperture(aperture.area, stamps.noise_correlation[n, band])
-        found.flux[n, band], found.flux_err[n, band] = flux, error * grown
+        found.flux[n, band] = flux
+        found.flux_err[n, band] = np.hypot(error * grown, aperture.area * sky_error[band])
         found.flag[n] |= band == k and bool(flags & _BAD_APERTURE)
     found.flag[n] |= _lost_share(lost[k], row, aperture.area) > _MOST_LOST
 
@@ -90,17 +87,6 @@ def _measure_one(found: Estimates, stamps: ObservedStamps, there: Presence, posi
     found.flag[n] |= is_unresolved(shape) or shape.corrected_shape_err > MOST_SHAPE_ERROR
 
 
-def pixel_noise(inverse_variance: NDArray) -> NDArray[np.float32]:
-    """Standard deviation of each pixel, (band, y, x); where lost that of the band's median pixel, and 1 without one."""
-    noise = np.ones(inverse_variance.shape, dtype=np.float32)
-    for plane, weight in zip(noise, inverse_variance, strict=True):
-        seen = weight > 0
-        if seen.any():
-            plane[:] = 1 / np.sqrt(np.median(weight[seen]))
-            plane[seen] = 1 / np.sqrt(weight[seen])
-    return noise
-
-
 def is_unresolved(shape: galsim.hsm.ShapeData) -> bool:
     """Whether the galaxy is too small beside the PSF for its shape to be used."""
     return bool(shape.resolution_factor < LEAST_RESOLUTION)
@@ -113,15 +99,6 @@ def _lost_share(lost: NDArray[np.bool_], row: Mapping[str, float] | np.void, are
     return float(lost[inside].mean()) if inside.any() else 1.0
 
 
-def _correlated_threshold(correlation: NDArray) -> float:
-    """Factor on a pixel's noise for SEP, which takes it to be white.
-
-    The noise of its filtered image is larger by the first factor; with the second one the fewest pixels at the
-    threshold are as significant together as in white noise.
-    """
-    return _growth(_FILTER, correlation) * _growth(_LEAST_AREA, correlation)
-
-
 def _point(position: Floats) -> dict[str, float]:
     return {"x": float(position[0]), "y": float(position[1]), "a": _GUESS, "b": _GUESS, "theta": 0.0}
 
@@ -129,7 +106,7 @@ def _point(position: Floats) -> dict[str, float]:
 def correlated_aperture(area: float, correlation: NDArray) -> float:
     """Error of the sum over a round aperture of so many pixels, over that of white noise of the same σ a pixel."""
     radius = np.sqrt(area / np.pi)
-    return _growth(_radius_squared(radius) < radius**2, correlation)
+    return growth(_radius_squared(radius) < radius**2, correlation)
 
 
 def correlated_shape(sigma: float, correlation: NDArray) -> float:
@@ -137,17 +114,10 @@ def correlated_shape(sigma: float, correlation: NDArray) -> float:
     squared = _radius_squared(4 * sigma)
     half = len(squared) // 2
     axis = np.arange(-half, half + 1)
-    return _growth(np.exp(-0.5 * squared / sigma**2) * (axis**2 - axis[:, None] ** 2), correlation)
+    return growth(np.exp(-0.5 * squared / sigma**2) * (axis**2 - axis[:, None] ** 2), correlation)
 
 
 def _radius_squared(reach: float) -> Floats:
     half = int(np.ceil(reach))
     axis = np.arange(-half, half + 1, dtype=np.float64) ** 2
     return np.asarray(axis + axis[:, None])
-
-
-def _growth(weights: NDArray, correlation: NDArray) -> float:
-    if is_white(correlation):
-        return 1.0
-    weights = weights.astype(np.float64)
-    return float(np.sqrt(covariance_of_sums(weights[None], correlation)[0, 0] / (weights**2).sum()))

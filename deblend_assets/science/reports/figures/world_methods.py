@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deblend_assets.science.evaluation.world_groups import ALL
+from deblend_assets.science.evaluation.world_groups import ALL, family_of
 from deblend_assets.science.evaluation.world_methods import title_of
 from deblend_assets.science.reports.figures.style import (
     BLACK,
@@ -204,7 +204,7 @@ def _groups_of(evaluation: Evaluation) -> dict[str, int]:
     found: dict[str, int] = {}
     for method in evaluation["methods"].values():
         for name, group in method["groups"].items():
-            if name == ALL or name.partition(": ")[0] in _DRAWN:
+            if name == ALL or family_of(name) in _DRAWN:
                 found[name] = max(found.get(name, 0), group["n"])
     return found
 
