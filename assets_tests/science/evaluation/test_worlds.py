@@ -148,6 +148,16 @@ def test_without_a_floor_there_are_no_ratios() -> None:
     assert "robust_over_floor" not in found["g"]
 
 
+def test_what_psf_knowledge_costs_is_the_ratio_of_two_floors() -> None:
+    floor = floor_table(truth(), every=2)
+    bright = truth()["snr"] > truth()["snr"][galaxies(truth())].quantile(2 / 3)
+    for k in (1, 2):
+        floor[f"sigma_g{k}_psf"] = floor[f"sigma_g{k}"] * np.where(bright, 1.2, 1.01)
+    found = evaluate_world(truth(), {}, floor, BANDS, pairs=False, resamples=5, seed=1)["psf_cost"]
+    assert found["all"]["value"] == pytest.approx(1.01)
+    assert found["bright"]["value"] == pytest.approx(1.2)
+
+
 @pytest.mark.parametrize(
     ("value", "error", "short"),
     [(1.25, 0.01, False), (1.27, 0.011, False), (1.27, 0.009, True), (0.9, 0.0, False)],

@@ -22,8 +22,8 @@ from deblend_assets.science.evaluation.world_groups import (
     dmag_classes,
     true_separation,
 )
-from deblend_assets.science.statistics.accuracy import Evaluation, positive, values
-from deblend_assets.science.statistics.metrics import Floats
+from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, values
+from deblend_assets.science.statistics.metrics import Floats, thirds
 
 # Bins of S/N and, for pairs, of the distance of the nearest source [FWHM], of the figures.
 SNR_EDGES = (10.0, 14.0, 20.0, 30.0, 50.0, 100.0, np.inf)
@@ -51,6 +51,28 @@ def galaxies(truth: pd.DataFrame) -> NDArray[np.bool_]:
     return (truth["source"].to_numpy() >= 0) & ~truth[["star", "spurious"]].to_numpy(dtype=bool).any(axis=1)
 
 
+def psf_cost(truth: pd.DataFrame, floor: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
+    """By how much the floor of g rises where the PSF is known within a prior alone ("_psf"), median of the ratio.
+
+    Args:
+        truth, floor: of the same galaxies, see `evaluate_world`.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        `all`, and for the third of highest S/N `bright`: `value` and `error`.
+    """
+    known, free = (floor[["sigma_g1", "sigma_g2"]], floor[["sigma_g1_psf", "sigma_g2_psf"]])
+    ratio = (free.to_numpy(dtype=float) / known.to_numpy(dtype=float)).mean(axis=1)
+    bright = dict(thirds(values(truth, "snr")))["high"]
+    found = {}
+    for name, mask in (("all", np.ones(len(truth), dtype=bool)), ("bright", bright)):
+        columns = {"ratio": ratio[mask & np.isfinite(ratio)]}
+        found[name] = measured(lambda c: np.median(c["ratio"], axis=-1)[None], ("median",), columns, resamples, seed)[
+            "median"
+        ]
+    return found
+
+
 def evaluate_world(
     truth: pd.DataFrame,
     estimates: Mapping[str, pd.DataFrame],
@@ -73,7 +95,8 @@ def evaluate_world(
         resamples, seed: of the bootstrap.
 
     Returns:
-        `targets`; `galaxies`, `stars`, `spurious` and `shreds` among them; `bands`; and by method: `n` galaxies;
+        `targets`; `galaxies`, `stars`, `spurious` and `shreds` among them; `floors`, how many have one, and `psf_cost`
+        where the floor has columns "_psf"; `bands`; and by method: `n` galaxies;
         `groups` with `group_merit` of each group; `fluxes` with the merit of each band for ONE_SOURCE; `by_snr` and,
         for pairs, `by_separation` with bins (`low`, `high`, `middle`) of the same.
     """
@@ -88,6 +111,8 @@ def evaluate_world(
         "methods": {},
     }
     judged = galaxies(truth)
+    if floor is not None and "sigma_g1_psf" in floor:
+        found["psf_cost"] = psf_cost(truth[judged], floor[judged], resamples=resamples, seed=seed)
     groups = all_groups(truth[judged], pairs=pairs)
     for name, table in estimates.items():
         first = np.flatnonzero(judged[: len(table)])
