@@ -29,6 +29,7 @@ from deblend_assets.science.detection.truth import NEAR_FWHM, match
 from deblend_assets.science.reports.figures.detection import detection_performance
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.statistics.format import format_measure
+from deblend_assets.settings import DetectionSettings
 
 _FIELDS, _QUICK_FIELDS = 20, 2
 # Seeds below it served to choose the settings.
@@ -49,6 +50,7 @@ def ours(fields: Fields, field: Field) -> Detections:
         field.inverse_variance,
         field.fwhm,
         survey.bands,
+        DetectionSettings(background_pixels=0),  # the fields have no sky
         zero_points=survey.zero_point,
         noise_correlation=[field.correlation] * len(survey.bands),
     )

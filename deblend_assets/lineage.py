@@ -18,7 +18,7 @@ from deblend_assets.assets.referee import peer_comparison_assets, referee_report
 from deblend_assets.assets.shapes import shape_evaluation_assets, shape_posterior_assets
 from deblend_assets.assets.simulation import catalog_assets, simulated_assets
 from deblend_assets.assets.training import stage_assets
-from deblend_assets.assets.worlds import world_assets, world_floor_assets
+from deblend_assets.assets.worlds import world_assets, world_evaluation_assets, world_floor_assets
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.settings import Profile
 
@@ -53,6 +53,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("referee", referee_report_assets),
     ("worlds", world_assets),
     ("worlds", world_floor_assets),
+    ("worlds", world_evaluation_assets),
 )
 
 

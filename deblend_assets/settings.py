@@ -222,6 +222,8 @@ class WorldsSettings(_Section):
     shard_targets: int = Field(default=500, ge=10, description="targets that are made, stored and checked together")
     least_snr: float = Field(default=10.0, ge=5, description="matched-filter S/N of a target over all bands")
     floor: int = Field(default=1_000, ge=10, description="targets of each world with a Fisher floor")
+    sersic: int = Field(default=2_000, ge=0, description="first targets of each world that the Sérsic fit measures")
+    scarlet2: int = Field(default=300, ge=0, description="first targets of each world that scarlet2 measures")
     seed: int = Field(default=7, ge=0)
 
     def targets(self, world: str) -> int:
@@ -520,7 +522,7 @@ class DetectionSettings(_Section):
         default=0.2, gt=0, lt=1, description="share of a kernel that has to lie on pixels with a weight, in one band"
     )
     background_pixels: int = Field(
-        default=0, ge=0, description="mesh of SEP's background, subtracted from each band [pixel]; 0: none"
+        default=64, ge=0, description="mesh of SEP's background, subtracted from each band [pixel]; 0: none"
     )
 
 

@@ -79,3 +79,30 @@ def world_floor_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         return write_world_floors(storage.open(profile), workers, context.log.info)
 
     return [floor]
+
+
+def world_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`worlds_evaluation`; key `worlds/worlds_evaluation`."""
+
+    @asset(
+        world_key("worlds_evaluation"),
+        version="worlds_evaluation",
+        kinds={"torch", "html"},
+        deps=[CATALOG, world_key("floor"), *(world_key(name) for name in WORLDS)],
+        checks={
+            "complete": "Every method has one estimate of each target that it was given.",
+            "no_regression": "No share of silent failures grew by more than two errors since the last evaluation.",
+        },
+        op_tags=DISTRIBUTING,
+    )
+    def worlds_evaluation(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
+        """The shipped networks, SEP + HSM, the Sérsic fit and scarlet2 in every world, against truth and floor.
+
+        Slopes, scatter over the floor, pulls, coverage, fluxes, failures and silent failures, in groups; the page
+        `worlds`.
+        """
+        from deblend_assets.steps.worlds.evaluation import evaluate_worlds
+
+        return evaluate_worlds(storage.open(profile), workers, context.log.info)
+
+    return [worlds_evaluation]

@@ -27,6 +27,7 @@ from deblend_assets.errors import CorruptDataError, MissingDataError, StorageErr
 from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
 from deblend_assets.science.simulation.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.simulation.scenes import Shard, all_shards
+from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.settings import SimulationSettings, StorePath, fingerprint
 from deblend_assets.stores.files import (
     each,
@@ -286,10 +287,4 @@ class SimulatedArrays:
 
 def truth_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
     """TRUTH_COLUMNS with one column a band."""
-    columns: dict[str, tuple[str, str]] = {}
-    for name, (unit, meaning) in TRUTH_COLUMNS.items():
-        if "{band}" in name:
-            columns.update({name.format(band=band): (unit, f"{meaning}, band {band}") for band in bands})
-        else:
-            columns[name] = (unit, meaning)
-    return columns
+    return per_band(TRUTH_COLUMNS, bands)

@@ -12,6 +12,7 @@ error, not the fill value.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -128,7 +129,8 @@ class StampStore:
     """
 
     def __init__(self, folder: StorePath, layout: StampLayout, identity: Mapping[str, Any]) -> None:
-        self.folder, self.layout, self.identity = folder, layout, dict(identity)
+        # As it will be read again: JSON has no tuples.
+        self.folder, self.layout, self.identity = folder, layout, json.loads(to_json(identity))
 
     @classmethod
     def open(cls, folder: StorePath) -> StampStore:

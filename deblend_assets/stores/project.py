@@ -68,6 +68,7 @@ CODE_VERSIONS = {
     "referee_report": "1",
     "worlds": "1",
     "world_floor": "1",
+    "worlds_evaluation": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",

@@ -82,9 +82,13 @@ def test_noise_on_a_bright_galaxy_is_no_source() -> None:
     images = sources(121, [60.0], [60.0], [3e5], half_light=20.0)
     images = (images + rng.normal(size=images.shape)).astype(np.float32)[None]
     ivar = np.ones_like(images)
-    bare = DetectionSettings(prominence_sigma=0, prominence_share=0, kernel_fwhm=0.5, clean=False)
+    # The image is smaller than two meshes of a background, of which the galaxy would be a part.
+    plain = DetectionSettings(background_pixels=0)
+    bare = plain.model_copy(
+        update={"prominence_sigma": 0.0, "prominence_share": 0.0, "kernel_fwhm": 0.5, "clean": False}
+    )
     joined = bare.model_copy(update={"prominence_sigma": 3.0, "prominence_share": 0.03})
-    counts = [len(detect(images, ivar, [FWHM], ["r"], s).table) for s in (bare, joined, DetectionSettings())]
+    counts = [len(detect(images, ivar, [FWHM], ["r"], s).table) for s in (bare, joined, plain)]
     assert counts[0] > 15
     assert counts[1] < counts[0] / 2
     assert counts[2] == 1

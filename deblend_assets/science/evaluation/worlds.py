@@ -199,7 +199,9 @@ class _Rows:
             mask = (numbers >= low) & (numbers < high)
             if mask.sum() >= _LEAST:
                 middle = float(np.median(numbers[mask]))
-                found.append({"low": low, "high": high, "middle": middle} | self.group_merit(mask))
+                found.append(
+                    {"low": low, "high": high if np.isfinite(high) else None, "middle": middle} | self.group_merit(mask)
+                )
         return found
 
     def _pair(self, letter: str) -> Quantity:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.detection.truth import TruthFlag
 from deblend_assets.science.simulation.observed import adaptive_moments, reference_band
 from deblend_assets.science.skies.psf_shape import PSFShape, measure_psf
+from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.cutting import cut
 from deblend_assets.science.stamps.observed import ObservedStamps, joined
@@ -89,13 +90,7 @@ TARGET_COLUMNS = {
 
 def target_columns() -> dict[str, tuple[str, str]]:
     """`TARGET_COLUMNS` with one column a band."""
-    columns: dict[str, tuple[str, str]] = {}
-    for name, (unit, meaning) in TARGET_COLUMNS.items():
-        if "{band}" in name:
-            columns.update({name.format(band=band): (unit, f"{meaning}; band {band}") for band in CATSIM_BANDS})
-        else:
-            columns[name] = (unit, meaning)
-    return columns
+    return per_band(TARGET_COLUMNS, CATSIM_BANDS)
 
 
 @dataclass(frozen=True, eq=False)

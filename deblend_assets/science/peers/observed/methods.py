@@ -25,7 +25,7 @@ class ObservedPeer:
         words: one line with its settings and inputs.
         module: that it needs.
         positions: which positions it is to get.
-        first: how many of a world's targets it measures, the first ones; None: all.
+        slow: whether it takes so long that it measures a part of the targets alone.
         measure: takes stamps and, for each, x and y of its galaxies (galaxy, 2) [pixel], the target's first; gives a
             table of `ESTIMATE_COLUMNS`, one row a stamp.
     """
@@ -35,7 +35,7 @@ class ObservedPeer:
     words: str
     module: str
     positions: Literal["detected", "true"]
-    first: int | None
+    slow: bool
     measure: Callable[[ObservedStamps, Sequence[Floats]], pd.DataFrame]
 
 
@@ -46,7 +46,7 @@ OBSERVED_PEERS = (
         "SEP's mask and FLUX_AUTO (1.5 σ in the reference band), adaptive moments and REGAUSS; given the PSF",
         "sep",
         "detected",
-        None,
+        False,
         sep_hsm.measure,
     ),
     ObservedPeer(
@@ -55,7 +55,7 @@ OBSERVED_PEERS = (
         "one Sérsic profile a detection, all bands at once, positions free within 2 pixels; given the PSF",
         "scipy",
         "detected",
-        2_000,
+        True,
         sersic.measure,
     ),
     ObservedPeer(
@@ -64,7 +64,7 @@ OBSERVED_PEERS = (
         "scarlet2, HSM on its image of the target; given the PSF and the detected positions",
         "scarlet2",
         "detected",
-        300,
+        True,
         scarlet2.measure,
     ),
     ObservedPeer(
@@ -73,7 +73,7 @@ OBSERVED_PEERS = (
         "the same, given the true positions",
         "scarlet2",
         "true",
-        300,
+        True,
         scarlet2.measure,
     ),
 )

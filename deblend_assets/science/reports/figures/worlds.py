@@ -79,15 +79,15 @@ def world_overview(truth: pd.DataFrame) -> Figure:
         np.clip(galaxies["blendedness"].dropna(), floor, 1), np.geomspace(floor, 1, 25), histtype="step", color=BLUE
     )
     axes[2].set_xscale("log")
-    axes[2].set_xlabel(f"blendedness, reference band (≥ {floor:g})")
+    axes[2].set_xlabel("blendedness, reference band")
     near = truth["separation_fwhm"].to_numpy(float)
     axes[3].hist(near[np.isfinite(near)], 30, histtype="step", color=BLUE)
     axes[3].set_xlabel("nearest other detection [FWHM]")
     axes[4].hist(truth["fwhm_arcsec"], 25, histtype="step", color=BLUE)
-    axes[4].set_xlabel("PSF FWHM, reference band [arcsec]")
+    axes[4].set_xlabel("PSF FWHM [arcsec]")
     axes[5].hist(truth["depth"], 25, histtype="step", color=BLUE)
-    axes[5].set_xlabel("5 σ depth, reference band [AB mag]")
+    axes[5].set_xlabel("5 σ depth [AB mag]")
     for axis in axes:
         axis.set_ylabel("targets")
-    figure.suptitle(f"{len(truth):,} targets", fontsize=11)
+    figure.suptitle(f"{len(truth):,} targets; PSF and depth: reference band", fontsize=11)
     return figure

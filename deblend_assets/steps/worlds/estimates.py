@@ -1,0 +1,192 @@
+"""Estimates of the worlds' targets by every method, shard by shard, measured by the rendering workers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.progress import Progress
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.measuring.measure import Model
+from deblend_assets.science.measuring.observed import measure_observed
+from deblend_assets.science.peers.observed.methods import (
+    OBSERVED_PEERS,
+    ObservedPeer,
+    detected_positions,
+    true_positions,
+)
+from deblend_assets.science.peers.profiles import Floats
+from deblend_assets.science.stamps.columns import per_band
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.stamps.estimates import ESTIMATE_COLUMNS
+from deblend_assets.science.worlds.targets import NEIGHBOUR_SNR, Targets
+from deblend_assets.science.worlds.worlds import WORLDS
+from deblend_assets.settings import Profile, WorldsSettings
+from deblend_assets.steps.measuring.model import shipped_model
+from deblend_assets.steps.worlds.targets import OpenWorlds
+from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.referee import RefereeReport
+from deblend_assets.stores.shipped import surveys
+from deblend_assets.stores.worlds import WorldStore
+
+NETWORKS = "networks"
+NOTE = (
+    "One row a target and method. g: shear-type before the PSF; e: distortion behind it, reference band; pixel frame. "
+    "Fluxes in the image unit of the stamp."
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The first targets of a shard, to be measured by one method.
+
+    Attributes:
+        world: its name.
+        shard: its number.
+        method: NETWORKS, or the name of a peer.
+        scenes: number of targets.
+    """
+
+    world: str
+    shard: int
+    method: str
+    scenes: int
+
+    @property
+    def key(self) -> str:
+        """Such as `pairs_00003_sersic`."""
+        return f"{self.world}_{self.shard:05d}_{self.method}"
+
+
+def columns() -> dict[str, tuple[str, str]]:
+    """Unit and meaning of the columns of the stored table."""
+    return {
+        "world": ("", "name of the world"),
+        "target": ("", "its row in the world's truth"),
+        "method": ("", "which method"),
+        **per_band(ESTIMATE_COLUMNS, CATSIM_BANDS),
+    }
+
+
+def shipped_networks() -> list[str]:
+    """Surveys whose shipped networks can measure, in order."""
+    return sorted(name for name, kinds in surveys().items() if {"deblender", "shapes"} <= set(kinds))
+
+
+def chosen_peers(settings: WorldsSettings, log: Callable[[str], None]) -> dict[str, int | None]:
+    """How many targets of each world each peer measures (None: all); without those that are not installed."""
+    found: dict[str, int | None] = {}
+    for peer in OBSERVED_PEERS:
+        if find_spec(peer.module) is None:
+            log(f"left out: {peer.name} ({peer.module} is not installed; pip install 'deblend_assets[peers]')")
+            continue
+        number = getattr(settings, peer.module if peer.module == "scarlet2" else peer.name) if peer.slow else None
+        if number != 0:
+            found[peer.name] = number
+    return found
+
+
+def measure_worlds(
+    store: ProjectStore,
+    report: RefereeReport,
+    peers: Mapping[str, int | None],
+    workers: RenderingWorkers,
+    log: Callable[[str], None],
+) -> tuple[pd.DataFrame, list[str]]:
+    """All estimates, and the parts that they are kept in until the table is written.
+
+    Args:
+        store: of the LSST leg.
+        report: keeps the parts.
+        peers: of `chosen_peers`.
+        workers: measure.
+        log: takes progress lines.
+    """
+    stores = {name: store.world(world) for name, world in WORLDS.items()}
+    methods: dict[str, int | None] = {**({NETWORKS: None} if shipped_networks() else {}), **peers}
+    tasks = [
+        task
+        for method, number in methods.items()
+        for name in stores
+        for task in _tasks(stores[name], name, method, number)
+    ]
+    kept = report.kept(task.key for task in tasks)
+    missing = [task for task in tasks if task.key not in kept]
+    if kept:
+        log(f"kept {len(kept)} measured parts of {len(tasks)}")
+    progress = Progress("measuring", sum(task.scenes for task in missing), "stamps", log)
+    if missing:
+        with workers.start(store.read_catalog(), store.profile, functools.partial(_Methods, stores)) as pool:
+            for task, table in pool.render(missing, progress, measured):
+                report.keep(task.key, table, columns(), NOTE)
+                kept[task.key] = table
+    return pd.concat([kept[task.key] for task in tasks], ignore_index=True), [task.key for task in tasks]
+
+
+def _tasks(store: WorldStore, name: str, method: str, number: int | None) -> list[Measurement]:
+    """Whole shards, the last one in part, until there are as many targets as asked for."""
+    layout, tasks = store.stamps.layout, []
+    for shard in store.shards:
+        rows = layout.rows(shard)
+        last = rows.stop if number is None else min(rows.stop, number)
+        if last > rows.start:
+            tasks.append(Measurement(name, shard, method, last - rows.start))
+    return tasks
+
+
+class _Methods:
+    """What a worker needs: the stored worlds, their fields for true positions, and the networks, at their first use."""
+
+    def __init__(self, stores: Mapping[str, WorldStore], catalog: pd.DataFrame, profile: Profile) -> None:
+        self.stores = stores
+        self.worlds = OpenWorlds(WORLDS, catalog, profile)
+
+    @functools.cached_property
+    def networks(self) -> list[Model]:
+        return [shipped_model(survey, "cpu") for survey in shipped_networks()]
+
+
+def measured(methods: _Methods, task: Measurement) -> pd.DataFrame:
+    """The estimates of a task, in a worker; see `columns`."""
+    store = methods.stores[task.world]
+    targets = store.read(task.shard).rows(slice(0, task.scenes))
+    if task.method == NETWORKS:
+        tables = measure_observed(methods.networks, targets.stamps)
+    else:
+        peer = next(peer for peer in OBSERVED_PEERS if peer.name == task.method)
+        tables = {peer.name: peer.measure(targets.stamps, _positions(methods, peer, task.world, targets))}
+    first = store.stamps.layout.rows(task.shard).start
+    parts = []
+    for name, table in tables.items():
+        table.insert(0, "world", task.world)
+        table.insert(1, "target", np.arange(first, first + len(table)))
+        table.insert(2, "method", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _positions(methods: _Methods, peer: ObservedPeer, world: str, targets: Targets) -> list[Floats]:
+    if peer.positions == "detected":
+        return detected_positions(targets.stamps)
+    found: list[Floats] = [np.zeros((0, 2))] * len(targets)
+    numbers: NDArray = targets.truth["field"].to_numpy()
+    for number in np.unique(numbers):
+        observed = methods.worlds.fields(world).observed(int(number))
+        rows = np.flatnonzero(numbers == number)
+        sources = observed.field.sources
+        places = true_positions(
+            targets.stamps.rows(rows),
+            sources.x,
+            sources.y,
+            observed.snr >= NEIGHBOUR_SNR,
+            targets.truth["source"].to_numpy()[rows],
+        )
+        for row, place in zip(rows, places, strict=True):
+            found[row] = place
+    return found
