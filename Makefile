@@ -17,9 +17,10 @@ RESULTS := $(VENV)/bin/deblend_assets results
 RESULTS_OF = $(if $(filter $1,$(MAKECMDGOALS)),@$(RESULTS) $1)
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
+WORLDS := key:"simulation/galaxy_catalog" or group:worlds
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des tile tile-assets baseline referee test test-slow test-all coverage lint bench ui help clean-env
+.PHONY: demo lsst des worlds world-targets tile tile-assets baseline referee test test-slow test-all coverage lint bench ui help clean-env
 
 # Its own environment, pinned; installed again only when the pins or the package's requirements change. Bytecode is made
 # of what is imported, not of all: that takes longer than the rest of the installation.
@@ -34,8 +35,8 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$*]'
 	@touch $@
 
-# The whole lineage: simulated LSST blends, then the DES model and a tile of the simulated survey.
-demo: lsst des
+# The whole lineage: simulated LSST blends, the DES model and a tile of the simulated survey, targets of the worlds.
+demo: lsst des world-targets
 	@$(RESULTS) demo
 
 # The LSST model: simulation, training, shapes and their evaluation.
@@ -54,6 +55,16 @@ des: $(VENV)/.installed
 	for tile in $$($(RUN) deblend_assets.partitions tiles); do \
 		$(MAKE) --no-print-directory tile-assets TILE=$$tile || exit 1; done
 	$(call RESULTS_OF,des)
+
+# Methods in fields as a telescope sees them: targets of test galaxies, their Fisher floor, estimates, the page worlds.
+worlds: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
+	$(MATERIALIZE) --select '$(WORLDS)'
+	@$(RESULTS) worlds
+
+world-targets: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
+	$(MATERIALIZE) --select 'key:"simulation/galaxy_catalog" or key:"worlds/sky_*" or key:"worlds/pairs" or key:"worlds/singles"'
 
 # One tile of the survey that the profile names, with the DES model that is there.
 tile: tile-assets

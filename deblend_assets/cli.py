@@ -244,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
         "what",
         nargs="?",
         default="demo",
-        metavar="lsst | des | demo | baseline | referee | TILE",
+        metavar="lsst | des | demo | worlds | baseline | referee | TILE",
         help="of which target of make (default: demo, which is lsst and des), or of which tile",
     )
 

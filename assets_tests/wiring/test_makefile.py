@@ -81,7 +81,7 @@ def test_jobs_hold_the_groups_that_make_lsst_makes() -> None:
     assert (set(LSST_GROUPS), set(TRAINED_GROUPS)) == (made, made - {"simulation"})
 
 
-@pytest.mark.parametrize("target", ["demo", "lsst", "des", "tile", "baseline", "referee"])
+@pytest.mark.parametrize("target", ["demo", "lsst", "des", "worlds", "tile", "baseline", "referee"])
 def test_targets_end_with_their_results_once(target: str) -> None:
     """`make demo` tells all at its end, not its halves' on the way; a failed check makes the last command fail."""
     tile = "DES1200+6000"

@@ -42,6 +42,10 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
             dg.AssetSelection.groups("referee"),
             "Our estimates and the peers' on the same test blends, shear calibration of both surveys, the page.",
         ),
+        "worlds": (
+            dg.AssetSelection.groups("worlds"),
+            "Targets in fields as a telescope sees them, their Fisher floor, every method in them, the page.",
+        ),
         "lineage": (
             dg.AssetSelection.groups(*LSST_GROUPS),
             "Everything for LSST from the catalogue to the reports, as `make lsst`; without the baseline.",

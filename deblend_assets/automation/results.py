@@ -104,20 +104,39 @@ def referee_results(store: ProjectStore) -> list[str]:
     ]
 
 
+def worlds_results(store: ProjectStore) -> list[str]:
+    """Every method in the world of LSST's skies: slope of g, and silent failures, of galaxies without a blend."""
+    from deblend_assets.science.evaluation.world_groups import ONE_SOURCE
+    from deblend_assets.science.evaluation.world_methods import title_of
+
+    folder = store.report_folder("worlds")
+    world = read_evaluation(folder / "numbers.json")["sky_lsst"]
+    lines = [f"sky_lsst, {world['galaxies']:,} galaxies, one source over a tenth of the light:"]
+    for name, method in world["methods"].items():
+        group = method["groups"].get(f"sources: {ONE_SOURCE}")
+        if group is not None:
+            slope, silent = format_measure(group["g"]["slope"]), format_measure(group["silent"])
+            lines.append(f"  slope of g {slope}, silent failures {silent}: {title_of(name)}")
+    return [*lines, f"  report:  {folder / 'report.html'}"]
+
+
 def results_of(store: ProjectStore, what: str) -> tuple[tuple[str, ...], list[str]]:
     """Groups of assets behind a target of the Makefile, and what they gave, without tiles.
 
     Args:
         store: of the main simulation.
-        what: "lsst", "des", "demo" (both), "baseline" or "referee"; another word has neither groups nor lines.
+        what: "lsst", "des", "demo" (both), "baseline", "worlds" or "referee"; another word has neither groups nor
+            lines.
     """
     if what in ("lsst", "demo"):
-        groups = _LSST if what == "lsst" else (*_LSST, "des_model")
+        groups = _LSST if what == "lsst" else (*_LSST, "des_model", "worlds")
         return groups, [*shape_results(store), *deblender_results(store)]
     if what == "des":
         return ("des_model",), []
     if what == "baseline":
         return ("baseline",), deblender_results(store, "baseline")
+    if what == "worlds":
+        return ("worlds",), worlds_results(store)
     return (("referee",), referee_results(store)) if what == "referee" else ((), [])
 
 
