@@ -73,8 +73,6 @@ def over_floor(evaluation: Evaluation, band: str) -> Figure:
             bins = [b for b in found["by_snr"] if _value(b[quantity].get("robust_over_floor")) is not None]
             _points(axis, bins, lambda b, q=quantity: b[q]["robust_over_floor"], look(method), title_of(method))
         axis.axhline(1.0, color="0.6", lw=1, zorder=0)
-        # Where no bin has a value, the axes still span what there would be.
-        axis.plot([10, 100], [0.5, 2], alpha=0)
         axis.set(xscale="log", yscale="log", xlabel="S/N of the detection, all bands", title=words)
         axis.set(xlim=_SNR, ylim=_RATIOS)
         axis.title.set_fontsize(9)
