@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from assets_tests.science.peers.observed_samples import BANDS, PSF_SIDE, SIDE, Sample, sample
 from deblend_assets.science.peers.observed.correlation import covariance_of_sums
 from deblend_assets.science.peers.observed.methods import OBSERVED_PEERS, detected_positions, true_positions
+from deblend_assets.science.peers.observed.sep_hsm import is_unresolved
 from deblend_assets.science.peers.profiles import SersicDrawer
+from deblend_assets.science.peers.sep_hsm import regauss_shapes, regauss_stamp
 from deblend_assets.science.skies.noise import NoiseCorrelation, resampled
 from deblend_assets.science.stamps.estimates import ESTIMATE_COLUMNS
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -131,6 +133,14 @@ def test_absent_bands_have_no_flux_and_the_nearest_to_r_takes_its_place(name: st
 def test_pure_noise_is_a_failure_or_flagged(name: str) -> None:
     found = measured(name, sample(6, flux=1.0).stamps)
     assert (found["failed"] | found["flag"]).mean() > 0.8
+
+
+def test_a_target_without_a_pixel_of_its_own_has_no_shape() -> None:
+    """Lost pixels and a neighbour's segment may leave none, which GalSim refuses with an exception."""
+    image, psf = np.ones((31, 31)), galsim.Gaussian(fwhm=3.0).drawImage(nx=31, ny=31, scale=1.0)
+    found = regauss_stamp(image, psf, np.zeros((31, 31)))
+    assert np.isnan(regauss_shapes(found)).all()
+    assert is_unresolved(found)
 
 
 def test_a_neighbour_is_masked_or_fitted() -> None:

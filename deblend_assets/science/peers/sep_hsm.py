@@ -58,10 +58,16 @@ def regauss_stamp(
         psf: pixel included.
         weight: (y, x), 0 where a pixel does not count; None: all count.
         settings: of `galsim.hsm.EstimateShear`.
+
+    Returns:
+        Also of stamps that GalSim refuses, as one of which no pixel counts, what a failed fit gives.
     """
     pixels = galsim.Image(np.ascontiguousarray(image, dtype=np.float64))
     used = None if weight is None else galsim.Image(np.ascontiguousarray(weight, dtype=np.int32))
-    return galsim.hsm.EstimateShear(pixels, psf, weight=used, shear_est="REGAUSS", strict=False, **settings)
+    try:
+        return galsim.hsm.EstimateShear(pixels, psf, weight=used, shear_est="REGAUSS", strict=False, **settings)
+    except galsim.GalSimHSMError:
+        return galsim.hsm.ShapeData()
 
 
 def regauss_shapes(found: galsim.hsm.ShapeData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
