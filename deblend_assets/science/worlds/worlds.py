@@ -45,7 +45,7 @@ WORLDS: Mapping[str, World] = {
                 "sky",
                 (survey,),
                 "training",
-                f"Detections of S/N ≥ 10 in fields under skies of `{survey}`, with stars, masks and the morphologies "
+                f"Detections of S/N ≥ 10 in fields under skies of {survey}, with stars, masks and the morphologies "
                 "of training; test galaxies.",
             )
             for survey in (*_NAMED, "wide")
@@ -55,7 +55,7 @@ WORLDS: Mapping[str, World] = {
             "sky",
             ("LSST",),
             "new",
-            "As `sky_lsst`, with morphologies that never train: knots, misaligned bulges, COSMOS fits and images.",
+            "As sky_lsst, with morphologies that never train: knots, misaligned bulges, COSMOS fits and images.",
         ),
         World(
             "pairs",
@@ -70,7 +70,7 @@ WORLDS: Mapping[str, World] = {
             "singles",
             _NAMED,
             "training",
-            "Galaxies alone, as bright and as large as pairs closer than 1.2 FWHM; otherwise as `pairs`.",
+            "Galaxies alone, as bright and as large as pairs closer than 1.2 FWHM; otherwise as pairs.",
         ),
     )
 }
