@@ -198,7 +198,7 @@ class ProjectStore:
         profile, name = self.profile, safe_name(world.name)
         stamps, number = profile.stamps, profile.worlds.targets(world.name)
         identity = {
-            "world": asdict(world),
+            "world": {name: value for name, value in asdict(world).items() if name != "meaning"},
             "targets": number,
             "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
             "settings": {
