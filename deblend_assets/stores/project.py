@@ -66,7 +66,7 @@ CODE_VERSIONS = {
     "peer_comparison": "1",
     "shear_calibration": "2",
     "referee_report": "1",
-    "worlds": "1",
+    "worlds": "2",
     "world_floor": "1",
     "worlds_evaluation": "1",
     "simulated_sky": "1",
