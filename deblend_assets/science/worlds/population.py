@@ -59,10 +59,10 @@ def sky_catalog(catalog: pd.DataFrame, settings: CatalogSettings, split: str, po
     if population == "new" and (images := real_images(settings)) is not None:
         galaxies = with_others(galaxies, _of_split(images.galaxies(), settings, split), _IMAGES_SHARE, rng)
     # Of any area: thinning to the measured counts finds it.
-    rows, area = thin_to_measured(galaxies.magnitudes()[:, _I], 1.0, rng)
-    if population == "new" and len(rows) > _MOST_NEW:
-        rows, area = np.sort(rng.permutation(rows)[:_MOST_NEW]), area * _MOST_NEW / len(rows)
-    galaxies = galaxies[rows]
+    kept, area = thin_to_measured(galaxies.magnitudes()[:, _I], 1.0, rng)
+    if population == "new" and len(kept) > _MOST_NEW:
+        kept, area = np.sort(rng.permutation(kept)[:_MOST_NEW]), area * _MOST_NEW / len(kept)
+    galaxies = galaxies[kept]
     return SkyCatalog(galaxies, intrinsic_shapes(galaxies), area)
 
 
