@@ -81,6 +81,12 @@ def test_jobs_hold_the_groups_that_make_lsst_makes() -> None:
     assert (set(LSST_GROUPS), set(TRAINED_GROUPS)) == (made, made - {"simulation"})
 
 
+def test_the_ui_can_load_every_job() -> None:
+    """A job and a function of several assets must not share a name; only loading all jobs together shows it."""
+    jobs = build_defs(load_profile("smoke")).get_repository_def().get_all_jobs()
+    assert {"lineage", "train", "worlds"} <= {job.name for job in jobs}
+
+
 @pytest.mark.parametrize("target", ["demo", "lsst", "des", "worlds", "tile", "baseline", "referee"])
 def test_targets_end_with_their_results_once(target: str) -> None:
     """`make demo` tells all at its end, not its halves' on the way; a failed check makes the last command fail."""

@@ -25,7 +25,7 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
     # Like the simulated shards, several assets of one function, which `declare.asset` does not cover.
     @dg.multi_asset(
-        name="worlds",
+        name="world_targets",
         group_name=WORLDS_GROUP,
         can_subset=True,
         op_tags=DISTRIBUTING,
@@ -44,7 +44,7 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         ],
         check_specs=[spec for name in WORLDS for spec in check_specs(world_key(name), _CHECKS)],
     )
-    def worlds(
+    def world_targets(
         context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
     ) -> Iterator[dg.MaterializeResult]:
         from deblend_assets.steps.worlds.targets import make_worlds
@@ -55,7 +55,7 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         for name, outcome in outcomes.items():
             yield materialized(outcome, world_key(name))
 
-    return [worlds]
+    return [world_targets]
 
 
 def world_floor_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
