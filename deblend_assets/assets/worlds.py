@@ -34,7 +34,8 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 world_key(world.name),
                 deps=[CATALOG],
                 description=f"{world.meaning} {profile.worlds.targets(world.name):,} targets: stamps with pixels, "
-                "weights, masks, PSFs, noise correlation and positions (Zarr), and one row of truth each (Parquet).",
+                "weights, masks, PSFs, noise correlation and positions (Zarr), and one row of truth each (Parquet). "
+                "The report's own scenes (section 3.1.2) have one PSF, one depth and no detection.",
                 owners=OWNERS,
                 kinds={"zarr", "parquet", "galsim"},
                 code_version=CODE_VERSIONS["worlds"],
@@ -72,7 +73,8 @@ def world_floor_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     def floor(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
         """Fisher floors: the least errors that any unbiased estimate of some targets of each world can have.
 
-        With each stamp's own PSF, noise and mask; once more with the population as a prior, and with the PSF free.
+        With each stamp's own PSF, noise and mask; once more with the population as a prior, and with the PSF free. The
+        report (section 4) compares with the truth alone.
         """
         from deblend_assets.steps.worlds.floor import write_world_floors
 
@@ -99,7 +101,7 @@ def world_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         """The shipped networks, SEP + HSM, the Sérsic fit and scarlet2 in every world, against truth and floor.
 
         Slopes, scatter over the floor, pulls, coverage, fluxes, failures and silent failures, in groups; the page
-        `worlds`.
+        `worlds`. What section 4 of the report does on its own scenes, in fields as a telescope sees them.
         """
         from deblend_assets.steps.worlds.evaluation import evaluate_worlds
 
