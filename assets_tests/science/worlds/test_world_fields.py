@@ -12,8 +12,10 @@ from deblend_assets.science.simulation.galaxies import Morphology
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog, limit_in_i
 from deblend_assets.science.skies.named import sample_sky
+from deblend_assets.science.stamps.cutting import cut
 from deblend_assets.science.worlds.pairs import CELLS, SEPARATION, cell_side, sample_pairs, sample_singles
 from deblend_assets.science.worlds.population import sky_catalog
+from deblend_assets.science.worlds.targets import Targets
 from deblend_assets.science.worlds.world_fields import WorldFields
 from deblend_assets.science.worlds.worlds import WORLDS, WorldShard, morphologies, shards_of_world
 from deblend_assets.settings import (
@@ -142,3 +144,18 @@ def test_pairs_take_the_surveys_in_turn(fields: dict[str, WorldFields]) -> None:
     names = [fields["pairs"].field(number).sky.name for number in (0, 1, 2, 1000)]
     assert names == ["LSST", "DES", "HSC", "DES"]
     assert fields["sky_des"].field(3).sky.name == "DES"
+
+
+def test_a_field_without_a_target_is_passed_over(
+    fields: dict[str, WorldFields], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = fields["sky_des"]
+    full = world.targets(1)
+    found = {0: full.rows(slice(0, 0)), 1: full}
+    # A field's own cut of no detection has a PSF of one pixel.
+    nothing = cut(world.field(0).observed_image(world.observed(0).seen, 31), [], [], world.profile.stamps.side)
+    found[0] = Targets(nothing.in_bands(full.stamps.bands), found[0].truth)
+    monkeypatch.setattr(WorldFields, "targets", lambda self, number: found[number])
+    shard = world.shard(WorldShard("sky_des", 0, 3))
+    assert len(shard) == 3
+    assert (shard.truth["field"] == 1).all()

@@ -221,13 +221,15 @@ def joined(parts: Sequence[ObservedStamps]) -> ObservedStamps:
     """All stamps one after the other, with room for the most other detections of any.
 
     Args:
-        parts: at least one; of the same bands, sides, PSF and correlation sizes.
+        parts: at least one; of the same bands, sides, PSF and correlation sizes, but for parts without a stamp.
 
     Raises:
         MismatchError: they differ.
     """
     if not parts or any(part.bands != parts[0].bands for part in parts):
         _refuse(f"{len(parts)} parts of bands {sorted({p.bands for p in parts})}", "join stamps of the same bands")
+    # Stamps of no target have PSFs of no size.
+    parts = [part for part in parts if len(part)] or parts[:1]
     room = max(int(part.others_count.max(initial=0)) for part in parts)
     padded = [part.with_room(room).arrays() for part in parts]
     for name in PARTS:
