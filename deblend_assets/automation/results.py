@@ -106,14 +106,14 @@ def referee_results(store: ProjectStore) -> list[str]:
 
 def worlds_results(store: ProjectStore) -> list[str]:
     """Every method in the world of LSST's skies: slope of g, and silent failures, of galaxies without a blend."""
-    from deblend_assets.science.evaluation.world_groups import ONE_SOURCE
+    from deblend_assets.science.evaluation.world_groups import SINGLE
     from deblend_assets.science.evaluation.world_methods import title_of
 
     folder = store.report_folder("worlds")
     world = read_evaluation(folder / "numbers.json")["sky_lsst"]
     lines = [f"sky_lsst, {world['galaxies']:,} galaxies, one source over a tenth of the light:"]
     for name, method in world["methods"].items():
-        group = method["groups"].get(f"sources: {ONE_SOURCE}")
+        group = method["groups"].get(SINGLE)
         if group is not None:
             slope, silent = format_measure(group["g"]["slope"]), format_measure(group["silent"])
             lines.append(f"  slope of g {slope}, silent failures {silent}: {title_of(name)}")

@@ -14,6 +14,7 @@ from deblend_assets.science.evaluation.bars import Bar, falls_short, holds, shor
 from deblend_assets.science.evaluation.world_groups import ALL, ONE_SOURCE, all_groups, families, pair_grid
 from deblend_assets.science.evaluation.world_methods import METHODS
 from deblend_assets.science.evaluation.worlds import BARS, evaluate_world, galaxies, headline, shortfalls
+from deblend_assets.science.statistics.regression import worse
 
 N = 1_500
 
@@ -193,4 +194,8 @@ def test_the_ui_gets_the_numbers_of_detections_of_one_source() -> None:
     group = evaluation["methods"]["sep_hsm"]["groups"][f"sources: {ONE_SOURCE}"]
     assert flat["slope_g_sep_hsm_sky"] == group["g"]["slope"]["value"]
     assert flat["sky_targets"] == N
+    error = flat["silent_sep_hsm_sky_error"]
+    assert error == group["silent"]["error"]
+    grown = flat | {"silent_sep_hsm_sky": flat["silent_sep_hsm_sky"] + 3 * error}
+    assert [text.partition(" ")[0] for text in worse(flat, grown)] == ["silent_sep_hsm_sky"], "a check that can fail"
     assert "sep_hsm" in METHODS

@@ -17,6 +17,8 @@ from deblend_assets.science.statistics.metrics import Floats, thirds
 Masks = dict[str, NDArray[np.bool_]]
 
 ALL, ONE_SOURCE = "all", "one source over a tenth of the light"
+# In the names of `all_groups`.
+SINGLE = f"sources: {ONE_SOURCE}"
 # A source farther away is no neighbour [arcsec].
 NEIGHBOUR = 4.0
 _SEPARATIONS, _SEPARATION_NAMES = (1.2, 2.5), ("< 1.2 FWHM", "1.2 to 2.5 FWHM", "> 2.5 FWHM")

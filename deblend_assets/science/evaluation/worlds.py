@@ -17,7 +17,7 @@ from deblend_assets.science.evaluation.bars import Bar, short_groups
 from deblend_assets.science.evaluation.merit import FAR, FLOORS, Quantity, merit, share
 from deblend_assets.science.evaluation.world_groups import (
     ALL,
-    ONE_SOURCE,
+    SINGLE,
     all_groups,
     dmag_classes,
     true_separation,
@@ -263,12 +263,12 @@ def shortfalls(method: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def headline(worlds: Mapping[str, Evaluation]) -> dict[str, float]:
-    """The numbers that a row of the UI shows, by world and method."""
+    """The numbers that are compared with those of the next evaluation, by world and method; errors `{name}_error`."""
     flat: dict[str, float] = {}
     for world, evaluation in worlds.items():
         flat[f"{world}_targets"] = evaluation["targets"]
         for name, method in evaluation["methods"].items():
-            group = method["groups"].get(f"sources: {ONE_SOURCE}")
+            group = method["groups"].get(SINGLE)
             if group is None:
                 continue
             for label, measure in (
@@ -279,4 +279,6 @@ def headline(worlds: Mapping[str, Evaluation]) -> dict[str, float]:
             ):
                 if measure is not None and measure["value"] is not None:
                     flat[f"{label}_{name}_{world}"] = measure["value"]
+                    if measure["error"] is not None:
+                        flat[f"{label}_{name}_{world}_error"] = measure["error"]
     return flat

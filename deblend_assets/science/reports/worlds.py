@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblend_assets.science.evaluation.bars import holds
-from deblend_assets.science.evaluation.world_groups import ALL, ONE_SOURCE
+from deblend_assets.science.evaluation.world_groups import ALL, SINGLE
 from deblend_assets.science.evaluation.world_methods import METHODS, title_of
 from deblend_assets.science.evaluation.worlds import BARS, shortfalls
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
 Evaluation = Mapping[str, Any]
-SINGLE = f"sources: {ONE_SOURCE}"
 UNRECOGNIZED = "sources: unrecognised blend"
 CAPTIONS = {
     "over_floor": "Robust σ of the errors over the robust σ of one random draw a galaxy from its Fisher floor, against "
