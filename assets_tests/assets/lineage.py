@@ -136,8 +136,8 @@ class RenderingHere(RenderingWorkers):
     """Renders in this process: starting others takes longer than the scenes of a test."""
 
     @contextlib.contextmanager
-    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
-        yield _Here((opened or open_renderer)(catalog, settings))
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:
+        yield _Here(opened(catalog, settings))
 
 
 class _Here(WorkerPool):

@@ -9,56 +9,14 @@ import pytest
 
 from assets_tests.assets.homes import Home, assert_all_gone, results
 from deblend_assets.science.worlds.worlds import WORLDS
+from deblend_assets.settings import PROFILE_FOLDER
 
 pytestmark = pytest.mark.slow
 
-PROFILE = """
-[catalog]
-galaxies = 20000
-
-[field]
-pixels = 96
-margin = 3.0
-psf_cells = 1
-
-[stamps]
-side = 33
-psf_side = 31
-
-[worlds]
-sky_des = 40
-pairs = 20
-shard_targets = 10
-
-[simulation]
-shard_scenes = 16
-scenes = { train = 16, validation = 16, test = 16 }
-
-[recipes.training]
-stage1 = { epochs = 1, learning_rate = 1e-4 }
-stage2 = { epochs = 1, learning_rate = 1e-4 }
-stage3 = { epochs = 1, learning_rate = 1e-3 }
-
-[recipes.baseline]
-stage1 = { epochs = 1, learning_rate = 1e-4 }
-stage2 = { epochs = 1, learning_rate = 1e-4 }
-stage3 = { epochs = 1, learning_rate = 1e-3 }
-
-[recipes.des]
-stage1 = { epochs = 1, learning_rate = 1e-3 }
-stage2 = { epochs = 1, learning_rate = 1e-3 }
-stage3 = { epochs = 1, learning_rate = 1e-3 }
-
-[des.simulation]
-survey = "DES"
-seed = 6
-shard_scenes = 16
-scenes = { train = 16, validation = 16, test = 16 }
-
-[run]
-workers = 2
-"""
-
+# More shards than the smoke profile has, in two processes.
+PROFILE = (PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8").replace(
+    "galaxies = 2000", "galaxies = 20000"
+).replace("sky_des = 10", "sky_des = 40").replace("pairs = 10", "pairs = 20") + "\n[run]\nworkers = 2\n"
 SELECTION = ["--select", 'key:"simulation/galaxy_catalog" or key:"worlds/sky_des" or key:"worlds/pairs"']
 
 

@@ -53,14 +53,13 @@ class RayWorkers(RenderingWorkers):
         return self.processes or int(_connected().cluster_resources().get("CPU", 0) - 0.5)
 
     @contextmanager
-    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:
         """As `RenderingWorkers.start`; tasks under way are cancelled on exit.
 
         Raises:
             SettingsError, CatalogError: nothing can be rendered with these settings from this catalogue.
             DeviceError: there is no cluster, or it has no core for a task.
         """
-        opened = opened or open_renderer
         opened(catalog, settings)
         ray = _connected()
         if self.count < 1:

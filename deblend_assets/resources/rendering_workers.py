@@ -76,6 +76,18 @@ Open = Callable[[pd.DataFrame, Any], Any]
 _opened: Any = None
 
 
+def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
+    """The renderer of a rendering process.
+
+    Raises:
+        SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
+    """
+    from deblend_assets.science.simulation.rendering import ShardRenderer
+    from deblend_assets.science.simulation.surveys import load_survey
+
+    return ShardRenderer(catalog, settings, load_survey(settings.survey))
+
+
 class RenderingWorkers(dg.ConfigurableResource):
     """A pool of rendering processes.
 
@@ -93,18 +105,17 @@ class RenderingWorkers(dg.ConfigurableResource):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @contextmanager
-    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open | None = None) -> Iterator[WorkerPool]:
+    def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:
         """A pool that renders scenes of one simulation, or what `opened` prepares; it ends with the block.
 
         Args:
             catalog: of galaxies.
             settings: of the simulation, or what `opened` takes.
-            opened: prepares a worker from both, once; default: `open_renderer`.
+            opened: prepares a worker from both, once.
 
         Raises:
             SettingsError, CatalogError: nothing can be rendered with these settings from this catalogue.
         """
-        opened = opened or open_renderer
         # Errors of every worker are raised here first: a worker that cannot start breaks the pool, and its reason is
         # lost.
         opened(catalog, settings)
@@ -172,18 +183,6 @@ class WorkerPool:
 def whole_scenes(renderer: ShardRenderer, shard: SceneShard) -> RenderedScenes:
     """The rendered scenes of a shard."""
     return renderer.render_whole(shard)
-
-
-def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
-    """The renderer of a rendering process.
-
-    Raises:
-        SettingsError, CatalogError: no scene can be rendered with these settings from this catalogue.
-    """
-    from deblend_assets.science.simulation.rendering import ShardRenderer
-    from deblend_assets.science.simulation.surveys import load_survey
-
-    return ShardRenderer(catalog, settings, load_survey(settings.survey))
 
 
 def _start_worker(catalog: Path, settings: Any, opened: Open, environment: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from deblend_assets.science.peers.anacal import ANACAL
 from deblend_assets.science.peers.blends import Blends, Measured, Peer
+from deblend_assets.science.peers.observed.methods import ObservedPeer
 from deblend_assets.science.peers.scarlet2 import SCARLET2
 from deblend_assets.science.peers.sep_hsm import HSM, SEP_HSM
 from deblend_assets.science.peers.sersic import SERSIC
@@ -15,6 +16,6 @@ PEERS: tuple[Peer, ...] = (HSM, SEP_HSM, ANACAL, SCARLET2, SERSIC)
 __all__ = ["PEERS", "Blends", "Measured", "Peer", "available"]
 
 
-def available(peer: Peer) -> bool:
+def available(peer: Peer | ObservedPeer) -> bool:
     """Whether its module is installed, without importing it."""
     return find_spec(peer.module) is not None

@@ -120,16 +120,26 @@ def cut(
     )
 
 
+def on_stamp(places: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
+    """Which positions lie on a stamp, (N,).
+
+    Args:
+        places: x and y from 0 at the centre of the stamp's first pixel, (N, 2) [pixel].
+        side: of the stamp [pixel].
+    """
+    return np.asarray(((places > -0.5) & (places < side - 0.5)).all(axis=1))
+
+
 def _others(
     places: NDArray[np.float64], rows: NDArray[np.integer], corner: NDArray[np.int32], side: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Positions on each stamp of the detections that are not its target, the nearest first, and their number."""
     listed = []
     for row, first in zip(rows, corner, strict=True):
-        on_stamp = places - first
-        beside = ((on_stamp > -0.5) & (on_stamp < side - 0.5)).all(axis=1)
+        moved = places - first
+        beside = on_stamp(moved, side)
         beside[row] = False
-        found = on_stamp[beside]
+        found = moved[beside]
         apart = np.hypot(*(places[beside] - places[row]).T)
         listed.append(found[np.argsort(apart, kind="stable")])
     count = np.array([len(found) for found in listed], dtype=np.int32)

@@ -26,6 +26,7 @@ from deblend_assets.science.simulation.fields import Field
 from deblend_assets.science.simulation.observed import reference_band
 from deblend_assets.science.skies.inverse_noise import WHITE_PART, InverseNoise
 from deblend_assets.science.skies.noise import NoiseCorrelation
+from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.science.stamps.conventions import g_response
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.science.statistics.fisher import marginal_covariance
@@ -160,10 +161,7 @@ def target_floor(
 
 def floor_columns(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
     """`FLOOR_COLUMNS` with one column a band and all suffixes, and `free`."""
-    one = {}
-    for name, (unit, meaning) in FLOOR_COLUMNS.items():
-        for band in bands if "{band}" in name else ("",):
-            one[name.format(band=band)] = (unit, f"{meaning}; band {band}" if band else meaning)
+    one = per_band(FLOOR_COLUMNS, bands)
     known = {
         f"{name}_population": (unit, f"{meaning}; with the population's prior") for name, (unit, meaning) in one.items()
     }

@@ -17,6 +17,9 @@ from deblend_assets.science.skies.sky import Sky
 from deblend_assets.science.stamps.source_light import SourceLight
 from deblend_assets.settings import DetectionSettings, MaskSettings
 
+# Pixels: the noise of coadds reaches some five pixels, beyond which its correlation is below a hundredth.
+_LAGS = 6
+
 
 @dataclass(frozen=True, eq=False)
 class ObservedField:
@@ -76,10 +79,6 @@ def observe_field(
     )
     snr = np.array([true_snr(piece, seen.inverse_variance, correlations) for piece in pieces])
     return ObservedField(field, seen, pieces, snr, found, truth)
-
-
-# Pixels: the noise of coadds reaches some five pixels, beyond which its correlation is below a hundredth.
-_LAGS = 6
 
 
 def fwhm_pixels(sky: Sky) -> list[float]:

@@ -14,7 +14,7 @@ from deblend_assets.science.simulation.observed import adaptive_moments, referen
 from deblend_assets.science.skies.psf_shape import PSFShape, measure_psf
 from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
-from deblend_assets.science.stamps.cutting import cut
+from deblend_assets.science.stamps.cutting import cut, on_stamp
 from deblend_assets.science.stamps.observed import ObservedStamps, joined
 from deblend_assets.science.stamps.source_light import SourceLight
 from deblend_assets.science.worlds.observed_fields import ObservedField
@@ -212,7 +212,7 @@ def _blend_columns(
     field = observed.field
     sources, flux = field.sources, field.sources.bodies.flux_in(field.sky.names, field.sky.column("zero_point"))
     flux = flux.sum(axis=2)
-    bright = observed.snr >= NEIGHBOUR_SNR
+    places, bright = np.stack([sources.x, sources.y], axis=1), observed.snr >= NEIGHBOUR_SNR
     names = [*_ALONE, *(f"others_{band}" for band in field.sky.names), *_BESIDE]
     found = np.full((len(truth), len(names)), np.nan)
     sizes, widths, scale = truth["sigma"].to_numpy(), truth["fwhm_pixel"].to_numpy(), field.sky.pixel_scale
@@ -228,8 +228,8 @@ def _blend_columns(
             dmag = -2.5 * np.log10(flux[:, band] / flux[target, band])
         distance = np.hypot(sources.x - sources.x[target], sources.y - sources.y[target])
         beside = bright & (np.arange(len(sources)) != target)
-        on_stamp = beside & _on_stamp(sources.x, sources.y, stamps.corner[k], stamps.side)
-        nearest, brightest = _first(distance, beside), _first(dmag, on_stamp)
+        seen_beside = beside & on_stamp(places - stamps.corner[k], stamps.side)
+        nearest, brightest = _first(distance, beside), _first(dmag, seen_beside)
         found[k] = [
             *(seen.e1[0], seen.e2[0], seen.sigma[0], 1 - 1 / (1 + under[band])),
             *under,
@@ -253,12 +253,6 @@ def _overlap(piece: SourceLight, light: NDArray[np.float32]) -> tuple[NDArray[np
     own = piece.light[:, y.start - piece.y : y.stop - piece.y, x.start - piece.x : x.stop - piece.x].astype(np.float64)
     rest = light[:, y, x] - own
     return np.square(own).sum(axis=(1, 2)), (own * rest).sum(axis=(1, 2))
-
-
-def _on_stamp(x: NDArray, y: NDArray, corner: NDArray, side: int) -> NDArray[np.bool_]:
-    return np.asarray(
-        (x > corner[0] - 0.5) & (x < corner[0] + side - 0.5) & (y > corner[1] - 0.5) & (y < corner[1] + side - 0.5)
-    )
 
 
 def _separation(stamps: ObservedStamps) -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ from deblend_assets.settings import FieldSkySettings, Profile
 
 # Numbers of a shard's fields start at its index times this.
 FIELDS_A_SHARD = 1_000
+# Streams of random numbers of a field.
+_SKY, _SOURCES, _NOISE, _CHOICE = range(4)
 
 
 class WorldFields:
@@ -37,7 +39,7 @@ class WorldFields:
 
     def field(self, number: int) -> Field:
         """Field `number`, from 0; its light is rendered at its first use."""
-        sky_rng, rng = (np.random.default_rng(child) for child in self._seed(number).spawn(3)[:2])
+        sky_rng, rng = (np.random.default_rng(self._stream(number, which)) for which in (_SKY, _SOURCES))
         surveys, settings = self.world.surveys, self.profile.field
         survey = surveys[number % len(surveys)]
         if self.world.kind == "sky":
@@ -51,7 +53,7 @@ class WorldFields:
     def observed(self, number: int) -> ObservedField:
         """The same after its one observation."""
         masks = self.profile.masks if self.world.kind == "sky" else None
-        noise = self._seed(number).spawn(3)[2].generate_state(4)
+        noise = self._stream(number, _NOISE).generate_state(4)
         return observe_field(self.field(number), noise.tolist(), masks, self.profile.detection)
 
     def targets(self, number: int) -> Targets:
@@ -66,7 +68,7 @@ class WorldFields:
         for number in self._numbers(shard):
             found = self.targets(number)
             if len(found) > missing:
-                rng = np.random.default_rng(self._seed(number).spawn(4)[3])
+                rng = np.random.default_rng(self._stream(number, _CHOICE))
                 found = found.rows(np.sort(rng.permutation(len(found))[:missing]))
             parts.append(found)
             missing -= len(found)
@@ -79,8 +81,7 @@ class WorldFields:
         first = shard.index * FIELDS_A_SHARD
         yield from range(first, first + FIELDS_A_SHARD)
 
-    def _seed(self, number: int) -> np.random.SeedSequence:
+    def _stream(self, number: int, which: int) -> np.random.SeedSequence:
         # Of a checksum: worlds keep their fields when others are added.
-        return np.random.SeedSequence(
-            self.profile.worlds.seed, spawn_key=(zlib.crc32(self.world.name.encode()), number)
-        )
+        world = zlib.crc32(self.world.name.encode())
+        return np.random.SeedSequence(self.profile.worlds.seed, spawn_key=(world, number, which))

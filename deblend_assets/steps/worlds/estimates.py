@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.observed import measure_observed
+from deblend_assets.science.peers import available
 from deblend_assets.science.peers.observed.methods import (
     OBSERVED_PEERS,
     ObservedPeer,
@@ -83,11 +83,10 @@ def chosen_peers(settings: WorldsSettings, log: Callable[[str], None]) -> dict[s
     """How many targets of each world each peer measures (None: all); without those that are not installed."""
     found: dict[str, int | None] = {}
     for peer in OBSERVED_PEERS:
-        if find_spec(peer.module) is None:
+        number = None if peer.most is None else int(getattr(settings, peer.most))
+        if not available(peer):
             log(f"left out: {peer.name} ({peer.module} is not installed; pip install 'deblend_assets[peers]')")
-            continue
-        number = getattr(settings, peer.module if peer.module == "scarlet2" else peer.name) if peer.slow else None
-        if number != 0:
+        elif number != 0:
             found[peer.name] = number
     return found
 

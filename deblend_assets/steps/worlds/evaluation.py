@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.evaluation.world_groups import ALL, ONE_SOURCE
+from deblend_assets.science.evaluation.world_groups import ALL, SINGLE
 from deblend_assets.science.evaluation.world_methods import title_of
 from deblend_assets.science.evaluation.worlds import evaluate_world, headline
 from deblend_assets.science.reports.figures.style import to_png
@@ -22,13 +21,12 @@ from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.worlds.worlds import WORLDS
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.outcome import Check, Outcome
-from deblend_assets.steps.referee.kept_evaluations import no_regression, table_of
+from deblend_assets.steps.referee.kept_evaluations import no_regression, store_evaluation, table_of
 from deblend_assets.steps.summaries import key_figures
 from deblend_assets.steps.worlds.estimates import NOTE, chosen_peers, columns, measure_worlds, shipped_networks
 from deblend_assets.steps.worlds.floor import read_world_floor
-from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore, library_versions
-from deblend_assets.stores.referee import RefereeReport, numbers_of
+from deblend_assets.stores.referee import RefereeReport
 from deblend_assets.stores.shipped import shipped
 
 NAME, ASSET = "worlds", "worlds/worlds_evaluation"
@@ -67,7 +65,6 @@ def evaluate_worlds(store: ProjectStore, workers: RenderingWorkers, log: Callabl
         )
         figures[name] = _figures(evaluations[name], str(truth["reference_band"].mode().iloc[0]), world.kind == "pairs")
         log(f"{name}: evaluated")
-    before = (numbers_of(store, NAME) or {}).get("headline", {})
     numbers = headline(evaluations)
     silent = silent_failures(evaluations)
     provenance = {
@@ -75,6 +72,7 @@ def evaluate_worlds(store: ProjectStore, workers: RenderingWorkers, log: Callabl
         "networks": ", ".join(f"{name} {' '.join(prints)}" for name, prints in weights.items()) or "none shipped",
         **library_versions("galsim", "sep", "numpy", "scipy", "torch"),
     }
+    before = store_evaluation(store, report, evaluations, numbers, provenance)
     page = worlds_report(
         evaluations,
         {name: world.meaning for name, world in WORLDS.items()},
@@ -82,8 +80,7 @@ def evaluate_worlds(store: ProjectStore, workers: RenderingWorkers, log: Callabl
         to_png(silent),
         provenance,
     )
-    stored: dict[str, Any] = {"evaluation": evaluations, "headline": numbers, "provenance": provenance}
-    path = store.write_report(NAME, {"report.html": page.encode(), "numbers.json": to_json(stored)}, {}) / "report.html"
+    path = store.write_report(NAME, {"report.html": page.encode()}, {}) / "report.html"
     return Outcome(
         summary=_summary(evaluations[_SHOWN]),
         report=path,
@@ -124,7 +121,7 @@ def _complete(table: pd.DataFrame, evaluations: Mapping[str, Evaluation]) -> Che
 def _summary(evaluation: Evaluation) -> str:
     rows = []
     for name, method in evaluation["methods"].items():
-        group = method["groups"].get(f"sources: {ONE_SOURCE}") or method["groups"][ALL]
+        group = method["groups"].get(SINGLE) or method["groups"][ALL]
         rows.append((f"slope of g, {title_of(name)}", format_measure(group["g"]["slope"])))
         rows.append(("… silent failures", format_measure(group["silent"])))
     return key_figures(

@@ -79,7 +79,7 @@ class OpenWorlds:
     """
 
     def __init__(self, worlds: Mapping[str, World], catalog: pd.DataFrame, profile: Profile) -> None:
-        self._worlds, self._catalog, self._profile = worlds, catalog, profile
+        self._worlds, self._profile = worlds, profile
         self._of_population = functools.cache(
             lambda population: sky_catalog(catalog, profile.catalog, SPLIT, population)
         )

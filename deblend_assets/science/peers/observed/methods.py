@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.science.peers.observed import scarlet2, sep_hsm, sersic
 from deblend_assets.science.peers.profiles import Floats
+from deblend_assets.science.stamps.cutting import on_stamp
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 
@@ -25,7 +26,7 @@ class ObservedPeer:
         words: one line with its settings and inputs.
         module: that it needs.
         positions: which positions it is to get.
-        slow: whether it takes so long that it measures a part of the targets alone.
+        most: key of the profile's `[worlds]` that says how many of the first targets it measures; None: all.
         measure: takes stamps and, for each, x and y of its galaxies (galaxy, 2) [pixel], the target's first; gives a
             table of `ESTIMATE_COLUMNS`, one row a stamp.
     """
@@ -35,7 +36,7 @@ class ObservedPeer:
     words: str
     module: str
     positions: Literal["detected", "true"]
-    slow: bool
+    most: Literal["sersic", "scarlet2"] | None
     measure: Callable[[ObservedStamps, Sequence[Floats]], pd.DataFrame]
 
 
@@ -46,7 +47,7 @@ OBSERVED_PEERS = (
         "SEP's mask and FLUX_AUTO (1.5 σ in the reference band), adaptive moments and REGAUSS; given the PSF",
         "sep",
         "detected",
-        False,
+        None,
         sep_hsm.measure,
     ),
     ObservedPeer(
@@ -55,7 +56,7 @@ OBSERVED_PEERS = (
         "one Sérsic profile a detection, all bands at once, positions free within 2 pixels; given the PSF",
         "scipy",
         "detected",
-        True,
+        "sersic",
         sersic.measure,
     ),
     ObservedPeer(
@@ -64,7 +65,7 @@ OBSERVED_PEERS = (
         "scarlet2, HSM on its image of the target; given the PSF and the detected positions",
         "scarlet2",
         "detected",
-        True,
+        "scarlet2",
         scarlet2.measure,
     ),
     ObservedPeer(
@@ -73,7 +74,7 @@ OBSERVED_PEERS = (
         "the same, given the true positions",
         "scarlet2",
         "true",
-        True,
+        "scarlet2",
         scarlet2.measure,
     ),
 )
@@ -101,10 +102,10 @@ def true_positions(
     places = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
     found = []
     for corner, detected, own in zip(stamps.corner, stamps.position, target, strict=True):
-        on_stamp = places - corner
-        listed = bright & ((on_stamp > -0.5) & (on_stamp < stamps.side - 0.5)).all(axis=1)
+        moved = places - corner
+        listed = bright & on_stamp(moved, stamps.side)
         first = detected
         if own >= 0:
-            first, listed[own] = on_stamp[own], False
-        found.append(np.concatenate([first[None], on_stamp[listed]]))
+            first, listed[own] = moved[own], False
+        found.append(np.concatenate([first[None], moved[listed]]))
     return found
