@@ -16,8 +16,9 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources import ray_workers
 from deblend_assets.resources.ray_workers import RayWorkers
 from deblend_assets.resources.rendering_workers import open_renderer, whole_scenes
+from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import all_shards
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, SimulationSettings
 
 
 def quiet(total: int) -> Progress:
@@ -51,13 +52,18 @@ def test_the_same_pixels_and_no_more_ahead_than_is_allowed(catalog: pd.DataFrame
     assert len(scenes.isolated) == 16
 
 
-def test_a_task_that_refuses_says_so_in_its_own_line(
-    catalog: pd.DataFrame, profile: Profile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Here the driver would refuse first.
-    monkeypatch.setattr(ray_workers, "open_renderer", lambda catalog, settings: None)
+def test_a_task_that_refuses_says_so_in_its_own_line(catalog: pd.DataFrame, profile: Profile) -> None:
+    driver = os.getpid()
+
+    def opened(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer | None:
+        """In tasks alone: the driver would refuse first."""
+        return None if os.getpid() == driver else open_renderer(catalog, settings)
+
     settings = profile.simulation.model_copy(update={"survey": "Nowhere"})
-    with RayWorkers().start(catalog, settings) as pool, pytest.raises(SettingsError, match="Nowhere") as refused:
+    with (
+        RayWorkers().start(catalog, settings, opened) as pool,
+        pytest.raises(SettingsError, match="Nowhere") as refused,
+    ):
         list(pool.render(all_shards(settings), quiet(112), whole_scenes))
     assert "\n" not in str(refused.value)
 
