@@ -64,7 +64,7 @@ worlds: $(VENV)/.installed
 
 world-targets: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
-	$(MATERIALIZE) --select 'key:"simulation/galaxy_catalog" or key:"worlds/sky_*" or key:"worlds/pairs" or key:"worlds/singles"'
+	$(MATERIALIZE) --select 'key:"simulation/galaxy_catalog" or key:"worlds/report" or key:"worlds/sky_*" or key:"worlds/pairs" or key:"worlds/singles"'
 
 # One tile of the survey that the profile names, with the DES model that is there.
 tile: tile-assets

@@ -212,6 +212,7 @@ class StampSettings(_Section):
 class WorldsSettings(_Section):
     """Number of targets of each world that networks are evaluated in, and how they are made."""
 
+    report: int = Field(default=20_000, ge=10, description="targets of the report's scenes, detected")
     sky_lsst: int = Field(default=20_000, ge=10, description="detections in fields under skies of LSST")
     sky_des: int = Field(default=8_000, ge=10)
     sky_hsc: int = Field(default=8_000, ge=10)

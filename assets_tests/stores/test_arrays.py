@@ -388,7 +388,7 @@ def test_too_little_space_is_said_before_anything_is_drawn(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     shard_bytes = 3 * 8 * 6 * 15 * 15 * 4
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(2**40, 0, 2 * shard_bytes))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**40, 0, 2 * shard_bytes))
     arrays.require_space(2)
     with pytest.raises(StorageError, match="3 shards may take") as caught:
         arrays.require_space(3)

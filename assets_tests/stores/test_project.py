@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from assets_tests.stores.test_arrays import write
-from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, StorageError
+from deblend_assets.errors import CatalogError, CorruptDataError, MismatchError, MissingDataError, StorageError
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.science.worlds.worlds import WORLDS
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
 from deblend_assets.steps.training.models import normalization_card, require_same_normalization
 from deblend_assets.stores import project as module
@@ -294,3 +295,23 @@ def test_a_report_is_written_whole_into_its_own_folder(store: ProjectStore) -> N
     for name, files in (("../escape", {}), ("evaluation", {"../escape.html": b""})):
         with pytest.raises(StorageError, match="cannot be a file name"):
             store.write_report(name, files, {})
+
+
+def test_a_world_is_known_by_the_content_of_the_files_it_is_made_of(
+    opened: Opener, store: ProjectStore, tmp_path: Path
+) -> None:
+    first, moved, other = (tmp_path / name for name in ("first.fits", "moved.fits", "other.fits"))
+    for path, data in ((first, b"fits"), (moved, b"fits"), (other, b"others")):
+        path.write_bytes(data)
+
+    def folder(name: str, **changes: Any) -> str:
+        return str(opened(**changes).world(WORLDS[name]).folder)
+
+    assert folder("sky_new", catalog__cosmos_fits=str(first)) == folder("sky_new", catalog__cosmos_fits=str(moved))
+    assert folder("sky_new", catalog__cosmos_fits=str(first)) != folder("sky_new", catalog__cosmos_fits=str(other))
+    assert folder("sky_new", catalog__cosmos_fits=str(first)) != folder("sky_new")
+    with pytest.raises(CatalogError, match="cannot be read"):
+        folder("sky_new", catalog__cosmos_fits=str(tmp_path / "none.fits"))
+    brighter = {"simulation__target_i_max": 23.0}
+    assert folder("report", **brighter) != folder("report")
+    assert folder("sky_lsst", **brighter) == folder("sky_lsst")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from assets_tests.science.worlds.samples import STAMPS, gaussian_field, targets_of
-from deblend_assets.errors import CorruptDataError, MissingDataError
+from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
 from deblend_assets.science.worlds.targets import Targets
 from deblend_assets.stores.observed_stamps import StampLayout
 from deblend_assets.stores.worlds import WorldStore
@@ -82,3 +83,12 @@ def test_a_shard_without_its_marker_was_never_finished(store: WorldStore) -> Non
         store.read(0)
     with pytest.raises(MissingDataError):
         store.sha256()
+
+
+def test_too_little_space_is_said_before_anything_is_made(store: WorldStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = 3 * 6 * 4 * (STAMPS.side**2 + STAMPS.psf_side**2)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**40, 0, 2 * shard))
+    store.require_space(2)
+    with pytest.raises(StorageError, match="3 shards of worlds/test may take"):
+        store.require_space(3)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ import pandas as pd
 import zarr
 from zarr.codecs import BloscCodec
 
-from deblend_assets.errors import CorruptDataError, MissingDataError, StorageError
+from deblend_assets.errors import CorruptDataError, MissingDataError
 from deblend_assets.science.simulation.rendering import RenderedScenes, ShardRenderer
 from deblend_assets.science.simulation.scene_truth import TRUTH_COLUMNS
 from deblend_assets.science.simulation.scenes import Shard, all_shards
@@ -33,13 +31,12 @@ from deblend_assets.stores.files import (
     each,
     exclusive_lock,
     is_file,
-    make_folder,
     read_bytes,
     read_checked,
     read_json,
     remove,
+    require_space,
     sha256,
-    storage_errors,
     to_json,
     write_atomic,
 )
@@ -206,18 +203,9 @@ class SimulatedArrays:
 
     def require_space(self, shards: int) -> None:
         """StorageError where `shards` shards may not fit on the disk; an object store is not checked."""
-        if not isinstance(self.folder, Path):
-            return
         _, bands, ny, nx = self.shape
         needed = shards * self.settings.shard_scenes * bands * ny * nx * 4 * len(ARRAYS)
-        with storage_errors(self.folder):
-            free = shutil.disk_usage(make_folder(self.folder)).free
-        if free < needed:
-            raise StorageError(
-                f"{shards} shards may take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-                where=str(self.folder),
-                remedy="free space, point DEBLEND_STORAGE elsewhere, or simulate fewer scenes",
-            )
+        require_space(self.folder, needed, f"{shards} shards")
 
     def write(self, shard: Shard, scenes: RenderedScenes, info: dict[str, Any]) -> dict[str, Any]:
         """Store a whole shard and vouch for it; call inside `lock(shard)`.

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,26 @@ def make_folder(path: Path) -> Path:
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def require_space(folder: StorePath, needed: int, what: str) -> None:
+    """StorageError where so many bytes may not fit on the disk of a folder; an object store is not checked.
+
+    Args:
+        folder: made where it is not there.
+        needed: at most [byte].
+        what: takes them, for the message.
+    """
+    if not isinstance(folder, Path):
+        return
+    with storage_errors(folder):
+        free = shutil.disk_usage(make_folder(folder)).free
+    if free < needed:
+        raise StorageError(
+            f"{what} may take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+            where=str(folder),
+            remedy="free space, point DEBLEND_STORAGE elsewhere, or simulate less",
+        )
 
 
 def write_atomic(path: StorePath, data: bytes, *, before: Callable[[], None] | None = None) -> None:

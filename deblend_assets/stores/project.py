@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.errors import CatalogError, MismatchError, MissingDataError
 from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.settings import Profile, StorePath, fingerprint
 from deblend_assets.stores.arrays import SimulatedArrays
@@ -33,6 +34,7 @@ from deblend_assets.stores.files import (
     read_record,
     read_vouched,
     safe_name,
+    sha256,
     to_json,
     write_atomic,
     write_vouched,
@@ -99,6 +101,10 @@ def read_evaluation(numbers: StorePath) -> dict[str, Any]:
     """The evaluation that a report's `numbers.json` holds; releases before 0.2.0 called it `judgement`."""
     stored = read_json(numbers)
     return dict(stored["evaluation" if "evaluation" in stored else "judgement"])
+
+
+# Settings of [catalog] that name files.
+_FILES = {"path", "cosmos_fits", "cosmos_images"}
 
 
 class ProjectStore:
@@ -204,10 +210,13 @@ class ProjectStore:
             "settings": {
                 "worlds": profile.worlds.model_dump(mode="json", include={"shard_targets", "least_snr", "seed"}),
                 **{
-                    part: getattr(profile, part).model_dump(mode="json")
+                    part: getattr(profile, part).model_dump(mode="json", exclude=_FILES)
                     for part in ("catalog", "field", "masks", "detection", "stamps")
                 },
+                **({"simulation": profile.simulation.model_dump(mode="json")} if world.kind == "report" else {}),
             },
+            # By content: a file that is exchanged is another one, one that is moved is the same.
+            "cosmos": {name: _content(getattr(profile.catalog, name)) for name in ("cosmos_fits", "cosmos_images")},
             "versions": library_versions("galsim", "surveycodex", "sep", "numpy", "torch"),
             "code_version": CODE_VERSIONS["worlds"],
         }
@@ -438,3 +447,15 @@ class ProjectStore:
             else:
                 write_atomic(folder / safe_name(file), data)
         return folder
+
+
+def _content(path: str | None) -> str | None:
+    """Checksum of a file that the settings name; of a catalogue of images, which names them, its own."""
+    if path is None:
+        return None
+    try:
+        return sha256(Path(path).read_bytes())
+    except OSError as error:
+        raise CatalogError(
+            f"cannot be read ({error.strerror})", where=path, remedy="correct the path in [catalog], or leave it out"
+        ) from error

@@ -15,7 +15,7 @@ import pandas as pd
 from deblend_assets.errors import CorruptDataError, MissingDataError
 from deblend_assets.science.worlds.targets import Targets, target_columns
 from deblend_assets.settings import StorePath, fingerprint
-from deblend_assets.stores.files import each, read_checked, sha256, write_atomic
+from deblend_assets.stores.files import each, read_checked, require_space, sha256, write_atomic
 from deblend_assets.stores.observed_stamps import StampLayout, StampStore
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
@@ -48,6 +48,12 @@ class WorldStore:
     def create(self) -> None:
         """Lay out the empty arrays once."""
         self.stamps.create()
+
+    def require_space(self, shards: int) -> None:
+        """StorageError where the pixels and PSFs of so many shards may not fit on the disk."""
+        layout = self.stamps.layout
+        stamp = len(layout.bands) * 4 * (layout.side**2 + layout.psf_side**2)
+        require_space(self.folder, shards * layout.shard_stamps * stamp, f"{shards} shards of {self.asset}")
 
     def lock(self, shard: int) -> contextlib.AbstractContextManager[None]:
         """Hold a shard while it is made; BusyError where another run holds it."""

@@ -13,7 +13,8 @@ from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog, limit_in_i
 from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.stamps.cutting import cut
-from deblend_assets.science.worlds.pairs import CELLS, SEPARATION, cell_side, sample_pairs, sample_singles
+from deblend_assets.science.worlds.cells import CELLS, cell_side
+from deblend_assets.science.worlds.pairs import SEPARATION, sample_pairs, sample_singles
 from deblend_assets.science.worlds.population import sky_catalog
 from deblend_assets.science.worlds.targets import Targets
 from deblend_assets.science.worlds.world_fields import WorldFields
@@ -56,12 +57,12 @@ def test_shards_hold_all_targets_of_a_world_once() -> None:
 
 def test_each_population_holds_test_galaxies_of_its_morphologies_alone(table: pd.DataFrame) -> None:
     test = set(table.loc[table["split"] == "test", "galtileid"])
-    for population in ("training", "new"):
+    for population, number in (("report", 1), ("training", 2), ("new", 2)):
         galaxies = sky_catalog(table, CatalogSettings(), "test", population).galaxies
         assert set(galaxies.id) <= test
         kinds = {Morphology(kind) for kind in np.unique(galaxies.morphology)}
         assert kinds <= set(morphologies(population))
-        assert len(kinds) == 2
+        assert len(kinds) == number
     assert not set(morphologies("training")) & set(morphologies("new")) - {Morphology.COSMOS}
 
 
@@ -75,7 +76,7 @@ def test_pairs_are_pairs(catalog: SkyCatalog) -> None:
     distances, dmags, sizes, stars = [], [], [], []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        side = CELLS * cell_side(33, 0.2)
+        side = CELLS * cell_side(33, SEPARATION[1], 0.2)
         sky = sample_sky(FieldSkySettings(bands=("r", "i"), psf_varies=False), (side, side), rng)
         sources = sample_pairs(catalog, sky, settings, rng)
         mag, limit = sources.bodies.magnitudes()[:, 3], limit_in_i(sky)
@@ -103,7 +104,7 @@ def test_pairs_are_pairs(catalog: SkyCatalog) -> None:
 
 def test_singles_are_alone_and_as_bright_and_large_as_close_pairs(catalog: SkyCatalog) -> None:
     rng = np.random.default_rng(1)
-    side = CELLS * cell_side(33, 0.2)
+    side = CELLS * cell_side(33, SEPARATION[1], 0.2)
     sky = sample_sky(FieldSkySettings(bands=("i",), psf_varies=False), (side, side), rng)
     settings = FieldSettings()
     singles = [sample_singles(catalog, sky, settings, np.random.default_rng(k)) for k in range(4)]

@@ -14,7 +14,7 @@ from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.galaxies import Galaxies
 from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer, unfolded_side
-from deblend_assets.science.skies.psf import PSFModel
+from deblend_assets.science.skies.psf import ConstantPSF, PSFModel
 from deblend_assets.science.skies.sky import Sky
 from deblend_assets.science.stamps.source_light import SourceLight
 
@@ -92,7 +92,7 @@ class FieldRenderer:
                 where="FieldRenderer",
                 remedy="give at least one patch, and a positive limit",
             )
-        varies = any(not isinstance(band.psf, PSFModel) for band in sky.bands.values())
+        varies = any(not isinstance(band.psf, PSFModel | ConstantPSF) for band in sky.bands.values())
         self.sky, self.patches = sky, patches if varies else 1
         self._least = (least * sky.column("sigma")).tolist()
         self._images, self._device = images, device

@@ -7,6 +7,7 @@ alike, and all galaxies of a scene come from one split of the catalogue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,12 +66,19 @@ class SceneSampler:
         catalog: CatSim columns and `split`; (N rows).
         settings: magnitudes, radius, dither, shear.
         pixel_scale: of the survey [arcsec / pixel].
+        splits: that scenes are sampled from.
 
     Raises:
-        CatalogError: a split has no galaxy bright enough to be a target, or none to be a neighbour.
+        CatalogError: one of these splits has no galaxy bright enough to be a target, or none to be a neighbour.
     """
 
-    def __init__(self, catalog: pd.DataFrame, settings: SimulationSettings, pixel_scale: float) -> None:
+    def __init__(
+        self,
+        catalog: pd.DataFrame,
+        settings: SimulationSettings,
+        pixel_scale: float,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
         self.settings = settings
         self.pixel_scale = pixel_scale
         magnitude = catalog["i_ab"].to_numpy()
@@ -80,7 +88,7 @@ class SceneSampler:
         self._neighbours: dict[str, np.ndarray] = {}
         self._neighbour_magnitude: dict[str, np.ndarray] = {}
         faint = (magnitude > settings.neighbour_i_min) & (magnitude <= settings.neighbour_i_max)
-        for name in SPLITS:
+        for name in splits:
             self._targets[name] = np.flatnonzero((split == name) & (magnitude <= settings.target_i_max))
             # Faintest last, so that "fainter than the target" is one cut of a sorted list.
             rows = np.flatnonzero((split == name) & faint)

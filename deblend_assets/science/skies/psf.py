@@ -108,6 +108,21 @@ class Optics:
 
 
 @dataclass(frozen=True)
+class ConstantPSF:
+    """Any profile, the same all over the image.
+
+    Attributes:
+        profile: of unit flux, before the pixel [arcsec].
+    """
+
+    profile: galsim.GSObject
+
+    def at(self, x: float, y: float) -> galsim.GSObject:
+        """See `PSF`."""
+        return self.profile
+
+
+@dataclass(frozen=True)
 class PSFModel:
     """The PSF of a band, constant over the image.
 

@@ -1,4 +1,4 @@
-"""Sources of the worlds `pairs` and `singles`: groups of one to three sources on a grid, far from each other."""
+"""Sources of the worlds `pairs` and `singles`: groups of one to three sources in the cells of a grid."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from deblend_assets.science.simulation.stars import SightLine
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.worlds.cells import cell_centres
 from deblend_assets.settings import FieldSettings
 
 _I = CATSIM_BANDS.index("i")
-CELLS = 8
-"""Cells along a side of the image, one group of sources each."""
 SEPARATION = (0.6, 4.0)
 """Of two sources of a pair, uniform [arcsec]."""
 MAGNITUDES = (-2.0, 2.0)
@@ -29,11 +28,6 @@ MERGED_FWHM = 1.2
 """Closer pairs are those that singles look like [FWHM]."""
 _NEAREST = 10  # galaxies, or stars, of which one of the wanted magnitude is chosen
 _STARS_AREA = 1_000.0  # arcmin²: some seven thousand stars to take colours from
-
-
-def cell_side(stamp_side: int, pixel_scale: float) -> int:
-    """Side of a cell [pixel]: no stamp around a source has the centre of a source of another cell on it."""
-    return stamp_side + 2 * int(np.ceil(SEPARATION[1] / pixel_scale))
 
 
 def sample_pairs(catalog: SkyCatalog, sky: Sky, settings: FieldSettings, rng: np.random.Generator) -> Sources:
@@ -75,12 +69,6 @@ class _Sampler:
                 f"has no galaxy brighter than {limit:.1f} in i", where="sample_pairs", remedy="use a larger catalogue"
             )
 
-    def _cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres of the cells, moved at random by half a pixel at most."""
-        row, column = np.indices((CELLS, CELLS)).reshape(2, -1)
-        x, y = ((k + 0.5) * side / CELLS - 0.5 for k, side in ((column, self.sky.shape[1]), (row, self.sky.shape[0])))
-        return x + self.rng.uniform(-0.5, 0.5, x.size), y + self.rng.uniform(-0.5, 0.5, y.size)
-
     def _near(self, magnitude: NDArray[np.float64]) -> NDArray[np.int64]:
         """A galaxy near each magnitude."""
         place = np.searchsorted(self.mag[self.order], magnitude)
@@ -94,7 +82,7 @@ class _Sampler:
         return np.asarray(distance * np.exp(2j * np.pi * self.rng.random(count)))
 
     def pairs(self) -> Sources:
-        x, y = self._cells()
+        x, y = cell_centres(self.sky.shape, self.rng)
         count = len(x)
         first = self.rng.choice(self.bright, count)
         stars, triples = self.rng.random((2, count)) < np.array([[WITH_STAR], [TRIPLES]])
@@ -108,7 +96,7 @@ class _Sampler:
         return self._sources(rows, cells, galaxies, np.flatnonzero(stars), offset[stars], mag[stars], x, y)
 
     def singles(self) -> Sources:
-        x, y = self._cells()
+        x, y = cell_centres(self.sky.shape, self.rng)
         count = len(x)
         first = self.rng.choice(self.bright, count)
         second = self._near(self.mag[first] + self.rng.uniform(*MAGNITUDES, count))

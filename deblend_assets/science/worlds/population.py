@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from deblend_assets.errors import CatalogError
 from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, assign_split
 from deblend_assets.science.simulation.cosmos import RealImages, read_cosmos_fits
 from deblend_assets.science.simulation.counts import thin_to_measured
-from deblend_assets.science.simulation.galaxies import Galaxies
+from deblend_assets.science.simulation.galaxies import Galaxies, Morphology
 from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.morphologies import (
     NEW_MIX,
@@ -29,11 +30,18 @@ from deblend_assets.settings import CatalogSettings
 _FITS_SHARE, _IMAGES_SHARE = 0.3, 0.1
 # Galaxies with new morphologies: the truth of one with knots takes 5 ms.
 _MOST_NEW = 8_000
+_MIXES: Mapping[Population, Mapping[Morphology, float]] = {
+    "report": {Morphology.CATSIM: 1.0},
+    "training": TRAINING_MIX,
+    "new": NEW_MIX,
+}
 _I = CATSIM_BANDS.index("i")
 
 
 def sky_catalog(catalog: pd.DataFrame, settings: CatalogSettings, split: str, population: Population) -> SkyCatalog:
-    """Galaxies of one split with the morphologies of a population, as many at each magnitude as COSMOS2020 counted.
+    """Galaxies of one split with the morphologies of a population.
+
+    As many at each magnitude as COSMOS2020 counted; of the report's population all, whose counts are the catalogue's.
 
     Args:
         catalog: CatSim columns and `split`.
@@ -49,8 +57,11 @@ def sky_catalog(catalog: pd.DataFrame, settings: CatalogSettings, split: str, po
         raise CatalogError(
             f"has no galaxy of the split {split}", where="simulation/galaxy_catalog", remedy="use a larger catalogue"
         )
-    mix = TRAINING_MIX if population == "training" else NEW_MIX
-    galaxies = shaped_galaxies({name: rows[name].to_numpy() for name in CATSIM_COLUMNS}, mix, settings.seed)
+    galaxies = shaped_galaxies(
+        {name: rows[name].to_numpy() for name in CATSIM_COLUMNS}, _MIXES[population], settings.seed
+    )
+    if population == "report":
+        return SkyCatalog(galaxies, intrinsic_shapes(galaxies), 1.0)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,)))
     if settings.cosmos_fits is not None:
         fits = read_cosmos_fits(Path(settings.cosmos_fits), settings.seed)

@@ -10,10 +10,13 @@ import numpy as np
 from deblend_assets.science.simulation.field_light import FieldRenderer
 from deblend_assets.science.simulation.fields import Field, sample_field
 from deblend_assets.science.simulation.sources import SkyCatalog
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.skies.named import sample_sky, survey_pixel_scale
+from deblend_assets.science.worlds.cells import CELLS, cell_side
 from deblend_assets.science.worlds.observed_fields import ObservedField, observe_field
-from deblend_assets.science.worlds.pairs import CELLS, cell_side, sample_pairs, sample_singles
+from deblend_assets.science.worlds.pairs import SEPARATION, sample_pairs, sample_singles
 from deblend_assets.science.worlds.population import real_images
+from deblend_assets.science.worlds.report_scenes import nominal_sky, sample_report_scenes
 from deblend_assets.science.worlds.targets import Targets, field_targets, join_targets
 from deblend_assets.science.worlds.worlds import World, WorldShard
 from deblend_assets.settings import FieldSkySettings, Profile
@@ -40,15 +43,27 @@ class WorldFields:
     def field(self, number: int) -> Field:
         """Field `number`, from 0; its light is rendered at its first use."""
         sky_rng, rng = (np.random.default_rng(self._stream(number, which)) for which in (_SKY, _SOURCES))
+        if self.world.kind == "report":
+            return self._report_scenes(rng)
         surveys, settings = self.world.surveys, self.profile.field
         survey = surveys[number % len(surveys)]
         if self.world.kind == "sky":
             sky = sample_sky(FieldSkySettings(name=survey), (settings.pixels, settings.pixels), sky_rng)
             return sample_field(self.catalog, sky, settings, rng, images=self._images)
-        side = CELLS * cell_side(self.profile.stamps.side, survey_pixel_scale(survey))
+        side = self._side(SEPARATION[1], survey_pixel_scale(survey))
         sky = sample_sky(FieldSkySettings(name=survey, psf_varies=False), (side, side), sky_rng)
         sampled = sample_pairs if self.world.kind == "pairs" else sample_singles
         return Field(FieldRenderer(sky), sampled(self.catalog, sky, settings, rng))
+
+    def _report_scenes(self, rng: np.random.Generator) -> Field:
+        simulation = self.profile.simulation
+        survey = load_survey(simulation.survey)
+        sky = nominal_sky(survey, self._side(simulation.neighbour_radius_arcsec, survey.pixel_scale))
+        return Field(FieldRenderer(sky), sample_report_scenes(self.catalog, sky, simulation, rng))
+
+    def _side(self, reach: float, pixel_scale: float) -> int:
+        """Side of a field of cells whose sources reach so far from the centre of theirs [pixel]."""
+        return CELLS * cell_side(self.profile.stamps.side, reach, pixel_scale)
 
     def observed(self, number: int) -> ObservedField:
         """The same after its one observation."""
@@ -57,9 +72,13 @@ class WorldFields:
         return observe_field(self.field(number), noise.tolist(), masks, self.profile.detection)
 
     def targets(self, number: int) -> Targets:
-        """The targets of one field."""
-        settings = self.profile.worlds
-        return field_targets(self.observed(number), number, self.profile.stamps, settings.least_snr)
+        """The targets of one field; of a report's scene, the detection of its target alone."""
+        settings, observed = self.profile.worlds, self.observed(number)
+        found = field_targets(observed, number, self.profile.stamps, settings.least_snr)
+        if self.world.kind != "report":
+            return found
+        _, first = np.unique(observed.field.sources.cluster, return_index=True)
+        return found.rows(found.truth["source"].isin(first).to_numpy() & ~found.truth["shred"].to_numpy(dtype=bool))
 
     def shard(self, shard: WorldShard) -> Targets:
         """All targets of a shard: those of as many fields as it needs, of the last one a random part."""

@@ -10,8 +10,8 @@ from deblend_assets.science.simulation.galaxies import Morphology
 from deblend_assets.settings import WorldsSettings
 
 Survey = Literal["LSST", "DES", "HSC", "wide"]
-Kind = Literal["sky", "pairs", "singles"]
-Population = Literal["training", "new"]
+Kind = Literal["report", "sky", "pairs", "singles"]
+Population = Literal["report", "training", "new"]
 _NAMED: tuple[Survey, ...] = ("LSST", "DES", "HSC")
 
 
@@ -21,11 +21,11 @@ class World:
 
     Attributes:
         name: of its asset and its folder.
-        kind: "sky", fields full of galaxies and stars; "pairs", two or three sources on an empty sky; "singles", one,
-            like a pair that looks like one.
+        kind: "report", the report's scenes; "sky", fields full of galaxies and stars; "pairs", two or three sources on
+            an empty sky; "singles", one, like a pair that looks like one.
         surveys: distributions of skies, one field after the other.
-        population: "training", morphologies that networks are trained on; "new", those that they never see. Galaxies
-            are of the test split in either.
+        population: "report", the catalogue's bulges and discs; "training", morphologies that networks are trained on;
+            "new", those that they never see. Galaxies are of the test split in all.
         meaning: one line.
     """
 
@@ -39,6 +39,14 @@ class World:
 WORLDS: Mapping[str, World] = {
     world.name: world
     for world in (
+        World(
+            "report",
+            "report",
+            ("LSST",),
+            "report",
+            "Targets of the report's scenes, detected: up to two fainter neighbours, the nominal PSF and depth, white "
+            "noise, no masks.",
+        ),
         *(
             World(
                 f"sky_{survey.lower()}",
@@ -74,7 +82,7 @@ WORLDS: Mapping[str, World] = {
         ),
     )
 }
-"""All worlds but `report`, which is the test split of the simulated scenes."""
+"""All worlds, by name."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ def shards_of_world(world: World, settings: WorldsSettings) -> list[WorldShard]:
 
 def morphologies(population: Population) -> tuple[Morphology, ...]:
     """The morphologies that a population can hold, stars apart."""
+    if population == "report":
+        return (Morphology.CATSIM,)
     if population == "training":
         return Morphology.SERSIC, Morphology.ALIGNED, Morphology.COSMOS
     return Morphology.KNOTTED, Morphology.MISALIGNED, Morphology.COSMOS, Morphology.REAL

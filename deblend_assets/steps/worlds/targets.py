@@ -50,6 +50,7 @@ def make_worlds(
         unfinished = [shard for shard in shards if not stores[world.name].is_done(shard.index)]
         if len(unfinished) < len(shards):
             log(f"{world.name}: kept {len(shards) - len(unfinished)} finished shards of {len(shards)}")
+        stores[world.name].require_space(len(unfinished))
         missing += unfinished
     started = time.monotonic()
     if missing:
