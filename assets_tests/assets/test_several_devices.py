@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from assets_tests.assets.homes import CHECKOUT, assert_all_gone
+from assets_tests.assets.homes import BLANK_FIGURES, CHECKOUT, assert_all_gone
 from assets_tests.stores.test_project import opened, store, survey, tiny  # noqa: F401 - fixtures
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.steps.training.fit import fit_stage
@@ -55,7 +55,8 @@ class Run:
         self.folder = project.checkpoint("training", "stage1_vae")
         command = [sys.executable, "-c", STAGE, str(project.root), "stage1_vae", str(devices)]
         command += [str(recipe.stage1.epochs), str(recipe.batch_size)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)}
+        paths = os.pathsep.join([str(CHECKOUT), str(BLANK_FIGURES)])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     def when(self, condition: Callable[[], object]) -> None:
@@ -140,7 +141,7 @@ def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone
     start: Callable[..., Run],
 ) -> None:
     # Many batches an epoch, so that the request comes within one.
-    store = under(store, 40, 1)
+    store = under(store, 12, 1)
     run = start(store)
     run.when(run.training)
     run.process.send_signal(signal.SIGTERM)

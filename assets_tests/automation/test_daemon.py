@@ -47,7 +47,7 @@ class Site(Home):
     @property
     def lineage(self) -> Lineage:
         """The present profile's, in this process, into the same history."""
-        made = Lineage(self.storage, self.profile, whole=True)
+        made = Lineage(self.storage, self.profile)
         made.instance = self.instance
         return made
 

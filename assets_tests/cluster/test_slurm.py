@@ -1,7 +1,11 @@
-"""The job scripts on a real Slurm of one node: the whole lineage in one submission, with its trainings interrupted."""
+"""The job scripts on a real Slurm of one node: the DES leg and its tiles in one submission, its training interrupted.
+
+The LSST leg is submitted by the same lines with other names: `test_submission.py`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -26,11 +30,11 @@ PATIENCE_SECONDS = 900.0
 EPOCHS = 40
 
 
-def profile_text() -> str:
+def profile_text(epochs: int = EPOCHS) -> str:
     """The smoke profile with fewer scenes and a stage 1 that lasts."""
     text = (PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8")
-    text = text.replace("stage1 = { epochs = 2,", f"stage1 = {{ epochs = {EPOCHS},")
-    text = text.replace("stage1 = { epochs = 1,", f"stage1 = {{ epochs = {EPOCHS},")
+    text = text.replace("stage1 = { epochs = 2,", f"stage1 = {{ epochs = {epochs},")
+    text = text.replace("stage1 = { epochs = 1,", f"stage1 = {{ epochs = {epochs},")
     text = text.replace("train = 64, validation = 16, test = 32", "train = 32, validation = 16, test = 16")
     return text.replace("cells = 5", "cells = 4")
 
@@ -55,10 +59,10 @@ class Cluster(Home):
         answer = self.node.command(str(SCRIPTS / "submit_lineage.sh"), **{**self.settings, **given, **settings})
         return dict(line.split() for line in answer.splitlines())
 
-    def submit(self, *words: str) -> str:
+    def submit(self, *words: str, **settings: str) -> str:
         """One job."""
         fixed = ["--parsable", "--cpus-per-task=1", f"--output={self.folder}/%j.log"]
-        return self.node.command("sbatch", *fixed, *words, **self.settings)
+        return self.node.command("sbatch", *fixed, *words, **{**self.settings, **settings})
 
     def output(self, job: str) -> str:
         """What the job has printed, or the tasks of an array."""
@@ -94,15 +98,17 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 
 @pytest.fixture(scope="module")
 def finished(node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cluster, dict[str, str]]:
-    """Everything submitted at once; one training is requeued in the middle, the other is told that its time is up."""
+    """Everything submitted at once; the training is requeued in the middle, then told that its time is up."""
     cluster = Cluster(node, tmp_path_factory.mktemp("cluster") / "home")
-    jobs = cluster.submit_lineage()
-    cluster.wait_for(jobs["main-training"], "epoch 5/")
-    node.command("scontrol", "requeue", jobs["main-training"])
-    cluster.run_again(jobs["main-training"])
-    cluster.wait_for(jobs["des-training"], "epoch 5/")
-    node.command("scancel", "--batch", "--signal=USR1", jobs["des-training"])
-    cluster.run_again(jobs["des-training"])
+    jobs = cluster.submit_lineage(LEGS="des")
+    training = jobs["des-training"]
+    cluster.wait_for(training, "epoch 5/")
+    node.command("scontrol", "requeue", training)
+    cluster.run_again(training)
+    cluster.wait_for(training, "(start 1)")
+    cluster.wait_for(training, f"epoch {EPOCHS // 2}/")
+    node.command("scancel", "--batch", "--signal=USR1", training)
+    cluster.run_again(training)
     for job in jobs.values():
         cluster.ends_well(job)
     return cluster, jobs
@@ -110,9 +116,10 @@ def finished(node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The main leg by one plain command, undisturbed."""
-    groups = "group:simulation or group:normalization or group:training"
-    selection = ["--select", groups, "--partition-range", "train_000...test_000"]
+    """The model by one plain command, undisturbed."""
+    names = ("truth", "isolated", "noisy", "blended", "normalization_statistics", "stage*")
+    assets = " or ".join(['key:"simulation/galaxy_catalog"', *(f'key:"des_model/{name}"' for name in names)])
+    selection = ["--select", assets, "--partition-range", "train_000...test_000"]
     home = Home(tmp_path_factory.mktemp("plain") / "home", "small", profile_text(), selection)
     home.finish()
     return home
@@ -120,37 +127,37 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def test_every_shard_is_drawn_by_one_of_two_tasks(finished: tuple[Cluster, dict[str, str]]) -> None:
     cluster, jobs = finished
-    for leg in ("main", "des"):
-        tasks = cluster.node.show(jobs[f"{leg}-shards"])
-        printed = [Path(task["StdOut"]).read_text() for task in sorted(tasks, key=lambda task: task["ArrayTaskId"])]
-        ranges = [match[1] for text in printed if (match := re.search(r"^shards (\S+)$", text, re.MULTILINE))]
-        assert ranges == ["train_000...train_001", "validation_000...test_000"]
-        assert all("rendering: 32/32 scenes" in text for text in printed), "each draws its own and no other's"
+    tasks = cluster.node.show(jobs["des-shards"])
+    printed = [Path(task["StdOut"]).read_text() for task in sorted(tasks, key=lambda task: task["ArrayTaskId"])]
+    ranges = [match[1] for text in printed if (match := re.search(r"^shards (\S+)$", text, re.MULTILINE))]
+    assert ranges == ["train_000...train_001", "validation_000...test_000"]
+    assert all("rendering: 32/32 scenes" in text for text in printed), "each draws its own and no other's"
 
 
 def test_arrays_and_checkpoints_are_those_of_a_plain_run(finished: tuple[Cluster, dict[str, str]], plain: Home) -> None:
     cluster, _ = finished
     wanted = results(plain.storage / "small")
-    drawn = [name for name in wanted if name.startswith("simulated/")]
-    assert len([name for name in drawn if "/_done/" in name]) == len(all_shards(plain.profile.simulation))
+    drawn = [name for name in wanted if name.startswith("des_model/simulated/")]
+    assert len([name for name in drawn if "/_done/" in name]) == len(all_shards(plain.profile.des_leg.simulation))
     assert len([name for name in wanted if name.endswith("checkpoint.pt")]) == 3
     found = results(cluster.storage / "small")
     assert {name: found.get(name) for name in wanted} == wanted
 
 
-def test_interrupted_trainings_went_on_where_they_were(finished: tuple[Cluster, dict[str, str]]) -> None:
+def test_an_interrupted_training_went_on_where_it_was(finished: tuple[Cluster, dict[str, str]]) -> None:
     cluster, jobs = finished
-    for name in ("main-training", "des-training"):
-        (job,) = cluster.node.show(jobs[name])
-        assert job["Restarts"] == "1", name
-        before, again = cluster.output(jobs[name]).split("(start 1)")
+    (job,) = cluster.node.show(jobs["des-training"])
+    assert job["Restarts"] == "2"
+    starts = re.split(r"\(start [12]\)", cluster.output(jobs["des-training"]))
+    assert len(starts) == 3
+    for (before, again), least in zip(itertools.pairwise(starts), (5, EPOCHS // 2), strict=True):
         epochs = [int(number) for number in re.findall(rf"stage1_vae: epoch (\d+)/{EPOCHS},", before)]
-        assert 5 <= len(epochs) < EPOCHS
+        assert least <= epochs[-1] < EPOCHS
         resumed = re.search(r"stage1_vae: resuming after epoch (\d+)", again)
         # the last line before the kill may not have reached the file
         assert resumed
         assert int(resumed[1]) >= epochs[-1]
-    assert "the time is up: back into the queue" in cluster.output(jobs["des-training"])
+    assert "the time is up: back into the queue" in starts[1]
 
 
 def test_every_tile_has_its_report(finished: tuple[Cluster, dict[str, str]]) -> None:
@@ -171,12 +178,15 @@ def test_no_run_is_left_under_way(finished: tuple[Cluster, dict[str, str]]) -> N
 def test_a_training_killed_without_a_word_does_not_block_the_next(finished: tuple[Cluster, dict[str, str]]) -> None:
     """As where memory runs out: its run stays under way and holds the only place in the pool of trainings."""
     cluster, _ = finished
-    script = [str(SCRIPTS / "training.sh"), "baseline/stage1_vae"]
-    killed = cluster.submit(*script)
+    longer = cluster.folder / "longer" / "small.toml"
+    longer.parent.mkdir()
+    longer.write_text(profile_text(EPOCHS + 1))
+    script = [str(SCRIPTS / "training.sh"), "des_model/stage1_vae"]
+    killed = cluster.submit(*script, DEBLEND_PROFILE=str(longer))
     cluster.wait_for(killed, "epoch 5/")
     cluster.node.kill(killed)
     assert cluster.node.wait(killed, PATIENCE_SECONDS) == {"FAILED"}
-    following = cluster.submit(*script)
+    following = cluster.submit(*script, DEBLEND_PROFILE=str(longer))
     cluster.ends_well(following)
     output = cluster.output(following)
     assert "its process is dead; marked as failed" in output

@@ -29,6 +29,7 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         group_name=WORLDS_GROUP,
         can_subset=True,
         op_tags=DISTRIBUTING,
+        backfill_policy=dg.BackfillPolicy.single_run(),
         specs=[
             dg.AssetSpec(
                 world_key(world.name),
