@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.declare import DISTRIBUTING, OWNERS, asset, check_specs, materialized, user_errors
+from deblend_assets.assets.declare import DISTRIBUTING, ONE_RUN, OWNERS, asset, check_specs, materialized, user_errors
 from deblend_assets.assets.keys import CATALOG, WORLDS_GROUP, world_key
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -29,7 +29,7 @@ def world_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         group_name=WORLDS_GROUP,
         can_subset=True,
         op_tags=DISTRIBUTING,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=ONE_RUN,
         specs=[
             dg.AssetSpec(
                 world_key(world.name),
