@@ -35,13 +35,14 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("skies",),
     ("detection", "simulation", "networks"),
     ("training", "peers", "worlds"),
-    ("deblender", "shapes", "redshift", "shear", "des"),
+    ("deblender", "shapes", "sky_shapes", "redshift", "shear", "des"),
     ("measuring", "simulated_survey"),
     ("evaluation",),
     ("reports",),
 )
 ROOM_TIER = {room: tier for tier, row in enumerate(ROOMS) for room in row}
-WITHIN_A_TIER: set[tuple[str, str]] = set()
+# The network of every sky has the posterior of the shape network.
+WITHIN_A_TIER = {("sky_shapes", "shapes")}
 IMPORTS = (ast.Import, ast.ImportFrom)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -318,7 +318,7 @@ def test_draws_of_the_parts_are_those_of_the_whole() -> None:
     def draws(rows: slice) -> list[torch.Tensor]:
         portion = Portion((tensor[rows],), rows, 11, rows.stop - rows.start)
         drawn = RandomNumbers(torch.Generator().manual_seed(4), portion)
-        return [drawn.symmetries(), drawn.present_bands(5, 0.3), drawn.normal(3)]
+        return [drawn.symmetries(), drawn.present_bands(5, 0.3), drawn.normal(3), drawn.chance(0.5)]
 
     whole, first, second = draws(slice(0, 11)), draws(slice(0, 4)), draws(slice(4, 11))
     for all_of_it, *parts in zip(whole, first, second, strict=True):

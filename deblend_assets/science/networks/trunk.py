@@ -79,6 +79,57 @@ class StampTrunk(nn.Module):
         return self.features(self.maps(stamps, present), present)
 
 
+class ModulatedTrunk(nn.Module):
+    """A `StampTrunk` with further input maps, whose every layer is scaled and shifted, stamp by stamp and by channel.
+
+    Without modulation, and with the further maps empty, it computes what a `StampTrunk` of the same weights does
+    (Perez et al. 2018: feature-wise linear modulation).
+
+    Args:
+        bands, pixels, widths, dense: as of `StampTrunk`.
+        further: number of further maps; they enter the first layer as they are.
+
+    Attributes:
+        channels: of each modulated layer: the first, those of the map, the dense ones.
+    """
+
+    def __init__(self, bands: int, further: int, pixels: int, widths: Sequence[int], dense: int) -> None:
+        super().__init__()
+        plain = StampTrunk(bands, pixels, widths, dense)
+        self.first = nn.Conv2d(bands + further, widths[0], 5, stride=2, padding=2)
+        self.convolutions, self.dense = plain.convolutions, plain.dense
+        later = [width for width in widths[1:] for _ in range(2)]
+        self.channels = [widths[0], widths[0], *later, MAP_CHANNELS, dense, dense]
+
+    def forward(self, stamps: Tensor, further: Tensor, present: Tensor, modulation: Tensor) -> Tensor:
+        """Stamps to features, (N, dense).
+
+        Args:
+            stamps: (N, band, y, x), in units of the sky's noise.
+            further: (N, further, y, x).
+            present: (N, band), False where a band is missing.
+            modulation: relative scales and shifts of all channels, (N, 2, sum(channels)) float32.
+        """
+        changes = iter(modulation.split(self.channels, dim=2))
+        # See `StampTrunk.maps`.
+        with torch.autocast(stamps.device.type, enabled=False):
+            inputs = torch.cat([_asinh(hide_bands(stamps, present)), further], dim=1)
+            x = self.first(inputs.contiguous(memory_format=torch.channels_last))
+        x = _modulated(x, next(changes))
+        for layer in self.convolutions:
+            x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))
+        x = torch.cat([x.flatten(1), present.to(x.dtype)], dim=1)
+        for layer in self.dense:
+            x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))
+        return x
+
+
+def _modulated(x: Tensor, change: Tensor) -> Tensor:
+    """x (1 + scale) + shift, for x (N, channel, ...) and change (N, 2, channel)."""
+    scale, shift = (part[(...,) + (None,) * (x.dim() - 2)] for part in change.unbind(1))
+    return torch.addcmul(shift.to(x.dtype), x, (1.0 + scale).to(x.dtype))
+
+
 def last_side(pixels: int, widths: Sequence[int]) -> int:
     """Side of the last scale's feature map."""
     for _ in widths:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -39,8 +41,19 @@ class ShapeNetwork(nn.Module):
         # The three digits of bfloat16 are not enough for a bright galaxy's shape.
         with torch.autocast(hidden.device.type, enabled=False):
             mean, spread = self.mean(hidden), self.spread(hidden)
-        lower = mean.new_zeros((mean.shape[0], self.quantities, self.quantities))
-        lower[:, self._rows, self._columns] = spread
-        # Errors below e^-7 or above e^2 times the population's scatter are unphysical and are clamped.
-        diagonal = lower.diagonal(dim1=1, dim2=2).clamp(-7.0, 2.0).exp()
-        return GaussianPosterior(mean, cholesky=lower.tril(-1) + torch.diag_embed(diagonal))
+        return GaussianPosterior(mean, cholesky=cholesky_of(spread, self._rows, self._columns))
+
+
+def cholesky_of(spread: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Cholesky factors (N, K, K) from a network's outputs (N, K (K + 1) / 2), of which the diagonal's are logarithms.
+
+    Args:
+        spread: the outputs, row by row.
+        rows, columns: of each output, (K (K + 1) / 2,), as `torch.tril_indices` gives them.
+    """
+    quantities = math.isqrt(2 * spread.shape[1])
+    lower = spread.new_zeros((spread.shape[0], quantities, quantities))
+    lower[:, rows, columns] = spread
+    # Errors below e^-7 or above e^2 times the population's scatter are unphysical and are clamped.
+    diagonal = lower.diagonal(dim1=1, dim2=2).clamp(-7.0, 2.0).exp()
+    return lower.tril(-1) + torch.diag_embed(diagonal)

@@ -66,8 +66,7 @@ def oriented_posterior(
     heads = heads or {}
     begun = canonical(stamps, present) if orientations < ORDER else None
     upright = stamps if begun is None else transform_images(stamps, begun)
-    means, covariances = list[Tensor](), list[Tensor]()
-    log_odds: dict[str, list[Tensor]] = {name: [] for name in heads}
+    parts = []
     for number in range(orientations):
         elements = torch.full((stamps.shape[0],), number, device=stamps.device)
         turned = transform_images(upright, elements) if number else upright
@@ -75,13 +74,7 @@ def oriented_posterior(
         posterior = network.posterior(maps, present).turned(elements)
         if begun is not None:
             posterior = posterior.turned(begun)
-        means.append(posterior.mean)
-        covariances.append(posterior.covariance)
         # The place of a neighbour turns with the stamp; whether there is one does not.
-        for name, head in heads.items():
-            log_odds[name].append(head(maps))
-    return GaussianPosterior(
-        torch.stack(means).mean(dim=0),
-        covariance=torch.stack(covariances).mean(dim=0),
-        log_odds={name: torch.stack(parts).mean(dim=0) for name, parts in log_odds.items()},
-    )
+        posterior.log_odds = {name: head(maps) for name, head in heads.items()}
+        parts.append(posterior)
+    return GaussianPosterior.averaged(parts)

@@ -8,7 +8,7 @@ the information is therefore bounded from below, and the galaxy is flagged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deblend_assets.science.stamps.quantities import PriorMoments, turn
+from deblend_assets.science.stamps.quantities import BLOCKS, Block, PriorMoments, columns_of, turn
 
 # Least information of the pixels, in units of the prior's, by which the likelihood-only estimate divides.
 _LEAST_INFORMATION = 0.5
@@ -26,8 +26,6 @@ SHAPE_FLAGS = {
     4: "size: the same",
     8: "flux: the same",
 }
-# The prior is divided out block by block: a pair, whose errors may be correlated, or a single logarithm. And its flag.
-_BLOCKS = ((slice(0, 2), 1), (slice(2, 4), 2), (slice(4, 5), 4), (slice(5, 6), 8))
 
 
 class GaussianPosterior:
@@ -44,6 +42,8 @@ class GaussianPosterior:
         log_odds: log-odds of each head's criteria (`heads.HEADS`), (N, criterion) by name; heads may be skipped.
         flags: (N,) bits of SHAPE_FLAGS; of a likelihood-only estimate.
         standardized: whether the numbers are in units of the population's standard deviation.
+        blocks: the quantities, and how they turn with the stamp. The prior is divided out block by block: a pair, whose
+            errors may be correlated, or a single number. Block number k has the flag 2^k.
     """
 
     def __init__(
@@ -55,10 +55,11 @@ class GaussianPosterior:
         log_odds: Mapping[str, Tensor] | None = None,
         flags: NDArray[np.int16] | None = None,
         standardized: bool = True,
+        blocks: Sequence[Block] = BLOCKS,
     ) -> None:
         if (cholesky is None) == (covariance is None):
             raise ValueError("give the Cholesky factor or the covariance")
-        self.mean, self.standardized, self.flags = mean, standardized, flags
+        self.mean, self.standardized, self.flags, self.blocks = mean, standardized, flags, blocks
         self.log_odds: dict[str, Tensor] = dict(log_odds or {})
         self._cholesky, self._covariance = cholesky, covariance
 
@@ -98,40 +99,48 @@ class GaussianPosterior:
 
     def turned(self, elements: Tensor) -> GaussianPosterior:
         """Posteriors of stamps to which elements (N,) of the square's group were applied; log-odds do not turn."""
-        signs = turn(torch.ones_like(self.mean), elements)
-        outer = signs[:, :, None] * signs[:, None, :]
-        return GaussianPosterior(self.mean * signs, cholesky=self.cholesky * outer, log_odds=self.log_odds)
+        if any(block.spin == 1 for block in self.blocks):
+            count = self.mean.shape[1]
+            units = torch.eye(count, dtype=self.mean.dtype, device=self.mean.device).repeat(len(self.mean), 1)
+            matrix = turn(units, elements.repeat_interleave(count), self.blocks).unflatten(0, (-1, count)).mT
+            mean, covariance = (matrix @ self.mean[:, :, None])[:, :, 0], matrix @ self.covariance @ matrix.mT
+            return GaussianPosterior(mean, covariance=covariance, log_odds=self.log_odds, blocks=self.blocks)
+        signs = turn(torch.ones_like(self.mean), elements, self.blocks)
+        cholesky = self.cholesky * (signs[:, :, None] * signs[:, None, :])
+        return GaussianPosterior(self.mean * signs, cholesky=cholesky, log_odds=self.log_odds, blocks=self.blocks)
 
     def stretched(self, factors: NDArray[np.float64]) -> GaussianPosterior:
         """With the standard deviations multiplied by (K,) factors."""
-        outer = torch.from_numpy(np.outer(factors, factors)).to(self.covariance)
-        return GaussianPosterior(self.mean, covariance=self.covariance * outer, log_odds=self.log_odds)
+        covariance = self.covariance * torch.from_numpy(np.outer(factors, factors)).to(self.covariance)
+        return GaussianPosterior(self.mean, covariance=covariance, log_odds=self.log_odds, blocks=self.blocks)
 
     def single(self, device: torch.device) -> GaussianPosterior:
         """In float32 on a device, by its Cholesky factor, as the flow takes it."""
         mean, cholesky = (part.float().to(device) for part in (self.mean, self.cholesky))
         log_odds = {name: odds.float().to(device) for name, odds in self.log_odds.items()}
-        return GaussianPosterior(mean, cholesky=cholesky, log_odds=log_odds)
+        return GaussianPosterior(mean, cholesky=cholesky, log_odds=log_odds, blocks=self.blocks)
 
     def double(self) -> GaussianPosterior:
         """In float64 on the host, by its covariance."""
         mean, covariance = (part.cpu().double() for part in (self.mean, self.covariance))
         log_odds = {name: odds.cpu().double() for name, odds in self.log_odds.items()}
-        return GaussianPosterior(mean, covariance=covariance, log_odds=log_odds)
+        return GaussianPosterior(mean, covariance=covariance, log_odds=log_odds, blocks=self.blocks)
 
     def rows(self, chosen: slice | NDArray[np.bool_]) -> GaussianPosterior:
         """Posteriors of some of the galaxies."""
+        mean, cholesky = self.mean[chosen], self.cholesky[chosen]
         log_odds = {name: odds[chosen] for name, odds in self.log_odds.items()}
-        return GaussianPosterior(self.mean[chosen], cholesky=self.cholesky[chosen], log_odds=log_odds)
+        return GaussianPosterior(mean, cholesky=cholesky, log_odds=log_odds, blocks=self.blocks)
 
     @staticmethod
     def joined(parts: Sequence[GaussianPosterior]) -> GaussianPosterior:
         """One after another, by their covariances."""
-        return GaussianPosterior(
-            torch.cat([part.mean for part in parts]),
-            covariance=torch.cat([part.covariance for part in parts]),
-            log_odds={name: torch.cat([part.log_odds[name] for part in parts]) for name in parts[0].log_odds},
-        )
+        return _gathered(parts, torch.cat)
+
+    @staticmethod
+    def averaged(parts: Sequence[GaussianPosterior]) -> GaussianPosterior:
+        """Means, covariances and log-odds averaged over several posteriors of the same galaxies."""
+        return _gathered(parts, lambda tensors: torch.stack(tensors).mean(dim=0))
 
     def in_own_units(self, population: PriorMoments) -> GaussianPosterior:
         """In the quantities' own units, float64.
@@ -147,6 +156,7 @@ class GaussianPosterior:
             log_odds=self.log_odds,
             flags=self.flags,
             standardized=False,
+            blocks=self.blocks,
         )
 
     def likelihood_only(self) -> GaussianPosterior:
@@ -155,7 +165,7 @@ class GaussianPosterior:
         mean, covariance = self.mean.numpy(), self.covariance.numpy()
         likelihood, likelihood_covariance = np.empty_like(mean), np.zeros_like(covariance)
         flags = np.zeros(len(mean), dtype=np.int16)
-        for block, flag in _BLOCKS:
+        for number, block in enumerate(columns_of(self.blocks)):
             # The prior of a pair has no direction, so the axes of the posterior diagonalise both.
             ratio, axes = np.linalg.eigh(covariance[:, block, block])
             information = 1.0 / ratio - 1.0
@@ -164,13 +174,28 @@ class GaussianPosterior:
             # 1 / (1 - ratio) = (1 + information) / information.
             likelihood[:, block] = np.einsum("nij,nj->ni", axes, along * (1.0 + kept) / kept)
             likelihood_covariance[:, block, block] = np.einsum("nij,nj,nkj->nik", axes, 1.0 / kept, axes)
-            flags |= np.where((information < _LEAST_INFORMATION).any(axis=1), flag, 0).astype(np.int16)
+            flags |= np.where((information < _LEAST_INFORMATION).any(axis=1), 1 << number, 0).astype(np.int16)
         return GaussianPosterior(
-            torch.from_numpy(likelihood), covariance=torch.from_numpy(likelihood_covariance), flags=flags
+            torch.from_numpy(likelihood),
+            covariance=torch.from_numpy(likelihood_covariance),
+            flags=flags,
+            blocks=self.blocks,
         )
 
     def is_constrained(self, quantity: int) -> NDArray[np.bool_]:
         """(N,) whether the pixels alone constrain a quantity (its number); of a likelihood-only estimate."""
         assert self.flags is not None
-        bits = next(flag for block, flag in _BLOCKS if block.start <= quantity < block.stop)
-        return (self.flags & bits) == 0
+        columns = enumerate(columns_of(self.blocks))
+        block = next(number for number, of in columns if of.start <= quantity < of.stop)
+        return (self.flags & (1 << block)) == 0
+
+
+def _gathered(
+    parts: Sequence[GaussianPosterior], together: Callable[[list[Tensor]], Tensor]
+) -> GaussianPosterior:
+    return GaussianPosterior(
+        together([part.mean for part in parts]),
+        covariance=together([part.covariance for part in parts]),
+        log_odds={name: together([part.log_odds[name] for part in parts]) for name in parts[0].log_odds},
+        blocks=parts[0].blocks,
+    )

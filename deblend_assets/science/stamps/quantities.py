@@ -8,7 +8,9 @@ spin 2, pixel frame (x with the column, y with the row); the logarithms are scal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deblend_assets.science.stamps.symmetries import transform_ellipticity
+from deblend_assets.science.stamps.symmetries import transform_ellipticity, transform_vectors
 
+
+class Block(NamedTuple):
+    """Quantities that turn with the stamp together.
+
+    Attributes:
+        names: of the two components of a pair, or of one number.
+        spin: 2: the pair of an ellipticity; 1: a vector (x, y); 0: a number that does not turn.
+    """
+
+    names: tuple[str, ...]
+    spin: int
+
+
+BLOCKS = (Block(("g1", "g2"), 2), Block(("e1", "e2"), 2), Block(("ln_size",), 0), Block(("ln_flux",), 0))
 QUANTITIES = ("g1", "g2", "e1", "e2", "ln_size", "ln_flux")
 SPINS = 4  # the first four are spin-2 pairs
+
+
+def names_of(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """All quantities of some blocks, in order."""
+    return tuple(name for block in blocks for name in block.names)
+
+
+def columns_of(blocks: Sequence[Block]) -> list[slice]:
+    """Where each block's quantities are on the axis of the quantities."""
+    ends = np.cumsum([0, *(len(block.names) for block in blocks)]).tolist()
+    return [slice(first, end) for first, end in zip(ends[:-1], ends[1:], strict=True)]
 
 
 def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
@@ -38,9 +65,15 @@ def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
     return np.where(np.isfinite(values).all(axis=1, keepdims=True), values, np.nan)
 
 
-def turn(values: Tensor, elements: Tensor) -> Tensor:
-    """Apply elements (N,) of the square's symmetry group (`symmetries`) to quantities (N, 6)."""
-    return torch.cat([transform_ellipticity(values[:, :SPINS], elements), values[:, SPINS:]], dim=1)
+def turn(values: Tensor, elements: Tensor, blocks: Sequence[Block] = BLOCKS) -> Tensor:
+    """Apply elements (N,) of the square's symmetry group (`symmetries`) to quantities (N, K) of some blocks."""
+    parts = []
+    for block, columns in zip(blocks, columns_of(blocks), strict=True):
+        part = values[:, columns]
+        if block.spin:
+            part = (transform_vectors if block.spin == 1 else transform_ellipticity)(part, elements)
+        parts.append(part)
+    return torch.cat(parts, dim=1)
 
 
 @dataclass(frozen=True)
@@ -50,31 +83,34 @@ class PriorMoments:
     They define the units of the network, and the prior in its estimates.
 
     Attributes:
-        mean: (6,); 0 for the pairs, by isotropy.
-        covariance: (6, 6), isotropic: the components of a pair have equal variance and no correlation.
+        mean: (K,); 0 for the pairs, by isotropy.
+        covariance: (K, K), isotropic: the components of a pair have equal variance and no correlation.
     """
 
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, values: NDArray[np.float64]) -> PriorMoments:
-        """Compute from true values (N, 6), averaged over all orientations."""
+    def of(cls, values: NDArray[np.float64], blocks: Sequence[Block] = BLOCKS) -> PriorMoments:
+        """Compute from true values (N, K) of some blocks, averaged over all orientations."""
         mean = values.mean(axis=0)
-        mean[:SPINS] = 0.0
+        mean[np.repeat([block.spin for block in blocks], [len(block.names) for block in blocks]) > 0] = 0.0
         offset = values - mean
         covariance = offset.T @ offset / len(values)
-        spins = covariance[:SPINS, :SPINS].reshape(2, 2, 2, 2)
-        alike = np.einsum("pkqk->pq", spins) / 2
-        covariance[:SPINS, :SPINS] = np.einsum("pq,kl->pkql", alike, np.eye(2)).reshape(SPINS, SPINS)
-        covariance[:SPINS, SPINS:] = covariance[SPINS:, :SPINS] = 0.0
-        return cls(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))
+        averaged = np.zeros_like(covariance)
+        placed = list(zip(blocks, columns_of(blocks), strict=True))
+        for first, rows in placed:
+            for second, columns in placed:
+                if first.spin == second.spin:
+                    part = covariance[rows, columns]
+                    averaged[rows, columns] = np.trace(part) / 2 * np.eye(2) if first.spin else part
+        return cls(tuple(mean.tolist()), tuple(tuple(row) for row in averaged.tolist()))
 
     @property
     def scale(self) -> NDArray[np.float64]:
-        """Standard deviations, (6,)."""
+        """Standard deviations, (K,)."""
         return np.sqrt(np.diag(np.asarray(self.covariance)))
 
     def whiten(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standardize values (N, 6) by the population's mean and standard deviation."""
+        """Standardize values (N, K) by the population's mean and standard deviation."""
         return (values - np.asarray(self.mean)) / self.scale

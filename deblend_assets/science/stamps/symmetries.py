@@ -1,4 +1,4 @@
-"""The eight symmetries of the square, applied to both images and spin-2 labels.
+"""The eight symmetries of the square, applied to images, spin-2 labels and vectors.
 
 Bits of an element: 1 flips x, 2 flips y, 4 then swaps x and y. A flip of either axis changes the sign of e2 (g2);
 the swap changes the sign of e1 (g1); a rotation by 90° is a flip and a swap, and changes both. The report's code
@@ -43,7 +43,7 @@ def _source_pixels(side: int, device: torch.device) -> Tensor:
 
 
 def transform_ellipticity(ellipticity: Tensor, elements: Tensor) -> Tensor:
-    """Apply elements (N,) to pairs of spin-2 components: (e1, e2) or (e1, e2, g1, g2), shape (N, 2 or 4)."""
+    """Apply elements (N,) to pairs of spin-2 components: (e1, e2), (e1, e2, g1, g2) or more, shape (N, 2 pairs)."""
     signs = _signs(ellipticity.dtype, ellipticity.device).index_select(0, elements)
     return ellipticity * signs.repeat(1, ellipticity.shape[1] // 2)
 
@@ -55,3 +55,20 @@ def _signs(dtype: torch.dtype, device: torch.device) -> Tensor:
     sign1 = 1 - 2 * ((elements >> 2) & 1)
     sign2 = 1 - 2 * ((elements & 1) ^ ((elements >> 1) & 1))
     return torch.stack([sign1, sign2], dim=1).to(device, dtype)
+
+
+def transform_vectors(vectors: Tensor, elements: Tensor) -> Tensor:
+    """Apply elements (N,) to vectors from the stamp's centre, pairs (x, y), shape (N, 2 pairs)."""
+    signs = 1 - 2 * torch.stack([elements & 1, (elements >> 1) & 1], dim=1)
+    flipped = vectors.unflatten(1, (-1, 2)) * signs[:, None].to(vectors.dtype)
+    return torch.where(_swaps(elements)[:, None, None], flipped.flip(-1), flipped).flatten(1)
+
+
+def inverse(elements: Tensor) -> Tensor:
+    """The elements (N,) that undo elements: before a swap, a flip of one axis is after it a flip of the other."""
+    exchanged = 4 + ((elements & 1) << 1) + ((elements & 2) >> 1)
+    return torch.where(_swaps(elements), exchanged, elements)
+
+
+def _swaps(elements: Tensor) -> Tensor:
+    return (elements & 4) != 0

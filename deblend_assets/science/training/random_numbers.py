@@ -38,3 +38,8 @@ class RandomNumbers:
         """(N, width) standard normal."""
         generator = self._generator
         return torch.randn((self._samples, width), generator=generator, device=generator.device)[self._rows]
+
+    def chance(self, chance: float) -> Tensor:
+        """(N,) bool, True with the given probability."""
+        generator = self._generator
+        return torch.rand(self._samples, generator=generator, device=generator.device)[self._rows] < chance

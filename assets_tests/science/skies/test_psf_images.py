@@ -1,0 +1,80 @@
+"""PSFs measured on their images, pixel included, against the same measured on their profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deblend_assets.science.skies import psf_images
+from deblend_assets.science.skies.psf import Atmosphere, Optics, PSFModel
+from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.skies.psf_shape import measure_psf
+
+SIDE = 41
+PROFILES: tuple[tuple[Atmosphere, float | None], ...] = (
+    ("gaussian", None),
+    ("kolmogorov", None),
+    ("moffat", 5.0),
+    ("moffat", 2.5),
+    ("moffat", 2.0),
+)
+
+
+def drawn(model: PSFModel, scale: float) -> np.ndarray:
+    return model.profile().drawImage(nx=SIDE, ny=SIDE, scale=scale).array.astype(np.float32)
+
+
+@pytest.mark.parametrize(("atmosphere", "beta"), PROFILES)
+@pytest.mark.parametrize(("fwhm", "scale"), [(0.62, 0.27), (0.7, 0.2), (1.2, 0.2)])
+@pytest.mark.parametrize("g", [0j, 0.06 - 0.07j])
+def test_the_image_says_what_the_profile_says(
+    atmosphere: Atmosphere, beta: float | None, fwhm: float, scale: float, g: complex
+) -> None:
+    """FWHM of 2.3, 3.5 and 6 pixels, the limits of what is measured; the centre a quarter of a pixel off."""
+    model = PSFModel(atmosphere, fwhm, beta, g.real, g.imag, 0.25 * scale, -0.2 * scale)
+    truth, found = measure_psf(model.profile()), measure_psf_images(drawn(model, scale))
+    assert found.fwhm == pytest.approx(truth.fwhm / scale, rel=0.01)
+    assert complex(found.g1, found.g2) == pytest.approx(truth.g, abs=0.002)
+
+
+def test_a_psf_with_aberrations_too() -> None:
+    model = PSFModel("kolmogorov", 0.7, None, 0.05, 0.02, optics=Optics(6.5, 620, 0.6, 0.1, 0.1, -0.1, 0.05, 0.1))
+    truth, found = measure_psf(model.profile()), measure_psf_images(drawn(model, 0.2))
+    assert found.fwhm == pytest.approx(truth.fwhm / 0.2, rel=0.01)
+    assert complex(found.g1, found.g2) == pytest.approx(truth.g, abs=0.003)
+
+
+def test_wings_are_those_of_the_profile_and_nearly_of_no_size() -> None:
+    """0 for a Gaussian; more for each Moffat profile of smaller beta."""
+    found = np.array(
+        [
+            [measure_psf_images(drawn(PSFModel(a, fwhm, beta), 0.2)).wings for a, beta in PROFILES if beta != 2.0]
+            for fwhm in (0.6, 0.8)
+        ]
+    )
+    np.testing.assert_allclose(found[:, 0], 0.0, atol=1e-3)
+    assert (np.diff(found[:, [0, 2, 3]], axis=1) > 0.05).all()
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)
+
+
+def test_each_image_is_measured_once_and_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def counted(images: np.ndarray) -> np.ndarray:
+        sizes.append(len(images))
+        return original(images)
+
+    original = psf_images._measured
+    monkeypatch.setattr(psf_images, "_measured", counted)
+    one, two = (drawn(PSFModel("gaussian", fwhm, g1=0.05), 0.2) for fwhm in (0.6, 0.9))
+    dark = np.zeros_like(one)
+    found = measure_psf_images(np.array([[one, two], [two, dark], [one, one]]))
+    assert sum(sizes) == 2
+    assert found.fwhm.shape == (3, 2)
+    np.testing.assert_allclose(found.fwhm, [[3.0, 4.5], [4.5, np.nan], [3.0, 3.0]], rtol=0.003)
+    assert np.isnan(found.g1[1, 1])
+    np.testing.assert_allclose(found.g1[np.isfinite(found.g1)], 0.05, atol=1e-3)
+
+
+def test_no_image_gives_no_number() -> None:
+    assert measure_psf_images(np.zeros((0, 6, SIDE, SIDE), dtype=np.float32)).wings.shape == (0, 6)
