@@ -9,7 +9,7 @@ import torch
 from assets_tests.science.savers import Memory
 from assets_tests.science.sky_shapes.samples import observed
 from deblend_assets.science.shapes.posterior import GaussianPosterior
-from deblend_assets.science.sky_shapes.inputs import GivenStamps, given, reference_mask, turned
+from deblend_assets.science.sky_shapes.inputs import SCALARS, GivenStamps, given, reference_mask, turned
 from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork
 from deblend_assets.science.sky_shapes.objective import SkyObjective
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, turn
@@ -94,10 +94,7 @@ def test_in_training_stamps_and_values_turn_together() -> None:
         same = [
             element
             for element in range(ORDER)
-            if all(
-                torch.equal(a[0], b[row])
-                for a, b in zip(turned(one, torch.tensor([element])), shown, strict=True)
-            )
+            if all(torch.equal(a[0], b[row]) for a, b in zip(turned(one, torch.tensor([element])), shown, strict=True))
         ]
         assert len(same) == 1
         found += same
@@ -137,7 +134,7 @@ def gaussians(number: int, seed: int) -> tuple[GivenStamps, torch.Tensor, torch.
     axis = np.arange(P) - P // 2
     light = 600 / (2 * np.pi * sigma**2) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / sigma**2)
     images = (light + rng.normal(size=light.shape))[:, None]
-    scalars = np.zeros((number, 1, 5))
+    scalars = np.zeros((number, 1, len(SCALARS)))
     scalars[:, 0, 0] = np.log(fwhm / 3.5)
     stamps = GivenStamps(
         images=torch.from_numpy(images).half(),

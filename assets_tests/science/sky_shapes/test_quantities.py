@@ -57,9 +57,7 @@ def test_units_scale_with_sky_and_camera(targets: Targets) -> None:
         values_of(truth.assign(flux_r=10 * truth["flux_r"], flux_i=10 * truth["flux_i"]), brighter), before, rtol=1e-5
     )
     wider = replace(stamps, pixel_scale=2 * stamps.pixel_scale, jacobian=2 * stamps.jacobian)
-    np.testing.assert_allclose(
-        values_of(truth.assign(hlr_arcsec=2 * truth["hlr_arcsec"]), wider), before, rtol=1e-9
-    )
+    np.testing.assert_allclose(values_of(truth.assign(hlr_arcsec=2 * truth["hlr_arcsec"]), wider), before, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -134,5 +132,5 @@ def test_the_prior_of_each_block_is_divided_out() -> None:
     assert found.flags.tolist() == [0, 63, 16, 32]
     well = variance < 0.5
     np.testing.assert_allclose(found.mean[well], (mean / (1 - variance))[well])
-    np.testing.assert_allclose(np.square(found.errors)[well], (variance / (1 - variance))[well])
+    np.testing.assert_allclose(found.errors.numpy()[well] ** 2, (variance / (1 - variance))[well])
     assert [found.is_constrained(k)[3] for k in range(9)] == [True] * 7 + [False] * 2

@@ -20,6 +20,9 @@ class ShapeNetwork(nn.Module):
         quantities: how many are estimated.
     """
 
+    _rows: Tensor
+    _columns: Tensor
+
     def __init__(self, trunk: StampTrunk, dense: int, quantities: int) -> None:
         super().__init__()
         self.trunk, self.quantities = trunk, quantities

@@ -190,9 +190,7 @@ class GaussianPosterior:
         return (self.flags & (1 << block)) == 0
 
 
-def _gathered(
-    parts: Sequence[GaussianPosterior], together: Callable[[list[Tensor]], Tensor]
-) -> GaussianPosterior:
+def _gathered(parts: Sequence[GaussianPosterior], together: Callable[[list[Tensor]], Tensor]) -> GaussianPosterior:
     return GaussianPosterior(
         together([part.mean for part in parts]),
         covariance=together([part.covariance for part in parts]),

@@ -28,9 +28,9 @@ _FWHM, _PIXEL_SCALE = 3.5, 0.2
 # Greatest pixel, within float16 [sky sigma].
 _BRIGHTEST = 6e4
 
-SCALARS = {"ln_fwhm": 0.3, "wings": 0.15, "lag_1": 0.3, "lag_diagonal": 0.2, "lag_2": 0.1}
-"""A band's numbers that do not turn, and their scatter over skies: ln(FWHM / 3.5 pixels); the PSF's wings
-(`PSFNumbers.wings`); the noise's correlation at lag 1 along an axis, along a diagonal, and at lag 2 along an axis."""
+SCALARS = {"ln_fwhm": 0.3, "wings": 0.1, "kurtosis": 0.1, "lag_1": 0.3, "lag_diagonal": 0.2, "lag_2": 0.1}
+"""A band's numbers that do not turn, and their scatter over skies: ln(FWHM / 3.5 pixels); wings and kurtosis of
+the PSF (`PSFNumbers`); the noise's correlation at lag 1 along an axis, along a diagonal, and at lag 2 along an axis."""
 SPINS = {"psf": 0.04, "noise": 0.05}
 """A band's pairs that turn as spin 2, and their scatter: g of the PSF; half the difference of the noise's correlations
 between the axes (first component) and between the diagonals (second)."""
@@ -123,14 +123,14 @@ def given(stamps: ObservedStamps) -> GivenStamps:
     """
     cut = central(stamps)
     seen = cut.weight > 0
-    present = seen.any(axis=(2, 3))
-    with np.errstate(invalid="ignore"):
-        images = cut.pixels * np.nan_to_num(1 / sky_sigma(cut.weight))[:, :, None, None]
+    present = np.asarray(seen.any(axis=(2, 3)))
+    per_sigma = np.nan_to_num(1 / sky_sigma(cut.weight)).astype(np.float32)
+    images = cut.pixels * per_sigma[:, :, None, None]
     psf = measured_psfs(stamps.psf, present)
     fwhm = psf.fwhm[np.arange(len(stamps)), reference_of(stamps, present)]
     offset = stamps.position - cut.first - (SIDE - 1) / 2
     absent = ~present[:, :, None]
-    scalars = np.stack([np.log(psf.fwhm / _FWHM), psf.wings, *_lags(stamps.noise_correlation)], axis=2)
+    scalars = np.stack([np.log(psf.fwhm / _FWHM), psf.wings, psf.kurtosis, *_lags(stamps.noise_correlation)], axis=2)
     pairs = np.stack([np.stack([psf.g1, psf.g2], axis=2), _directions(stamps.noise_correlation)], axis=2)
     return GivenStamps(
         images=torch.from_numpy(np.clip(images, -_BRIGHTEST, _BRIGHTEST).astype(np.float16)),
@@ -151,7 +151,7 @@ def measured_psfs(psf: NDArray[np.float32], present: NDArray[np.bool_]) -> PSFNu
         psf: (N, band, psf_y, psf_x), pixel included.
         present: (N, band).
     """
-    found = PSFNumbers(np.full(present.shape, _FWHM), *(np.zeros(present.shape) for _ in range(3)))
+    found = PSFNumbers(np.full(present.shape, _FWHM), *np.zeros((len(PSFNumbers._fields) - 1, *present.shape)))
     for into, values in zip(found, measure_psf_images(psf[present]), strict=True):
         into[present] = values
     return found
@@ -204,14 +204,14 @@ def _neighbours(places: Floats, fwhm: Floats) -> NDArray[np.float16]:
     return (light[:, :, 1].swapaxes(1, 2) @ light[:, :, 0])[:, None].astype(np.float16)
 
 
-def _lags(correlation: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _lags(correlation: NDArray[np.float32]) -> list[NDArray]:
     """Correlation (N, band, lag_y, lag_x), averaged over directions: at lag 1, at the diagonal one, at lag 2."""
     along_x, along_y, rising, falling = (_at(correlation, *lag) for lag in ((0, 1), (1, 0), (1, 1), (1, -1)))
     second = (_at(correlation, 0, 2) + _at(correlation, 2, 0)) / 2
     return [(along_x + along_y) / 2, (rising + falling) / 2, second]
 
 
-def _directions(correlation: NDArray[np.float32]) -> NDArray[np.float32]:
+def _directions(correlation: NDArray[np.float32]) -> NDArray:
     """See `SPINS`, (N, band, 2)."""
     along_x, along_y, rising, falling = (_at(correlation, *lag) for lag in ((0, 1), (1, 0), (1, 1), (1, -1)))
     return np.stack([along_x - along_y, rising - falling], axis=2) / 2

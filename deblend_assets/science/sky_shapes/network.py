@@ -65,6 +65,9 @@ class SkyShapeNetwork(nn.Module):
         side: of the stamps [pixel].
     """
 
+    _rows: Tensor
+    _columns: Tensor
+
     def __init__(
         self, widths: Sequence[int], dense: int, bands: Sequence[str] = CATSIM_BANDS, side: int = SIDE
     ) -> None:
@@ -84,7 +87,7 @@ class SkyShapeNetwork(nn.Module):
 
     def forward(self, given: GivenStamps) -> GaussianPosterior:
         """The posterior of `quantities.BLOCKS` in float32, with the log-odds STAR; any value where a band is absent."""
-        further = torch.cat([given.lost, given.neighbours], dim=1).float()
+        further = torch.cat([given.lost.float(), given.neighbours.float()], dim=1)
         modulation = self.embedding(numbers_of(given))
         features = self.trunk(given.images.float(), further, given.present, modulation).float()
         # The three digits of bfloat16 are not enough for a bright galaxy's shape.

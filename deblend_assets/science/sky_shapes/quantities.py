@@ -1,4 +1,4 @@
-"""The nine quantities that are estimated of a detection's target: in units of its PSF and noise, so that no sky differs.
+"""The nine quantities that are estimated of a detection's target: in units of its PSF and noise, for skies of any kind.
 
     g1, g2         shear-type shape before the PSF
     e1, e2         distortion behind the PSF, adaptive moments, reference band
@@ -60,7 +60,7 @@ def point_source_error(sigma: NDArray | float, fwhm: NDArray | float) -> Floats:
 def units_of(stamps: ObservedStamps) -> Units:
     """Units of each stamp's quantities."""
     rows, weight = np.arange(len(stamps)), central(stamps).weight
-    present = (weight > 0).any(axis=(2, 3))
+    present = np.asarray((weight > 0).any(axis=(2, 3)))
     reference = reference_of(stamps, present)
     one = (rows[:, None], reference[:, None])
     fwhm = measured_psfs(stamps.psf[one], present[one]).fwhm[:, 0]

@@ -8,6 +8,7 @@ spin 2, pixel frame (x with the column, y with the row); the logarithms are scal
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,7 +47,7 @@ def names_of(blocks: Sequence[Block]) -> tuple[str, ...]:
 def columns_of(blocks: Sequence[Block]) -> list[slice]:
     """Where each block's quantities are on the axis of the quantities."""
     ends = np.cumsum([0, *(len(block.names) for block in blocks)]).tolist()
-    return [slice(first, end) for first, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(first, end) for first, end in itertools.pairwise(ends)]
 
 
 def quantities(targets: pd.DataFrame, label_band: str) -> NDArray[np.float64]:
