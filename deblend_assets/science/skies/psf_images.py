@@ -74,7 +74,7 @@ def _measured(images: Floats) -> Floats:
     """The numbers of (N, side, side), in their order, (5, N)."""
     side, total = images.shape[-1], images.sum(axis=(1, 2))
     half = int(min(_REACH, (side - 1) / 2) / _STEP)
-    grid = _STEP * np.arange(-half, half + 1)
+    grid = _STEP * np.arange(-half, half + 1, dtype=np.float64)
     operator = _operator(side, tuple(grid.tolist()))
     light = (operator @ images @ operator.T) * (_STEP**2 / total)[:, None, None]
     row, column = np.unravel_index(images.reshape(len(images), -1).argmax(axis=1), images.shape[1:])

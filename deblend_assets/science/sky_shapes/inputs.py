@@ -28,7 +28,7 @@ _FWHM, _PIXEL_SCALE = 3.5, 0.2
 # Greatest pixel, within float16 [sky sigma].
 _BRIGHTEST = 6e4
 
-SCALARS = {"ln_fwhm": 0.3, "wings": 0.1, "kurtosis": 0.1, "lag_1": 0.3, "lag_diagonal": 0.2, "lag_2": 0.1}
+SCALARS = {"ln_fwhm": 0.3, "wings": 0.05, "kurtosis": 0.05, "lag_1": 0.2, "lag_diagonal": 0.1, "lag_2": 0.05}
 """A band's numbers that do not turn, and their scatter over skies: ln(FWHM / 3.5 pixels); wings and kurtosis of
 the PSF (`PSFNumbers`); the noise's correlation at lag 1 along an axis, along a diagonal, and at lag 2 along an axis."""
 SPINS = {"psf": 0.04, "noise": 0.05}
@@ -133,9 +133,9 @@ def given(stamps: ObservedStamps) -> GivenStamps:
     scalars = np.stack([np.log(psf.fwhm / _FWHM), psf.wings, psf.kurtosis, *_lags(stamps.noise_correlation)], axis=2)
     pairs = np.stack([np.stack([psf.g1, psf.g2], axis=2), _directions(stamps.noise_correlation)], axis=2)
     return GivenStamps(
-        images=torch.from_numpy(np.clip(images, -_BRIGHTEST, _BRIGHTEST).astype(np.float16)),
+        images=torch.from_numpy(images).clamp(-_BRIGHTEST, _BRIGHTEST).half(),
         seen=torch.from_numpy(seen),
-        neighbours=torch.from_numpy(_neighbours(stamps.others - cut.first[:, None], fwhm)),
+        neighbours=_single(_neighbours(stamps.others - cut.first[:, None], fwhm)).half(),
         present=torch.from_numpy(present),
         scalars=_single(np.where(absent, 0.0, scalars)),
         spins=_single(np.where(absent[..., None], 0.0, pairs)),
@@ -197,11 +197,11 @@ def _scaled(values: Tensor, scatter: dict[str, float]) -> Tensor:
     )
 
 
-def _neighbours(places: Floats, fwhm: Floats) -> NDArray[np.float16]:
+def _neighbours(places: Floats, fwhm: Floats) -> Floats:
     """See `GivenStamps.neighbours`; places x, y on the cut stamp, (N, other, 2), NaN where there is none."""
     apart = np.arange(SIDE) - places[..., None]
     light = np.nan_to_num(np.exp(-0.5 * (apart * (FWHM_OVER_SIGMA / fwhm)[:, None, None, None]) ** 2))
-    return (light[:, :, 1].swapaxes(1, 2) @ light[:, :, 0])[:, None].astype(np.float16)
+    return np.asarray(light[:, :, 1].swapaxes(1, 2) @ light[:, :, 0])[:, None]
 
 
 def _lags(correlation: NDArray[np.float32]) -> list[NDArray]:
