@@ -132,7 +132,7 @@ def started_from(
         weights: of the `ShapeNetwork`; its bands include u, g, r, i, z and y.
         card: of its checkpoint: frame, population, network.
         population: by which the new quantities are standardized.
-        fwhm: of the PSF that it was trained with, label band, before the pixel [arcsec].
+        fwhm: of the PSF that it was trained with, label band, before the pixel [arcsec]; 0.818 for LSST's r.
 
     Raises:
         MismatchError: a band is missing.
