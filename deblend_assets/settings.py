@@ -232,6 +232,22 @@ class WorldsSettings(_Section):
         return int(getattr(self, world))
 
 
+class TrainingFieldsSettings(_Section):
+    """Number of fields that the network for every sky is trained on; each is rendered once and observed every epoch."""
+
+    sky: int = Field(default=800, ge=1, description="fields of galaxies and stars; LSST, DES, HSC, wide in turn")
+    pairs: int = Field(default=150, ge=1, description="fields of pairs and triples; LSST, DES, HSC in turn")
+    report: int = Field(default=60, ge=1, description="fields of the report's scenes")
+    validation: float = Field(
+        default=0.05, gt=0, le=1, description="fields of validation galaxies, a share of these numbers"
+    )
+
+    def fields(self, kind: str, split: str) -> int:
+        """Number of fields of a kind ("sky", "pairs", "report") and a split ("train", "validation"); at least 1."""
+        number = int(getattr(self, kind))
+        return number if split == "train" else max(1, round(self.validation * number))
+
+
 class NormalizationSettings(_Section):
     """Eq. 9 of the report."""
 
@@ -562,6 +578,7 @@ class Profile(_Section):
     detection: DetectionSettings = DetectionSettings()
     stamps: StampSettings = StampSettings()
     worlds: WorldsSettings = WorldsSettings()
+    training_fields: TrainingFieldsSettings = TrainingFieldsSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     referee: RefereeSettings = RefereeSettings()
     run: RunSettings = RunSettings()

@@ -7,6 +7,7 @@
       checkpoints/<recipe>/<stage>/<fingerprint>/…
       reports/<name>/{report.html,numbers.json,estimates.parquet}
       worlds/<world>/<fingerprint>/…        see `stores.worlds`
+      training_fields/<kind>/<fingerprint>/…  see `stores.training_fields`
       des_model/{simulated,normalization}/…  the same for the DES model (`Profile.des_leg`)
       des_sky/…, archive/…, tiles/…          tiles and their sky, see `stores.des`
 
@@ -17,6 +18,7 @@ epochs of stage 3 invalidates nothing before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +50,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the UI loads this module
     from deblend_assets.science.stamps.normalization import Normalization
     from deblend_assets.science.worlds.worlds import World
     from deblend_assets.stores.checkpoints import CheckpointFolder
+    from deblend_assets.stores.training_fields import TrainingFieldStore
     from deblend_assets.stores.world_floors import FloorStore
     from deblend_assets.stores.worlds import WorldStore
 
@@ -71,6 +74,7 @@ CODE_VERSIONS = {
     "worlds": "2",
     "world_floor": "1",
     "worlds_evaluation": "1",
+    "training_fields": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -105,6 +109,9 @@ def read_evaluation(numbers: StorePath) -> dict[str, Any]:
 
 # Settings of [catalog] that name files.
 _FILES = {"path", "cosmos_fits", "cosmos_images"}
+# Sections that a field's light depends on, and those that its targets depend on.
+_RENDERED = ("catalog", "field", "stamps")
+_OBSERVED = ("catalog", "field", "masks", "detection", "stamps")
 
 
 class ProjectStore:
@@ -204,19 +211,8 @@ class ProjectStore:
         profile, name = self.profile, safe_name(world.name)
         stamps, number = profile.stamps, profile.worlds.targets(world.name)
         identity = {
-            "world": {name: value for name, value in asdict(world).items() if name != "meaning"},
+            **self._world_identity(world, ("shard_targets", "least_snr", "seed"), _OBSERVED),
             "targets": number,
-            "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
-            "settings": {
-                "worlds": profile.worlds.model_dump(mode="json", include={"shard_targets", "least_snr", "seed"}),
-                **{
-                    part: getattr(profile, part).model_dump(mode="json", exclude=_FILES)
-                    for part in ("catalog", "field", "masks", "detection", "stamps")
-                },
-                **({"simulation": profile.simulation.model_dump(mode="json")} if world.kind == "report" else {}),
-            },
-            # By content: a file that is exchanged is another one, one that is moved is the same.
-            "cosmos": {name: _content(getattr(profile.catalog, name)) for name in ("cosmos_fits", "cosmos_images")},
             "versions": library_versions("galsim", "surveycodex", "sep", "numpy", "torch"),
             "code_version": CODE_VERSIONS["worlds"],
         }
@@ -231,6 +227,38 @@ class ProjectStore:
         )
         folder = self.folder / "worlds" / name / fingerprint(identity)
         return WorldStore(folder, layout, identity, f"worlds/{name}")
+
+    def _world_identity(self, world: World, own: Sequence[str], parts: Sequence[str]) -> dict[str, Any]:
+        """What the fields of a world depend on, beside versions.
+
+        Args:
+            world: which.
+            own: keys of [worlds].
+            parts: sections of the profile, beside those that say which galaxies there are.
+        """
+        profile = self.profile
+        return {
+            "world": {name: value for name, value in asdict(world).items() if name != "meaning"},
+            "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
+            "settings": {
+                "worlds": profile.worlds.model_dump(mode="json", include=set(own)),
+                **{part: getattr(profile, part).model_dump(mode="json", exclude=_FILES) for part in parts},
+                **({"simulation": profile.simulation.model_dump(mode="json")} if world.kind == "report" else {}),
+            },
+            # By content: a file that is exchanged is another one, one that is moved is the same.
+            "cosmos": {name: _content(getattr(profile.catalog, name)) for name in ("cosmos_fits", "cosmos_images")},
+        }
+
+    def training_fields(self, world: World) -> TrainingFieldStore:
+        """The kept fields of one of `TRAINING_WORLDS`; masks, detection and noise are those of an observation."""
+        from deblend_assets.stores.training_fields import TrainingFieldStore
+
+        identity = {
+            **self._world_identity(world, ("seed",), _RENDERED),
+            "versions": library_versions("galsim", "surveycodex", "numpy", "torch"),
+            "code_version": CODE_VERSIONS["training_fields"],
+        }
+        return TrainingFieldStore(self.folder / "training_fields" / safe_name(world.name) / fingerprint(identity))
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

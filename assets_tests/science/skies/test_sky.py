@@ -13,11 +13,12 @@ from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.skies import named
 from deblend_assets.science.skies.background import SkyResidual
 from deblend_assets.science.skies.limits import fwhm_limits
+from deblend_assets.science.skies.measured_psf import flux_error
 from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, resampled
 from deblend_assets.science.skies.psf import PSFModel, PSFVariation, VaryingPSF
 from deblend_assets.science.skies.psf_shape import measure_psf
-from deblend_assets.science.skies.sky import Sky, SkyBand, flux_error
+from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.settings import FieldSkySettings
 
 SHAPE = (64, 64)

@@ -28,9 +28,10 @@ from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.sources import Sources
 from deblend_assets.science.skies.inverse_noise import InverseNoise
+from deblend_assets.science.skies.measured_psf import flux_error
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, reconvolved, resampled
 from deblend_assets.science.skies.psf import PSF, PSFModel
-from deblend_assets.science.skies.sky import Sky, SkyBand, flux_error
+from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS, g_response
 from deblend_assets.science.stamps.cutting import cut
 from deblend_assets.science.worlds.derivatives import STEPS, psf_derivatives, source_derivatives

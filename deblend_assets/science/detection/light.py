@@ -56,7 +56,7 @@ def light_of_pieces(
     Args:
         x, y: of the detections, (D,) [pixel].
         radius: [pixel].
-        pieces: of the sources, S of them.
+        pieces: of the sources, S of them; one without a pixel has no light.
         weights: of the bands in the detection image (`sum_weights`).
 
     Returns:
@@ -68,7 +68,7 @@ def light_of_pieces(
         _, ny, nx = piece.light.shape
         along, up = x - piece.x, y - piece.y
         near = np.flatnonzero((along > -radius - 1) & (along < nx + radius) & (up > -radius - 1) & (up < ny + radius))
-        if not near.size:
+        if not near.size or not piece.light.size:
             continue
         image = np.tensordot(weights, piece.light, axes=1)
         sums, _, _ = sep.sum_circle(image, along[near], up[near], radius, subpix=0)

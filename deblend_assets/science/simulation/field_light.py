@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import galsim
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.galaxies import Galaxies
+from deblend_assets.science.simulation.patch_psfs import PatchPSFs
 from deblend_assets.science.simulation.renderers.galaxies import GalaxiesRenderer, unfolded_side
 from deblend_assets.science.skies.psf import ConstantPSF, PSFModel
 from deblend_assets.science.skies.sky import Sky
@@ -59,12 +59,11 @@ class Squares:
         return unfolded_side(self.side)
 
 
-class FieldRenderer:
+class FieldRenderer(PatchPSFs):
     """Renders fields of one sky.
 
-    The image is divided into equal patches. All sources of a patch are seen through the PSFs at its centre, and sources
-    off the image through those of the nearest patch. `psfs` gives these PSFs, so that the PSF given for a position is
-    exactly the one of its light.
+    All sources of a patch are seen through the PSFs at its centre; `psfs` gives these PSFs, so that the PSF given for a
+    position is exactly the one of its light.
 
     Args:
         sky: bands, PSFs, zero points, pixel scale, shape.
@@ -93,33 +92,10 @@ class FieldRenderer:
                 remedy="give at least one patch, and a positive limit",
             )
         varies = any(not isinstance(band.psf, PSFModel | ConstantPSF) for band in sky.bands.values())
-        self.sky, self.patches = sky, patches if varies else 1
+        super().__init__(sky, patches if varies else 1)
         self._least = (least * sky.column("sigma")).tolist()
         self._images, self._device = images, device
         self._renderers: dict[int, GalaxiesRenderer] = {}
-        self._psf_images: dict[tuple[int, int], NDArray[np.float32]] = {}
-
-    def patch(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
-        """Number of the patch of positions [pixel], row by row from (0, 0); shaped like x and y."""
-        column, row = (
-            np.clip(((np.asarray(values) + 0.5) * self.patches / length).astype(np.int64), 0, self.patches - 1)
-            for values, length in ((x, self.sky.shape[1]), (y, self.sky.shape[0]))
-        )
-        return np.asarray(row * self.patches + column)
-
-    def psfs(self, x: float, y: float) -> list[galsim.GSObject]:
-        """The PSF of every band through which a source at a position [pixel] is seen."""
-        return self._psfs_of(int(self.patch(x, y)))
-
-    def psf_images(self, x: float, y: float, side: int) -> NDArray[np.float32]:
-        """The same, pixel included, on `side` × `side` pixels, centred on the middle one; (band, y, x) float32."""
-        key = (int(self.patch(x, y)), side)
-        if key not in self._psf_images:
-            rendered = [
-                psf.drawImage(nx=side, ny=side, scale=self.sky.pixel_scale).array for psf in self._psfs_of(key[0])
-            ]
-            self._psf_images[key] = np.stack(rendered).astype(np.float32)
-        return self._psf_images[key]
 
     def light(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> NDArray[np.float32]:
         """The light of all sources, without noise.
@@ -156,15 +132,18 @@ class FieldRenderer:
             stamps[rows] = self._renderer(int(number)).stamps(galaxies[rows], dx, dy, pixels, self._least).cpu().numpy()
         return stamps
 
-    def pieces(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> list[SourceLight]:
+    def pieces(self, galaxies: Galaxies, x: NDArray, y: NDArray, *, as_in_light: bool = False) -> list[SourceLight]:
         """Each source alone, on a square that holds its light; the squares are not cut at the image's edges.
 
         Args:
             galaxies, x, y: see `light`.
+            as_in_light: on the larger Fourier grids of `light`, which is then the sum of the pieces; by default half a
+                per cent of a galaxy's light may be folded back into its square.
         """
         found: dict[int, SourceLight] = {}
         for squares in self.squares(galaxies, x, y):
-            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows])
+            grid = squares.grid if as_in_light else None
+            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows], grid=grid)
             for stamp, row, left, bottom in zip(stamps, squares.rows, squares.x, squares.y, strict=True):
                 found[int(row)] = SourceLight(stamp, int(left), int(bottom))
         return [found[k] for k in range(len(galaxies))]
@@ -185,20 +164,12 @@ class FieldRenderer:
                 left, bottom = (np.round(v[some] - (side - 1) / 2).astype(np.int64) for v in (x, y))
                 yield Squares(some, left, bottom, int(side), renderer)
 
-    def _psfs_of(self, number: int) -> list[galsim.GSObject]:
-        row, column = divmod(number, self.patches)
-        x, y = (
-            (place + 0.5) * length / self.patches - 0.5
-            for place, length in ((column, self.sky.shape[1]), (row, self.sky.shape[0]))
-        )
-        return self.sky.psfs(x, y)
-
     def _renderer(self, number: int) -> GalaxiesRenderer:
         if number not in self._renderers:
             self._renderers[number] = GalaxiesRenderer(
                 self.sky.names,
                 self.sky.column("zero_point").tolist(),
-                self._psfs_of(number),
+                self.psfs_of(number),
                 self.sky.pixel_scale,
                 images=self._images,
                 device=self._device,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.simulation.cosmos import RealImages
 from deblend_assets.science.simulation.field_light import FieldRenderer
+from deblend_assets.science.simulation.patch_psfs import PatchPSFs
 from deblend_assets.science.simulation.sources import SkyCatalog, Sources, sample_sources
 from deblend_assets.science.skies.artefacts import sample_artefacts
 from deblend_assets.science.skies.masks import Damage
@@ -65,12 +66,17 @@ class Field:
         """What it is observed with."""
         return self.renderer.sky
 
+    @property
+    def psfs(self) -> PatchPSFs:
+        """The PSFs of its patches."""
+        return self.renderer
+
     @cached_property
     def light(self) -> NDArray[np.float32]:
         """The sources' light, (band, y, x) float32 [image unit]; rendered at its first use."""
         return self.renderer.light(self.sources.bodies, self.sources.x, self.sources.y)
 
-    @property
+    @cached_property
     def truth(self) -> pd.DataFrame:
         """One row a source; see `sources.TRUTH_COLUMNS`."""
         return self.sources.truth(self.sky)
@@ -102,44 +108,69 @@ class Field:
         return Field(self.renderer, lensed, (self.quarter_turns + quarter_turns) % 4)
 
     def observe(self, seed: int | Sequence[int], masks: MaskSettings | None = None) -> Observation:
-        """Images with noise of sky and sources, artefacts and saturated stars, and the mask.
-
-        Args:
-            seed: of everything random; the same gives the same bytes, and twins of one field the same noise.
-            masks: artefacts and quality of the mask; none: an undamaged image, nothing masked.
-        """
-        noise, artefacts, full = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-        images = self.sky.expose(self.light, noise, quarter_turns=self.quarter_turns)
-        damage = Damage.none(self.light.shape)
-        if masks is not None:
-            damage = sample_artefacts(self.sky, masks, artefacts) | saturate(self.sky, self.light, masks, full)
-        variance = np.broadcast_to(self.sky.column("sigma")[:, None, None] ** 2, self.light.shape)
-        return Observation(damage.apply(images), damage.inverse_variance(variance), damage)
+        """See `observe`; twins of one field have the same noise."""
+        return observe(self.sky, self.light, seed, masks, quarter_turns=self.quarter_turns)
 
     def observed_image(self, seen: Observation, psf_side: int, lags: int = 6) -> ObservedImage:
-        """An observation with all that it was observed with, to cut stamps from.
+        """See `observed_image`."""
+        return observed_image(self.renderer, seen, psf_side, lags, quarter_turns=self.quarter_turns)
 
-        x of the pixels is west and y north; there is no position on the sky. The noise correlation of a field that was
-        turned is turned as its noise is.
 
-        Args:
-            seen: of this field.
-            psf_side: of the PSFs' images, odd [pixel].
-            lags: largest lag of the noise correlation along an axis [pixel].
-        """
-        jacobian = self.sky.pixel_scale * np.eye(2)
-        return ObservedImage(
-            bands=self.sky.names,
-            pixels=seen.images,
-            inverse_variance=seen.inverse_variance,
-            mask=seen.mask,
-            psf=lambda x, y: self.renderer.psf_images(x, y, psf_side),
-            noise_correlation=np.stack(
-                [np.rot90(band.correlation.lags(lags), -self.quarter_turns) for band in self.sky.bands.values()]
-            ),
-            zero_point=self.sky.column("zero_point"),
-            jacobian=lambda x, y: jacobian,
-        )
+def observe(
+    sky: Sky,
+    light: NDArray[np.float32],
+    seed: int | Sequence[int],
+    masks: MaskSettings | None = None,
+    *,
+    quarter_turns: int = 0,
+) -> Observation:
+    """Images with noise of sky and sources, artefacts and saturated stars, and the mask.
+
+    Args:
+        sky: what is observed with.
+        light: of the sources, (band, y, x) float32 [image unit].
+        seed: of everything random; the same gives the same bytes.
+        masks: artefacts and quality of the mask; none: an undamaged image, nothing masked.
+        quarter_turns: see `Field`.
+    """
+    noise, artefacts, full = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
+    images = sky.expose(light, noise, quarter_turns=quarter_turns)
+    damage = Damage.none(light.shape)
+    if masks is not None:
+        damage = sample_artefacts(sky, masks, artefacts) | saturate(sky, light, masks, full)
+    variance = np.broadcast_to(sky.column("sigma")[:, None, None] ** 2, light.shape)
+    return Observation(damage.apply(images), damage.inverse_variance(variance), damage)
+
+
+def observed_image(
+    psfs: PatchPSFs, seen: Observation, psf_side: int, lags: int = 6, *, quarter_turns: int = 0
+) -> ObservedImage:
+    """An observation with all that it was observed with, to cut stamps from.
+
+    x of the pixels is west and y north; there is no position on the sky. The noise correlation of a field that was
+    turned is turned as its noise is.
+
+    Args:
+        psfs: of the field's patches, and their sky.
+        seen: of this field.
+        psf_side: of the PSFs' images, odd [pixel].
+        lags: largest lag of the noise correlation along an axis [pixel].
+        quarter_turns: see `Field`.
+    """
+    sky = psfs.sky
+    jacobian = sky.pixel_scale * np.eye(2)
+    return ObservedImage(
+        bands=sky.names,
+        pixels=seen.images,
+        inverse_variance=seen.inverse_variance,
+        mask=seen.mask,
+        psf=lambda x, y: psfs.psf_images(x, y, psf_side),
+        noise_correlation=np.stack(
+            [np.rot90(band.correlation.lags(lags), -quarter_turns) for band in sky.bands.values()]
+        ),
+        zero_point=sky.column("zero_point"),
+        jacobian=lambda x, y: jacobian,
+    )
 
 
 def sample_field(

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deblend_assets.science.skies.masks import Damage, set_bit
-from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.settings import MaskSettings
@@ -57,9 +56,9 @@ def sample_artefacts(sky: Sky, settings: MaskSettings, rng: np.random.Generator)
         rng: random numbers; the same give the same damage.
     """
     damage = Damage.none((len(sky.bands), *sky.shape))
-    for index, band in enumerate(sky.bands.values()):
+    for index, (name, band) in enumerate(sky.bands.items()):
         added, affected, mask = damage.added[index], damage.affected[index], damage.mask[index]
-        fwhm = measure_psf(band.psf.at(*sky.centre)).fwhm / sky.pixel_scale
+        fwhm = sky.measured_psf(name).shape.fwhm / sky.pixel_scale
         for trace in _traces(sky.shape, sky.pixel_scale, fwhm, settings, rng):
             window = np.s_[trace.y : trace.y + trace.charge.shape[0], trace.x : trace.x + trace.charge.shape[1]]
             added[window] += (trace.charge * band.sigma).astype(np.float32)

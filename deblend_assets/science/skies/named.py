@@ -17,9 +17,10 @@ import numpy as np
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.skies.background import SkyResidual
 from deblend_assets.science.skies.limits import BANDS, MOFFAT_BETA, PIXEL_SCALE, PSF_SHEAR, Limits, fwhm_limits
+from deblend_assets.science.skies.measured_psf import flux_error
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, reconvolved, resampled
 from deblend_assets.science.skies.psf import PSF, Atmosphere, Optics, PSFModel, PSFVariation, VaryingPSF
-from deblend_assets.science.skies.sky import Sky, SkyBand, flux_error
+from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.settings import FieldSkySettings
 
 _SEEING_SCATTER = 0.15  # of ln FWHM, half of its variance common to the bands

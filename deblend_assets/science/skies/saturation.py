@@ -55,9 +55,7 @@ def full_well(sky: Sky, band: str, magnitude: float) -> float:
 
     The PSF is that in the field's centre.
     """
-    psf = sky[band].psf.at(*sky.centre)
-    peak = psf.drawImage(nx=1, ny=1, scale=sky.pixel_scale).array[0, 0]
-    return sky[band].flux(magnitude) * float(peak)
+    return sky[band].flux(magnitude) * sky.measured_psf(band).peak
 
 
 def bleed(column: NDArray[np.float64], level: float) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import galsim
 import numpy as np
@@ -16,12 +17,10 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.skies.background import NO_RESIDUAL, SkyResidual
 from deblend_assets.science.skies.limits import PIXEL_SCALE, PSF_SHEAR, fwhm_limits, require_bands
+from deblend_assets.science.skies.measured_psf import MeasuredPSF
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation
 from deblend_assets.science.skies.psf import PSF, PSFModel, VaryingPSF
 from deblend_assets.science.skies.psf_shape import measure_psf
-
-# The depth's stamp, in FWHM: light beyond it is below 2 % for a Moffat profile of beta 2.5.
-_STAMP_FWHM = 12.0
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,23 @@ class Sky:
         σ(flux) = σ / √(Σ p²) with p the PSF's image of unit flux.
         """
         chosen = self[band]
-        error = flux_error(chosen.psf.at(*self.centre), self.pixel_scale, chosen.correlation)
+        error = self.measured_psf(band).flux_error
         return chosen.zero_point - 2.5 * float(np.log10(snr * chosen.sigma * error))
+
+    def measured_psf(self, band: str) -> MeasuredPSF:
+        """The PSF of a band at the centre; measured at its first use."""
+        if band not in self._measured:
+            chosen = self[band]
+            self._measured[band] = (
+                chosen.psf
+                if isinstance(chosen.psf, MeasuredPSF)
+                else MeasuredPSF.of(chosen.psf.at(*self.centre), self.pixel_scale, chosen.correlation)
+            )
+        return self._measured[band]
+
+    @cached_property
+    def _measured(self) -> dict[str, MeasuredPSF]:
+        return {}
 
     def _require_images(self, light: NDArray[np.floating]) -> None:
         wanted = (len(self.bands), *self.shape)
@@ -195,23 +209,8 @@ class Sky:
             )
 
 
-def flux_error(psf: galsim.GSObject, pixel_scale: float, correlation: NoiseCorrelation = WHITE) -> float:
-    """Error of a star's flux, over σ of a pixel, when fitted with the PSF as weights.
-
-    Args:
-        psf: before the pixel [arcsec].
-        pixel_scale: [arcsec].
-        correlation: of the noise.
-    """
-    shape = measure_psf(psf)
-    side = int(np.ceil(_STAMP_FWHM * shape.fwhm / pixel_scale)) | 1
-    offset = (-shape.x / pixel_scale, -shape.y / pixel_scale)
-    p = psf.drawImage(nx=side, ny=side, scale=pixel_scale, offset=offset, dtype=float).array
-    return float(np.sqrt(correlation.variance_of_sum(p)) / (p * p).sum())
-
-
 def _sizes_and_shapes(psf: PSF, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-    """FWHM [arcsec] and ellipticity: of a model all over the image, of a PSF from a file at the centre."""
+    """FWHM [arcsec] and ellipticity: of a model all over the image, of another PSF at the centre."""
     if isinstance(psf, PSFModel):
         return np.array([psf.fwhm]), np.array([psf.g])
     if isinstance(psf, VaryingPSF):
@@ -223,5 +222,6 @@ def _sizes_and_shapes(psf: PSF, shape: tuple[int, int]) -> tuple[NDArray[np.floa
             )
         ln_size, change = psf.variation.at(*np.meshgrid(*(np.linspace(0, side - 1, 33) for side in shape[::-1])))
         return psf.model.fwhm * np.exp(ln_size), psf.model.g + change
-    measured = measure_psf(psf.at((shape[1] - 1) / 2, (shape[0] - 1) / 2))
+    centre = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    measured = psf.shape if isinstance(psf, MeasuredPSF) else measure_psf(psf.at(*centre))
     return np.array([measured.fwhm]), np.array([measured.g])

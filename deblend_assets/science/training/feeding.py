@@ -134,15 +134,7 @@ class Feed:
         return self._on_device(self._stored(share))
 
     def _join(self, numbers: Iterable[int]) -> Batch:
-        parts = [list(self.load(int(n))) for n in numbers]
-        if len(parts) == 1:
-            return tuple(parts[0])
-        joined = []
-        for column in range(len(parts[0])):
-            joined.append(torch.cat([part[column] for part in parts]))
-            for part in parts:  # free what has been copied: the peak is one column above the result
-                part[column] = joined[-1][:0]
-        return tuple(joined)
+        return joined([self.load(int(n)) for n in numbers])
 
     def _shuffled(self, seed: np.random.SeedSequence, share: Share, skip: int) -> Iterator[Portion]:
         rng = np.random.default_rng(seed)
@@ -178,9 +170,27 @@ class Feed:
             yield Portion(tensors, rows, len(of_batch), own)
 
     def _on_device(self, portions: Iterator[Portion]) -> Iterator[Portion]:
-        if self.device.type == "cpu" or (self._kept is not None and self._kept[0].device.type != "cpu"):
+        if self._kept is not None and self._kept[0].device.type != "cpu":
             return portions
-        return _copied_ahead(portions, self.device)
+        return on_device(portions, self.device)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """The rows of several batches one after the other; takes the batches, whose memory it frees as it goes.
+
+    Args:
+        batches: at least one; left empty.
+    """
+    parts = [list(batch) for batch in batches]
+    batches.clear()
+    if len(parts) == 1:
+        return tuple(parts[0])
+    columns = []
+    for column in range(len(parts[0])):
+        columns.append(torch.cat([part[column] for part in parts]))
+        for part in parts:  # free what has been copied: the peak is one column above the result
+            part[column] = columns[-1][:0]
+    return tuple(columns)
 
 
 def _moved(data: Batch, device: torch.device) -> Batch:
@@ -196,6 +206,11 @@ def _moved(data: Batch, device: torch.device) -> Batch:
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor sent to the device; on CUDA without waiting for it."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def on_device(portions: Iterator[Portion], device: torch.device) -> Iterator[Portion]:
+    """Portions in the host's memory as they are, or on a CUDA device; see `_copied_ahead`."""
+    return portions if device.type == "cpu" else _copied_ahead(portions, device)
 
 
 def _copied_ahead(portions: Iterator[Portion], device: torch.device) -> Iterator[Portion]:

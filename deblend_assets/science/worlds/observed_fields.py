@@ -4,39 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.detection.detect import Detections, detect
-from deblend_assets.science.detection.light import light_of_pieces, nearby, sum_weights, true_snr
+from deblend_assets.science.detection.light import nearby, sum_weights
 from deblend_assets.science.detection.truth import NEAR_FWHM, DetectionTruth, match
 from deblend_assets.science.simulation.fields import Field, Observation
-from deblend_assets.science.skies.psf_shape import measure_psf
+from deblend_assets.science.simulation.patch_psfs import PatchPSFs
 from deblend_assets.science.skies.sky import Sky
-from deblend_assets.science.stamps.source_light import SourceLight
+from deblend_assets.science.stamps.cutting import ObservedImage
+from deblend_assets.science.worlds.sources_alone import RenderedAlone, SourcesAlone
 from deblend_assets.settings import DetectionSettings, MaskSettings
 
 # Pixels: the noise of coadds reaches some five pixels, beyond which its correlation is below a hundredth.
 _LAGS = 6
 
 
+class LitField(Protocol):
+    """A field whose light and truth are known: a `Field`, or a kept one."""
+
+    @property
+    def sky(self) -> Sky:
+        """What it is observed with."""
+        ...
+
+    @property
+    def psfs(self) -> PatchPSFs:
+        """The PSFs of its patches."""
+        ...
+
+    @property
+    def light(self) -> NDArray[np.float32]:
+        """The sources' light, (band, y, x) float32 [image unit]."""
+        ...
+
+    @property
+    def truth(self) -> pd.DataFrame:
+        """One row a source; see `sources.TRUTH_COLUMNS`."""
+        ...
+
+    def observe(self, seed: int | Sequence[int], masks: MaskSettings | None = None) -> Observation:
+        """See `fields.observe`."""
+        ...
+
+    def observed_image(self, seen: Observation, psf_side: int, lags: int = 6) -> ObservedImage:
+        """See `fields.observed_image`."""
+        ...
+
+
+FieldT = TypeVar("FieldT", bound=LitField)
+FieldT_co = TypeVar("FieldT_co", bound=LitField, covariant=True)
+
+
 @dataclass(frozen=True, eq=False)
-class ObservedField:
+class ObservedField(Generic[FieldT_co]):
     """A field after one observation.
 
     Attributes:
         field: its sky and sources, S of them.
         seen: the images.
-        pieces: light of each source alone, S of them.
-        snr: true S/N of each source over all bands, with the pixels that the mask leaves, (S,).
+        alone: what is true of each source alone.
+        snr: true S/N of each source over all bands, (S,); see `SourcesAlone.snr`.
         detections: D of them.
         truth: of the detections.
     """
 
-    field: Field
+    field: FieldT_co
     seen: Observation
-    pieces: list[SourceLight]
+    alone: SourcesAlone
     snr: NDArray[np.float64]
     detections: Detections
     truth: DetectionTruth
@@ -44,19 +83,34 @@ class ObservedField:
 
 def observe_field(
     field: Field, seed: int | Sequence[int], masks: MaskSettings | None, detection: DetectionSettings
-) -> ObservedField:
+) -> ObservedField[Field]:
     """Expose a field, detect in its images, and find out what is true of the detections.
 
     Args:
-        field: what is observed.
+        field: what is observed; its sources are rendered one by one.
         seed: of noise and artefacts, see `Field.observe`.
         masks: artefacts and quality of the mask; none: an undamaged image.
         detection: how sources are detected.
     """
-    sky, sources = field.sky, field.sources
+    return observe_known(field, RenderedAlone.of(field), seed, masks, detection)
+
+
+def observe_known(
+    field: FieldT,
+    alone: SourcesAlone,
+    seed: int | Sequence[int],
+    masks: MaskSettings | None,
+    detection: DetectionSettings,
+) -> ObservedField[FieldT]:
+    """`observe_field` where the truth of each source alone is known.
+
+    Args:
+        field, seed, masks, detection: see `observe_field`.
+        alone: of its sources.
+    """
+    sky, sources = field.sky, field.truth
     seen = field.observe(seed, masks)
-    pieces = field.renderer.pieces(sources.bodies, sources.x, sources.y)
-    correlations = [None if band.correlation.white else band.correlation.lags(_LAGS) for band in sky.bands.values()]
+    correlations = noise_lags(sky)
     found = detect(
         seen.images,
         seen.inverse_variance,
@@ -72,15 +126,19 @@ def observe_field(
     circle = np.pi * found.fwhm**2
     noise = float(np.sqrt(circle * ((weights * sky.column("sigma")) ** 2 * areas).sum()))
     truth = match(
-        light_of_pieces(x, y, found.fwhm, pieces, weights),
-        nearby(x, y, sources.x, sources.y, NEAR_FWHM * found.fwhm),
-        sources.star,
+        alone.light_within(x, y, found.fwhm, weights),
+        nearby(x, y, sources["x"].to_numpy(), sources["y"].to_numpy(), NEAR_FWHM * found.fwhm),
+        sources["star"].to_numpy(),
         noise,
     )
-    snr = np.array([true_snr(piece, seen.inverse_variance, correlations) for piece in pieces])
-    return ObservedField(field, seen, pieces, snr, found, truth)
+    return ObservedField(field, seen, alone, alone.snr(seen.inverse_variance, correlations), found, truth)
 
 
 def fwhm_pixels(sky: Sky) -> list[float]:
     """FWHM of each band's PSF at the centre of a sky's images [pixel]."""
-    return [measure_psf(psf).fwhm / sky.pixel_scale for psf in sky.psfs(*sky.centre)]
+    return [sky.measured_psf(band).shape.fwhm / sky.pixel_scale for band in sky.names]
+
+
+def noise_lags(sky: Sky) -> list[NDArray[np.float64] | None]:
+    """Correlation of each band's noise at the first lags; none where it is white."""
+    return [None if band.correlation.white else band.correlation.lags(_LAGS) for band in sky.bands.values()]

@@ -10,14 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.detection.truth import TruthFlag
-from deblend_assets.science.simulation.observed import adaptive_moments, reference_band
-from deblend_assets.science.skies.psf_shape import PSFShape, measure_psf
+from deblend_assets.science.simulation.observed import reference_band
 from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.cutting import cut, on_stamp
 from deblend_assets.science.stamps.observed import ObservedStamps, joined
-from deblend_assets.science.stamps.source_light import SourceLight
-from deblend_assets.science.worlds.observed_fields import ObservedField
+from deblend_assets.science.worlds.observed_fields import LitField, ObservedField
 from deblend_assets.settings import StampSettings
 
 # Fainter sources are neighbours of none.
@@ -120,7 +118,7 @@ def join_targets(parts: Sequence[Targets]) -> Targets:
     )
 
 
-def field_targets(observed: ObservedField, number: int, settings: StampSettings, least_snr: float) -> Targets:
+def field_targets(observed: ObservedField[LitField], number: int, settings: StampSettings, least_snr: float) -> Targets:
     """The detections of one field above an S/N.
 
     Args:
@@ -164,17 +162,13 @@ def _of_detection(bands: Sequence[str]) -> list[str]:
     return [*bandless, *(f"snr_{band}" for band in bands)]
 
 
-def _psf_columns(observed: ObservedField, chosen: NDArray, reference: NDArray) -> dict[str, NDArray]:
+def _psf_columns(observed: ObservedField[LitField], chosen: NDArray, reference: NDArray) -> dict[str, NDArray]:
     """FWHM and shape of the PSF at each target, and the field's depth, in the reference band."""
     field, table = observed.field, observed.detections.table
     sky = field.sky
     x, y = (table[name].to_numpy()[chosen] for name in "xy")
-    patch = field.renderer.patch(x, y)
-    measured: dict[tuple[int, int], PSFShape] = {}
-    for k, key in enumerate(zip(patch.tolist(), reference.tolist(), strict=True)):
-        if key not in measured:
-            measured[key] = measure_psf(field.renderer.psfs(x[k], y[k])[key[1]])
-    shapes = [measured[key] for key in zip(patch.tolist(), reference.tolist(), strict=True)]
+    patch = field.psfs.patch(x, y)
+    shapes = [field.psfs.psf_shape(*key) for key in zip(patch.tolist(), reference.tolist(), strict=True)]
     depth = {band: sky.depth(sky.names[band]) for band in np.unique(reference)}
     fwhm = np.array([shape.fwhm for shape in shapes], dtype=np.float64)
     return {
@@ -186,7 +180,7 @@ def _psf_columns(observed: ObservedField, chosen: NDArray, reference: NDArray) -
     }
 
 
-def _of_truth(observed: ObservedField, chosen: NDArray) -> dict[str, NDArray]:
+def _of_truth(observed: ObservedField[LitField], chosen: NDArray) -> dict[str, NDArray]:
     """What is true of the detections, and of the sources that are their targets."""
     truth, sources = observed.truth, observed.field.truth
     target = truth.target[chosen]
@@ -206,32 +200,30 @@ def _of_truth(observed: ObservedField, chosen: NDArray) -> dict[str, NDArray]:
 
 
 def _blend_columns(
-    observed: ObservedField, stamps: ObservedStamps, truth: pd.DataFrame, reference: NDArray
+    observed: ObservedField[LitField], stamps: ObservedStamps, truth: pd.DataFrame, reference: NDArray
 ) -> pd.DataFrame:
     """e of each target alone, and what of others lies under and beside it; NaN for spurious detections."""
-    field = observed.field
-    sources, flux = field.sources, field.sources.bodies.flux_in(field.sky.names, field.sky.column("zero_point"))
-    flux = flux.sum(axis=2)
-    places, bright = np.stack([sources.x, sources.y], axis=1), observed.snr >= NEIGHBOUR_SNR
+    field, sources, alone = observed.field, observed.field.truth, observed.alone
+    flux = sources[[f"flux_{band}" for band in field.sky.names]].to_numpy()
+    places, bright = sources[["x", "y"]].to_numpy(), observed.snr >= NEIGHBOUR_SNR
     names = [*_ALONE, *(f"others_{band}" for band in field.sky.names), *_BESIDE]
     found = np.full((len(truth), len(names)), np.nan)
     sizes, widths, scale = truth["sigma"].to_numpy(), truth["fwhm_pixel"].to_numpy(), field.sky.pixel_scale
     for k, (target, band) in enumerate(zip(truth["source"].to_numpy(), reference, strict=True)):
         if target < 0:
             continue
-        piece = observed.pieces[target]
-        x, y = np.array([sources.x[target] - piece.x]), np.array([sources.y[target] - piece.y])
-        seen = adaptive_moments(piece.light[[band]], x, y, float(np.hypot(widths[k] / 2.355, sizes[k])))
-        own, others = _overlap(piece, field.light)
+        moments = alone.moments(target, band, float(np.hypot(widths[k] / 2.355, sizes[k])))
+        own, others = alone.overlap(target)
         with np.errstate(divide="ignore", invalid="ignore"):
             under = others / own
             dmag = -2.5 * np.log10(flux[:, band] / flux[target, band])
-        distance = np.hypot(sources.x - sources.x[target], sources.y - sources.y[target])
+        distance = np.hypot(*(places - places[target]).T)
         beside = bright & (np.arange(len(sources)) != target)
         seen_beside = beside & on_stamp(places - stamps.corner[k], stamps.side)
         nearest, brightest = _first(distance, beside), _first(dmag, seen_beside)
         found[k] = [
-            *(seen.e1[0], seen.e2[0], seen.sigma[0], 1 - 1 / (1 + under[band])),
+            *moments,
+            1 - 1 / (1 + under[band]),
             *under,
             *((np.inf, np.nan) if nearest is None else (distance[nearest] * scale, dmag[nearest])),
             *((np.nan, np.nan) if brightest is None else (distance[brightest] * scale, dmag[brightest])),
@@ -243,16 +235,6 @@ def _first(values: NDArray, of: NDArray[np.bool_]) -> int | None:
     """Index of the least of some of the values; None where there are none."""
     rows = np.flatnonzero(of)
     return int(rows[values[rows].argmin()]) if rows.size else None
-
-
-def _overlap(piece: SourceLight, light: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums of a source's light squared, and times that of all others, over the pixels of the field; (band,) each."""
-    _, height, width = light.shape
-    _, ny, nx = piece.light.shape
-    x, y = slice(max(piece.x, 0), min(piece.x + nx, width)), slice(max(piece.y, 0), min(piece.y + ny, height))
-    own = piece.light[:, y.start - piece.y : y.stop - piece.y, x.start - piece.x : x.stop - piece.x].astype(np.float64)
-    rest = light[:, y, x] - own
-    return np.square(own).sum(axis=(1, 2)), (own * rest).sum(axis=(1, 2))
 
 
 def _separation(stamps: ObservedStamps) -> NDArray[np.float64]:

@@ -13,13 +13,13 @@ from deblend_assets.science.simulation.sources import SkyCatalog
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.skies.named import sample_sky, survey_pixel_scale
 from deblend_assets.science.worlds.cells import CELLS, cell_side
-from deblend_assets.science.worlds.observed_fields import ObservedField, observe_field
+from deblend_assets.science.worlds.observed_fields import LitField, ObservedField, observe_field
 from deblend_assets.science.worlds.pairs import SEPARATION, sample_pairs, sample_singles
 from deblend_assets.science.worlds.population import real_images
 from deblend_assets.science.worlds.report_scenes import nominal_sky, sample_report_scenes
 from deblend_assets.science.worlds.targets import Targets, field_targets, join_targets
 from deblend_assets.science.worlds.worlds import World, WorldShard
-from deblend_assets.settings import FieldSkySettings, Profile
+from deblend_assets.settings import FieldSkySettings, MaskSettings, Profile
 
 # Numbers of a shard's fields start at its index times this.
 FIELDS_A_SHARD = 1_000
@@ -65,20 +65,15 @@ class WorldFields:
         """Side of a field of cells whose sources reach so far from the centre of theirs [pixel]."""
         return CELLS * cell_side(self.profile.stamps.side, reach, pixel_scale)
 
-    def observed(self, number: int) -> ObservedField:
+    def observed(self, number: int) -> ObservedField[Field]:
         """The same after its one observation."""
-        masks = self.profile.masks if self.world.kind == "sky" else None
         noise = self._stream(number, _NOISE).generate_state(4)
+        masks = masks_of(self.world, self.profile)
         return observe_field(self.field(number), noise.tolist(), masks, self.profile.detection)
 
     def targets(self, number: int) -> Targets:
-        """The targets of one field; of a report's scene, the detection of its target alone."""
-        settings, observed = self.profile.worlds, self.observed(number)
-        found = field_targets(observed, number, self.profile.stamps, settings.least_snr)
-        if self.world.kind != "report":
-            return found
-        _, first = np.unique(observed.field.sources.cluster, return_index=True)
-        return found.rows(found.truth["source"].isin(first).to_numpy() & ~found.truth["shred"].to_numpy(dtype=bool))
+        """The targets of one field."""
+        return world_targets(self.observed(number), number, self.world, self.profile)
 
     def shard(self, shard: WorldShard) -> Targets:
         """All targets of a shard: those of as many fields as it needs, of the last one a random part."""
@@ -104,3 +99,24 @@ class WorldFields:
         # Of a checksum: worlds keep their fields when others are added.
         world = zlib.crc32(self.world.name.encode())
         return np.random.SeedSequence(self.profile.worlds.seed, spawn_key=(world, number, which))
+
+
+def masks_of(world: World, profile: Profile) -> MaskSettings | None:
+    """Masks of a world's fields: those of the profile in fields full of galaxies, none in the others."""
+    return profile.masks if world.kind == "sky" else None
+
+
+def world_targets(observed: ObservedField[LitField], number: int, world: World, profile: Profile) -> Targets:
+    """The targets of an observed field; of a report's scene, the detection of its target alone.
+
+    Args:
+        observed: the field.
+        number: of the field, for the table.
+        world: whose field it is.
+        profile: stamps and the least S/N.
+    """
+    found = field_targets(observed, number, profile.stamps, profile.worlds.least_snr)
+    if world.kind != "report":
+        return found
+    _, first = np.unique(observed.field.truth["cluster"].to_numpy(), return_index=True)
+    return found.rows(found.truth["source"].isin(first).to_numpy() & ~found.truth["shred"].to_numpy(dtype=bool))

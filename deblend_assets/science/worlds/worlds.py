@@ -25,7 +25,7 @@ class World:
             an empty sky; "singles", one, like a pair that looks like one.
         surveys: distributions of skies, one field after the other.
         population: "report", the catalogue's bulges and discs; "training", morphologies that networks are trained on;
-            "new", those that they never see. Galaxies are of the test split in all.
+            "new", those that they never see.
         meaning: one line.
     """
 
@@ -82,7 +82,7 @@ WORLDS: Mapping[str, World] = {
         ),
     )
 }
-"""All worlds, by name."""
+"""All worlds that networks are evaluated in, by name; their galaxies are of the test split."""
 
 
 @dataclass(frozen=True)

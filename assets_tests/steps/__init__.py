@@ -1,0 +1,1 @@
+"""Steps: what assets do, without Dagster."""

@@ -1,0 +1,1 @@
+"""Steps of the network for every sky."""

@@ -1,0 +1,33 @@
+"""What one target gives to a training: the network's inputs, the true values, whether it is a star."""
+
+from __future__ import annotations
+
+import torch
+
+from deblend_assets.science.sky_shapes.inputs import given
+from deblend_assets.science.sky_shapes.quantities import values_of
+from deblend_assets.science.stamps.quantities import PriorMoments
+from deblend_assets.science.training.feeding import Batch
+from deblend_assets.science.worlds.targets import Targets
+
+
+def examples(targets: Targets) -> Batch:
+    """The tensors of N targets.
+
+    Returns:
+        Those of `GivenStamps`; true values, (N, 9) float64, not standardized, NaN where the target is no galaxy;
+        whether it is a star, (N,) bool.
+    """
+    star = torch.from_numpy(targets.truth["star"].to_numpy(bool))
+    return (*given(targets.stamps), torch.from_numpy(values_of(targets.truth, targets.stamps)), star)
+
+
+def standardized(batch: Batch, prior: PriorMoments) -> Batch:
+    """`examples` with their true values in units of the population, float32.
+
+    Args:
+        batch: tensors of `examples`.
+        prior: the population's moments.
+    """
+    *inputs, values, star = batch
+    return (*inputs, torch.from_numpy(prior.whiten(values.numpy())).float(), star)

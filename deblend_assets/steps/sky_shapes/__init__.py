@@ -1,0 +1,1 @@
+"""What the network for every sky is trained on."""
