@@ -64,7 +64,7 @@ class TrainingFieldStore:
                 f"{', '.join(objects)} of objects", where=str(self._path(number)), remedy="give numbers or letters"
             )
         stream = io.BytesIO()
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **dict[str, Any](arrays))
         write_vouched(self._path(number), stream.getvalue(), {**info, "targets": targets})
 
     def read(self, number: int) -> dict[str, NDArray]:

@@ -27,7 +27,7 @@ def test_patches_are_numbered_row_by_row_and_have_the_psf_at_their_centre(psfs: 
     for number in range(9):
         x, y = psfs.centre(number)
         assert int(psfs.patch(x, y)) == number
-        ln_size, change = psfs.sky["r"].psf.variation.at(x, y)  # type: ignore[attr-defined]
+        ln_size, change = psfs.sky["r"].psf.variation.at(x, y)
         shape = psfs.psf_shape(number, 0)
         assert shape.fwhm == pytest.approx(0.8 * np.exp(ln_size), rel=2e-3)
         assert shape.g == pytest.approx(complex(change), abs=1e-3)

@@ -137,7 +137,7 @@ def test_a_feed_that_is_left_early_ends_its_observations() -> None:
     fields = Fields()
     portions = feed(fields, group=2).epoch(SEED)
     next(portions)
-    portions.close()  # type: ignore[attr-defined]
+    portions.close()
     assert len(fields.observed) < len(EXPECTED)
     assert threading.active_count() == 1 or all("ThreadPool" not in thread.name for thread in threading.enumerate())
 

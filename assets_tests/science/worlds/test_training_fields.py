@@ -24,7 +24,6 @@ from deblend_assets.settings import CatalogSettings, Profile, TrainingFieldsSett
 
 @pytest.fixture(scope="module")
 def profile() -> Profile:
-    # Two bands and little margin: most of the time is rendering.
     profile = load_profile("smoke")
     return profile.model_copy(update={"field": profile.field.model_copy(update={"pixels": 80, "margin": 2.0})})
 

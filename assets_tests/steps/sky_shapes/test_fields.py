@@ -17,7 +17,8 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.sky_shapes.quantities import prior_of
 from deblend_assets.science.worlds.training_fields import TrainingField, training_fields
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, TrainingFieldsSettings
+from deblend_assets.steps.sky_shapes import fields as fields_step
 from deblend_assets.steps.sky_shapes.fields import field_stores, make_training_fields, observing, sky_feed
 from deblend_assets.stores.project import ProjectStore
 
@@ -51,9 +52,20 @@ class Here:
             yield task, made(self.opened, task)
 
 
+@pytest.fixture
+def sky_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainingFieldsSettings, str], list[TrainingField]]:
+    """Fields of one survey alone, which take a second each, those of pairs and of the report several."""
+
+    def listed(settings: TrainingFieldsSettings, split: str) -> list[TrainingField]:
+        return [TrainingField(f"{split}_sky", number) for number in ((1, 5, 9) if split == "train" else (1,))]
+
+    monkeypatch.setattr(fields_step, "training_fields", listed)
+    return listed
+
+
 @pytest.fixture(scope="module")
 def small(profile: Profile) -> Profile:
-    """One small field of each kind; most of the time is spent on skies."""
+    """Two small fields of sky, one of each other kind."""
     fields = profile.training_fields.model_copy(update={"sky": 2, "pairs": 1, "report": 1, "validation": 0.1})
     return profile.model_copy(
         update={"field": profile.field.model_copy(update={"pixels": 80}), "training_fields": fields}
@@ -67,37 +79,39 @@ def store(small: Profile, catalog: pd.DataFrame, tmp_path: Path) -> ProjectStore
     return store
 
 
-def test_fields_are_made_once_resumed_where_they_stopped_and_observed_anew(store: ProjectStore) -> None:
+def test_fields_are_made_once_resumed_where_they_stopped_and_observed_anew(
+    store: ProjectStore, sky_only: Callable[[TrainingFieldsSettings, str], list[TrainingField]]
+) -> None:
     lines: list[str] = []
-    first = Here(dies_at=3)
+    first = Here(dies_at=2)
     with pytest.raises(DeblendError, match="killed"):
-        make_training_fields(store, first, lines.append)  # type: ignore[arg-type]
+        make_training_fields(store, first, lines.append)
     second = Here()
-    outcome = make_training_fields(store, second, lines.append)  # type: ignore[arg-type]
-    wanted = [f.key for split in ("train", "validation") for f in training_fields(store.profile.training_fields, split)]
+    outcome = make_training_fields(store, second, lines.append)
+    wanted = [f.key for split in ("train", "validation") for f in sky_only(store.profile.training_fields, split)]
     assert first.made + second.made == wanted
-    assert "training fields: kept 3 finished fields of 7" in lines
-    assert outcome.numbers["fields"] == 7
-    assert outcome.numbers["fields_made_now"] == 4
+    assert "training fields: kept 2 finished fields of 4" in lines
+    assert outcome.numbers["fields"] == 4
+    assert outcome.numbers["fields_made_now"] == 2
     assert all(check.passed for check in outcome.checks)
     third = Here()
-    assert make_training_fields(store, third, lines.append).numbers["fields_made_now"] == 0  # type: ignore[arg-type]
+    assert make_training_fields(store, third, lines.append).numbers["fields_made_now"] == 0
     assert third.made == []
 
-    fields = training_fields(store.profile.training_fields, "train")
-    with observing(store, fields, Here()) as observe:  # type: ignore[arg-type]
+    fields = sky_only(store.profile.training_fields, "train")
+    with observing(store, fields, Here()) as observe:
         seed = np.random.SeedSequence(1)
         one, again = (list(observe([2, 0], seed)) for _ in range(2))
         alone = next(observe([0], seed))
         prior = prior_of(np.concatenate([batch[-2].numpy() for batch in one]))
     for x, y in zip((*one[0], *one[1]), (*again[0], *alone), strict=True):
         assert torch.equal(x.nan_to_num(9), y.nan_to_num(9))
-    with observing(store, fields, Here(), prior) as observe:  # type: ignore[arg-type]
+    with observing(store, fields, Here(), prior) as observe:
         feed = sky_feed(store, fields, observe, 2, 16, CPU)
         assert feed.samples == sum(field_stores(store)[f.world].targets(f.number) for f in fields)
         portions = list(feed.epoch(np.random.SeedSequence(2)))
     assert len(portions) <= feed.steps(feed.samples)
-    assert sum(portion.samples for portion in portions) == pytest.approx(feed.samples, rel=0.2)
+    assert sum(portion.samples for portion in portions) == pytest.approx(feed.samples, rel=0.3)
     values = torch.cat([portion.tensors[-2] for portion in portions])
     assert values.dtype == torch.float32
     assert values[values.isfinite().all(dim=1)].abs().mean() == pytest.approx(0.8, abs=0.3)
@@ -114,14 +128,14 @@ def test_the_pool_makes_and_observes_the_same_fields_as_one_process(store: Proje
     make_training_fields(store, workers, print)
     here = ProjectStore(tmp_path / "here", store.profile)
     here.write_catalog(store.read_catalog(), {name: ("", "") for name in store.read_catalog()}, "", {})
-    make_training_fields(here, Here(), print)  # type: ignore[arg-type]
+    make_training_fields(here, Here(), print)
     fields = training_fields(store.profile.training_fields, "train")
     for field in fields:
         assert field_stores(store)[field.world].sha256(field.number) == field_stores(here)[field.world].sha256(
             field.number
         )
     seed = np.random.SeedSequence(1)
-    with observing(store, fields, workers) as observe, observing(here, fields, Here()) as observe_here:  # type: ignore[arg-type]
+    with observing(store, fields, workers) as observe, observing(here, fields, Here()) as observe_here:
         for one, other in zip(observe(range(4), seed), observe_here(range(4), seed), strict=True):
             for x, y in zip(one, other, strict=True):
                 assert torch.equal(x.nan_to_num(9), y.nan_to_num(9))

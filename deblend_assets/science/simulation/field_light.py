@@ -132,21 +132,41 @@ class FieldRenderer(PatchPSFs):
             stamps[rows] = self._renderer(int(number)).stamps(galaxies[rows], dx, dy, pixels, self._least).cpu().numpy()
         return stamps
 
-    def pieces(self, galaxies: Galaxies, x: NDArray, y: NDArray, *, as_in_light: bool = False) -> list[SourceLight]:
+    def pieces(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> list[SourceLight]:
         """Each source alone, on a square that holds its light; the squares are not cut at the image's edges.
 
         Args:
             galaxies, x, y: see `light`.
-            as_in_light: on the larger Fourier grids of `light`, which is then the sum of the pieces; by default half a
-                per cent of a galaxy's light may be folded back into its square.
         """
         found: dict[int, SourceLight] = {}
         for squares in self.squares(galaxies, x, y):
-            grid = squares.grid if as_in_light else None
-            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows], grid=grid)
+            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows])
             for stamp, row, left, bottom in zip(stamps, squares.rows, squares.x, squares.y, strict=True):
                 found[int(row)] = SourceLight(stamp, int(left), int(bottom))
         return [found[k] for k in range(len(galaxies))]
+
+    def pieces_of_light(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> list[SourceLight]:
+        """The same on the Fourier grids of `light`, which is the sum of these pieces; without a pixel off the image.
+
+        A piece of `pieces` may have half a per cent of its light folded back into its square.
+
+        Args:
+            galaxies, x, y: see `light`.
+        """
+        height, width = self.sky.shape
+        nothing = SourceLight(np.zeros((len(self.sky.bands), 0, 0), np.float32), 0, 0)
+        found = [nothing] * len(galaxies)
+        for whole in self.squares(galaxies, x, y):
+            beside = (
+                (whole.x + whole.side <= 0) | (whole.x >= width) | (whole.y + whole.side <= 0) | (whole.y >= height)
+            )
+            squares = whole[~beside]
+            if not len(squares):
+                continue
+            stamps = squares.drawn(galaxies[squares.rows], x[squares.rows], y[squares.rows], grid=squares.grid)
+            for stamp, row, left, bottom in zip(stamps, squares.rows, squares.x, squares.y, strict=True):
+                found[int(row)] = SourceLight(stamp, int(left), int(bottom))
+        return found
 
     def squares(self, galaxies: Galaxies, x: NDArray, y: NDArray) -> Iterator[Squares]:
         """Where the light of each source lies, those of one PSF set and one side together.

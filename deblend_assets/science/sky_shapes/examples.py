@@ -18,7 +18,7 @@ def examples(targets: Targets) -> Batch:
         Those of `GivenStamps`; true values, (N, 9) float64, not standardized, NaN where the target is no galaxy;
         whether it is a star, (N,) bool.
     """
-    star = torch.from_numpy(targets.truth["star"].to_numpy(bool))
+    star = torch.tensor(targets.truth["star"].to_numpy(bool))
     return (*given(targets.stamps), torch.from_numpy(values_of(targets.truth, targets.stamps)), star)
 
 

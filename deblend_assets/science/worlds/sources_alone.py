@@ -73,9 +73,9 @@ class RenderedAlone:
 
     @classmethod
     def with_light(cls, field: Field) -> RenderedAlone:
-        """The same, and the field's light as their sum: in the time of rendering it once."""
+        """The same, and the field's light as the sum of the sources: in the time of rendering it once."""
         sources, shape = field.sources, field.sky.shape
-        pieces = field.renderer.pieces(sources.bodies, sources.x, sources.y, as_in_light=True)
+        pieces = field.renderer.pieces_of_light(sources.bodies, sources.x, sources.y)
         light = np.zeros((len(field.sky.names), *shape), np.float32)
         for piece in pieces:
             part = on_field(piece, *shape)
