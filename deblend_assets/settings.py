@@ -236,8 +236,8 @@ class TrainingFieldsSettings(_Section):
     """Number of fields that the network for every sky is trained on; each is rendered once and observed every epoch."""
 
     sky: int = Field(default=800, ge=1, description="fields of galaxies and stars; LSST, DES, HSC, wide in turn")
-    pairs: int = Field(default=150, ge=1, description="fields of pairs and triples; LSST, DES, HSC in turn")
-    report: int = Field(default=60, ge=1, description="fields of the report's scenes")
+    pairs: int = Field(default=300, ge=1, description="fields of pairs and triples; LSST, DES, HSC in turn")
+    report: int = Field(default=100, ge=1, description="fields of the report's scenes")
     validation: float = Field(
         default=0.05, gt=0, le=1, description="fields of validation galaxies, a share of these numbers"
     )
