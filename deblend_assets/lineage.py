@@ -17,6 +17,7 @@ from deblend_assets.assets.redshift import redshift_assets
 from deblend_assets.assets.referee import peer_comparison_assets, referee_report_assets, shear_calibration_assets
 from deblend_assets.assets.shapes import shape_evaluation_assets, shape_posterior_assets
 from deblend_assets.assets.simulation import catalog_assets, simulated_assets
+from deblend_assets.assets.sky_shapes import sky_shape_assets
 from deblend_assets.assets.training import stage_assets
 from deblend_assets.assets.worlds import world_assets, world_evaluation_assets, world_floor_assets
 from deblend_assets.automation.conditions import automate_tiles
@@ -51,6 +52,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("referee", shear_calibration_assets),
     ("referee", lambda profile: shear_calibration_assets(profile.des_leg)),
     ("referee", referee_report_assets),
+    ("sky_shapes", sky_shape_assets),
     ("worlds", world_assets),
     ("worlds", world_floor_assets),
     ("worlds", world_evaluation_assets),

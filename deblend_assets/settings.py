@@ -370,6 +370,25 @@ class ShapeRecipe(TrainingSettings):
     redshift: StageSettings = StageSettings(epochs=2, learning_rate=1e-3)
 
 
+class SkyRecipe(TrainingSettings):
+    """How the network for every sky is trained: on kept fields, each observed anew in every epoch."""
+
+    start: str = Field(default="LSST", min_length=1, description="initial weights: LSST (shipped, six bands), or fresh")
+    clip_norm: float = Field(
+        default=3.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
+    )
+    widths: tuple[int, ...] = Field(
+        default=(64, 128, 192), min_length=1, description="channels of each scale, where it starts fresh"
+    )
+    dense: int = Field(default=256, ge=1, description="units of the dense layers, where it starts fresh")
+    fields_at_once: int = Field(default=16, ge=1, description="fields whose targets are shuffled together")
+    prior_fields: int = Field(default=60, ge=1, description="fields whose targets define the units of the quantities")
+    neighbour_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="probability that a training stamp is not given its neighbours"
+    )
+    training: StageSettings = StageSettings(epochs=40, learning_rate=6e-4)
+
+
 class RecipeSettings(_Section):
     """Recipes of this model and of the report, trained on the same arrays for comparison, and of the DES model."""
 
@@ -378,6 +397,7 @@ class RecipeSettings(_Section):
     des: Recipe
     shapes: ShapeRecipe = ShapeRecipe()
     des_shapes: ShapeRecipe = ShapeRecipe()
+    sky: SkyRecipe = SkyRecipe()
 
     @model_validator(mode="after")
     def _ours_alone_has_a_flow(self) -> RecipeSettings:

@@ -75,6 +75,7 @@ CODE_VERSIONS = {
     "world_floor": "1",
     "worlds_evaluation": "1",
     "training_fields": "1",
+    "sky_network": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -259,6 +260,19 @@ class ProjectStore:
             "code_version": CODE_VERSIONS["training_fields"],
         }
         return TrainingFieldStore(self.folder / "training_fields" / safe_name(world.name) / fingerprint(identity))
+
+    def sky_checkpoint(self) -> CheckpointFolder:
+        """Folder of the network for every sky."""
+        from deblend_assets.science.worlds.training_fields import TRAINING_WORLDS
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        profile = self.profile
+        fields = {name: self.training_fields(world).folder.name for name, world in TRAINING_WORLDS.items()}
+        observed = [getattr(profile, part).model_dump(mode="json") for part in _OBSERVED]
+        identity = fingerprint(
+            profile.recipes.sky, profile.training_fields, fields, observed, CODE_VERSIONS["sky_network"]
+        )
+        return CheckpointFolder(self.folder / "checkpoints" / "sky_shapes", identity, "sky_shapes/sky_network")
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

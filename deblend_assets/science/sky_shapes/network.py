@@ -72,7 +72,8 @@ class SkyShapeNetwork(nn.Module):
         self, widths: Sequence[int], dense: int, bands: Sequence[str] = CATSIM_BANDS, side: int = SIDE
     ) -> None:
         super().__init__()
-        self.bands, quantities = tuple(bands), len(QUANTITIES)
+        self.bands, self.widths, self.units = tuple(bands), tuple(widths), dense
+        quantities = len(QUANTITIES)
         self.trunk = ModulatedTrunk(len(bands), len(bands) + 1, side, widths, dense)
         self.embedding = Embedding(count_of_numbers(len(bands)), sum(self.trunk.channels))
         self.mean = nn.Linear(dense, quantities)
