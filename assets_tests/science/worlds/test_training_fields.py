@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deblend_assets.science.simulation.catalog import assign_split
-from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.worlds.kept_fields import KeptField, kept_field
 from deblend_assets.science.worlds.population import sky_catalog
 from deblend_assets.science.worlds.training_fields import (
@@ -26,13 +24,6 @@ from deblend_assets.settings import CatalogSettings, Profile, TrainingFieldsSett
 def profile() -> Profile:
     profile = load_profile("smoke")
     return profile.model_copy(update={"field": profile.field.model_copy(update={"pixels": 80, "margin": 2.0})})
-
-
-@pytest.fixture(scope="module")
-def table() -> pd.DataFrame:
-    population = generate_population(20_000, seed=4, i_max=27.0)
-    ids = population["galtileid"].to_numpy()
-    return population.assign(split=assign_split(ids, CatalogSettings().fractions, salt="1"))
 
 
 def fields_of(name: str, profile: Profile, table: pd.DataFrame) -> WorldFields:

@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 
 from deblend_assets.errors import CatalogError
-from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.galaxies import Morphology
-from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog, limit_in_i
 from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.stamps.cutting import cut
@@ -27,13 +25,6 @@ from deblend_assets.settings import (
     WorldsSettings,
     load_profile,
 )
-
-
-@pytest.fixture(scope="module")
-def table() -> pd.DataFrame:
-    population = generate_population(20_000, seed=4, i_max=27.0)
-    settings = CatalogSettings()
-    return population.assign(split=assign_split(population["galtileid"].to_numpy(), settings.fractions, salt="1"))
 
 
 @pytest.fixture(scope="module")

@@ -35,13 +35,15 @@ class Block(NamedTuple):
 
 
 BLOCKS = (Block(("g1", "g2"), 2), Block(("e1", "e2"), 2), Block(("ln_size",), 0), Block(("ln_flux",), 0))
-QUANTITIES = ("g1", "g2", "e1", "e2", "ln_size", "ln_flux")
-SPINS = 4  # the first four are spin-2 pairs
 
 
 def names_of(blocks: Sequence[Block]) -> tuple[str, ...]:
     """All quantities of some blocks, in order."""
     return tuple(name for block in blocks for name in block.names)
+
+
+QUANTITIES = names_of(BLOCKS)
+SPINS = 4  # the first four are spin-2 pairs
 
 
 def columns_of(blocks: Sequence[Block]) -> list[slice]:
