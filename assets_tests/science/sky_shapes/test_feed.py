@@ -134,12 +134,13 @@ def test_fewer_targets_than_batches_still_fill_each_batch_and_none_is_an_error()
 
 
 def test_a_feed_that_is_left_early_ends_its_observations() -> None:
-    fields = Fields()
+    fields, before = Fields(), set(threading.enumerate())  # other tests may have left some
     portions = feed(fields, group=2).epoch(SEED)
     next(portions)
+    assert set(threading.enumerate()) - before, "observed beside"
     portions.close()
     assert len(fields.observed) < len(EXPECTED)
-    assert threading.active_count() == 1 or all("ThreadPool" not in thread.name for thread in threading.enumerate())
+    assert not set(threading.enumerate()) - before
 
 
 def test_an_error_of_an_observation_reaches_the_training() -> None:
