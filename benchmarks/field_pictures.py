@@ -25,11 +25,11 @@ GALAXIES, FAINTEST = 40_000, 28.0
 NAMES = ("LSST", "DES", "HSC", "wide")
 
 
-def catalog(galaxies: int = GALAXIES, seed: int = 1) -> SkyCatalog:
-    """The generated population, shaped as in training, with measured counts."""
-    population = generate_population(galaxies, seed, i_max=FAINTEST)
+def catalog(galaxies: int = GALAXIES, seed: int = 1, faintest: float = FAINTEST) -> SkyCatalog:
+    """The generated population to a magnitude in i, shaped as in training, with measured counts."""
+    population = generate_population(galaxies, seed, i_max=faintest)
     shaped = shaped_galaxies({name: population[name].to_numpy() for name in population}, TRAINING_MIX, seed)
-    density = float(relations.count_density(FAINTEST) - relations.count_density(relations.I_BRIGHTEST))
+    density = float(relations.count_density(faintest) - relations.count_density(relations.I_BRIGHTEST))
     whole = SkyCatalog(shaped, intrinsic_shapes(shaped), galaxies / density)
     return whole.with_measured_counts(np.random.default_rng(seed))
 
