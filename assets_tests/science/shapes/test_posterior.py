@@ -157,6 +157,40 @@ def test_the_prior_of_a_pair_is_divided_out_along_the_axes_of_its_errors() -> No
     np.testing.assert_allclose(posterior.likelihood_only().mean[0, :2], 0.6 * axis, rtol=1e-9)
 
 
+def test_a_prior_of_each_galaxy_is_divided_out_as_the_populations_is() -> None:
+    """The same posterior in the units of a prior of its own, correlated within a pair, has the same likelihood."""
+    noise = np.random.default_rng(4).uniform(0.1, 3.0, 300)
+    _, posterior, _ = _conjugate(noise, 5)
+    rng = np.random.default_rng(6)
+    scale = np.eye(6) * rng.uniform(0.5, 2.0, (300, 6, 1))
+    scale[:, 1, 0] = scale[:, 3, 2] = rng.uniform(-0.4, 0.4, 300)
+    offset, matrix = torch.from_numpy(rng.normal(size=(300, 6))), torch.from_numpy(scale)
+
+    def moved(of: GaussianPosterior) -> GaussianPosterior:
+        mean = offset + (matrix @ of.mean[:, :, None])[:, :, 0]
+        return GaussianPosterior(mean, covariance=matrix @ of.covariance @ matrix.mT)
+
+    unit = GaussianPosterior(torch.zeros(300, 6), covariance=torch.eye(6).expand(300, 6, 6))
+    prior = moved(GaussianPosterior(unit.mean.double(), covariance=unit.covariance.double()))
+    found, expected = moved(posterior).likelihood_only(prior), moved(posterior.likelihood_only())
+    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-9, atol=1e-9)
+    flags = posterior.likelihood_only().flags
+    assert found.flags is not None
+    assert flags is not None
+    assert 0 < (flags > 0).mean() < 1
+    np.testing.assert_array_equal(found.flags, flags)
+
+
+def test_each_galaxy_can_have_its_own_factors_on_its_errors() -> None:
+    posterior = _gaussian(5, 4, 8)
+    factors = np.random.default_rng(9).uniform(0.5, 2.0, (5, 4))
+    found = posterior.stretched(factors)
+    torch.testing.assert_close(found.errors, posterior.errors * torch.from_numpy(factors).float())
+    one = posterior.stretched(factors[0])
+    torch.testing.assert_close(one.covariance[0], found.covariance[0])
+
+
 def _gaussian(n: int, k: int, seed: int, odds: torch.Tensor | None = None) -> GaussianPosterior:
     generator = torch.Generator().manual_seed(seed)
     lower = torch.tril(0.3 * torch.randn((n, k, k), generator=generator), -1)

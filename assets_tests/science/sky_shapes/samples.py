@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from deblend_assets.science.sky_shapes.inputs import SCALARS, SPINS, GivenStamps, given
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.science.stamps.symmetries import transform_images, transform_vectors
@@ -71,3 +72,33 @@ def turned_in_the_sky(stamps: ObservedStamps, element: int) -> ObservedStamps:
         offset = torch.from_numpy(changed[name] - middle).flatten(1)
         changed[name] = transform_vectors(offset, elements).view(changed[name].shape).numpy() + middle
     return ObservedStamps(stamps.bands, **changed)
+
+
+def skies(number: int, stamps: int, seed: int, side: int = 1) -> GivenStamps:
+    """As many stamps of each of some skies, one after the other, with blank pixels; u and y are absent from half."""
+    rng = np.random.default_rng(seed)
+    bands = len(CATSIM_BANDS)
+    scalars = rng.normal(size=(number, bands, len(SCALARS))) * np.array([*SCALARS.values()])
+    spins = rng.normal(size=(number, bands, len(SPINS), 2)) * np.array([*SPINS.values()])[:, None]
+    present = np.ones((number, bands), dtype=bool)
+    present[::2, [0, -1]] = False
+    scalars[~present] = spins[~present] = 0
+    scale = rng.choice([0.168, 0.2, 0.263], number)
+    count = number * stamps
+    shape = (count, bands, side, side)
+    there = np.repeat(present, stamps, axis=0)
+    return GivenStamps(
+        images=torch.zeros(shape, dtype=torch.float16),
+        seen=torch.from_numpy(np.broadcast_to(there[:, :, None, None], shape).copy()),
+        neighbours=torch.zeros((count, 1, side, side), dtype=torch.float16),
+        present=torch.from_numpy(there),
+        scalars=torch.from_numpy(np.repeat(scalars, stamps, axis=0)).float(),
+        spins=torch.from_numpy(np.repeat(spins, stamps, axis=0)).float(),
+        vectors=torch.from_numpy(rng.uniform(-0.5, 0.5, (count, 1, 2))).float(),
+        pixel_scale=torch.from_numpy(np.repeat(scale, stamps)).float(),
+    )
+
+
+def given_of_every_kind(number: int = 6) -> GivenStamps:
+    """What is given of `observed`: absent bands, lost pixels, other detections, noise with a direction."""
+    return given(observed(number))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from deblend_assets.science.stamps.quantities import BLOCKS, Block, PriorMoments, columns_of, turn
 
+Floats = NDArray[np.float64]
+
 # Least information of the pixels, in units of the prior's, by which the likelihood-only estimate divides.
 _LEAST_INFORMATION = 0.5
 SHAPE_FLAGS = {
@@ -110,8 +112,9 @@ class GaussianPosterior:
         return GaussianPosterior(self.mean * signs, cholesky=cholesky, log_odds=self.log_odds, blocks=self.blocks)
 
     def stretched(self, factors: NDArray[np.float64]) -> GaussianPosterior:
-        """With the standard deviations multiplied by (K,) factors."""
-        covariance = self.covariance * torch.from_numpy(np.outer(factors, factors)).to(self.covariance)
+        """With the standard deviations multiplied by factors, (K,) or (N, K)."""
+        squares = torch.from_numpy(factors[..., :, None] * factors[..., None, :])
+        covariance = self.covariance * squares.to(self.covariance)
         return GaussianPosterior(self.mean, covariance=covariance, log_odds=self.log_odds, blocks=self.blocks)
 
     def single(self, device: torch.device) -> GaussianPosterior:
@@ -159,21 +162,28 @@ class GaussianPosterior:
             blocks=self.blocks,
         )
 
-    def likelihood_only(self) -> GaussianPosterior:
-        """The likelihood-only estimate of a standardized posterior: the prior divided out, with its flags."""
-        assert self.standardized, "the standardized prior of each block is the unit matrix"
+    def likelihood_only(self, prior: GaussianPosterior | None = None) -> GaussianPosterior:
+        """The likelihood-only estimate of a standardized posterior: the prior divided out, with its flags.
+
+        Args:
+            prior: of each galaxy, standardized by the same moments; none: that of the population, in whose units the
+                posterior is: mean 0 and the unit matrix. Correlations between blocks are left out.
+        """
+        assert self.standardized, "prior and posterior are in the same units"
         mean, covariance = self.mean.numpy(), self.covariance.numpy()
         likelihood, likelihood_covariance = np.empty_like(mean), np.zeros_like(covariance)
         flags = np.zeros(len(mean), dtype=np.int16)
         for number, block in enumerate(columns_of(self.blocks)):
-            # The prior of a pair has no direction, so the axes of the posterior diagonalise both.
-            ratio, axes = np.linalg.eigh(covariance[:, block, block])
-            information = 1.0 / ratio - 1.0
-            kept = np.maximum(information, _LEAST_INFORMATION)
-            along = np.einsum("nji,nj->ni", axes, mean[:, block])
-            # 1 / (1 - ratio) = (1 + information) / information.
-            likelihood[:, block] = np.einsum("nij,nj->ni", axes, along * (1.0 + kept) / kept)
-            likelihood_covariance[:, block, block] = np.einsum("nij,nj,nkj->nik", axes, 1.0 / kept, axes)
+            centre, scale = np.zeros(1), np.eye(block.stop - block.start)
+            if prior is not None:
+                centre = prior.mean[:, block].numpy()
+                scale = np.linalg.cholesky(prior.covariance[:, block, block].numpy())
+            found, found_covariance, information = _unit_prior_divided(
+                np.linalg.solve(scale, (mean[:, block] - centre)[:, :, None])[:, :, 0],
+                _both_sides(np.linalg.inv(scale), covariance[:, block, block]),
+            )
+            likelihood[:, block] = centre + (scale @ found[:, :, None])[:, :, 0]
+            likelihood_covariance[:, block, block] = _both_sides(scale, found_covariance)
             flags |= np.where((information < _LEAST_INFORMATION).any(axis=1), 1 << number, 0).astype(np.int16)
         return GaussianPosterior(
             torch.from_numpy(likelihood),
@@ -188,6 +198,29 @@ class GaussianPosterior:
         columns = enumerate(columns_of(self.blocks))
         block = next(number for number, of in columns if of.start <= quantity < of.stop)
         return (self.flags & (1 << block)) == 0
+
+
+def _unit_prior_divided(mean: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean and covariance of the likelihood of one block, and the information along its axes over the prior's, (N, k).
+
+    The prior has mean 0 and the unit matrix. It has no direction, so the axes of the posterior diagonalise both.
+
+    Args:
+        mean: (N, k).
+        covariance: (N, k, k).
+    """
+    ratio, axes = np.linalg.eigh(covariance)
+    information = 1.0 / ratio - 1.0
+    kept = np.maximum(information, _LEAST_INFORMATION)
+    along = np.einsum("nji,nj->ni", axes, mean)
+    # 1 / (1 - ratio) = (1 + information) / information.
+    found = np.einsum("nij,nj->ni", axes, along * (1.0 + kept) / kept)
+    return found, np.einsum("nij,nj,nkj->nik", axes, 1.0 / kept, axes), information
+
+
+def _both_sides(matrix: Floats, covariance: Floats) -> Floats:
+    """Covariances (N, k, k) after a linear map (k, k) or (N, k, k)."""
+    return np.asarray(matrix @ covariance @ np.swapaxes(matrix, -1, -2))
 
 
 def _gathered(parts: Sequence[GaussianPosterior], together: Callable[[list[Tensor]], Tensor]) -> GaussianPosterior:

@@ -6,6 +6,7 @@ turns with the stamp (`turned`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -168,11 +169,28 @@ def turned(stamps: GivenStamps, elements: Tensor) -> GivenStamps:
     )
 
 
-def reference_mask(bands: tuple[str, ...], present: Tensor) -> Tensor:
+def reference_mask(bands: Sequence[str], present: Tensor) -> Tensor:
     """Which band is the reference band of each stamp, for present bands (N, band): (N, band) bool."""
     order = torch.tensor([REFERENCE_ORDER.index(band.lower()) for band in bands], device=present.device)
     rank = torch.where(present, order, len(REFERENCE_ORDER))
     return present & (rank == rank.amin(dim=1, keepdim=True))
+
+
+def reference_values(values: Tensor, reference: Tensor) -> Tensor:
+    """Values (N, band, k) in the reference band of each stamp, (N, k); 0 where no band is present.
+
+    Args:
+        values: any number where a band is absent.
+        reference: of `reference_mask`.
+    """
+    chosen = reference[:, :, None]
+    return torch.where(chosen, values, torch.zeros_like(values)).sum(dim=1)
+
+
+def reference_fwhm(bands: Sequence[str], given: GivenStamps) -> Tensor:
+    """FWHM of the PSF before the pixel in the reference band, (N,) float32 [pixel]."""
+    scalars = reference_values(given.scalars, reference_mask(bands, given.present))
+    return _FWHM * scalars[:, list(SCALARS).index("ln_fwhm")].exp()
 
 
 def numbers_of(stamps: GivenStamps) -> Tensor:

@@ -1,0 +1,150 @@
+"""The prior given the sky: a known population is found again, it turns with the stamp, and the likelihood is exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from assets_tests.science.sky_shapes.samples import given_of_every_kind, skies
+from deblend_assets.science.shapes.posterior import GaussianPosterior
+from deblend_assets.science.sky_shapes.inputs import SCALARS, SPINS, GivenStamps, turned
+from deblend_assets.science.sky_shapes.population import SkyPopulation
+from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.stamps.symmetries import ORDER
+
+R = CATSIM_BANDS.index("r")
+SIZE, FLUX = QUANTITIES.index("ln_size"), QUANTITIES.index("ln_flux")
+PAIRS = {"g": slice(0, 2), "e": slice(2, 4), "offset": slice(7, 9)}
+
+
+def truth(given: GivenStamps) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of a population that changes with the sky, (N, 9) each."""
+    fwhm = given.scalars[:, R, 0].double().numpy() / SCALARS["ln_fwhm"]
+    lag = given.scalars[:, R, list(SCALARS).index("lag_1")].double().numpy() / SCALARS["lag_1"]
+    scale = np.log(given.pixel_scale.double().numpy() / 0.2)
+    bands = given.present.sum(dim=1).numpy()
+    psf = given.spins[:, R, 0].double().numpy() / SPINS["psf"]
+    mean, sigma = np.zeros((len(fwhm), len(QUANTITIES))), np.ones((len(fwhm), len(QUANTITIES)))
+    mean[:, PAIRS["e"]] = (0.4 + 0.1 * fwhm)[:, None] * psf
+    mean[:, SIZE] = 0.2 - 0.3 * fwhm + 0.05 * fwhm**2
+    mean[:, FLUX] = 0.5 * scale + 0.1 * (bands - 5) - 0.1 * fwhm * scale / 0.2
+    sigma[:, PAIRS["e"]] = np.exp(-0.2 * fwhm)[:, None]
+    sigma[:, PAIRS["offset"]] = np.exp(0.1 * lag)[:, None]
+    sigma[:, SIZE] = 0.8
+    return mean, sigma
+
+
+def sampled(given: GivenStamps, seed: int) -> torch.Tensor:
+    mean, sigma = truth(given)
+    return torch.from_numpy(mean + sigma * np.random.default_rng(seed).normal(size=mean.shape))
+
+
+@pytest.fixture(scope="module")
+def population() -> SkyPopulation:
+    found = SkyPopulation(CATSIM_BANDS)
+    given = skies(400, 50, 1)
+    values = sampled(given, 2)
+    values[::7] = torch.nan
+    found.fit(given, values)
+    return found
+
+
+def test_a_known_population_is_found_again(population: SkyPopulation) -> None:
+    """On other skies. Each of the 19 coefficients adds one N-th of the variance, to means and (twice) to logarithms."""
+    given = skies(200, 1, 3)
+    # Within two standard deviations of the training skies: beyond three the edge holds.
+    inside = (given.scalars[:, R].abs() < 2 * torch.tensor([*SCALARS.values()])).all(dim=1)
+    given = GivenStamps(*(part[inside] for part in given))
+    mean, sigma = truth(given)
+    prior = population(given)
+    galaxies = 400 * 50 * 6 / 7
+    error = np.sqrt(population.mean.shape[1] / galaxies)
+    off = (prior.mean.numpy() - mean) / sigma
+    # The mean of e is a coefficient times the PSF's g, of order 1.
+    assert np.sqrt(np.square(off).mean(axis=0)).max() < 2 * error
+    logs = np.log(prior.errors.numpy() / sigma)
+    assert np.sqrt(np.square(logs).mean(axis=0)).max() < 2 * error / np.sqrt(2)
+    for name in ("g", "offset"):
+        assert (prior.mean[:, PAIRS[name]] == 0).all()
+
+
+def test_one_moment_for_all_skies_would_be_wrong() -> None:
+    """So that the test above shows what the sky is needed for."""
+    given = skies(200, 1, 3)
+    mean, _ = truth(given)
+    assert mean[:, SIZE].std() > 0.3
+    assert mean[:, PAIRS["e"]].std() > 0.4
+
+
+def test_residuals_have_unit_variance_in_thirds_of_the_sky(population: SkyPopulation) -> None:
+    given = skies(300, 30, 4)
+    prior = population(given)
+    residuals = ((sampled(given, 5) - prior.mean) / prior.errors).numpy()
+    for numbers in (given.scalars[:, R, 0].numpy(), given.scalars[:, R, 3].numpy()):
+        for third in np.array_split(np.argsort(numbers, kind="stable"), 3):
+            variance = np.square(residuals[third]).mean(axis=0)
+            # Four errors of a variance of 3,000, and the fit's own.
+            assert np.abs(variance - 1).max() < 4 * np.sqrt(2 / len(third)) + 2 * np.sqrt(2 * 19 / 17_000)
+
+
+def test_it_turns_with_the_stamp(population: SkyPopulation) -> None:
+    given = given_of_every_kind()
+    prior = population(given)
+    assert prior.mean[:, PAIRS["e"]].abs().min() > 1e-4
+    for element in range(ORDER):
+        elements = torch.full((len(given.images),), element)
+        found, expected = population(turned(given, elements)), prior.turned(elements)
+        torch.testing.assert_close(found.mean, expected.mean, rtol=0, atol=0)
+        torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-12, atol=0)
+
+
+def test_it_is_blind_to_pixels_neighbours_and_the_detections_place(population: SkyPopulation) -> None:
+    given = given_of_every_kind()
+    other = given._replace(
+        images=given.images + 1, neighbours=given.neighbours + 1, vectors=given.vectors + 0.2, seen=~given.seen
+    )
+    assert torch.equal(population(given).mean, population(other).mean)
+
+
+def test_a_sky_unlike_any_has_a_finite_prior(population: SkyPopulation) -> None:
+    """A number far out is taken at the edge of those that were seen; no band at all is a sky too."""
+    given = skies(3, 1, 6)
+    given.scalars[0] = 1e6
+    given.pixel_scale[1] = 1e4
+    given.present[2] = False
+    prior = population(given)
+    assert prior.mean.isfinite().all()
+    assert prior.errors.min() > 0.05
+    assert prior.errors.max() < 20
+
+
+def test_one_sky_is_its_own_population() -> None:
+    """Numbers that never change have no effect."""
+    given, values = skies(1, 4000, 7), torch.from_numpy(np.random.default_rng(8).normal(0.3, 0.5, (4000, 9)))
+    population = SkyPopulation(CATSIM_BANDS)
+    population.fit(given, values)
+    prior = population(skies(1, 1, 7))
+    assert float(prior.mean[0, SIZE]) == pytest.approx(0.3, abs=4 * 0.5 / np.sqrt(4000))
+    assert float(prior.errors[0, SIZE]) == pytest.approx(0.5, rel=4 / np.sqrt(2 * 4000))
+
+
+def test_the_likelihood_of_exact_posteriors_is_the_measurement(population: SkyPopulation) -> None:
+    """Truth from the prior of its sky, measured with known errors; the posterior is the exact one."""
+    given = skies(40, 5, 9)
+    prior = population(given)
+    rng = np.random.default_rng(10)
+    noise = torch.from_numpy(rng.uniform(0.2, 0.9, (200, 9))) * prior.errors
+    noise[:, 1], noise[:, 3], noise[:, 8] = noise[:, 0], noise[:, 2], noise[:, 7]
+    measured = prior.mean + torch.from_numpy(rng.normal(size=(200, 9))) * (noise**2 + prior.errors**2).sqrt()
+    variance = 1 / (noise**-2 + prior.errors**-2)
+    mean = variance * (measured * noise**-2 + prior.mean * prior.errors**-2)
+    posterior = GaussianPosterior(mean, covariance=torch.diag_embed(variance), blocks=BLOCKS)
+    found = posterior.likelihood_only(prior)
+    torch.testing.assert_close(found.mean, measured, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.errors, noise, rtol=1e-9, atol=1e-9)
+    assert found.flags is not None
+    assert (found.flags == 0).all()
+    # With the moments of all skies together it is another number.
+    assert (posterior.likelihood_only().mean - measured).abs().max() > 0.1
