@@ -389,6 +389,16 @@ class SkyRecipe(TrainingSettings):
     training: StageSettings = StageSettings(epochs=40, learning_rate=6e-4)
 
 
+class SkyModelRecipe(_Section):
+    """How the trained network for every sky is calibrated, and its prior fitted."""
+
+    orientations: int = Field(default=1, ge=1, le=8, description="orientations of each stamp that are averaged")
+    observations: int = Field(
+        default=2, ge=1, description="new observations of each validation field, which the calibration is fitted to"
+    )
+    prior_fields: int = Field(default=300, ge=1, description="fields whose targets the prior is fitted to")
+
+
 class RecipeSettings(_Section):
     """Recipes of this model and of the report, trained on the same arrays for comparison, and of the DES model."""
 
@@ -398,6 +408,7 @@ class RecipeSettings(_Section):
     shapes: ShapeRecipe = ShapeRecipe()
     des_shapes: ShapeRecipe = ShapeRecipe()
     sky: SkyRecipe = SkyRecipe()
+    sky_model: SkyModelRecipe = SkyModelRecipe()
 
     @model_validator(mode="after")
     def _ours_alone_has_a_flow(self) -> RecipeSettings:

@@ -18,7 +18,9 @@ DES_MODEL = "des_model"
 SHAPES = "shapes"
 REDSHIFT = dg.AssetKey(["redshift", "redshift_posterior"])
 WORLDS_GROUP = "worlds"
-TRAINING_FIELDS, SKY_NETWORK = (dg.AssetKey(["sky_shapes", name]) for name in ("training_fields", "sky_network"))
+TRAINING_FIELDS, SKY_NETWORK, SKY_MODEL = (
+    dg.AssetKey(["sky_shapes", name]) for name in ("training_fields", "sky_network", "sky_model")
+)
 DES = "des"
 SKY = dg.AssetKey([DES, "simulated_sky"])
 # One partition a tile each, in the order of the lineage.

@@ -76,6 +76,7 @@ CODE_VERSIONS = {
     "worlds_evaluation": "1",
     "training_fields": "1",
     "sky_network": "1",
+    "sky_model": "1",
     "simulated_sky": "1",
     "im3shape_catalog": "1",
     "des_cutouts": "1",
@@ -273,6 +274,14 @@ class ProjectStore:
             profile.recipes.sky, profile.training_fields, fields, observed, CODE_VERSIONS["sky_network"]
         )
         return CheckpointFolder(self.folder / "checkpoints" / "sky_shapes", identity, "sky_shapes/sky_network")
+
+    def sky_model_checkpoint(self) -> CheckpointFolder:
+        """Folder of the calibrated model for every sky; errors as `CheckpointFolder.sha256`."""
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        network = self.sky_checkpoint()
+        identity = fingerprint(self.profile.recipes.sky_model, network.sha256(), CODE_VERSIONS["sky_model"])
+        return CheckpointFolder(self.folder / "checkpoints" / "sky_model", identity, "sky_shapes/sky_model")
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

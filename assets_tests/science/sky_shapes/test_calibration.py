@@ -51,6 +51,10 @@ def sampled(
     return posterior.mean + off, factors
 
 
+def terms_of(given: GivenStamps, posterior: GaussianPosterior) -> torch.Tensor:
+    return row_terms(CATSIM_BANDS, given, posterior)
+
+
 def case(
     number: int, seed: int, tail: float = 0.0
 ) -> tuple[GivenStamps, GaussianPosterior, torch.Tensor, torch.Tensor]:
@@ -64,12 +68,12 @@ def case(
 @pytest.mark.parametrize("tail", [0.0, 0.05])
 def test_wrong_errors_become_right(tail: float) -> None:
     """Coverage on other rows, over all and in thirds; the calibration's own error is that of its ten coefficients."""
-    calibration = SkyCalibration(CATSIM_BANDS)
+    calibration = SkyCalibration()
     given, posterior, values, star = case(6_000, 1, tail)
     values[star] = torch.nan
-    calibration.fit(posterior, given, values, star)
+    calibration.fit(posterior, terms_of(given, posterior), values, star)
     given, posterior, values, _ = case(6_000, 11, tail)
-    found = calibration(posterior, given)
+    found = calibration(posterior, terms_of(given, posterior))
     before = ((values - posterior.mean) / posterior.errors).abs().numpy()
     pulls = ((values - found.mean) / found.errors).abs().numpy()
     flux = posterior.mean[:, FLUX].numpy()
@@ -86,11 +90,11 @@ def test_wrong_errors_become_right(tail: float) -> None:
 
 
 def test_the_factors_are_found_and_shared_by_a_pair() -> None:
-    calibration = SkyCalibration(CATSIM_BANDS)
+    calibration = SkyCalibration()
     given, posterior, values, star = case(8_000, 21)
-    calibration.fit(posterior, given, values, star)
+    calibration.fit(posterior, terms_of(given, posterior), values, star)
     _, factors = sampled(given, posterior, 0)
-    ratio = (calibration(posterior, given).errors / posterior.errors).numpy()
+    ratio = (calibration(posterior, terms_of(given, posterior)).errors / posterior.errors).numpy()
     for columns in columns_of(BLOCKS):
         np.testing.assert_allclose(ratio[:, columns], ratio[:, [columns.start]].repeat(columns.stop - columns.start, 1))
     # Ten coefficients of a logarithm, half a unit of variance each.
@@ -98,45 +102,46 @@ def test_the_factors_are_found_and_shared_by_a_pair() -> None:
 
 
 def test_correlations_and_symmetry_are_kept() -> None:
-    calibration = SkyCalibration(CATSIM_BANDS)
+    calibration = SkyCalibration()
     calibration.factors.copy_(0.1 * torch.randn(calibration.factors.shape, generator=torch.Generator().manual_seed(1)))
     calibration.tails.fill_(0.1)
     given = given_of_every_kind()
     posterior = posteriors(len(given.images), 3)
-    found = calibration(posterior, given)
+    found = calibration(posterior, terms_of(given, posterior))
 
     def correlations(of: GaussianPosterior) -> torch.Tensor:
         return of.covariance / (of.errors[:, :, None] * of.errors[:, None, :])
 
     torch.testing.assert_close(correlations(found), correlations(posterior))
-    terms = row_terms(CATSIM_BANDS, given, posterior)
+    terms = terms_of(given, posterior)
     # Lost pixels and neighbours are seen.
     assert all(float(terms[:, TERMS.index(name)].max()) > 1e-3 for name in ("neighbours", "masked"))
     for element in range(ORDER):
         elements = torch.full((len(given.images),), element)
-        again = calibration(posterior.turned(elements), turned(given, elements))
+        other, sky = posterior.turned(elements), turned(given, elements)
+        again = calibration(other, terms_of(sky, other))
         # Maps are summed in another order, and a pixel on the circle's edge may fall on either side of it.
         torch.testing.assert_close(again.covariance, found.turned(elements).covariance, rtol=2e-3, atol=1e-6)
 
 
 def test_at_first_it_changes_nothing() -> None:
     given, posterior = skies(2, 5, 1), posteriors(10, 2)
-    found = SkyCalibration(CATSIM_BANDS)(posterior, given)
+    found = SkyCalibration()(posterior, terms_of(given, posterior))
     torch.testing.assert_close(found.covariance, posterior.covariance)
     assert torch.equal(found.log_odds[STAR], posterior.log_odds[STAR])
-    np.testing.assert_allclose(SkyCalibration(CATSIM_BANDS).half_widths(0.95), 1.959964, rtol=1e-5)
+    np.testing.assert_allclose(SkyCalibration().half_widths(0.95), 1.959964, rtol=1e-5)
 
 
 def test_log_odds_of_a_star_are_calibrated() -> None:
-    calibration = SkyCalibration(CATSIM_BANDS)
+    calibration = SkyCalibration()
     given, posterior, values, star = case(6_000, 31)
-    calibration.fit(posterior, given, values, star)
+    calibration.fit(posterior, terms_of(given, posterior), values, star)
     offset, slope = calibration.star.tolist()
     # Of a logistic fit to 6,000 rows with log-odds of scatter 2: 0.03 each.
     assert offset == pytest.approx(0.5, abs=0.12)
     assert slope == pytest.approx(0.7, abs=0.12)
-    without = SkyCalibration(CATSIM_BANDS)
-    without.fit(posterior, given, values, torch.zeros_like(star))
+    without = SkyCalibration()
+    without.fit(posterior, terms_of(given, posterior), values, torch.zeros_like(star))
     assert without.star.isfinite().all()
 
 

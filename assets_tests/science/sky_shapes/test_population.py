@@ -47,7 +47,7 @@ def population() -> SkyPopulation:
     given = skies(400, 50, 1)
     values = sampled(given, 2)
     values[::7] = torch.nan
-    found.fit(given, values)
+    found.fit(given, values, 400)
     return found
 
 
@@ -124,7 +124,7 @@ def test_one_sky_is_its_own_population() -> None:
     """Numbers that never change have no effect."""
     given, values = skies(1, 4000, 7), torch.from_numpy(np.random.default_rng(8).normal(0.3, 0.5, (4000, 9)))
     population = SkyPopulation(CATSIM_BANDS)
-    population.fit(given, values)
+    population.fit(given, values, 1)
     prior = population(skies(1, 1, 7))
     assert float(prior.mean[0, SIZE]) == pytest.approx(0.3, abs=4 * 0.5 / np.sqrt(4000))
     assert float(prior.errors[0, SIZE]) == pytest.approx(0.5, rel=4 / np.sqrt(2 * 4000))
@@ -148,3 +148,21 @@ def test_the_likelihood_of_exact_posteriors_is_the_measurement(population: SkyPo
     assert (found.flags == 0).all()
     # With the moments of all skies together it is another number.
     assert (posterior.likelihood_only().mean - measured).abs().max() > 0.1
+
+
+def test_few_skies_that_scatter_do_not_mislead() -> None:
+    """Skies of unknown depth: means scatter from sky to sky by as much as galaxies do, with nothing that is given."""
+
+    def scattered(given: GivenStamps, skies_: int, seed: int) -> torch.Tensor:
+        rng = np.random.default_rng(seed)
+        of_sky = np.repeat(rng.normal(size=(skies_, 9)), len(given.images) // skies_, axis=0)
+        return torch.from_numpy(of_sky + rng.normal(size=(len(given.images), 9)))
+
+    given = skies(40, 100, 11)
+    population, values = SkyPopulation(CATSIM_BANDS), scattered(given, 40, 12)
+    population.fit(given, values, 40)
+    other = skies(200, 20, 13)
+    off, centre = scattered(other, 200, 14), float(values[:, SIZE].mean())
+    found = (off[:, SIZE] - population(other).mean[:, SIZE]).square().mean()
+    # 19 coefficients from 40 skies without a penalty add half of the sky's variance, 0.5 of 2, and more at the edges.
+    assert float(found / (off[:, SIZE] - centre).square().mean()) < 1.25

@@ -179,8 +179,8 @@ class GaussianPosterior:
                 centre = prior.mean[:, block].numpy()
                 scale = np.linalg.cholesky(prior.covariance[:, block, block].numpy())
             found, found_covariance, information = _unit_prior_divided(
-                np.linalg.solve(scale, (mean[:, block] - centre)[:, :, None])[:, :, 0],
-                _both_sides(np.linalg.inv(scale), covariance[:, block, block]),
+                np.asarray(np.linalg.solve(scale, (mean[:, block] - centre)[:, :, None])[:, :, 0]),
+                _both_sides(np.asarray(np.linalg.inv(scale)), covariance[:, block, block]),
             )
             likelihood[:, block] = centre + (scale @ found[:, :, None])[:, :, 0]
             likelihood_covariance[:, block, block] = _both_sides(scale, found_covariance)

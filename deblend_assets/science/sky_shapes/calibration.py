@@ -53,18 +53,14 @@ class SkyCalibration(nn.Module):
     """Factors on the expected errors, shares of the tails, and the log-odds of a star; `fit` sets them.
 
     At first it changes nothing.
-
-    Args:
-        bands: of the stamps.
     """
 
     factors: Tensor
     tails: Tensor
     star: Tensor
 
-    def __init__(self, bands: Sequence[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.bands = tuple(bands)
         for name, values in (
             ("factors", torch.zeros(len(TERMS), len(BLOCKS))),
             ("tails", torch.zeros(len(BLOCKS))),
@@ -72,15 +68,15 @@ class SkyCalibration(nn.Module):
         ):
             self.register_buffer(name, values.double())
 
-    def forward(self, posterior: GaussianPosterior, given: GivenStamps) -> GaussianPosterior:
+    def forward(self, posterior: GaussianPosterior, terms: Tensor) -> GaussianPosterior:
         """Calibrated posteriors.
 
         Args:
             posterior: of the network, standardized, float64 on the host, with the log-odds STAR.
-            given: the same N stamps, on the host.
+            terms: `row_terms` of the same N stamps.
         """
-        factors = _spread_over_blocks((row_terms(self.bands, given, posterior) @ self.factors).exp())
-        found = posterior.stretched((factors * _spread_over_blocks(self._core_widths())).numpy())
+        factors = _spread_over_blocks((terms @ self.factors).exp() * self._core_widths())
+        found = posterior.stretched(factors.numpy())
         offset, slope = self.star.tolist()
         found.log_odds = posterior.log_odds | {STAR: offset + slope * posterior.log_odds[STAR]}
         return found
@@ -90,19 +86,18 @@ class SkyCalibration(nn.Module):
         widths = [_half_width(tail, share) / _half_width(tail, _ONE_SIGMA) for tail in self.tails.tolist()]
         return np.repeat(widths, [len(block.names) for block in BLOCKS])
 
-    def fit(self, posterior: GaussianPosterior, given: GivenStamps, values: Tensor, star: Tensor) -> None:
+    def fit(self, posterior: GaussianPosterior, terms: Tensor, values: Tensor, star: Tensor) -> None:
         """Set all that it holds.
 
         Args:
-            posterior, given: of N stamps, as `forward` takes them.
+            posterior, terms: of N stamps, as `forward` takes them.
             values: standardized true values, (N, 9); rows of NaN are no galaxies.
             star: whether the target is one, (N,) bool.
         """
         galaxy = values.isfinite().all(dim=1)
         pulls = ((values.double() - posterior.mean) / posterior.errors)[galaxy]
-        terms = row_terms(self.bands, given, posterior)[galaxy]
         for number, columns in enumerate(columns_of(BLOCKS)):
-            factors, self.tails[number] = _fitted(terms, pulls[:, columns])
+            factors, self.tails[number] = _fitted(terms[galaxy], pulls[:, columns])
             self.factors[:, number] = factors
         self.star.copy_(_platt(posterior.log_odds[STAR][:, 0].double(), star.double()))
 

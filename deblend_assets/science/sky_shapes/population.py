@@ -35,9 +35,9 @@ _LN_FWHM, _LN_SCALE, _BANDS = 0, len(SCALARS), len(SCALARS) + 1
 _EDGE, _CONSTANT = 3.0, 1e-6
 # The block behind the PSF.
 _WITH_PSF = ("e1", "e2")
-# Weight of a coefficient's square in the fits: so many galaxies, and a share of those that there are. Few skies, or
-# numbers that vary together, do not fix all coefficients.
-_LEAST_PENALTY, _PENALTY = 10.0, 1e-3
+# Weight of a coefficient's square in the fits, in skies of the usual size of its term: what is not given of a sky, its
+# depth above all, scatters the moments of its galaxies together.
+_PENALTY = 5.0
 # Rounds of means and variances; steps of a variance's fit, and the largest one of a logarithm.
 _ROUNDS, _STEPS, _LARGEST_STEP = 3, 30, 1.0
 
@@ -81,12 +81,13 @@ class SkyPopulation(nn.Module):
             variance[:, columns] = (terms @ self.log_variance[number]).exp()[:, None]
         return GaussianPosterior(mean, covariance=torch.diag_embed(variance), blocks=BLOCKS)
 
-    def fit(self, given: GivenStamps, values: Tensor) -> None:
+    def fit(self, given: GivenStamps, values: Tensor, skies: int) -> None:
         """Set the moments by maximum likelihood of a Gaussian.
 
         Args:
             given: N stamps, on the host.
             values: standardized true values, (N, 9); rows of NaN are left out.
+            skies: how many there are among the stamps; few of them do not fix all coefficients.
         """
         galaxy = values.isfinite().all(dim=1)
         given, values = GivenStamps(*(part[galaxy] for part in given)), values[galaxy].double()
@@ -97,7 +98,7 @@ class SkyPopulation(nn.Module):
         self.unit.copy_(torch.where(spread > _CONSTANT, spread, torch.inf))
         terms, direction = self._terms(given).numpy(), self._psf(given).numpy()
         for number, (block, columns) in enumerate(zip(BLOCKS, columns_of(BLOCKS), strict=True)):
-            mean, log_variance = _fitted(terms, direction, values[:, columns].numpy(), block)
+            mean, log_variance = _fitted(terms, direction, values[:, columns].numpy(), block, _PENALTY / skies)
             self.mean[number] = torch.from_numpy(mean)
             self.log_variance[number] = torch.from_numpy(log_variance)
 
@@ -121,13 +122,14 @@ class SkyPopulation(nn.Module):
         return reference_values(given.spins[:, :, list(SPINS).index("psf")], reference).double() / SPINS["psf"]
 
 
-def _fitted(terms: Floats, direction: Floats, values: Floats, block: Block) -> tuple[Floats, Floats]:
+def _fitted(terms: Floats, direction: Floats, values: Floats, block: Block, penalty: float) -> tuple[Floats, Floats]:
     """Coefficients of a block's mean and of the logarithm of its variance, (terms,) each.
 
     Args:
         terms: (N, terms).
         direction: of the PSF, (N, 2).
         values: of the block, (N, k).
+        penalty: of the coefficients, as a share of the diagonal of the normal matrix.
     """
     count = values.shape[1]
     mean, log_variance = np.zeros(terms.shape[1]), np.zeros(terms.shape[1])
@@ -139,13 +141,13 @@ def _fitted(terms: Floats, direction: Floats, values: Floats, block: Block) -> t
         if moves:
             weight = np.repeat(np.exp(-terms @ log_variance), count)
             normal = design.T @ (design * weight[:, None])
-            mean = np.linalg.solve(normal + _penalty(normal, weight.mean()), design.T @ (weight * values.reshape(-1)))
+            mean = np.linalg.solve(normal + _penalty(normal, penalty), design.T @ (weight * values.reshape(-1)))
         squares = np.square(values - (terms @ mean)[:, None] * along).mean(axis=1)
-        log_variance = _log_variance(terms, squares, count, log_variance)
+        log_variance = _log_variance(terms, squares, count, log_variance, penalty)
     return mean, log_variance
 
 
-def _log_variance(terms: Floats, squares: Floats, count: int, begun: Floats) -> Floats:
+def _log_variance(terms: Floats, squares: Floats, count: int, begun: Floats, share: float) -> Floats:
     """Maximum likelihood of log-linear variances by Fisher's scoring, (terms,).
 
     Args:
@@ -153,9 +155,10 @@ def _log_variance(terms: Floats, squares: Floats, count: int, begun: Floats) -> 
         squares: of the residuals, mean over the k components, (N,).
         count: k.
         begun: first guess.
+        share: of the penalty.
     """
     normal = 0.5 * count * terms.T @ terms
-    penalty = _penalty(normal, 0.5 * count)
+    penalty = _penalty(normal, share)
     found = begun.copy()
     for _ in range(_STEPS):
         gradient = 0.5 * count * terms.T @ (squares * np.exp(-terms @ found) - 1) - penalty @ found
@@ -164,8 +167,9 @@ def _log_variance(terms: Floats, squares: Floats, count: int, begun: Floats) -> 
     return found
 
 
-def _penalty(normal: Floats, one: float) -> Floats:
-    """Added to a normal matrix; `one` is the weight of one galaxy. The constant is free."""
-    weights = _LEAST_PENALTY * one + _PENALTY * np.diag(normal)
+def _penalty(normal: Floats, share: float) -> Floats:
+    """Added to a normal matrix; the constant is free."""
+    weights = share * np.diag(normal)
     weights[0] = 0.0
-    return np.diag(weights)
+    # A term that is always 0 has the coefficient 0.
+    return np.diag(weights + np.where(weights > 0, 0.0, _CONSTANT))
