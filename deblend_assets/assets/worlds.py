@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import DISTRIBUTING, ONE_RUN, OWNERS, asset, check_specs, materialized, user_errors
-from deblend_assets.assets.keys import CATALOG, WORLDS_GROUP, world_key
+from deblend_assets.assets.keys import CATALOG, SKY_MODEL, WORLDS_GROUP, world_key
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.science.worlds.worlds import WORLDS
@@ -91,7 +91,7 @@ def world_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         world_key("worlds_evaluation"),
         version="worlds_evaluation",
         kinds={"torch", "html"},
-        deps=[CATALOG, world_key("floor"), *(world_key(name) for name in WORLDS)],
+        deps=[CATALOG, world_key("floor"), SKY_MODEL, *(world_key(name) for name in WORLDS)],
         checks={
             "complete": "Every method has one estimate of each target that it was given.",
             "no_regression": "No share of silent failures grew by more than two errors since the last evaluation.",
@@ -99,7 +99,7 @@ def world_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         op_tags=DISTRIBUTING,
     )
     def worlds_evaluation(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
-        """The shipped networks, SEP + HSM, the Sérsic fit and scarlet2 in every world, against truth and floor.
+        """The networks, SEP + HSM, the Sérsic fit and scarlet2 in every world, against truth and floor.
 
         Slopes, scatter over the floor, pulls, coverage, fluxes, failures and silent failures, in groups; the page
         `worlds`. What section 4 of the report does on its own scenes, in fields as a telescope sees them.

@@ -22,6 +22,7 @@ from deblend_assets.stores.files import (
     sidecar,
     write_vouched,
 )
+from deblend_assets.stores.folders import matching
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.tables import from_parquet, to_parquet
 
@@ -37,12 +38,13 @@ class RefereeReport:
         name: of the report's folder.
         asset: that writes it.
         identity: fingerprint of all that it depends on.
+        of_parts: fingerprint of what all parts depend on; what else one depends on is in its name. None: the report's.
     """
 
-    def __init__(self, store: ProjectStore, name: str, asset: str, identity: str) -> None:
+    def __init__(self, store: ProjectStore, name: str, asset: str, identity: str, of_parts: str | None = None) -> None:
         self._store, self.name, self.asset, self.identity = store, name, asset, identity
         self.folder = store.report_folder(name)
-        self._parts = self.folder / "parts" / safe_name(identity)
+        self._parts = self.folder / "parts" / safe_name(of_parts or identity)
 
     @property
     def stands(self) -> bool:
@@ -60,6 +62,12 @@ class RefereeReport:
                 found[name] = from_parquet(data, where=str(path), asset=self.asset)
         return found
 
+    def others(self, names: Iterable[str]) -> list[str]:
+        """The parts that lie there beside those of some names."""
+        wanted = {self._part(name).name for name in names}
+        found = [path.name for path in matching(self._parts, "*.parquet")]
+        return sorted(name.removesuffix(".parquet") for name in found if name not in wanted)
+
     def keep(self, name: str, table: pd.DataFrame, columns: Columns, note: str) -> None:
         """Store a part; columns and note as `to_parquet` takes them."""
         write_vouched(self._part(name), to_parquet(table, columns, note), {})
@@ -68,7 +76,7 @@ class RefereeReport:
         return self._parts / f"{safe_name(name)}.parquet"
 
     def finish(self, table: pd.DataFrame, columns: Columns, note: str, parts: Iterable[str]) -> None:
-        """Write the whole table and delete the parts that it was made from."""
+        """Write the whole table and delete parts: those that no other table will be made from."""
         self._store.write_report(self.name, {_TABLE: to_parquet(table, columns, note)}, {"inputs": self.identity})
         for part in parts:
             for each in (sidecar(self._part(part)), self._part(part)):

@@ -2,6 +2,7 @@
 
     deblend_assets/weights/<survey>_shapes.pt     the calibrated shape posterior
     deblend_assets/weights/<survey>_deblender.pt  the deblender of stage 2
+    deblend_assets/weights/every_sky.pt           the model for every sky
     deblend_assets/weights/index.json             size, checksum and card of each
     deblend_assets/weights/MODEL_CARD.md          their description, accuracy and limits
 
@@ -24,7 +25,9 @@ from deblend_assets.stores.files import sha256
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 # Small tensors keep their precision: they take little space, and the units of the light are among them.
 _EXACT = 1_000
-Kind = Literal["shapes", "deblender"]
+Kind = Literal["shapes", "deblender", "sky"]
+EVERY = "every"
+"""The survey of the model for every sky."""
 
 
 def surveys() -> dict[str, list[str]]:
@@ -65,8 +68,8 @@ def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER)
     """Add a finished checkpoint to the shipped ones, in half precision; for the package's maintainers.
 
     Args:
-        checkpoint: of `shape_posterior` or `stage2_deblender`.
-        survey: whose images it was trained on.
+        checkpoint: of `shape_posterior`, `stage2_deblender` or `sky_model`.
+        survey: whose images it was trained on, or EVERY.
         kind: of the weights.
         folder: of the shipped weights.
     """

@@ -15,8 +15,8 @@ from assets_tests.steps.sky_shapes.test_network import store  # noqa: F401 - a f
 from deblend_assets.errors import MissingDataError
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.science.sky_shapes.coverage import ALL, NAMES
-from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import SkyModelRecipe
+from deblend_assets.steps.measuring.model import load_sky_model, trained_sky_model
 from deblend_assets.steps.sky_shapes import fields as fields_step
 from deblend_assets.steps.sky_shapes import model as model_step
 from deblend_assets.steps.sky_shapes.fields import make_training_fields
@@ -33,6 +33,7 @@ def test_a_network_that_is_trained_is_calibrated_once(
     monkeypatch.setattr(model_step, "training_fields", fields_step.training_fields)
     with pytest.raises(MissingDataError, match="sky_network"):
         store.sky_model_checkpoint()
+    assert trained_sky_model(store) is None
     make_training_fields(store, Here(), print)
     trained, _ = fit_sky_network(store, Here(), CPU, print)
     store.sky_checkpoint().finish(trained)
@@ -41,10 +42,14 @@ def test_a_network_that_is_trained_is_calibrated_once(
     assert {check.name for check in outcome.checks} == {"coverage"}
     assert outcome.numbers["calibration_targets"] > outcome.numbers["calibration_galaxies"] > 0
     assert "device" in outcome.words
+    assert len(outcome.figures["coverage"].axes) == 2
     checkpoint = store.sky_model_checkpoint().read()
     assert checkpoint.card["orientations"] == store.profile.recipes.sky_model.orientations
     assert checkpoint.card["sky_network"] == trained.fingerprint
-    model = SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
+    folder = trained_sky_model(store)
+    assert folder is not None
+    assert folder.fingerprint == store.sky_model_checkpoint().fingerprint
+    model = load_sky_model(folder)
     for name, weights in trained.weights.items():
         assert torch.equal(model.network.state_dict()[name], weights)
     assert model.calibration.factors[0].abs().min() > 0

@@ -7,16 +7,18 @@ from typing import Literal
 
 import torch
 
-from deblend_assets.errors import MissingDataError
+from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.deblender.network import Deblender
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
 from deblend_assets.science.shapes.model import ShapePosterior
+from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import Profile, fingerprint
 from deblend_assets.steps.training.models import load_vae
+from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import shipped, surveys
+from deblend_assets.stores.shipped import EVERY, shipped, surveys
 
 # The recipes whose regressor gives both ellipticities, which the catalogues hold.
 Measuring = Literal["training", "des"]
@@ -71,6 +73,30 @@ def shipped_model(survey: str, torch_device: str) -> Model:
         shapes=posterior.to(torch.device(torch_device)),
         version=f"shipped-{survey}-{fingerprint(deblender.fingerprint, shapes.fingerprint)}",
     )
+
+
+def trained_sky_model(store: ProjectStore) -> CheckpointFolder | None:
+    """Where the model for every sky lies that is made with the present inputs and settings; none: there is none.
+
+    Args:
+        store: of the LSST leg.
+    """
+    try:
+        folder = store.sky_model_checkpoint()
+    except (MissingDataError, MismatchError):
+        return None
+    return folder if folder.finished else None
+
+
+def load_sky_model(folder: CheckpointFolder | None) -> SkyModel:
+    """The model of `trained_sky_model`, or without a folder the shipped one; on the CPU.
+
+    Raises:
+        MissingDataError: there is none.
+        CorruptDataError: a file is not what was written.
+    """
+    checkpoint = shipped(EVERY, "sky") if folder is None else folder.read()
+    return SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
 
 
 def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, log: Callable[[str], None]) -> Model:

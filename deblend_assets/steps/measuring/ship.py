@@ -2,36 +2,43 @@
 
     DEBLEND_PROFILE=gpu python -m deblend_assets.steps.measuring.ship training
 
-`training` is the model of the main simulation, `des` that of the DES one. The model card beside the weights is written
-by hand.
+`training` is the model of the main simulation, `des` that of the DES one, `sky` the one for every sky. The model card
+beside the weights is written by hand.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import get_args
+from typing import Literal, get_args
 
 from deblend_assets.settings import load_profile, storage_root
 from deblend_assets.steps.measuring.model import Measuring, leg_of
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import Kind, ship
+from deblend_assets.stores.shipped import EVERY, Kind, ship
+
+Shipping = Literal[Measuring, "sky"]
 
 
-def main(recipe: Measuring) -> None:
-    """Ship deblender and shape posterior of one recipe."""
-    leg = leg_of(load_profile(), recipe)
-    store = ProjectStore(storage_root(), leg)
-    finished: dict[Kind, CheckpointFolder] = {
-        "deblender": store.checkpoint(recipe, "stage2_deblender"),
-        "shapes": store.shape_checkpoint("shape_posterior"),
-    }
+def main(recipe: Shipping) -> None:
+    """Ship deblender and shape posterior of one recipe, or the model for every sky."""
+    profile, survey = load_profile(), EVERY
+    finished: dict[Kind, CheckpointFolder]
+    if recipe == "sky":
+        finished = {"sky": ProjectStore(storage_root(), profile).sky_model_checkpoint()}
+    else:
+        leg = leg_of(profile, recipe)
+        store, survey = ProjectStore(storage_root(), leg), leg.simulation.survey
+        finished = {
+            "deblender": store.checkpoint(recipe, "stage2_deblender"),
+            "shapes": store.shape_checkpoint("shape_posterior"),
+        }
     for kind, folder in finished.items():
-        path = ship(folder.read(), leg.simulation.survey, kind)
+        path = ship(folder.read(), survey, kind)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in get_args(Measuring):
-        sys.exit(f"usage: {sys.argv[0]} {{{','.join(get_args(Measuring))}}}")
+    if len(sys.argv) != 2 or sys.argv[1] not in get_args(Shipping):
+        sys.exit(f"usage: {sys.argv[0]} {{{','.join(get_args(Shipping))}}}")
     main(sys.argv[1])  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.referee import Columns, RefereeReport, numbers_of, stored_table
 
-# A table of estimates, and the parts that it was put together from.
+# A table of estimates, and the parts that no other table will be put together from.
 Measured = tuple[pd.DataFrame, list[str]]
 
 

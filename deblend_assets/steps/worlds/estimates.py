@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.observed import measure_observed
+from deblend_assets.science.measuring.sky_observed import measure_sky
 from deblend_assets.science.peers import available
 from deblend_assets.science.peers.observed.methods import (
     OBSERVED_PEERS,
@@ -22,20 +23,22 @@ from deblend_assets.science.peers.observed.methods import (
     true_positions,
 )
 from deblend_assets.science.peers.profiles import Floats
+from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.columns import per_band
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.estimates import ESTIMATE_COLUMNS
 from deblend_assets.science.worlds.targets import NEIGHBOUR_SNR, Targets
 from deblend_assets.science.worlds.worlds import WORLDS
-from deblend_assets.settings import Profile, WorldsSettings
-from deblend_assets.steps.measuring.model import shipped_model
+from deblend_assets.settings import Profile, WorldsSettings, fingerprint
+from deblend_assets.steps.measuring.model import load_sky_model, shipped_model, trained_sky_model
 from deblend_assets.steps.worlds.targets import OpenWorlds
+from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.referee import RefereeReport
-from deblend_assets.stores.shipped import surveys
+from deblend_assets.stores.shipped import EVERY, Kind, shipped, surveys
 from deblend_assets.stores.worlds import WorldStore
 
-NETWORKS = "networks"
+NETWORKS, SKY_MODEL = "networks", "sky_model"
 NOTE = (
     "One row a target and method. g: shear-type before the PSF; e: distortion behind it, reference band; pixel frame. "
     "Fluxes in the image unit of the stamp."
@@ -49,19 +52,55 @@ class Measurement:
     Attributes:
         world: its name.
         shard: its number.
-        method: NETWORKS, or the name of a peer.
+        method: NETWORKS, SKY_MODEL, or the name of a peer.
         scenes: number of targets.
+        weights: fingerprint of the method's; empty without.
     """
 
     world: str
     shard: int
     method: str
     scenes: int
+    weights: str
 
     @property
     def key(self) -> str:
-        """Such as `pairs_00003_sersic`."""
-        return f"{self.world}_{self.shard:05d}_{self.method}"
+        """All that the estimates depend on beside the world and the code, such as `pairs_00003_500_sersic`."""
+        return "_".join(filter(None, (self.world, f"{self.shard:05d}", str(self.scenes), self.method, self.weights)))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which networks measure.
+
+    Attributes:
+        shipped: fingerprints of those of each survey, by survey; empty: none is shipped.
+        sky: fingerprint of the model for every sky; None without one.
+        folder: of that model; None: the shipped one.
+    """
+
+    shipped: Mapping[str, Sequence[str]]
+    sky: str | None
+    folder: CheckpointFolder | None
+
+    @classmethod
+    def of(cls, store: ProjectStore) -> Weights:
+        """The networks of today: the shipped ones, and the model for every sky, trained here or shipped."""
+        there = surveys()
+        kinds: tuple[Kind, ...] = ("deblender", "shapes")
+        networks = {name: [shipped(name, kind).fingerprint for kind in kinds] for name in shipped_networks()}
+        folder, sky = trained_sky_model(store), None
+        if folder is not None:
+            sky = folder.fingerprint
+        elif "sky" in there.get(EVERY, ()):
+            sky = shipped(EVERY, "sky").fingerprint
+        return cls(networks, sky, folder)
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """The fingerprint of each method that has weights."""
+        found = {NETWORKS: fingerprint(self.shipped)} if self.shipped else {}
+        return found | ({} if self.sky is None else {SKY_MODEL: self.sky})
 
 
 def columns() -> dict[str, tuple[str, str]]:
@@ -95,25 +134,29 @@ def measure_worlds(
     store: ProjectStore,
     report: RefereeReport,
     peers: Mapping[str, int | None],
+    weights: Weights,
     workers: RenderingWorkers,
     log: Callable[[str], None],
 ) -> tuple[pd.DataFrame, list[str]]:
-    """All estimates, and the parts that they are kept in until the table is written.
+    """All estimates, and the parts that lie there of other weights or numbers of targets.
+
+    The parts of these estimates stay: another network measures again what is its own.
 
     Args:
         store: of the LSST leg.
         report: keeps the parts.
         peers: of `chosen_peers`.
+        weights: of the networks.
         workers: measure.
         log: takes progress lines.
     """
     stores = {name: store.world(world) for name, world in WORLDS.items()}
-    methods: dict[str, int | None] = {**({NETWORKS: None} if shipped_networks() else {}), **peers}
+    methods: dict[str, int | None] = {**dict.fromkeys(weights.methods), **peers}
     tasks = [
         task
         for method, number in methods.items()
         for name in stores
-        for task in _tasks(stores[name], name, method, number)
+        for task in _tasks(stores[name], name, method, number, weights.methods.get(method, ""))
     ]
     kept = report.kept(task.key for task in tasks)
     missing = [task for task in tasks if task.key not in kept]
@@ -121,34 +164,47 @@ def measure_worlds(
         log(f"kept {len(kept)} measured parts of {len(tasks)}")
     progress = Progress("measuring", sum(task.scenes for task in missing), "stamps", log)
     if missing:
-        with workers.start(store.read_catalog(), store.profile, functools.partial(_Methods, stores)) as pool:
+        with workers.start(
+            store.read_catalog(), store.profile, functools.partial(_Methods, stores, weights.folder)
+        ) as pool:
             for task, table in pool.render(missing, progress, measured):
                 report.keep(task.key, table, columns(), NOTE)
                 kept[task.key] = table
-    return pd.concat([kept[task.key] for task in tasks], ignore_index=True), [task.key for task in tasks]
+    keys = [task.key for task in tasks]
+    return pd.concat([kept[key] for key in keys], ignore_index=True), report.others(keys)
 
 
-def _tasks(store: WorldStore, name: str, method: str, number: int | None) -> list[Measurement]:
+def _tasks(store: WorldStore, name: str, method: str, number: int | None, weights: str) -> list[Measurement]:
     """Whole shards, the last one in part, until there are as many targets as asked for."""
     layout, tasks = store.stamps.layout, []
     for shard in store.shards:
         rows = layout.rows(shard)
         last = rows.stop if number is None else min(rows.stop, number)
         if last > rows.start:
-            tasks.append(Measurement(name, shard, method, last - rows.start))
+            tasks.append(Measurement(name, shard, method, last - rows.start, weights))
     return tasks
 
 
 class _Methods:
     """What a worker needs: the stored worlds, their fields for true positions, and the networks, at their first use."""
 
-    def __init__(self, stores: Mapping[str, WorldStore], catalog: pd.DataFrame, profile: Profile) -> None:
-        self.stores = stores
+    def __init__(
+        self,
+        stores: Mapping[str, WorldStore],
+        sky_folder: CheckpointFolder | None,
+        catalog: pd.DataFrame,
+        profile: Profile,
+    ) -> None:
+        self.stores, self._sky_folder = stores, sky_folder
         self.worlds = OpenWorlds(WORLDS, catalog, profile)
 
     @functools.cached_property
     def networks(self) -> list[Model]:
         return [shipped_model(survey, "cpu") for survey in shipped_networks()]
+
+    @functools.cached_property
+    def sky_model(self) -> SkyModel:
+        return load_sky_model(self._sky_folder)
 
 
 def measured(methods: _Methods, task: Measurement) -> pd.DataFrame:
@@ -157,6 +213,8 @@ def measured(methods: _Methods, task: Measurement) -> pd.DataFrame:
     targets = store.read(task.shard).rows(slice(0, task.scenes))
     if task.method == NETWORKS:
         tables = measure_observed(methods.networks, targets.stamps)
+    elif task.method == SKY_MODEL:
+        tables = measure_sky(methods.sky_model, targets.stamps)
     else:
         peer = next(peer for peer in OBSERVED_PEERS if peer.name == task.method)
         tables = {peer.name: peer.measure(targets.stamps, _positions(methods, peer, task.world, targets))}

@@ -23,11 +23,10 @@ from deblend_assets.settings import fingerprint
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.steps.referee.kept_evaluations import no_regression, store_evaluation, table_of
 from deblend_assets.steps.summaries import key_figures
-from deblend_assets.steps.worlds.estimates import NOTE, chosen_peers, columns, measure_worlds, shipped_networks
+from deblend_assets.steps.worlds.estimates import NOTE, Weights, chosen_peers, columns, measure_worlds
 from deblend_assets.steps.worlds.floor import read_world_floor
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore, library_versions
 from deblend_assets.stores.referee import RefereeReport
-from deblend_assets.stores.shipped import shipped
 
 NAME, ASSET = "worlds", "worlds/worlds_evaluation"
 # Whose figures the UI shows.
@@ -44,13 +43,14 @@ def evaluate_worlds(store: ProjectStore, workers: RenderingWorkers, log: Callabl
     """
     profile = store.profile
     peers = chosen_peers(profile.worlds, log)
-    weights = {
-        name: [shipped(name, kind).fingerprint for kind in ("deblender", "shapes")] for name in shipped_networks()
-    }
+    weights = Weights.of(store)
     worlds = {name: store.world(world).sha256() for name, world in WORLDS.items()}
-    identity = fingerprint(worlds, peers, weights, CODE_VERSIONS["worlds_evaluation"])
-    report = RefereeReport(store, NAME, ASSET, identity)
-    table = table_of(store, report, lambda: measure_worlds(store, report, peers, workers, log), columns(), NOTE, log)
+    code = CODE_VERSIONS["worlds_evaluation"]
+    identity = fingerprint(worlds, peers, weights.methods, code)
+    report = RefereeReport(store, NAME, ASSET, identity, fingerprint(worlds, code))
+    table = table_of(
+        store, report, lambda: measure_worlds(store, report, peers, weights, workers, log), columns(), NOTE, log
+    )
     evaluations, figures = {}, dict[str, dict[str, Figure]]()
     for name, world in WORLDS.items():
         truth = store.world(world).read_truth()
@@ -69,7 +69,9 @@ def evaluate_worlds(store: ProjectStore, workers: RenderingWorkers, log: Callabl
     silent = silent_failures(evaluations)
     provenance = {
         "worlds": ", ".join(f"{name} {digest}" for name, digest in worlds.items()),
-        "networks": ", ".join(f"{name} {' '.join(prints)}" for name, prints in weights.items()) or "none shipped",
+        "networks": ", ".join(f"{name} {' '.join(prints)}" for name, prints in weights.shipped.items())
+        or "none shipped",
+        "network for every sky": weights.sky or "none",
         **library_versions("galsim", "sep", "numpy", "scipy", "torch"),
     }
     before = store_evaluation(store, report, evaluations, numbers, provenance)
