@@ -18,7 +18,7 @@ def test_every_group_and_quantity_is_shown() -> None:
     assert len(figure.axes) == len(LEVELS)
     for axis, level in zip(figure.axes, LEVELS, strict=True):
         assert f"{level:.0%}" in axis.get_xlabel()
-        points = [container.lines[0].get_xdata() for container in axis.containers]
+        points = [list(axis.get_lines()[1 + k].get_xdata()) for k in range(len(NAMES))]
         np.testing.assert_allclose(points, [[level] * 2, [level - 0.01] * 2])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["all, 3,000", "masked, 200"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["g1 g2", "ln size"]
