@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from assets_tests.science.peers.observed_samples import BANDS, PSF_SIDE, SIDE, Sample, sample
-from deblend_assets.science.peers.observed.correlation import covariance_of_sums
 from deblend_assets.science.peers.observed.methods import OBSERVED_PEERS, detected_positions, true_positions
 from deblend_assets.science.peers.observed.sep_hsm import is_unresolved
 from deblend_assets.science.peers.profiles import SersicDrawer
@@ -87,18 +86,6 @@ def test_a_level_of_the_sky_changes_little(name: str) -> None:
 def true_distortions(known: Sample) -> NDArray[np.float64]:
     found = [galsim.hsm.FindAdaptiveMom(galsim.Image(image[1])).observed_shape for image in known.alone]
     return np.array([[shape.e1, shape.e2] for shape in found])
-
-
-def test_errors_of_sums_are_those_of_correlated_noise() -> None:
-    rng = np.random.default_rng(2)
-    weights = rng.normal(size=(2, 9, 9))
-    noise = np.stack([SMOOTH.sample((9, 9), rng) for _ in range(4_000)])
-    sums = np.einsum("kyx,nyx->nk", weights, noise)
-    expected = covariance_of_sums(weights, SMOOTH.lags(6))
-    assert np.allclose(np.cov(sums.T), expected, atol=0.08 * expected.diagonal().max())
-    white = np.zeros((3, 3))
-    white[1, 1] = 1
-    assert np.allclose(covariance_of_sums(weights, white), np.einsum("kyx,lyx->kl", weights, weights))
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -98,7 +98,7 @@ def intrinsic_shapes(galaxies: Galaxies, band: str = TRUTH_BAND) -> IntrinsicSha
         radius, g[rows] = ellipse_shapes(galaxies.ellipses[rows, component])
         index = galaxies.n[rows, component]
         hlr[rows] = radius
-        concentration[rows] = 5 * np.log10(sersic.radius_holding(0.8, index) / sersic.radius_holding(0.2, index))
+        concentration[rows] = sersic.concentration(index)
     mixed = analytic & np.isfinite(share).all(axis=1) & (share.max(axis=1) < 1.0)
     for knotted in (False, True):
         rows = np.flatnonzero(mixed & ((share[:, KNOTS] > 0) == knotted))

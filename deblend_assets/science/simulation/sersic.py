@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, special
+from scipy.interpolate import CubicSpline
 
 N_MIN, N_MAX = 0.3, 6.2
 """Indices that GalSim can render, which are those of all profiles here."""
@@ -40,6 +41,29 @@ def radius_holding(share: ArrayLike, n: ArrayLike) -> Floats:
     """Radius [half-light radii] that holds a share of the light; the inverse of `light_within`."""
     index = np.asarray(n, np.float64)
     return np.asarray((special.gammaincinv(2.0 * index, share) / b_of(index)) ** index)
+
+
+def concentration(n: ArrayLike) -> Floats:
+    """5 log10(r80 / r20) of index n, radii of ellipses of the profile's own shape; broadcasts."""
+    return np.asarray(5.0 * np.log10(radius_holding(0.8, n) / radius_holding(0.2, n)))
+
+
+@lru_cache(maxsize=1)
+def _indices_by_concentration() -> CubicSpline:
+    """ln n as a function of the concentration, which rises with it."""
+    ln_n = np.linspace(np.log(N_MIN), np.log(N_MAX), _ROWS)
+    return CubicSpline(concentration(np.exp(ln_n)), ln_n)
+
+
+def index_of_concentration(values: ArrayLike) -> tuple[Floats, Floats]:
+    """Index n of a concentration, and its derivative by it; the inverse of `concentration` to 1e-6.
+
+    A concentration that no index between `N_MIN` and `N_MAX` has gives the nearest index, and the derivative there.
+    """
+    spline = _indices_by_concentration()
+    within = np.clip(np.asarray(values, np.float64), spline.x[0], spline.x[-1])
+    n = np.exp(spline(within))
+    return n, n * spline(within, 1)
 
 
 def surface_brightness(radius: ArrayLike, n: ArrayLike) -> Floats:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.observed.correlation import growth
 from deblend_assets.science.peers.observed.presence import Presence
 from deblend_assets.science.peers.sep_hsm import detect
+from deblend_assets.science.stamps.correlation import growth
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 Floats = NDArray[np.float64]

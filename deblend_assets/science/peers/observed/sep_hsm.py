@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.observed.correlation import growth
 from deblend_assets.science.peers.observed.presence import Presence, presence
 from deblend_assets.science.peers.observed.segmentation import segmented
 from deblend_assets.science.peers.sep_hsm import MATCH, AutoAperture, nearest, regauss_shapes, regauss_stamp
+from deblend_assets.science.stamps.correlation import growth
 from deblend_assets.science.stamps.estimates import Estimates
 from deblend_assets.science.stamps.observed import ObservedStamps
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.observed.correlation import covariance_of_sums
 from deblend_assets.science.peers.observed.presence import Presence, presence
 from deblend_assets.science.peers.profiles import Floats, SersicDrawer, shear, shear_slopes
 from deblend_assets.science.peers.sersic import LEAST_SNR
 from deblend_assets.science.peers.sersic_scene import SersicScene
 from deblend_assets.science.simulation.observed import adaptive_moments
+from deblend_assets.science.stamps.correlation import covariance_of_sums
 from deblend_assets.science.stamps.estimates import Estimates
 from deblend_assets.science.stamps.observed import ObservedStamps
 

@@ -1,0 +1,119 @@
+"""Sérsic profiles behind PSF images, against GalSim; their derivatives, against differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import galsim
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deblend_assets.science.simulation import sersic
+from deblend_assets.science.simulation.renderers.sersic_stamps import G_MAX, PARAMETERS, Profiles, SersicStamps
+
+SIDE, SCALE, PSF_SIDE = 45, 0.2, 41
+MIDDLE = (SIDE - 1) / 2
+
+
+def psf_image(fwhm: float, beta: float = 3.0) -> NDArray[np.float32]:
+    psf = galsim.Moffat(beta=beta, fwhm=fwhm).shear(g1=0.03, g2=-0.02)
+    return np.asarray(psf.drawImage(nx=PSF_SIDE, ny=PSF_SIDE, scale=SCALE).array)
+
+
+def profiles(hlr: NDArray, n: NDArray, x: float = 24.3, y: float = 20.6, g: complex = 0.3 - 0.2j) -> Profiles:
+    count = len(hlr)
+    return Profiles(*(np.full(count, value) for value in (x, y, g.real, g.imag)), np.log(hlr), n, np.zeros(count, bool))
+
+
+def test_concentration_is_that_of_closed_forms_and_gives_its_index() -> None:
+    """A Gaussian's radii are √(-ln(1 - share)); Bershady et al. (2000) give 2.7 for a disc and 5.2 for a bulge."""
+    assert sersic.concentration(0.5) == pytest.approx(2.5 * np.log10(np.log(0.2) / np.log(0.8)), abs=1e-9)
+    assert sersic.concentration([1.0, 4.0]) == pytest.approx([2.8, 5.27], abs=0.01)
+    n = np.geomspace(sersic.N_MIN, sersic.N_MAX, 333)
+    found, slope = sersic.index_of_concentration(sersic.concentration(n))
+    assert np.abs(found / n - 1).max() < 1e-6
+    step = 1e-4
+    by_difference = 2 * step * n / (sersic.concentration(n * (1 + step)) - sersic.concentration(n * (1 - step)))
+    assert np.abs(slope / by_difference - 1).max() < 1e-3
+
+
+def test_a_concentration_that_no_profile_has_gives_the_nearest_index() -> None:
+    found, slope = sersic.index_of_concentration([0.0, 20.0])
+    assert found == pytest.approx([sersic.N_MIN, sersic.N_MAX])
+    assert (slope > 0).all()
+
+
+@pytest.mark.parametrize("fwhm", [0.6, 0.8, 1.2])
+def test_stamps_are_those_of_galsim(fwhm: float) -> None:
+    """Convolved with the PSF's image; 2e-3 of the brightest pixel."""
+    image = psf_image(fwhm)
+    seen = galsim.InterpolatedImage(galsim.Image(image.copy(), scale=SCALE), x_interpolant="lanczos15")
+    hlr, n = (values.ravel() for values in np.meshgrid([0.1, 0.3, 0.7, 1.5], [0.5, 1.0, 2.0, 4.0]))
+    renderer = SersicStamps(image[None, None], np.array([SCALE]), SIDE)
+    found = renderer.stamps(profiles(hlr, n), np.zeros(len(n), int))[:, 0].numpy()
+    for stamp, radius, index in zip(found, hlr, n, strict=True):
+        galaxy = galsim.Convolve(galsim.Sersic(n=index, half_light_radius=radius).shear(g1=0.3, g2=-0.2), seen)
+        offset = (24.3 - MIDDLE, 20.6 - MIDDLE)
+        expected = galaxy.drawImage(nx=SIDE, ny=SIDE, scale=SCALE, offset=offset, method="no_pixel").array
+        assert np.abs(stamp - expected).max() < 2e-3 * expected.max(), (radius, index)
+
+
+def test_each_source_has_the_psfs_of_its_stamp_and_a_point_is_the_psf() -> None:
+    psf = np.stack([[psf_image(0.7), psf_image(0.9)], [psf_image(1.1), psf_image(0.8)]])
+    sources = profiles(np.array([0.3, 0.3, 5.0]), np.array([1.0, 1.0, 4.0]), 22.0, 22.0)
+    sources = replace(sources, point=np.array([False, False, True]))
+    renderer = SersicStamps(psf, np.array([SCALE, SCALE]), SIDE)
+    found = renderer.stamps(sources, np.array([1, 0, 1])).numpy()
+    for at, stamp in ((0, 1), (1, 0)):
+        alone = SersicStamps(psf[[stamp]], np.array([SCALE]), SIDE)
+        expected = alone.stamps(sources.rows(np.array([at])), np.array([0])).numpy()[0]
+        assert np.abs(found[at] - expected).max() < 1e-6
+    assert np.abs(found[2][:, 2:-2, 2:-2] - psf[1]).max() < 1e-6 * psf.max()
+
+
+def test_slopes_are_differences() -> None:
+    renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
+    hlr, n = np.array([0.2, 0.6, 0.5]), np.array([0.7, 1.0, 2.5])
+    sources, stamp = profiles(hlr, n), np.zeros(3, int)
+    slopes = renderer.stamps_with_slopes(sources, stamp)[:, 0].double().numpy()
+    assert np.array_equal(slopes[:, 0].astype(np.float32), renderer.stamps(sources, stamp)[:, 0].numpy())
+    step = 0.01
+    for k, name in enumerate(PARAMETERS):
+        sides = []
+        for sign in (1, -1):
+            if name == "ln_n":
+                moved = replace(sources, n=n * np.exp(sign * step))
+            else:
+                moved = replace(sources, **{name: getattr(sources, name) + sign * step})
+            sides.append(renderer.stamps(moved, stamp)[:, 0].double().numpy())
+        expected = (sides[0] - sides[1]) / (2 * step)
+        wrong = np.abs(slopes[:, 1 + k] - expected).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
+        assert wrong.max() < 5e-3, name  # float32 stamps, and the third derivative
+
+
+def test_a_point_has_slopes_by_its_position_alone() -> None:
+    renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
+    point = replace(profiles(np.array([0.5]), np.array([1.0])), point=np.array([True]))
+    slopes = renderer.stamps_with_slopes(point, np.array([0]))[0, 0].numpy()
+    assert np.abs(slopes[3:]).max() == 0
+    assert np.abs(slopes[1:3]).max() > 0.1 * slopes[0].max()
+
+
+def test_everything_turned_by_90_degrees_gives_the_turned_stamp() -> None:
+    image, turned = psf_image(0.8), np.rot90(psf_image(0.8)).copy()
+    first = SersicStamps(image[None, None], np.array([SCALE]), SIDE)
+    second = SersicStamps(turned[None, None], np.array([SCALE]), SIDE)
+    hlr, n = np.array([0.5]), np.array([1.5])
+    before = first.stamps(profiles(hlr, n), np.array([0]))[0, 0].numpy()
+    after = second.stamps(profiles(hlr, n, 20.6, 2 * MIDDLE - 24.3, -0.3 + 0.2j), np.array([0]))[0, 0].numpy()
+    assert np.abs(after - np.rot90(before)).max() < 1e-5 * before.max()
+
+
+def test_a_profile_too_long_is_rendered_with_the_longest() -> None:
+    renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
+    hlr, n = np.array([0.5]), np.array([1.0])
+    found, expected = (
+        renderer.stamps(profiles(hlr, n, g=g), np.array([0])).numpy() for g in (1.5 + 0j, complex(G_MAX))
+    )
+    assert np.abs(found - expected).max() < 1e-6

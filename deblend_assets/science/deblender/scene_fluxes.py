@@ -1,0 +1,232 @@
+"""Fluxes of overlapping sources solved together, band by band: weighted least squares, linear, possibly negative.
+
+The model is Σ flux × source + a level of the sky, each source of unit light behind the stamp's PSF. With these columns
+A, weights W and the image d, the solution is H⁻¹ AᵀW d, H = AᵀW A. Its covariance has two parts:
+
+* of the noise, H⁻¹ (AᵀW C W A) H⁻¹, C with the stamp's noise correlation;
+* of the profiles, J Σ Jᵀ with the covariance Σ of shapes and positions and the derivatives J of the solution by them:
+  to first order, which measures the spread as well as samples do (docs/scene_model.md).
+
+Two sources on one place share their light in any ratio. A weak prior, of zero flux and as wide as the light that there
+is (`PRIOR_ERRORS`), keeps their numbers finite, and their errors are as large as that light; their sum is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
+from deblend_assets.science.simulation.renderers.sersic_stamps import SersicStamps
+from deblend_assets.science.stamps.correlation import covariance_of_sums
+from deblend_assets.science.stamps.observed import ObservedStamps
+
+PRIOR_ERRORS = 10.0
+"""Width of the prior of a flux: the light under the source, and so many errors of the source alone beside it. A source
+that overlaps no other is shrunk by at most a fortieth of its error."""
+
+_SOURCES = 64  # of a chunk, whose images and slopes are 1 MB a source in six bands of 45 pixels
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFluxes:
+    """Fluxes of up to S sources on N stamps in B bands; NaN where there is no source, or no pixel of weight under it.
+
+    Attributes:
+        flux: (N, S, B) [image unit].
+        covariance: between the sources of a stamp, (N, B, S, S), of noise and profiles.
+        noise_covariance: the same of the noise alone.
+        color_covariance: between the bands of a source, (N, S, B, B), of noise and profiles: what is wrong with a
+            profile is wrong in all bands.
+        chi2: reduced χ² under each source, (N, S, B): mean of the squared residuals, weighted with the source's squared
+            light, in units of what white noise leaves.
+        blendedness: share of the light under each source's profile that is that of others, (N, S, B), in 0 to 1:
+            1 - Σ own² / Σ own × all (Bosch et al. 2018, 1705.06766), over the pixels of weight; negative fluxes count
+            as none.
+        sky: level of the sky in each stamp, (N, B) [image unit / pixel].
+    """
+
+    flux: Floats
+    covariance: Floats
+    noise_covariance: Floats
+    color_covariance: Floats
+    chi2: Floats
+    blendedness: Floats
+    sky: Floats
+
+    @property
+    def error(self) -> Floats:
+        """Standard error of each flux, (N, S, B), of noise and profiles."""
+        return _errors(self.covariance)
+
+    @property
+    def noise_error(self) -> Floats:
+        """The same of the noise alone."""
+        return _errors(self.noise_covariance)
+
+
+def _errors(covariance: Floats) -> Floats:
+    return np.sqrt(np.swapaxes(np.diagonal(covariance, axis1=-2, axis2=-1), 1, 2))
+
+
+def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
+    """Fluxes of all sources on each stamp.
+
+    Args:
+        stamps: N of them; the inverse variance is that of the sky's noise.
+        sources: on each of them.
+
+    Raises:
+        MismatchError: sources of another number of stamps.
+    """
+    require_alike(stamps, sources)
+    number, room, bands = len(stamps), sources.values.shape[1], len(stamps.bands)
+    shapes = {
+        "flux": (room, bands),
+        "covariance": (bands, room, room),
+        "noise_covariance": (bands, room, room),
+        "color_covariance": (room, bands, bands),
+        "chi2": (room, bands),
+        "blendedness": (room, bands),
+        "sky": (bands,),
+    }
+    found = SceneFluxes(**{name: np.full((number, *shape), np.nan) for name, shape in shapes.items()})
+    count = sources.count
+    for size in np.unique(count):
+        rows = np.flatnonzero(count == size)
+        each = max(1, _SOURCES // max(1, int(size)))
+        for first in range(0, len(rows), each):
+            chosen = rows[first : first + each]
+            part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(int(size)))
+            for name, values in vars(part).items():
+                # What has an axis of the sources fills the first places of it.
+                inside = tuple(slice(length) for length in values.shape[1:])
+                getattr(found, name)[(chosen, *inside)] = values
+    return found
+
+
+def require_alike(stamps: ObservedStamps, sources: SceneSources) -> None:
+    """MismatchError unless the sources are of as many stamps."""
+    if len(stamps) != len(sources):
+        raise MismatchError(
+            f"{len(stamps)} stamps, sources of {len(sources)}", where="scene", remedy="give the sources of every stamp"
+        )
+
+
+class _Solution(NamedTuple):
+    level: Floats  # of each column: the sources and the sky, (n, B, C)
+    inverse: Floats  # of H with the prior, (n, B, C, C)
+    prior: Floats  # inverse variance of the prior, (n, B, C)
+
+
+def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
+    """Of stamps with equally many sources, S each."""
+    n, size, bands = *sources.star.shape, len(stamps.bands)
+    profiles, stamp, by_concentration = sources.profiles()
+    psf = np.where(stamps.present[..., None, None], stamps.psf, 0)
+    images = SersicStamps(psf, stamps.pixel_scale, stamps.side).stamps_with_slopes(profiles, stamp)
+    images = images.view(n, size, bands, images.shape[2], stamps.side**2)
+    root = np.sqrt(stamps.inverse_variance.reshape(n, bands, 1, -1).astype(np.float64))
+    # In units of the noise; float64, for what two like sources differ by. The sky's level is the last column.
+    basis = np.concatenate([images[:, :, :, 0].transpose(1, 2).numpy() * root, root], axis=2)
+    data = stamps.pixels.reshape(n, bands, -1) * root[:, :, 0]
+    normal = basis @ np.swapaxes(basis, -1, -2)
+    solution, seen = _least_squares(normal, (basis @ data[..., None])[..., 0])
+    residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
+
+    white = covariance_of_sums(basis.reshape(*basis.shape[:-1], stamps.side, stamps.side), stamps.noise_correlation)
+    noise = solution.inverse @ (white + _diagonal(solution.prior)) @ solution.inverse
+    noise = noise[..., :size, :size]
+    spread = _spread(images, sources, by_concentration, basis, residual, root, solution)[:, :, :size]
+    shapes = _limited(spread @ np.swapaxes(spread, -1, -2), solution.prior[..., :size])
+    color = np.einsum("nbiq,nciq->nibc", spread, spread)
+    color *= _shrunk(color, shapes)
+    index = np.arange(bands)
+    color[:, :, index, index] += np.diagonal(noise, axis1=2, axis2=3).swapaxes(1, 2)
+
+    own, overlap = solution.level[..., :size].clip(min=0), normal[..., :size, :size]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = (overlap * own[:, :, None, :]).sum(axis=-1)
+        blendedness = 1 - np.diagonal(overlap, axis1=2, axis2=3) * own / total
+        light = basis[:, :, :size] ** 2
+        # What the solution leaves of white noise in a pixel.
+        left = 1 - np.einsum("nbip,nbip->nbp", solution.inverse @ basis, basis)
+        chi2 = (light @ (residual**2)[..., None])[..., 0] / (light @ left[..., None])[..., 0]
+    lost = np.where(seen[..., :size], 0.0, np.nan)
+    pairs = lost[..., None] + lost[..., None, :]
+    of_source = lost.swapaxes(1, 2)
+    return SceneFluxes(
+        flux=solution.level[..., :size].swapaxes(1, 2) + of_source,
+        covariance=noise + shapes + pairs,
+        noise_covariance=noise + pairs,
+        color_covariance=color + of_source[..., None] + of_source[..., None, :],
+        chi2=chi2.swapaxes(1, 2) + of_source,
+        blendedness=blendedness.swapaxes(1, 2) + of_source,
+        sky=np.where(seen[..., size], solution.level[..., size], np.nan),
+    )
+
+
+def _diagonal(values: Floats) -> Floats:
+    return values[..., None] * np.eye(values.shape[-1])
+
+
+def _least_squares(normal: Floats, along: Floats) -> tuple[_Solution, NDArray[np.bool_]]:
+    """The solution with the weak prior, and which columns have a pixel of weight, (n, B, C)."""
+    own = np.diagonal(normal, axis1=2, axis2=3)
+    seen = own > 0
+    safe = np.where(seen, own, 1.0)
+    # Light under a column as if it stood alone, and its error.
+    width = np.abs(along) / safe + PRIOR_ERRORS / np.sqrt(safe)
+    prior = np.where(seen, width**-2.0, 1.0)
+    scale = 1 / np.sqrt(safe)
+    unit = normal * scale[..., None] * scale[..., None, :] + _diagonal(prior * scale**2)
+    inverse = np.linalg.inv(unit) * scale[..., None] * scale[..., None, :]
+    return _Solution((inverse @ along[..., None])[..., 0], inverse, prior), seen
+
+
+def _spread(
+    images: torch.Tensor,
+    sources: SceneSources,
+    by_concentration: Floats,
+    basis: Floats,
+    residual: Floats,
+    root: Floats,
+    solution: _Solution,
+) -> Floats:
+    """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6)."""
+    (n, size), (bands, columns) = sources.star.shape, basis.shape[1:3]
+    weighted = np.concatenate([basis, residual[:, :, None]], axis=2) * root
+    others = torch.from_numpy(np.swapaxes(weighted, -1, -2).astype(np.float32))
+    # Slopes times columns and times the residual, (n, S, B, 6, C + 1).
+    sums = (images[:, :, :, 1:] @ others[:, None]).double().numpy()
+    per_number = np.ones((n, size, len(NUMBERS)))
+    per_number[..., -1] = by_concentration.reshape(n, size)
+    values, vectors = np.linalg.eigh(sources.covariance)
+    factor = per_number[..., None] * vectors * np.sqrt(values.clip(min=0))[..., None, :]
+    sums = np.einsum("nskq,nsbkj->nbsqj", factor, sums, optimize=True)
+    change = -sums[..., :columns] * solution.level[:, :, :size, None, None]
+    np.einsum("nbsqs->nbsq", change[..., :size])[...] += sums[..., columns]
+    return solution.inverse @ change.reshape(n, bands, -1, columns).swapaxes(-1, -2)
+
+
+def _limited(covariance: Floats, prior: Floats) -> Floats:
+    """A covariance, nowhere larger than that of the prior: C - C (C + T)⁻¹ C."""
+    scale = np.sqrt(prior)
+    unit = covariance * scale[..., None] * scale[..., None, :]
+    limited = np.linalg.solve(unit + np.eye(unit.shape[-1]), unit)
+    return 0.5 * (limited + limited.swapaxes(-1, -2)) / (scale[..., None] * scale[..., None, :])
+
+
+def _shrunk(color: Floats, shapes: Floats) -> Floats:
+    """Factors on the profiles' part between bands, (n, S, B, B), for variances that `_limited` has changed."""
+    before = np.diagonal(color, axis1=2, axis2=3)
+    after = np.diagonal(shapes, axis1=2, axis2=3).swapaxes(1, 2)
+    ratio = np.sqrt(np.divide(after, before, out=np.ones_like(before), where=before > 0))
+    return ratio[..., None] * ratio[..., None, :]

@@ -1,0 +1,98 @@
+"""The sources of a scene: where they are, what shapes they have, and how well both are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.errors import MismatchError
+from deblend_assets.science.simulation import sersic
+from deblend_assets.science.simulation.renderers.sersic_stamps import Profiles
+
+NUMBERS = ("x", "y", "g1", "g2", "ln_hlr", "concentration")
+"""What is known of a source with a covariance; see `SceneSources`."""
+
+Floats = NDArray[np.float64]
+
+# Rounding of a covariance, relative to its largest number.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SceneSources:
+    """Sources on N stamps, the target of each first, up to S on one; NaN behind the last one.
+
+    Attributes:
+        values: `NUMBERS`, (N, S, 6): position from 0 at the centre of the first pixel [pixel]; shear-type g before the
+            PSF, pixel frame; ln of the half-light radius sqrt(ab) before the PSF [arcsec]; 5 log10(r80 / r20). Of a
+            star only the position counts.
+        covariance: of the errors of these numbers, (N, S, 6, 6); sources are independent.
+        star: whether the source is a point, (N, S) bool.
+
+    Raises:
+        MismatchError: arrays that do not fit together, or hold what cannot be.
+    """
+
+    values: Floats
+    covariance: Floats
+    star: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        values, covariance = (np.asarray(a, dtype=np.float64) for a in (self.values, self.covariance))
+        star = np.asarray(self.star, dtype=bool)
+        shape, k = values.shape[:2], len(NUMBERS)
+        if values.shape != (*shape, k) or covariance.shape != (*shape, k, k) or star.shape != shape:
+            _refuse(
+                f"values {values.shape}, covariance {covariance.shape}, star {star.shape}",
+                "give (N, S, 6), (N, S, 6, 6) and (N, S)",
+            )
+        there = np.isfinite(values[..., 0])
+        if (there[:, 1:] & ~there[:, :-1]).any():
+            _refuse("a source stands behind a place without one", "put NaN behind the last source")
+        # A star has no shape: whatever its shape's numbers are, they count for nothing.
+        shapes = np.arange(k) >= 2
+        values = np.where(star[..., None] & there[..., None] & shapes, 0.0, values)
+        unknown = star[..., None, None] & (shapes[:, None] | shapes)
+        covariance = np.where(unknown, 0.0, covariance)
+        if not (np.isfinite(values[there]).all() and np.isfinite(covariance[there]).all()):
+            _refuse("a source's numbers or their covariance are not finite", "leave out what is not known")
+        known = covariance[there]
+        least = np.linalg.eigvalsh(known)[:, 0] if len(known) else np.zeros(0)
+        if (least < -_ROUNDING * np.abs(known).max(axis=(1, 2), initial=0.0)).any():
+            _refuse("a covariance has a negative variance", "give positive semidefinite matrices")
+        for name, value in (("values", values), ("covariance", covariance), ("star", star & there)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """Number of sources on each stamp, (N,)."""
+        return np.asarray(np.isfinite(self.values[..., 0]).sum(axis=1))
+
+    def rows(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> SceneSources:
+        """Those of some of the stamps."""
+        return SceneSources(self.values[chosen], self.covariance[chosen], self.star[chosen])
+
+    def cut(self, room: int) -> SceneSources:
+        """The first so many sources of each stamp."""
+        return SceneSources(self.values[:, :room], self.covariance[:, :room], self.star[:, :room])
+
+    def profiles(self) -> tuple[Profiles, NDArray[np.int64], Floats]:
+        """The sources as they are rendered, of one stamp after the other.
+
+        Returns:
+            G sources; the stamp of each, (G,); d ln n / d concentration, (G,). A concentration that no Sérsic profile
+            has is rendered with the nearest one's index (`sersic.N_MIN` to `N_MAX`).
+        """
+        stamp, place = np.nonzero(np.isfinite(self.values[..., 0]))
+        x, y, g1, g2, ln_hlr, concentration = self.values[stamp, place].T
+        n, by_concentration = sersic.index_of_concentration(concentration)
+        return Profiles(x, y, g1, g2, ln_hlr, n, self.star[stamp, place]), stamp, by_concentration / n
+
+
+def _refuse(what: str, remedy: str) -> None:
+    raise MismatchError(what, where="SceneSources", remedy=remedy)
