@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from assets_tests.science.peers.observed_samples import BANDS, PSF_SIDE, SIDE, Sample, sample
+from assets_tests.science.peers.observed_samples import BANDS, PSF_SIDE, SCALE, SIDE, Sample, sample
 from deblend_assets.science.peers.observed.methods import OBSERVED_PEERS, detected_positions, true_positions
 from deblend_assets.science.peers.observed.sep_hsm import is_unresolved
 from deblend_assets.science.peers.profiles import SersicDrawer
 from deblend_assets.science.peers.sep_hsm import regauss_shapes, regauss_stamp
+from deblend_assets.science.peers.sersic_scene import SersicScene
 from deblend_assets.science.skies.noise import NoiseCorrelation, resampled
 from deblend_assets.science.stamps.estimates import ESTIMATE_COLUMNS
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -161,6 +162,44 @@ def test_a_drawer_of_images_is_that_of_profiles() -> None:
     for axis, step in ((0, np.array([0.01, 0.0])), (1, np.array([0.0, 0.01]))):
         up, down = (drawer.draw(-0.7, np.array([0.2, 0.1]), 0.0, place + s * step).stamps for s in (1, -1))
         assert np.abs((up - down) / 0.02 - by_image.slopes[4 + axis]).max() < 1e-3 * np.abs(by_image.slopes[4]).max()
+
+
+def test_the_small_least_squares_problem_is_that_of_all_pixels() -> None:
+    """Sum of squares, its slopes (by differences: fluxes are at their minimum), products of the projected slopes."""
+    stamps = sample(1, flux=1e5, neighbour=True).stamps
+    weight = stamps.inverse_variance[0].astype(np.float64)
+    weight[1, :, 12], weight[2, 18:20, 22:25] = 0, 0
+    with np.errstate(divide="ignore"):
+        noise = 1 / np.sqrt(weight)
+    drawer = SersicDrawer.of_images(stamps.psf[0].astype(np.float64), SCALE, (SIDE, SIDE), moving=True)
+    places = detected_positions(stamps)[0][:, ::-1]
+    scene = SersicScene(stamps.pixels[0].astype(np.float64), places, drawer, noise, sky=True)
+    at = np.array([-0.6, 0.1, -0.2, 0.1, 0.3, -0.2, -0.8, -0.1, 0.05, 0.2, 0.0, 0.1])
+    slopes, off = np.split(scene.root(at), [-1], axis=1)
+
+    def chi2(parameters: NDArray[np.float64]) -> float:
+        scene.solve(parameters)
+        return float(np.square(scene.off).sum())
+
+    assert np.square(off).sum() == pytest.approx(chi2(at), rel=1e-10)
+    steps = 1e-3 * np.eye(len(at))
+    change = np.array([chi2(at + step) - chi2(at - step) for step in steps]) / 2e-3
+    by_root = 2 * (slopes.T @ off)[:, 0]
+    # Slopes by ln r are those of a table with steps of 0.0138 in ln k, linear between: good to half a step.
+    assert by_root == pytest.approx(change, rel=1e-3, abs=0.007 * np.abs(change).max())
+    scene.solve(at)
+    # Without noise, at the minimum, the sum of squares is the square of the projected slopes along a step.
+    scene.solve(at)
+    model = np.einsum("bk,bkp->bp", scene.flux, scene.basis).reshape(weight.shape)
+    image = np.where(weight > 0, model, 0.0) / np.sqrt(np.where(weight > 0, weight, 1.0))
+    clean = SersicScene(image, places, drawer, noise, sky=True)
+    slopes = clean.root(at)[:, :-1]
+    for step in 1e-2 * np.eye(len(at)):
+        sums = []
+        for sign in (1, -1):
+            clean.solve(at + sign * step)
+            sums.append(np.square(clean.off).sum())
+        assert np.mean(sums) == pytest.approx(np.square(slopes @ step).sum(), rel=0.02)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from functools import lru_cache
 import galsim
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.fft import ifft, irfft, next_fast_len, rfft2
 from scipy.interpolate import CubicSpline
 
 Floats = NDArray[np.float64]
@@ -25,11 +25,12 @@ _MARGIN = 0.45
 
 @lru_cache(maxsize=1)
 def _transforms() -> CubicSpline:
-    """ln n to the transform of a profile of unit flux and half-light radius, (ln k,)."""
+    """ln n to the transform of a profile of unit flux and half-light radius, and its slope, (2, ln k)."""
     ln_n = np.linspace(np.log(N_MIN), np.log(N_MAX), _NODES)
     k = np.exp(_LN_K)
     profiles = [galsim.Sersic(n=float(n), half_light_radius=1.0) for n in np.exp(ln_n)]
-    return CubicSpline(ln_n, [[profile.kValue(float(v), 0.0).real for v in k] for profile in profiles])
+    values = np.array([[profile.kValue(float(v), 0.0).real for v in k] for profile in profiles])
+    return CubicSpline(ln_n, np.stack([values, np.gradient(values, _LN_K, axis=1)], axis=1))
 
 
 @dataclass(frozen=True)
@@ -110,18 +111,20 @@ class SersicDrawer:
         by_g = [
             g[i] / below + (g[i] * self._round + term) / (below * q) for i, term in enumerate((self._plus, self._cross))
         ]
-        table, by_n = _transforms()(ln_n), _transforms()(ln_n, 1)
-        slope = np.gradient(table, _LN_K)
+        table, slope = _transforms()(ln_n)
+        by_n = _transforms()(ln_n, 1)[0]
         transform, by_ln_k, by_ln_n = (np.interp(ln_k, _LN_K, values) for values in (table, slope, by_n))
         transform[0, 0], by_ln_k[0, 0], by_ln_n[0, 0] = 1.0, 0.0, 0.0
         jacobian = shear_slopes(eta)
         by_eta = [sum(by_g[i] * jacobian[i, j] for i in range(2)) * by_ln_k for j in range(2)]
-        planes = np.stack([transform, by_ln_k, *by_eta, by_ln_n])
+        phase = np.exp(-1j * self._ky * position[0]) * np.exp(-1j * self._kx * position[1])
+        planes = [plane * phase for plane in (transform, by_ln_k, *by_eta, by_ln_n)]
         if self.moving:
-            planes = np.concatenate([planes, [-1j * self._ky * transform, -1j * self._kx * transform]])
-        phase = np.exp(-1j * (self._ky * position[0] + self._kx * position[1]))
-        spectra = (planes * phase).astype(self._seen.dtype, copy=False)[:, None] * self._seen
-        whole = irfft2(spectra, s=self._grid, overwrite_x=True)[..., : self.shape[0], : self.shape[1]]
+            planes += [-1j * self._ky * planes[0], -1j * self._kx * planes[0]]
+        spectra = np.array(planes, dtype=self._seen.dtype)[:, None] * self._seen
+        # Of the second axis alone the rows that the stamp has.
+        rows = ifft(spectra, axis=-2, overwrite_x=True)[..., : self.shape[0], :]
+        whole = irfft(rows, n=self._grid[1], axis=-1, overwrite_x=True)[..., : self.shape[1]]
         return Drawn(whole[0], whole[1:])
 
 
