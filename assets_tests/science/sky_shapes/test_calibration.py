@@ -104,7 +104,7 @@ def test_the_factors_are_found_and_shared_by_a_pair() -> None:
 def test_correlations_and_symmetry_are_kept() -> None:
     calibration = SkyCalibration()
     calibration.factors.copy_(0.1 * torch.randn(calibration.factors.shape, generator=torch.Generator().manual_seed(1)))
-    calibration.tails.fill_(0.1)
+    calibration.tails.copy_(torch.tensor([[0.1], [3.0]]))
     given = given_of_every_kind()
     posterior = posteriors(len(given.images), 3)
     found = calibration(posterior, terms_of(given, posterior))

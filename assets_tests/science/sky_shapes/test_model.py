@@ -35,7 +35,7 @@ def model() -> SkyModel:
     generator = torch.Generator().manual_seed(3)
     for buffer in (found.prior.mean, found.prior.log_variance, found.calibration.factors):
         buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-    found.calibration.tails.fill_(0.05)
+    found.calibration.tails.copy_(torch.tensor([[0.05], [2.5]]))
     found.calibration.star.copy_(torch.tensor([0.3, 1.5]))
     return found
 

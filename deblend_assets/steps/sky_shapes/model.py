@@ -70,7 +70,11 @@ def calibrate_sky_model(
         tables={
             "calibration": Table.of(
                 {
-                    name: {"median factor on the error": factors[name], "share in the tail": card["tails"][name]}
+                    name: {
+                        "median factor on the error": factors[name],
+                        "share in the tail": card["tails"][name]["share"],
+                        "its width": card["tails"][name]["width"],
+                    }
                     | {f"held by the {level} interval": found[ALL][level][name] for level in card["levels"]}
                     for name in NAMES
                 },
@@ -152,7 +156,7 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
             "orientations": recipe.orientations,
             "terms": list(TERMS),
             "factors": dict(zip(NAMES, factors[first].tolist(), strict=True)),
-            "tails": dict(zip(NAMES, calibration.tails.tolist(), strict=True)),
+            "tails": {name: tail._asdict() for name, tail in zip(NAMES, calibration.tail_of_blocks, strict=True)},
             "levels": [f"{level:.0%}" for level in LEVELS],
             "coverage": coverage(within, known_groups(rows.terms) | kinds),
             "calibration_targets": len(rows.star),
