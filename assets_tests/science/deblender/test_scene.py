@@ -16,6 +16,7 @@ from assets_tests.science.deblender.scene_samples import (
     FLUX,
     MIDDLE,
     SCALE,
+    SIDE,
     SNR,
     Scenes,
     deviations,
@@ -225,6 +226,18 @@ def test_a_level_of_the_sky_changes_no_flux() -> None:
     # The prior's width changes with the light; what it moves a flux by is less than this in any case.
     assert np.abs((after.flux - before.flux) / before.error).max() < 1 / 40
     assert np.abs((after.sky - before.sky) / level[:, 0, 0] - 1).max() < 1e-3
+
+
+def test_a_bright_source_beyond_the_edge_can_be_listed() -> None:
+    """Without it its wing is taken for sky, and the flux is wrong; χ² says so."""
+    values = pairs(FEW, 1.2).truth.values.copy()
+    values[:, 1, 0], values[:, 1, 4] = SIDE + 4.0, np.log(1.0)
+    known = scenes(sources(values), np.broadcast_to([FLUX, 300 * FLUX], (FEW, 2)), 1.0)
+    noisy = known.observed(21)
+    found, without = solve_fluxes(noisy, known.truth), solve_fluxes(noisy, known.truth.cut(1))
+    assert rms(pulls(found, known.flux)[:, 0]) < 1 + 3 / np.sqrt(2 * FEW)
+    assert rms(pulls(without, known.flux[:, :1])) > 5
+    assert (without.chi2[:, 0] > 2).all()
 
 
 def test_a_missing_source_raises_chi2() -> None:

@@ -72,6 +72,20 @@ def test_each_source_has_the_psfs_of_its_stamp_and_a_point_is_the_psf() -> None:
     assert np.abs(found[2][:, 2:-2, 2:-2] - psf[1]).max() < 1e-6 * psf.max()
 
 
+def test_sources_beyond_the_edge_are_those_of_a_larger_stamp() -> None:
+    """A point, whose PSF ends within its image, and a galaxy."""
+    psf = psf_image(0.8)
+    for point in (True, False):
+        for x, y in ((-9.0, 20.3), (50.0, 48.0), (20.0, 57.0)):
+            source = replace(profiles(np.array([0.7]), np.array([1.0]), x, y), point=np.array([point]))
+            found = SersicStamps(psf[None, None], np.array([SCALE]), SIDE).stamps(source, np.array([0]))[0, 0].numpy()
+            larger = SersicStamps(psf[None, None], np.array([SCALE]), 3 * SIDE)
+            moved = replace(source, x=source.x + SIDE, y=source.y + SIDE)
+            expected = larger.stamps(moved, np.array([0]))[0, 0].numpy()
+            inside = expected[SIDE : 2 * SIDE, SIDE : 2 * SIDE]
+            assert np.abs(found - inside).max() < 3e-4 * expected.max(), (point, x, y)
+
+
 def test_slopes_are_differences() -> None:
     renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
     hlr, n = np.array([0.2, 0.6, 0.5]), np.array([0.7, 1.0, 2.5])

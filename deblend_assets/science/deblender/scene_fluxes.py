@@ -30,7 +30,7 @@ PRIOR_ERRORS = 10.0
 """Width of the prior of a flux: the light under the source, and so many errors of the source alone beside it. A source
 that overlaps no other is shrunk by at most a fortieth of its error."""
 
-_SOURCES = 64  # of a chunk, whose images and slopes are 1 MB a source in six bands of 45 pixels
+_SOURCES = 16  # of a chunk: images and slopes are 0.3 MB a source in six bands of 45 pixels
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,9 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class SceneSources:
-    """Sources on N stamps, the target of each first, up to S on one; NaN behind the last one.
+    """Sources of N stamps, the target of each first, up to S of one; NaN behind the last one.
+
+    A source may lie beyond the stamp's edge: what is bright enough to shine on the stamp should be among them.
 
     Attributes:
         values: `NUMBERS`, (N, S, 6): position from 0 at the centre of the first pixel [pixel]; shear-type g before the

@@ -29,7 +29,7 @@ G_MAX = 0.95
 Floats = NDArray[np.float64]
 
 _EVERY = 4  # nodes of the table in ln k: steps of 2 %, linear interpolation errs by 3e-5
-_SOURCES = 8  # a chunk, for a core's cache
+_SOURCES = 4  # of a chunk, for a core's cache
 _LEAST_GRID = 1.4  # sides of a stamp
 _GRIDS = 4
 _FOLDED = 3e-4  # of the brightest pixel: light at the distance from which it is folded back
@@ -40,7 +40,7 @@ class Profiles:
     """G sources.
 
     Attributes:
-        x, y: (G,) [pixel], from 0 at the centre of the first pixel of the stamp.
+        x, y: (G,) [pixel], from 0 at the centre of the first pixel of the stamp; beyond its edge too.
         g1, g2: shear-type shape before the PSF, (G,).
         ln_hlr: ln of sqrt(ab) of the ellipse that holds half of the light, (G,) [arcsec].
         n: Sérsic's index, (G,), within `sersic.N_MIN` and `N_MAX`.
@@ -117,7 +117,10 @@ class SersicStamps:
         return found
 
     def _grid_of(self, sources: Profiles, stamp: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Side of the smallest grid on which each source folds back less than `_FOLDED`, else of the largest; (G,)."""
+        """Side of the grid of each source, (G,): the smallest that folds nothing back into the stamp, else the largest.
+
+        Nothing is no pixel of the PSF's image, and of the profile no more than `_FOLDED`.
+        """
         g = np.minimum(np.hypot(sources.g1, sources.g2), G_MAX)
         with np.errstate(over="ignore"):
             radius = np.exp(sources.ln_hlr) / self.pixel_scale[stamp]
@@ -127,10 +130,10 @@ class SersicStamps:
         reach = np.maximum(*(np.maximum(values, self.side - 1 - values) for values in (sources.x, sources.y)))
         grids = np.asarray(self._grids)
         distance = np.maximum(grids - reach[:, None], 1.0)
+        beyond = distance >= max(self._psf.shape[-2:]) // 2
         wings = sersic.surface_brightness(distance / np.maximum(major, 1e-6)[:, None], sources.n[:, None])
-        enough = (wings / np.maximum(radius, 1e-6)[:, None] ** 2 < _FOLDED * brightest[:, None]) | sources.point[
-            :, None
-        ]
+        folded = wings / np.maximum(radius, 1e-6)[:, None] ** 2
+        enough = beyond & ((folded < _FOLDED * brightest[:, None]) | sources.point[:, None])
         return grids[np.where(enough.any(axis=1), enough.argmax(axis=1), len(grids) - 1)]
 
     def _transform(self, grid: int) -> Tensor:
