@@ -30,6 +30,7 @@ from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_flu
 from deblend_assets.science.deblender.scene_images import scene_images
 from deblend_assets.science.deblender.scene_sources import SceneSources
 from deblend_assets.science.skies.noise import resampled
+from deblend_assets.science.stamps.correlation import correlated
 
 PAIRS, FEW = 300, 12
 # Three standard errors of an RMS of the pulls of so many fluxes.
@@ -100,8 +101,13 @@ def test_correlated_noise_has_honest_errors() -> None:
     noisy = known.observed(6, correlation)
     found = solve_fluxes(noisy, known.truth)
     assert abs(rms(pulls(found, known.flux)) - 1) < PULL_BOUND
+    # χ² counts what the solution takes of such noise: pixels that are alike scatter together.
+    light, alike = known.light**2, np.tile(correlation.lags(6) ** 2, (PAIRS, 1, 1))
+    spread = 2 * (light * correlated(light, alike)).sum(axis=(2, 3))
+    assert abs(found.chi2.mean() - 1) < 3 * np.sqrt((spread / light.sum(axis=(2, 3)) ** 2).mean() / PAIRS)
     white = solve_fluxes(replace(noisy, noise_correlation=known.stamps.noise_correlation), known.truth)
     assert rms(pulls(white, known.flux)) > 1.3, "the errors of white noise are too small"
+    assert (white.chi2 < found.chi2).all(), "fluxes take more of correlated noise than of white noise"
 
 
 def test_a_source_that_is_not_there_has_no_flux_of_either_sign() -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
 from deblend_assets.science.simulation.renderers.sersic_stamps import SersicStamps
-from deblend_assets.science.stamps.correlation import covariance_of_sums
+from deblend_assets.science.stamps.correlation import correlated
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 PRIOR_ERRORS = 10.0
@@ -46,7 +46,7 @@ class SceneFluxes:
         color_covariance: between the bands of a source, (N, S, B, B), of noise and profiles: what is wrong with a
             profile is wrong in all bands.
         chi2: reduced χ² under each source, (N, S, B): mean of the squared residuals, weighted with the source's squared
-            light, in units of what white noise leaves.
+            light, over the mean that the noise alone leaves.
         blendedness: share of the light under each source's profile that is that of others, (N, S, B), in 0 to 1:
             1 - Σ own² / Σ own × all (Bosch et al. 2018, 1705.06766), over the pixels of weight; negative fluxes count
             as none.
@@ -141,8 +141,10 @@ def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     solution, seen = _least_squares(normal, (basis @ data[..., None])[..., 0])
     residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
 
-    white = covariance_of_sums(basis.reshape(*basis.shape[:-1], stamps.side, stamps.side), stamps.noise_correlation)
-    noise = solution.inverse @ (white + _diagonal(solution.prior)) @ solution.inverse
+    images_of = basis.reshape(*basis.shape[:-1], stamps.side, stamps.side)
+    spread_basis = correlated(images_of, stamps.noise_correlation).reshape(basis.shape)
+    sums = basis @ np.swapaxes(spread_basis, -1, -2)
+    noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
     noise = noise[..., :size, :size]
     spread = _spread(images, sources, by_concentration, basis, residual, root, solution)[:, :, :size]
     shapes = _limited(spread @ np.swapaxes(spread, -1, -2), solution.prior[..., :size])
@@ -156,8 +158,9 @@ def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
         total = (overlap * own[:, :, None, :]).sum(axis=-1)
         blendedness = 1 - np.diagonal(overlap, axis1=2, axis2=3) * own / total
         light = basis[:, :, :size] ** 2
-        # What the solution leaves of white noise in a pixel.
-        left = 1 - np.einsum("nbip,nbip->nbp", solution.inverse @ basis, basis)
+        # Variance that the solution leaves of the noise in a pixel.
+        influence = solution.inverse @ basis
+        left = 1 - (influence * (2 * spread_basis - sums @ influence)).sum(axis=2)
         chi2 = (light @ (residual**2)[..., None])[..., 0] / (light @ left[..., None])[..., 0]
     lost = np.where(seen[..., :size], 0.0, np.nan)
     pairs = lost[..., None] + lost[..., None, :]

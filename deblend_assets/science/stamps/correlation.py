@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len, rfft2
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 Floats = NDArray[np.float64]
 
@@ -14,33 +14,40 @@ def is_white(correlation: NDArray) -> bool:
     return bool(np.count_nonzero(correlation) == 1)
 
 
-def covariance_of_sums(weights: NDArray[np.floating], correlation: NDArray[np.floating]) -> Floats:
-    """Covariance of Σ w n over a stamp of unit-variance noise n.
+def correlated(weights: NDArray[np.floating], correlation: NDArray[np.floating]) -> Floats:
+    """Images times the correlation matrix of a stamp's noise: Σ over pixels q of w(q) ρ(p - q), at every pixel p.
 
     Args:
-        weights: of K sums, (..., K, y, x).
+        weights: K images, (..., K, y, x).
         correlation: of the noise, (..., lag_y, lag_x), odd sides, 1 in the middle.
 
     Returns:
-        (..., K, K).
+        (..., K, y, x) float64.
     """
-    flat = weights.reshape(*weights.shape[:-2], -1)
     middle = correlation.shape[-1] // 2
     if np.count_nonzero(correlation) == np.count_nonzero(correlation[..., middle, middle]):
-        return np.asarray(flat @ np.swapaxes(flat, -1, -2), dtype=np.float64)
-    # By Parseval's theorem, on a grid on which pixels that its edges join are farther apart than the largest lag.
+        return np.asarray(weights, dtype=np.float64)
+    # On a grid on which pixels that its edges join are farther apart than the largest lag.
+    height, width = weights.shape[-2:]
     reach = [length // 2 for length in correlation.shape[-2:]]
-    least = [max(side, lag + 1) + lag for side, lag in zip(weights.shape[-2:], reach, strict=True)]
+    least = [max(side, lag + 1) + lag for side, lag in zip((height, width), reach, strict=True)]
     grid = [next_fast_len(length, real=True) for length in least]
     torus = np.zeros((*correlation.shape[:-2], *grid))
     torus[..., : correlation.shape[-2], : correlation.shape[-1]] = correlation
     power = rfft2(np.roll(torus, (-reach[0], -reach[1]), axis=(-2, -1))).real
-    # Half of the plane stands for the whole.
-    power[..., 1 : (grid[1] + 1) // 2] *= 2
-    spectra = rfft2(weights, s=grid)
-    along = (spectra * power[..., None, :, :]).reshape(*flat.shape[:-1], -1)
-    whole = along @ np.swapaxes(spectra.reshape(along.shape).conj(), -1, -2)
-    return np.asarray(whole.real / (grid[0] * grid[1]), dtype=np.float64)
+    spectra = rfft2(weights, s=grid) * power[..., None, :, :]
+    return np.asarray(irfft2(spectra, s=grid)[..., :height, :width], dtype=np.float64)
+
+
+def covariance_of_sums(weights: NDArray[np.floating], correlation: NDArray[np.floating]) -> Floats:
+    """Covariance of Σ w n over a stamp of unit-variance noise n, (..., K, K).
+
+    Args:
+        weights, correlation: see `correlated`.
+    """
+    spread = correlated(weights, correlation)
+    flat = weights.reshape(*weights.shape[:-2], -1)
+    return np.asarray(flat @ np.swapaxes(spread.reshape(flat.shape), -1, -2), dtype=np.float64)
 
 
 def growth(weights: NDArray, correlation: NDArray) -> float:
