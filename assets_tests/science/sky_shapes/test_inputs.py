@@ -21,10 +21,10 @@ from deblend_assets.science.sky_shapes.inputs import (
     given,
     numbers_of,
     reference_mask,
-    sky_sigma,
     turned,
 )
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.stamps.observed import sky_sigma
 from deblend_assets.science.stamps.symmetries import ORDER
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deblend_assets.science.simulation.observed import REFERENCE_ORDER, reference_band
 from deblend_assets.science.skies.psf_images import PSFNumbers, measure_psf_images
-from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 from deblend_assets.science.stamps.symmetries import transform_ellipticity, transform_images, transform_vectors
 
 Floats = NDArray[np.float64]
@@ -94,21 +94,6 @@ def central(stamps: ObservedStamps) -> Central:
         here = (slice(None), slice(y0, y1), slice(x0, x1))
         pixels[n][there], weight[n][there] = stamps.pixels[n][here], stamps.inverse_variance[n][here]
     return Central(pixels, weight, first)
-
-
-def sky_sigma(weight: NDArray[np.float32]) -> Floats:
-    """Noise of a pixel [image unit], by the median weight of those that have one: (N, band, P, P) to (N, band).
-
-    NaN where none has.
-    """
-    flat = weight.reshape(*weight.shape[:2], -1)
-    highest = flat.max(axis=2)
-    middle = np.where(highest > 0, highest, np.nan).astype(np.float64)
-    lowest = np.where(flat > 0, flat, np.inf).min(axis=2)
-    # Most skies have one weight in all pixels, and medians are slow.
-    for n, band in np.argwhere(lowest < highest):
-        middle[n, band] = np.median(flat[n, band][flat[n, band] > 0])
-    return np.asarray(1 / np.sqrt(middle))
 
 
 def reference_of(stamps: ObservedStamps, present: NDArray[np.bool_]) -> NDArray[np.int64]:

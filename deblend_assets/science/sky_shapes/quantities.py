@@ -26,10 +26,9 @@ from deblend_assets.science.sky_shapes.inputs import (
     central,
     measured_psfs,
     reference_of,
-    sky_sigma,
 )
 from deblend_assets.science.stamps import quantities as all_quantities
-from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 from deblend_assets.science.stamps.quantities import Block, PriorMoments, names_of
 
 BLOCKS = (*all_quantities.BLOCKS, Block(("concentration",), 0), Block(("dx", "dy"), 1))

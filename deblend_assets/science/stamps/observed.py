@@ -276,3 +276,18 @@ def of_report(
 
 def _refuse(what: str, remedy: str) -> None:
     raise MismatchError(what, where="ObservedStamps", remedy=remedy)
+
+
+def sky_sigma(weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Noise of a pixel [image unit], by the median weight of those that have one: (N, band, P, P) to (N, band).
+
+    NaN where none has.
+    """
+    flat = weight.reshape(*weight.shape[:2], -1)
+    highest = flat.max(axis=2)
+    middle = np.where(highest > 0, highest, np.nan).astype(np.float64)
+    lowest = np.where(flat > 0, flat, np.inf).min(axis=2)
+    # Most skies have one weight in all pixels, and medians are slow.
+    for n, band in np.argwhere(lowest < highest):
+        middle[n, band] = np.median(flat[n, band][flat[n, band] > 0])
+    return np.asarray(1 / np.sqrt(middle))
