@@ -1,0 +1,207 @@
+"""Whether a row can be believed: one bit for each reason why not. Thresholds and how well they work: docs/trust.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntFlag
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.science.measuring.sky_scene import SkyScene
+from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
+from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, Units, units_of
+from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.science.stamps.observed import ObservedStamps
+
+
+class RowFlag(IntFlag):
+    """Why a row is not to be trusted."""
+
+    NO_DATA = 1
+    FAINT = 2
+    MASKED = 4
+    SATURATED = 8
+    EDGE = 16
+    SKY = 32
+    NOISE = 64
+    FILLED = 128
+    NEGATIVE = 256
+    SHARP = 512
+    OFF_CENTRE = 1024
+    LARGE = 2048
+    BRIGHT = 4096
+    COLOR = 8192
+    MISFIT = 16384
+
+
+# Thresholds; docs/trust.md has the share of undamaged rows beyond each.
+LEAST_SNR = 5.0
+MOST_MASKED = 0.2
+# Of the level of the source-free pixels [sky σ], in one band and in the mean of all.
+LEVEL, MEAN_LEVEL = (-1.2, 1.6), 0.8
+NOISE = (0.77, 1.3)
+MOST_FILLED = 0.01
+LOWEST = -6.5
+MOST_SHARP = 5.5
+MOST_OFFSET = 2.5
+"""Distance of the target from the detection [pixel]."""
+MOST_SIZE = 0.15
+"""Half-light radius over the stamp's side."""
+BRIGHTEST = 9.0
+"""ln of the flux over the error of a faint point source's, reference band."""
+MOST_COLOR = 4.0
+"""Magnitudes between neighbouring bands."""
+MOST_MISFIT = 4.0
+
+REASONS: Mapping[RowFlag, str] = MappingProxyType(
+    {
+        RowFlag.NO_DATA: "the stamp has no pixel of weight: nothing is measured",
+        RowFlag.FAINT: f"S/N of the target over all bands below {LEAST_SNR:g}",
+        RowFlag.MASKED: f"more than {MOST_MASKED:.0%} of the target's light lies on lost pixels",
+        RowFlag.SATURATED: "a saturated pixel within one FWHM of the target",
+        RowFlag.EDGE: "the image ends within 1.5 FWHM of the target",
+        RowFlag.SKY: f"level of the sky outside of {LEVEL[0]:g} to {LEVEL[1]:g} sigma in a band, or above "
+        f"{MEAN_LEVEL:g} sigma in the mean",
+        RowFlag.NOISE: f"noise of the pixels {NOISE[0]:g} times or {NOISE[1]:g} times the stated one",
+        RowFlag.FILLED: f"more than {MOST_FILLED:.0%} of neighbouring pixels are equal",
+        RowFlag.NEGATIVE: f"a pixel below {LOWEST:g} sigma, or a flux below -5 of its errors",
+        RowFlag.SHARP: f"structure near the target sharper than the PSF, above {MOST_SHARP:g} times its noise",
+        RowFlag.OFF_CENTRE: f"the target lies more than {MOST_OFFSET:g} pixels from the position",
+        RowFlag.LARGE: f"half-light radius above {MOST_SIZE:g} of the stamp's side",
+        RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
+        RowFlag.COLOR: f"neighbouring bands differ by more than {MOST_COLOR:g} mag",
+        RowFlag.MISFIT: "the scene does not describe the pixels under the target",
+    }
+)
+"""One line for each flag."""
+
+
+class Trust(NamedTuple):
+    """Of N targets.
+
+    Attributes:
+        flags: `RowFlag`, (N,) int32.
+        snr: of the scene's flux over the error of the noise alone, (N, band), signed; NaN in an absent band.
+        snr_total: over all bands, (N,).
+        masked: share of the target's light on lost pixels, mean of the bands present, (N,).
+        offset: of the target from the detection, (N,) [pixel].
+        misfit: see `misfit_of`, (N, band).
+        checks: what the stamps alone show.
+    """
+
+    flags: NDArray[np.int32]
+    snr: Floats
+    snr_total: Floats
+    masked: Floats
+    offset: Floats
+    misfit: Floats
+    checks: StampChecks
+
+
+def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
+    """Flags of N targets and the numbers that they are from.
+
+    Args:
+        stamps: of the targets.
+        scene: what is measured of them.
+    """
+    checks, units = check_stamps(stamps), units_of(stamps)
+    mean = scene.targets.posterior.mean.numpy()
+    flux, noise = scene.fluxes.flux[:, 0], scene.fluxes.noise_error[:, 0]
+    snr = flux / noise
+    total = np.sqrt(np.nansum(np.clip(snr, 0, None) ** 2, axis=1))
+    hlr = np.exp(mean[:, QUANTITIES.index("ln_size")]) / stamps.pixel_scale
+    offset = np.hypot(*(mean[:, QUANTITIES.index(name)] for name in ("dx", "dy")))
+    masked = _masked(stamps, units, hlr)
+    misfit = misfit_of(scene)
+    level = checks.level
+    ln_flux = mean[:, QUANTITIES.index("ln_flux")] - np.log(units.flux)
+    with np.errstate(invalid="ignore"):
+        reasons = {
+            RowFlag.NO_DATA: ~np.isfinite(units.flux),
+            RowFlag.FAINT: total < LEAST_SNR,
+            RowFlag.MASKED: masked > MOST_MASKED,
+            RowFlag.SATURATED: _within(stamps, units, 1.0, MaskBit.SATURATED),
+            RowFlag.EDGE: _within(stamps, units, 1.5, MaskBit.NO_DATA),
+            RowFlag.SKY: _outside(level, LEVEL) | (_mean(level) > MEAN_LEVEL),
+            RowFlag.NOISE: _outside(checks.noise, NOISE),
+            RowFlag.FILLED: (checks.filled > MOST_FILLED).any(axis=1),
+            RowFlag.NEGATIVE: (checks.lowest < LOWEST).any(axis=1) | (snr < -5).any(axis=1),
+            RowFlag.SHARP: (checks.sharp > MOST_SHARP).any(axis=1),
+            RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
+            RowFlag.LARGE: hlr > MOST_SIZE * stamps.side,
+            RowFlag.BRIGHT: ln_flux > BRIGHTEST,
+            RowFlag.COLOR: _of_one_band(flux, noise, stamps.zero_point),
+            RowFlag.MISFIT: (misfit > MOST_MISFIT).any(axis=1),
+        }
+    flags = np.zeros(len(stamps), dtype=np.int32)
+    for flag, where in reasons.items():
+        flags |= np.where(where, np.int32(flag), np.int32(0))
+    return Trust(flags, snr, total, masked, offset, misfit, checks)
+
+
+def misfit_of(scene: SkyScene) -> Floats:
+    """χ² under the target beyond what noise and the errors of the profiles allow, (N, band).
+
+    An error of the profiles by a share s of the light leaves residuals of that share, so that the reduced χ² of a
+    source of S/N ν in so many pixels grows as (s ν)². s is the error of the flux that the profiles make.
+    """
+    fluxes = scene.fluxes
+    flux, noise, error = (part[:, 0] for part in (fluxes.flux, fluxes.noise_error, fluxes.error))
+    of_profiles = np.clip(error**2 - noise**2, 0, None) / noise**2
+    return np.asarray(fluxes.chi2[:, 0] / (1 + 0.05 * of_profiles + (0.003 * flux / noise) ** 2))
+
+
+def _outside(values: Floats, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    return np.asarray(((values < limits[0]) | (values > limits[1])).any(axis=1))
+
+
+def _mean(values: Floats) -> Floats:
+    """Over the bands that have a number; 0 without one."""
+    there = np.isfinite(values)
+    return np.asarray(np.where(there, values, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+
+
+def _squared_distance(stamps: ObservedStamps) -> Floats:
+    """Of each pixel from the target, (N, y, x) [pixel²]."""
+    axis = np.arange(stamps.side)
+    x, y = axis - stamps.position[:, :1], axis - stamps.position[:, 1:]
+    return np.asarray(y[:, :, None] ** 2 + x[:, None, :] ** 2)
+
+
+def _within(stamps: ObservedStamps, units: Units, radius: float, bit: MaskBit) -> NDArray[np.bool_]:
+    """Whether a pixel of a present band within so many FWHM of the target has a mask's bit."""
+    near = _squared_distance(stamps) < (radius * units.fwhm[:, None, None]) ** 2
+    has = ((stamps.mask & int(bit)) > 0) & stamps.present[:, :, None, None]
+    return np.asarray((has & near[:, None]).any(axis=(1, 2, 3)))
+
+
+def _masked(stamps: ObservedStamps, units: Units, hlr: Floats) -> Floats:
+    """Share of a round Gaussian, as wide as the target behind its PSF, on lost pixels; mean of the present bands."""
+    variance = (units.fwhm / FWHM_OVER_SIGMA) ** 2 + hlr**2 / (2 * np.log(2))
+    weight = np.exp(-0.5 * _squared_distance(stamps) / variance[:, None, None])
+    weight /= 2 * np.pi * variance[:, None, None]
+    seen = np.einsum("nbyx,nyx->nb", (stamps.inverse_variance > 0).astype(np.float64), weight)
+    whole = np.minimum(weight.sum(axis=(1, 2)), 1)
+    lost = np.where(stamps.present, 1 - seen / whole[:, None], 0)
+    return np.asarray(lost.sum(axis=1) / np.maximum(stamps.present.sum(axis=1), 1))
+
+
+def _of_one_band(flux: Floats, noise: Floats, zero_point: Floats) -> NDArray[np.bool_]:
+    """Whether a band's light is more than `MOST_COLOR` mag brighter than that of a redder or a bluer neighbour.
+
+    u and g are left out as the fainter ones: of galaxies at high redshift they have no light.
+    """
+    found = np.zeros(len(flux), dtype=bool)
+    light, error = (values * 10 ** (-0.4 * zero_point) for values in (flux, noise))
+    for band in range(flux.shape[1] - 1):
+        for bright, faint in ((band, band + 1), (band + 1, band)):
+            if faint < 2:
+                continue
+            highest = light[:, faint] + 3 * error[:, faint]
+            found |= light[:, bright] - 3 * error[:, bright] > 10 ** (0.4 * MOST_COLOR) * np.maximum(highest, 0)
+    return found
