@@ -373,7 +373,11 @@ class ShapeRecipe(TrainingSettings):
 class SkyRecipe(TrainingSettings):
     """How the network for every sky is trained: on kept fields, each observed anew in every epoch."""
 
-    start: str = Field(default="LSST", min_length=1, description="initial weights: LSST (shipped, six bands), or fresh")
+    start: str = Field(
+        default="LSST",
+        min_length=1,
+        description="initial weights: LSST (shipped, six bands), every (the shipped network for every sky), or fresh",
+    )
     clip_norm: float = Field(
         default=3.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
     )
@@ -385,6 +389,9 @@ class SkyRecipe(TrainingSettings):
     prior_fields: int = Field(default=60, ge=1, description="fields whose targets define the units of the quantities")
     neighbour_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="probability that a training stamp is not given its neighbours"
+    )
+    displaced: float = Field(
+        default=0.15, ge=0, lt=1, description="probability that a training stamp's place is given up to 4 pixels off"
     )
     training: StageSettings = StageSettings(epochs=40, learning_rate=6e-4)
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from assets_tests.science.worlds.samples import gaussian_field, targets_of
-from deblend_assets.science.sky_shapes.examples import examples, standardized
+from deblend_assets.science.sky_shapes.examples import FARTHEST, displaced, examples, standardized
 from deblend_assets.science.sky_shapes.inputs import given
-from deblend_assets.science.sky_shapes.quantities import QUANTITIES, prior_of
-from deblend_assets.science.worlds.targets import Targets
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, prior_of, units_of, values_of
+from deblend_assets.science.worlds.targets import Targets, join_targets
 
 
 def test_examples_are_the_inputs_and_the_truth_of_the_same_targets() -> None:
@@ -24,6 +24,23 @@ def test_examples_are_the_inputs_and_the_truth_of_the_same_targets() -> None:
     assert stars.tolist() == star.tolist()
     assert values.isnan().any(dim=1).tolist() == star.tolist()
     np.testing.assert_allclose(values[~stars, QUANTITIES.index("g1")], 0.1, atol=1e-6)
+
+
+def test_a_displaced_place_moves_the_stamp_and_the_targets_offset_from_it() -> None:
+    field = gaussian_field([15.0, 48.0, 30.0], [15.0, 20.0, 50.0], [3000.0, 2500.0, 2000.0], 0.3, 0.1 + 0j, 64)
+    targets = join_targets([targets_of(field)] * 200)
+    found = displaced(targets, 0.4, np.random.default_rng(1))
+    shift = found.stamps.position - targets.stamps.position
+    radius = np.hypot(*shift.T)
+    assert abs((radius > 0).mean() - 0.4) < 3 * np.sqrt(0.24 / 600)
+    assert 0.9 * FARTHEST < radius.max() <= FARTHEST
+    assert abs(shift[radius > 0].mean()) < 3 * FARTHEST / np.sqrt(6 * 2 * 240)
+    moved, fwhm = radius > 0, units_of(targets.stamps).fwhm[:, None]
+    offset = slice(QUANTITIES.index("dx"), QUANTITIES.index("dy") + 1)
+    before, after = (values_of(one.truth, one.stamps)[:, offset] for one in (targets, found))
+    np.testing.assert_allclose(before - after, shift / fwhm, atol=1e-9)
+    np.testing.assert_array_equal(found.stamps.pixels, targets.stamps.pixels)
+    assert not np.array_equal(given(found.stamps).images[moved], given(targets.stamps).images[moved])
 
 
 def test_standardized_values_have_the_populations_units() -> None:

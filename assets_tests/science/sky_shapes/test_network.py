@@ -16,7 +16,7 @@ from deblend_assets.science.networks.trunk import ModulatedTrunk, StampTrunk
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.inputs import SCALARS, SIDE, GivenStamps, given, turned
-from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented, started_from
+from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, continued, oriented, started_from
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, prior_of, turn
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.quantities import PriorMoments
@@ -261,3 +261,18 @@ def test_a_new_network_knows_the_population_alone() -> None:
     assert posterior.blocks == BLOCKS
     torch.testing.assert_close(posterior.covariance, torch.eye(len(QUANTITIES)).expand(3, -1, -1))
     assert (posterior.log_odds[STAR] == 0).all()
+
+
+@torch.no_grad()
+def test_it_is_continued_in_the_units_of_another_population(network: SkyShapeNetwork) -> None:
+    before, after, stamps = population(1), population(2), plain_stamps(6)
+    card = {
+        "bands": list(CATSIM_BANDS),
+        "population": asdict(before),
+        "network": {"widths": list(WIDTHS), "dense": DENSE},
+    }
+    again = continued(network.state_dict(), card, after).eval()
+    first, second = (one(stamps).in_own_units(moments) for one, moments in ((network, before), (again, after)))
+    torch.testing.assert_close(second.mean, first.mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(second.covariance, first.covariance, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(second.log_odds[STAR], first.log_odds[STAR])

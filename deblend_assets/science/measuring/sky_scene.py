@@ -15,10 +15,12 @@ from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 MOST_OTHERS = 12
-"""Other detections of a stamp that join its scene: the nearest ones. What a stamp has more of is too faint or too far."""
+"""Other detections of a stamp that join its scene: the nearest ones."""
 
 _OF_SCENE = {"x": "dx", "y": "dy", "g1": "g1", "g2": "g2", "ln_hlr": "ln_size", "concentration": "concentration"}
 _COLUMNS = np.array([QUANTITIES.index(_OF_SCENE[name]) for name in NUMBERS])
+# Of a shape that is rendered.
+_FLATTEST = 0.95
 
 
 class SkyScene(NamedTuple):
@@ -88,9 +90,6 @@ def _numbers(found: SkyMeasurement, position: NDArray) -> tuple[NDArray, NDArray
     g = np.hypot(values[:, 2], values[:, 3])
     values[:, 2:4] *= (np.minimum(g, _FLATTEST) / np.maximum(g, 1e-12))[:, None]
     return values, covariance, np.nan_to_num(found.star) > 0.5
-
-
-_FLATTEST = 0.95
 
 
 def _without_gaps(values: NDArray, covariance: NDArray, star: NDArray) -> tuple[NDArray, NDArray, NDArray]:

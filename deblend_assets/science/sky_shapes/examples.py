@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from deblend_assets.science.sky_shapes.inputs import given
@@ -9,6 +12,9 @@ from deblend_assets.science.sky_shapes.quantities import values_of
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Batch
 from deblend_assets.science.worlds.targets import Targets
+
+FARTHEST = 4.0
+"""Of a position that is given from the detection's [pixel]."""
 
 
 def examples(targets: Targets) -> Batch:
@@ -20,6 +26,24 @@ def examples(targets: Targets) -> Batch:
     """
     star = torch.tensor(targets.truth["star"].to_numpy(bool))
     return (*given(targets.stamps), torch.from_numpy(values_of(targets.truth, targets.stamps)), star)
+
+
+def displaced(targets: Targets, share: float, rng: np.random.Generator) -> Targets:
+    """Targets of which a share is given at a place that is up to `FARTHEST` pixels from the detection's.
+
+    Positions from elsewhere are off: an astrometric solution, a count of pixels from 1. A network that has met them
+    knows where its target is.
+
+    Args:
+        targets: N of them.
+        share: probability of each.
+        rng: random numbers.
+    """
+    radius = np.where(rng.random(len(targets)) < share, FARTHEST * rng.random(len(targets)), 0.0)
+    angle = rng.uniform(0, 2 * np.pi, len(targets))
+    shift = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    truth = targets.truth.assign(x=targets.truth["x"] + shift[:, 0], y=targets.truth["y"] + shift[:, 1])
+    return Targets(replace(targets.stamps, position=targets.stamps.position + shift), truth)
 
 
 def standardized(batch: Batch, prior: PriorMoments) -> Batch:

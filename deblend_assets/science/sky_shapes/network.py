@@ -160,3 +160,18 @@ def started_from(
         own[name] = begun
     network.load_state_dict(own)
     return network
+
+
+def continued(weights: Mapping[str, Tensor], card: Mapping[str, Any], population: PriorMoments) -> SkyShapeNetwork:
+    """A network with the weights of another one of its kind, standardized by another population: the same posterior.
+
+    Args:
+        weights: of the other `SkyShapeNetwork`, of all its bands.
+        card: of its checkpoint: bands, population, network.
+        population: by which the quantities are standardized now.
+    """
+    network = SkyShapeNetwork(card["network"]["widths"], card["network"]["dense"], card["bands"])
+    before = PriorMoments(**card["population"])
+    units = ((np.asarray(before.mean), before.scale), (np.asarray(population.mean), population.scale))
+    network.load_state_dict(in_units(weights, *units))
+    return network

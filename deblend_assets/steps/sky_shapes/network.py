@@ -15,7 +15,7 @@ from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.sky_shapes.feed import fixed_feed
-from deblend_assets.science.sky_shapes.network import SkyShapeNetwork, started_from
+from deblend_assets.science.sky_shapes.network import SkyShapeNetwork, continued, started_from
 from deblend_assets.science.sky_shapes.objective import SkyObjective
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, prior_of
 from deblend_assets.science.stamps.quantities import PriorMoments
@@ -28,7 +28,7 @@ from deblend_assets.steps.sky_shapes.fields import observing, sky_feed
 from deblend_assets.steps.training.step import Log, Training, finished, fit, learning_check, weights_of_network
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
-from deblend_assets.stores.shipped import shipped
+from deblend_assets.stores.shipped import EVERY, shipped
 
 # Streams of random numbers of observations that do not change with the epoch.
 _PRIOR, _VALIDATION = range(2)
@@ -59,7 +59,7 @@ def fit_sky_network(
     network = new_sky_network(recipe, population)
     with observing(store, unseen, workers, population) as observe:
         validation = fixed_feed(observe, range(len(unseen)), _stream(recipe, _VALIDATION), recipe.batch_size, device)
-    with observing(store, seen, workers, population) as observe:
+    with observing(store, seen, workers, population, recipe.displaced) as observe:
         feed = sky_feed(store, seen, observe, recipe.fields_at_once, recipe.batch_size, device)
 
         def card(result: TrainingResult) -> dict[str, Any]:
@@ -79,14 +79,15 @@ def fit_sky_network(
 
 
 def population_of(store: ProjectStore, fields: Sequence[TrainingField], workers: RenderingWorkers) -> PriorMoments:
-    """Moments of the quantities over the targets of one observation of some fields."""
-    with observing(store, fields, workers) as observe:
-        parts = observe(range(len(fields)), _stream(store.profile.recipes.sky, _PRIOR))
+    """Moments of the quantities over the targets of one observation of some fields, as they are trained on."""
+    recipe = store.profile.recipes.sky
+    with observing(store, fields, workers, displaced=recipe.displaced) as observe:
+        parts = observe(range(len(fields)), _stream(recipe, _PRIOR))
         return prior_of(np.concatenate([part[-2].numpy() for part in parts]))
 
 
 def new_sky_network(recipe: SkyRecipe, population: PriorMoments) -> SkyShapeNetwork:
-    """With random initial weights, or those of the shipped shape network that the recipe names.
+    """With random initial weights, those of the shipped network for every sky, or of a survey's shape network.
 
     Raises:
         MissingDataError, MismatchError: there are none, or they lack a band.
@@ -94,6 +95,8 @@ def new_sky_network(recipe: SkyRecipe, population: PriorMoments) -> SkyShapeNetw
     torch.manual_seed(recipe.seed)
     if recipe.start == "fresh":
         return SkyShapeNetwork(recipe.widths, recipe.dense)
+    if recipe.start == EVERY:
+        return continued(weights_of_network(shipped(EVERY, "sky"), "network"), shipped(EVERY, "sky").card, population)
     theirs = shipped(recipe.start, "shapes")
     label = load_survey(theirs.card["survey"]).btk_survey.get_filter(theirs.card["frame"]["label_band"])
     fwhm = measure_psf(label.psf).fwhm
