@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from assets_tests.science.worlds.samples import gaussian_field, targets_of
-from deblend_assets.science.sky_shapes.examples import FARTHEST, displaced, examples, standardized
+from deblend_assets.science.sky_shapes.examples import FARTHEST, displacements, examples, standardized
 from deblend_assets.science.sky_shapes.inputs import given
-from deblend_assets.science.sky_shapes.quantities import QUANTITIES, prior_of, units_of, values_of
-from deblend_assets.science.worlds.targets import Targets, join_targets
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, prior_of, units_of
+from deblend_assets.science.worlds.targets import Targets
 
 
 def test_examples_are_the_inputs_and_the_truth_of_the_same_targets() -> None:
@@ -26,21 +26,30 @@ def test_examples_are_the_inputs_and_the_truth_of_the_same_targets() -> None:
     np.testing.assert_allclose(values[~stars, QUANTITIES.index("g1")], 0.1, atol=1e-6)
 
 
+def test_displacements_are_of_a_share_and_within_their_limit() -> None:
+    shift = displacements(20_000, 0.4, np.random.default_rng(1))
+    radius = np.hypot(*shift.T)
+    moved = radius > 0
+    assert abs(moved.mean() - 0.4) < 3 * np.sqrt(0.24 / len(shift))
+    assert 0.99 * FARTHEST < radius.max() <= FARTHEST
+    # Radii are uniform: the mean square of a component is FARTHEST² / 6.
+    assert (abs(shift[moved].mean(axis=0)) < 3 * FARTHEST / np.sqrt(6 * moved.sum())).all()
+
+
 def test_a_displaced_place_moves_the_stamp_and_the_targets_offset_from_it() -> None:
     field = gaussian_field([15.0, 48.0, 30.0], [15.0, 20.0, 50.0], [3000.0, 2500.0, 2000.0], 0.3, 0.1 + 0j, 64)
-    targets = join_targets([targets_of(field)] * 200)
-    found = displaced(targets, 0.4, np.random.default_rng(1))
-    shift = found.stamps.position - targets.stamps.position
-    radius = np.hypot(*shift.T)
-    assert abs((radius > 0).mean() - 0.4) < 3 * np.sqrt(0.24 / 600)
-    assert 0.9 * FARTHEST < radius.max() <= FARTHEST
-    assert abs(shift[radius > 0].mean()) < 3 * FARTHEST / np.sqrt(6 * 2 * 240)
-    moved, fwhm = radius > 0, units_of(targets.stamps).fwhm[:, None]
+    targets = targets_of(field)
+    shift = np.array([[2.0, -1.0], [0.0, 0.0], [0.0, 3.5]])
+    found, plain = examples(targets, shift), examples(targets)
     offset = slice(QUANTITIES.index("dx"), QUANTITIES.index("dy") + 1)
-    before, after = (values_of(one.truth, one.stamps)[:, offset] for one in (targets, found))
-    np.testing.assert_allclose(before - after, shift / fwhm, atol=1e-9)
-    np.testing.assert_array_equal(found.stamps.pixels, targets.stamps.pixels)
-    assert not np.array_equal(given(found.stamps).images[moved], given(targets.stamps).images[moved])
+    np.testing.assert_allclose(
+        (plain[-2] - found[-2])[:, offset], shift / units_of(targets.stamps).fwhm[:, None], atol=1e-9
+    )
+    assert torch.equal(plain[-2][:, : offset.start], found[-2][:, : offset.start])
+    for one, other in zip(found, plain, strict=True):
+        assert torch.equal(one[1], other[1])
+    # A whole number of pixels moves the images as they are.
+    assert torch.equal(found[0][0, :, 1:, :-2], plain[0][0, :, :-1, 2:])
 
 
 def test_standardized_values_have_the_populations_units() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -271,8 +273,12 @@ def test_it_is_continued_in_the_units_of_another_population(network: SkyShapeNet
         "population": asdict(before),
         "network": {"widths": list(WIDTHS), "dense": DENSE},
     }
+    network = deepcopy(network)
+    # Far from the limits of the errors, which are in units of the population.
+    network.spread.weight.mul_(0.1)
+    network.spread.bias.mul_(0.1)
     again = continued(network.state_dict(), card, after).eval()
-    first, second = (one(stamps).in_own_units(moments) for one, moments in ((network, before), (again, after)))
+    first, second = (one(stamps).double().in_own_units(moments) for one, moments in ((network, before), (again, after)))
     torch.testing.assert_close(second.mean, first.mean, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(second.covariance, first.covariance, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(second.log_odds[STAR], first.log_odds[STAR])

@@ -70,6 +70,7 @@ def test_units_scale_with_sky_and_camera(targets: Targets) -> None:
         {"hlr_arcsec": 0.0},
         {"flux_r": -5.0},
         {"reference_band": "i"},
+        {"true_x": 1e3},
     ],
 )
 def test_what_is_no_galaxy_has_no_values(targets: Targets, change: dict[str, object]) -> None:

@@ -7,43 +7,50 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from deblend_assets.science.sky_shapes.inputs import given
-from deblend_assets.science.sky_shapes.quantities import values_of
+from deblend_assets.science.sky_shapes.inputs import Floats, given
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of, values_of
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Batch
 from deblend_assets.science.worlds.targets import Targets
 
 FARTHEST = 4.0
-"""Of a position that is given from the detection's [pixel]."""
+"""Of a place that is given from the detection's [pixel]."""
+_OFFSET = slice(QUANTITIES.index("dx"), QUANTITIES.index("dy") + 1)
 
 
-def examples(targets: Targets) -> Batch:
+def displacements(number: int, share: float, rng: np.random.Generator) -> Floats:
+    """From the detections to the places that are given instead, (N, 2) [pixel]; 0 for most.
+
+    Positions from elsewhere are off: an astrometric solution, a count of pixels from 1. A network that has met them
+    knows where its target is.
+
+    Args:
+        number: N.
+        share: probability that a place is another one, up to `FARTHEST` away.
+        rng: random numbers.
+    """
+    radius = np.where(rng.random(number) < share, FARTHEST * rng.random(number), 0.0)
+    angle = rng.uniform(0, 2 * np.pi, number)
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def examples(targets: Targets, shift: Floats | None = None) -> Batch:
     """The tensors of N targets.
+
+    Args:
+        targets: N detections.
+        shift: see `displacements`; none: the place of the detection is given.
 
     Returns:
         Those of `GivenStamps`; true values, (N, 9) float64, not standardized, NaN where the target is no galaxy;
         whether it is a star, (N,) bool.
     """
     star = torch.tensor(targets.truth["star"].to_numpy(bool))
-    return (*given(targets.stamps), torch.from_numpy(values_of(targets.truth, targets.stamps)), star)
-
-
-def displaced(targets: Targets, share: float, rng: np.random.Generator) -> Targets:
-    """Targets of which a share is given at a place that is up to `FARTHEST` pixels from the detection's.
-
-    Positions from elsewhere are off: an astrometric solution, a count of pixels from 1. A network that has met them
-    knows where its target is.
-
-    Args:
-        targets: N of them.
-        share: probability of each.
-        rng: random numbers.
-    """
-    radius = np.where(rng.random(len(targets)) < share, FARTHEST * rng.random(len(targets)), 0.0)
-    angle = rng.uniform(0, 2 * np.pi, len(targets))
-    shift = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    truth = targets.truth.assign(x=targets.truth["x"] + shift[:, 0], y=targets.truth["y"] + shift[:, 1])
-    return Targets(replace(targets.stamps, position=targets.stamps.position + shift), truth)
+    stamps, values = targets.stamps, values_of(targets.truth, targets.stamps)
+    if shift is not None:
+        values[:, _OFFSET] -= shift / units_of(stamps).fwhm[:, None]
+        stamps = replace(stamps, position=stamps.position + shift)
+    return (*given(stamps), torch.from_numpy(values), star)
 
 
 def standardized(batch: Batch, prior: PriorMoments) -> Batch:

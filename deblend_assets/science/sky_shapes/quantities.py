@@ -33,6 +33,8 @@ from deblend_assets.science.stamps.quantities import Block, PriorMoments, names_
 
 BLOCKS = (*all_quantities.BLOCKS, Block(("concentration",), 0), Block(("dx", "dy"), 1))
 QUANTITIES = names_of(BLOCKS)
+FARTHEST = 1.0
+"""Of a target from its detection [FWHM]."""
 
 
 class Units(NamedTuple):
@@ -76,7 +78,8 @@ def values_of(truth: pd.DataFrame, stamps: ObservedStamps) -> Floats:
 
     Returns:
         (N, 9); NaN in the row of a star, of a spurious detection or a shred, and of a galaxy without a shape or with
-        negative light. So is one whose reference band is seen outside of the network's stamp only.
+        negative light. So is one whose reference band is seen outside of the network's stamp only, and one that lies
+        farther than `FARTHEST` from its detection: most of these have their centre off the image or masked.
     """
     units = units_of(stamps)
     flux = truth[[f"flux_{band}" for band in stamps.bands]].to_numpy(np.float64)
@@ -89,6 +92,7 @@ def values_of(truth: pd.DataFrame, stamps: ObservedStamps) -> Floats:
         }
     values = np.stack([known[name] for name in QUANTITIES], axis=1)
     unusable = truth[["star", "spurious", "shred"]].to_numpy(bool).any(axis=1) | ~np.isfinite(values).all(axis=1)
+    unusable |= ~(np.hypot(known["dx"], known["dy"]) < FARTHEST)
     unusable |= truth["reference_band"].to_numpy() != np.asarray(stamps.bands)[units.reference]
     return np.where(unusable[:, None], np.nan, values)
 

@@ -16,7 +16,7 @@ import torch
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.simulation.catalog import assign_split
-from deblend_assets.science.sky_shapes.examples import displaced, examples, standardized
+from deblend_assets.science.sky_shapes.examples import displacements, examples, standardized
 from deblend_assets.science.sky_shapes.feed import Observe, SkyFeed, field_seed
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Batch
@@ -112,7 +112,7 @@ class FieldObservation:
     Attributes:
         field: which.
         seed: of its noise and artefacts.
-        displaced: share of the targets whose place is given wrong, see `examples.displaced`.
+        displaced: share of the targets whose place is given wrong, see `examples.displacements`.
     """
 
     field: TrainingField
@@ -147,7 +147,7 @@ class OpenKeptFields:
         kept = kept_field(self.stores[task.field.world].read(task.field.number))
         targets = observe_kept(kept, task.field, task.seed, self.profile)
         rng = np.random.default_rng([*task.seed, _DISPLACED])
-        return [tensor.numpy() for tensor in examples(displaced(targets, task.displaced, rng))]
+        return [tensor.numpy() for tensor in examples(targets, displacements(len(targets), task.displaced, rng))]
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def observing(
         fields: which numbers 0, 1, … stand for.
         workers: observe.
         prior: units of the true values, see `standardized`; none: not standardized.
-        displaced: share of the targets whose place is given wrong, see `examples.displaced`.
+        displaced: share of the targets whose place is given wrong, see `examples.displacements`.
     """
     opened = functools.partial(OpenKeptFields, field_stores(store))
     with workers.start(store.read_catalog().iloc[:0], store.profile, opened) as pool:
