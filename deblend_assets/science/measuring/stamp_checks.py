@@ -70,15 +70,16 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
         image, there = images[n, band], seen[n, band]
         lowest[n, band] = image[there].min()
         free = there & (squared[n] > (_FREE * fwhm[n, band]) ** 2)
-        changes, free_changes = [], []
+        changes: list[NDArray[np.float32]] = []
+        free_changes: list[NDArray[np.float32]] = []
         for axis in (0, 1):
             change = np.abs(np.diff(image, axis=axis)) / scatter[axis][n, band]
             for where, into in ((there, changes), (free, free_changes)):
                 first, second = (np.delete(where, end, axis=axis) for end in (0, -1))
                 into.append(change[first & second])
-        if sum(map(len, changes)) >= _FEWEST:
+        if sum(len(part) for part in changes) >= _FEWEST:
             filled[n, band] = (np.concatenate(changes) == 0).mean()
-        if sum(map(len, free_changes)) >= _FEWEST:
+        if sum(len(part) for part in free_changes) >= _FEWEST:
             level[n, band] = np.median(image[free])
             noise[n, band] = _MAD * np.median(np.concatenate(free_changes))
     return StampChecks(level, noise, filled, lowest, _sharp(images, seen, present, fwhm, stamps))
