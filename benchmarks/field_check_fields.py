@@ -116,7 +116,7 @@ class DamagedField:
     def psf_size(self, band: int) -> Case:
         """A PSF that is 5 % too large, or too small."""
         factor = float(self._rng.choice([1.05, 1 / 1.05]))
-        return self._with_psf(band, lambda psf: psf.dilate(factor), factor)
+        return self._with_psf(band, lambda psf: psf.dilate(factor))
 
     def psf_shape(self, band: int) -> Case:
         """A PSF whose g is off by 0.02, in any direction."""
@@ -131,13 +131,11 @@ class DamagedField:
         return self._given(band, PatchPSFs(sky, self._psfs.patches))
 
     def unit(self, band: int) -> Case:
-        """Pixels ten times too large or too small, and their weights alike."""
+        """Pixels of all bands ten times too large or too small, and their weights alike: detections stay the same."""
         factor = float(self._rng.choice([10.0, 0.1]))
         seen = self.right.image
-        pixels, weight = seen.pixels.copy(), seen.inverse_variance.copy()
-        pixels[band] *= factor
-        weight[band] /= factor**2
-        return self._detected(replace(seen, pixels=pixels, inverse_variance=weight), band)
+        wrong = replace(seen, pixels=seen.pixels * factor, inverse_variance=seen.inverse_variance / factor**2)
+        return Case(wrong, self.right.found, band)
 
     def noise_white(self, band: int) -> Case:
         """Correlated noise that is said to be white; a field of white noise is observed again with correlated."""
@@ -170,28 +168,25 @@ class DamagedField:
     def _case(self, psfs: PatchPSFs, seen: Observation) -> Case:
         return self._detected(observed_image(psfs, seen, PSF_SIDE), None)
 
-    def _detected(self, image: ObservedImage, band: int | None, stretch: float = 1.0) -> Case:
-        """The image after detection; the FWHM of the damaged band is `stretch` times the true one."""
-        widths = [width * (stretch if k == band else 1.0) for k, width in enumerate(fwhm_pixels(self.sky))]
+    def _detected(self, image: ObservedImage, band: int | None) -> Case:
         found = detect(
             image.pixels,
             image.inverse_variance,
-            widths,
+            fwhm_pixels(self.sky),
             image.bands,
             zero_points=image.zero_point.tolist(),
             noise_correlation=list(image.noise_correlation),
         )
         return Case(image, found, band)
 
-    def _with_psf(self, band: int, change: Callable[[galsim.GSObject], galsim.GSObject], stretch: float = 1.0) -> Case:
+    def _with_psf(self, band: int, change: Callable[[galsim.GSObject], galsim.GSObject]) -> Case:
         """The right image with a PSF that is changed about its centre in every patch."""
-        return self._given(band, _ChangedPSFs(self.sky, self._psfs.patches, band, change), stretch)
+        return self._given(band, _ChangedPSFs(self.sky, self._psfs.patches, band, change))
 
-    def _given(self, band: int, psfs: PatchPSFs, stretch: float = 1.0) -> Case:
+    def _given(self, band: int, psfs: PatchPSFs) -> Case:
+        """Of other PSFs. Detections are those of the right one: 5 % of one band's FWHM hardly change them."""
         image = replace(self.right.image, psf=lambda x, y: psfs.psf_images(x, y, PSF_SIDE))
-        if stretch == 1.0:  # of the same FWHM: the detections are those of the right one
-            return Case(image, self.right.found, band)
-        return self._detected(image, band, stretch)
+        return Case(image, self.right.found, band)
 
 
 class _ChangedPSFs(PatchPSFs):

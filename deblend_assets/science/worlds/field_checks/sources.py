@@ -8,14 +8,15 @@ then in both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft
 from scipy.spatial import cKDTree
 
 from deblend_assets.science.detection.detect import Detections
-from deblend_assets.science.simulation.observed import adaptive_moments
+from deblend_assets.science.simulation.observed import Observed, adaptive_moments
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.conventions import shear_from_distortion
 from deblend_assets.science.stamps.cutting import ObservedImage
@@ -71,32 +72,57 @@ def measure_sources(image: ObservedImage, sky_free: NDArray[np.float32], band: i
         found: detections of the field.
     """
     snr = found.table[f"snr_{image.bands[band]}"].to_numpy(np.float64)
-    x, y = (found.table[name].to_numpy(np.float64) for name in "xy")
-    column, row = (np.round(values).astype(np.int64) for values in (x, y))
-    half = image.psf(float(x.mean()), float(y.mean())).shape[-1] // 2 if len(x) else 0
-    height, width = sky_free.shape
-    on_image = (column >= half) & (column < width - half) & (row >= half) & (row < height - half)
+    places = found.table[["x", "y"]].to_numpy(np.float64)
+    if not len(places):
+        return _measured(np.zeros(0, np.int64), np.zeros(0), _Stamps.none(), np.zeros(0, bool))
+    nearest = np.round(places).astype(np.int64)
+    half = image.psf(*places[0]).shape[-1] // 2
+    on_image = ((nearest >= half) & (nearest < np.array(sky_free.shape[::-1]) - half)).all(axis=1)
     rows = np.flatnonzero(on_image & (snr >= LEAST_SNR))
-    psf = np.array([image.psf(x[n], y[n])[band] for n in rows], np.float64).reshape(-1, 2 * half + 1, 2 * half + 1)
-    fwhm = measure_psf_images(psf).fwhm
-    corner = [(slice(row[n] - half, row[n] + half + 1), slice(column[n] - half, column[n] + half + 1)) for n in rows]
-    own = np.array([np.isin(found.segments[place], (0, n + 1)) for n, place in zip(rows, corner, strict=True)])
-    seen = np.array([image.inverse_variance[band][place] > 0 for place in corner])
-    own, seen = (values.reshape(psf.shape).astype(bool) for values in (own, seen))
-    stamps = np.array([sky_free[place] for place in corner], np.float64).reshape(psf.shape)
-    return _measured(
-        stamps, psf, own, seen, fwhm, rows, snr[rows], *_offsets(x, y, rows), _isolated(x, y, snr, rows, fwhm)
+    psf = np.array([image.psf(*places[n])[band] for n in rows], np.float64).reshape(-1, 2 * half + 1, 2 * half + 1)
+    boxes = [tuple(slice(v - half, v + half + 1) for v in (nearest[n, 1], nearest[n, 0])) for n in rows]
+    stamps = _Stamps(
+        light=np.array([sky_free[box] for box in boxes], np.float64).reshape(psf.shape),
+        psf=psf,
+        used=np.array(
+            [
+                (image.inverse_variance[band][box] > 0) & np.isin(found.segments[box], (0, n + 1))
+                for n, box in zip(rows, boxes, strict=True)
+            ],
+            bool,
+        ).reshape(psf.shape),
+        fwhm=measure_psf_images(psf).fwhm,
+        offset=places[rows] - nearest[rows],
     )
+    return _measured(rows, snr[rows], stamps, _isolated(places, snr, rows, stamps.fwhm))
 
 
-def _offsets(x: Floats, y: Floats, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Positions from the middle of the pixel that they lie in, (N,) each."""
-    return x[rows] - np.round(x[rows]), y[rows] - np.round(y[rows])
+class _Stamps(NamedTuple):
+    """N sources with their given PSFs.
+
+    Attributes:
+        light: without the sky, (N, side, side) [image unit].
+        psf: of their places, (N, side, side).
+        used: pixels that are known and no other detection's, (N, side, side).
+        fwhm: of the PSFs, (N,) [pixel].
+        offset: x and y of the detections from the centre of the middle pixel, (N, 2) [pixel].
+    """
+
+    light: Floats
+    psf: Floats
+    used: NDArray[np.bool_]
+    fwhm: Floats
+    offset: Floats
+
+    @classmethod
+    def none(cls) -> _Stamps:
+        """No source."""
+        stamps = np.zeros((0, 1, 1))
+        return cls(stamps, stamps, stamps.astype(bool), np.zeros(0), np.zeros((0, 2)))
 
 
-def _isolated(x: Floats, y: Floats, snr: Floats, rows: NDArray[np.int64], fwhm: Floats) -> NDArray[np.bool_]:
+def _isolated(places: Floats, snr: Floats, rows: NDArray[np.int64], fwhm: Floats) -> NDArray[np.bool_]:
     """Which of the rows have no detection near, and none as bright a little farther."""
-    places = np.stack([x, y], axis=1)
     tree = cKDTree(places)
     alone = np.zeros(len(rows), bool)
     for k, (n, width) in enumerate(zip(rows, fwhm, strict=True)):
@@ -107,51 +133,42 @@ def _isolated(x: Floats, y: Floats, snr: Floats, rows: NDArray[np.int64], fwhm: 
 
 
 def _measured(
-    stamps: Floats,
-    psf: Floats,
-    own: NDArray[np.bool_],
-    seen: NDArray[np.bool_],
-    fwhm: Floats,
-    rows: NDArray[np.int64],
-    snr: Floats,
-    x: Floats,
-    y: Floats,
-    isolated: NDArray[np.bool_],
+    rows: NDArray[np.int64], snr: Floats, stamps: _Stamps, without_neighbour: NDArray[np.bool_]
 ) -> BandSources:
-    """The numbers of stamps (N, side, side) with their PSFs; x and y from the middle pixel's centre."""
-    half = psf.shape[-1] // 2
-    used = own & seen
+    """The numbers of sources on their stamps."""
+    half = stamps.psf.shape[-1] // 2
     grid = np.arange(-half, half + 1)
+    x, y = stamps.offset.T
     radius = np.hypot(grid[None, None, :] - x[:, None, None], grid[None, :, None] - y[:, None, None])
-    radius /= fwhm[:, None, None]
-    stamps = _without_sky(stamps, used, radius)
-    guess = fwhm / _FWHM_OVER_SIGMA
-    star = adaptive_moments(stamps, half + x, half + y, guess)
-    middle = np.full(len(psf), float(half))
-    still = adaptive_moments(psf, middle, middle, guess)
-    moved = np.stack(
-        [_shifted(image, dx, dy) for image, dx, dy in zip(psf, star.x - still.x, star.y - still.y, strict=True)]
-    ).reshape(psf.shape)
-    model = _without_sky(moved, used, radius)
-    like = adaptive_moments(np.nan_to_num(model), star.x, star.y, guess)
+    radius /= stamps.fwhm[:, None, None]
     inner, outer = (radius < limit for limit in (_INNER, _OUTER))
-    lights = [[np.where(part, values, 0.0).sum(axis=(1, 2)) for part in (inner, outer)] for values in (stamps, model)]
+    lost = (outer & ~stamps.used).sum(axis=(1, 2)) / np.maximum(outer.sum(axis=(1, 2)), 1)
+    core = (stamps.used | ~inner).all(axis=(1, 2))
+    isolated = without_neighbour & core & (lost < _MOST_LOST) & (half >= _LEAST_REACH * stamps.fwhm)
+
+    light = _without_sky(stamps.light, stamps.used, radius)
+    guess = stamps.fwhm / _FWHM_OVER_SIGMA
+    star = adaptive_moments(light, half + x, half + y, guess)
+    still = _psf_moments(stamps.psf, guess)
+    model = _without_sky(_shifted(stamps.psf, star.x - still.x, star.y - still.y), stamps.used, radius)
+    # Sources with neighbours are but told from stars: for them the PSF's moments without lost pixels do.
+    beside = adaptive_moments(model[isolated], star.x[isolated], star.y[isolated], guess[isolated])
+    like = Observed(*(np.array(values) for values in still))
+    for values, exact in zip(like, beside, strict=True):
+        values[isolated] = exact
+    lights = [[np.where(part, v, 0.0).sum(axis=(1, 2)) for part in (inner, outer)] for v in (light, model)]
     with np.errstate(invalid="ignore", divide="ignore"):
         ln_concentration = np.log(lights[0][0] / lights[0][1] * lights[1][1] / lights[1][0])
         flux = lights[0][1] / lights[1][1]
         ln_size = np.log(star.sigma / like.sigma)
-    core = (seen | ~inner).all(axis=(1, 2)) & (own | ~inner).all(axis=(1, 2))
-    lost = (outer & ~used).sum(axis=(1, 2)) / np.maximum(outer.sum(axis=(1, 2)), 1)
-    reach = half >= _LEAST_REACH * fwhm
-    shape = [complex_shear(*moments) for moments in ((star.e1, star.e2), (like.e1, like.e2))]
     return BandSources(
         row=rows,
         snr=snr,
         flux=flux,
         ln_size=ln_size,
-        shape=shape[0] - shape[1],
+        shape=complex_shear(star.e1, star.e2) - complex_shear(like.e1, like.e2),
         ln_concentration=ln_concentration,
-        isolated=isolated & core & (lost < _MOST_LOST) & reach,
+        isolated=isolated,
     )
 
 
@@ -171,8 +188,18 @@ def _without_sky(images: Floats, used: NDArray[np.bool_], radius: Floats) -> Flo
     return np.asarray(np.where(used, images - sky[:, None, None], 0.0))
 
 
-def _shifted(image: Floats, dx: float, dy: float) -> Floats:
-    """An image moved by a part of a pixel, by the phase of its transform; NaN for a shift that is not finite."""
-    if not (np.isfinite(dx) and np.isfinite(dy)):
-        return np.full(image.shape, np.nan)
-    return np.asarray(np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(image), (dy, dx))).real)
+def _psf_moments(psf: Floats, guess: Floats) -> Observed:
+    """Adaptive moments of PSFs (N, side, side); an image that occurs several times is measured once."""
+    known: dict[bytes, int] = {}
+    place = [known.setdefault(image.tobytes(), n) for n, image in enumerate(psf)]
+    first, inverse = np.unique(place, return_inverse=True)
+    middle = np.full(len(first), psf.shape[-1] // 2)
+    return Observed(*(values[inverse] for values in adaptive_moments(psf[first], middle, middle, guess[first])))
+
+
+def _shifted(images: Floats, dx: Floats, dy: Floats) -> Floats:
+    """Images (N, side, side) moved by a part of a pixel each, by the phases of their transforms; no NaN moves."""
+    side = images.shape[-1]
+    dx, dy = (np.nan_to_num(values)[:, None, None] for values in (dx, dy))
+    phase = dy * np.fft.fftfreq(side)[:, None] + dx * np.fft.rfftfreq(side)
+    return np.asarray(fft.irfft2(fft.rfft2(images) * np.exp(-2j * np.pi * phase), s=(side, side)))
