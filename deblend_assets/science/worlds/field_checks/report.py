@@ -10,6 +10,9 @@ from deblend_assets.science.statistics.format import MISSING, Cell, Table, forma
 
 Verdict = Literal["passed", "failed", "not testable"]
 
+SIGNIFICANT = 3.0
+"""Errors from 0 from which on a number beyond the threshold fails."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -35,7 +38,10 @@ class Check:
 
     @classmethod
     def of(cls, name: str, band: str, value: float, error: float, reason: str) -> Check:
-        """The verdict on a measured number; one without a value or with an error above `most_error` is not testable.
+        """The verdict on a measured number.
+
+        It fails beyond the threshold where it is `SIGNIFICANT` errors from 0, and passes within it where the error is
+        at most `most_error`; all else is not testable.
 
         Args:
             name, band, value, error, reason: see the class.
@@ -43,11 +49,12 @@ class Check:
         limit = CHECKS[name]
         if not (math.isfinite(value) and math.isfinite(error)):
             return cls.untestable(name, band, reason)
-        if error > limit.most_error:
-            why = f"error above {format_number(limit.most_error)}; {reason}"
-            return cls(name, band, value, error, limit.threshold, "not testable", why)
-        verdict: Verdict = "failed" if abs(value) > limit.threshold else "passed"
-        return cls(name, band, value, error, limit.threshold, verdict, reason)
+        beyond = abs(value) > limit.threshold
+        if beyond and abs(value) > SIGNIFICANT * error:
+            return cls(name, band, value, error, limit.threshold, "failed", reason)
+        if not beyond and error <= limit.most_error:
+            return cls(name, band, value, error, limit.threshold, "passed", reason)
+        return cls(name, band, value, error, limit.threshold, "not testable", f"too large an error; {reason}")
 
     @classmethod
     def untestable(cls, name: str, band: str, reason: str) -> Check:
@@ -62,7 +69,7 @@ class Limit:
     Attributes:
         meaning: of its value.
         threshold: largest modulus that passes.
-        most_error: largest standard error with which the threshold decides.
+        most_error: largest standard error with which a number within the threshold passes.
     """
 
     meaning: str

@@ -191,7 +191,7 @@ def _without_sky(images: Floats, used: NDArray[np.bool_], radius: Floats) -> Flo
 def _psf_moments(psf: Floats, guess: Floats) -> Observed:
     """Adaptive moments of PSFs (N, side, side); an image that occurs several times is measured once."""
     known: dict[bytes, int] = {}
-    place = [known.setdefault(image.tobytes(), n) for n, image in enumerate(psf)]
+    place = np.array([known.setdefault(image.tobytes(), n) for n, image in enumerate(psf)], np.int64)
     first, inverse = np.unique(place, return_inverse=True)
     middle = np.full(len(first), psf.shape[-1] // 2)
     return Observed(*(values[inverse] for values in adaptive_moments(psf[first], middle, middle, guess[first])))
