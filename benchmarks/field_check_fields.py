@@ -13,6 +13,7 @@ from functools import cached_property
 
 import galsim
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.detection.detect import Detections, detect
@@ -39,6 +40,8 @@ SURVEYS = ("LSST", "DES", "HSC", "wide")
 PIXELS, LATITUDE, BRIGHTEST_STAR, PSF_CELLS, PSF_SIDE = 800, 30.0, 16.0, 2, 41
 BANDS = ("g", "r", "i")
 GALAXIES, FAINTEST = 80_000, 28.0
+# S/N of the stars that are counted.
+BRIGHT = 50.0
 # Of random numbers: fields of validation galaxies choose thresholds, those of test galaxies are judged.
 STREAMS = {"validation": 1, "test": 2}
 
@@ -98,12 +101,15 @@ class DamagedField:
     Args:
         sky: of the field.
         light: of its sources, (band, y, x).
+        truth: of its sources.
         patches: of PSFs, a side.
         number, split: of the field, for random numbers.
     """
 
-    def __init__(self, sky: Sky, light: NDArray[np.float32], patches: int, number: int, split: str) -> None:
-        self.sky, self.light = sky, light
+    def __init__(
+        self, sky: Sky, light: NDArray[np.float32], truth: pd.DataFrame, patches: int, number: int, split: str
+    ) -> None:
+        self.sky, self.light, self.truth = sky, light, truth
         self._psfs = PatchPSFs(sky, patches)
         self._stream = (STREAMS[split], number)
         self._rng = np.random.default_rng([*self._stream, 1])
@@ -112,6 +118,15 @@ class DamagedField:
     def right(self) -> Case:
         """All that is given is true."""
         return self._case(self._psfs, self._observed(self.sky))
+
+    def bright_stars(self, band: int) -> int:
+        """True number of stars of S/N ≥ 50 in a band whose pixel has a weight."""
+        name = self.sky.names[band]
+        error = self.sky.measured_psf(name).flux_error * self.sky[name].sigma
+        stars = self.truth[self.truth["star"] & (self.truth[f"flux_{name}"] >= BRIGHT * error)]
+        x, y = (np.round(stars[axis]).to_numpy(np.int64) for axis in "xy")
+        inside = (x >= 0) & (x < self.sky.shape[1]) & (y >= 0) & (y < self.sky.shape[0])
+        return int((self.right.image.inverse_variance[band, y[inside], x[inside]] > 0).sum())
 
     def psf_size(self, band: int) -> Case:
         """A PSF that is 5 % too large, or too small."""

@@ -36,29 +36,30 @@ DAMAGES: dict[str, tuple[Callable[[DamagedField, int], Case], str]] = {
 """By name: what does it to a band, and the check that is made for it."""
 
 
+# Stars of a band in which a damage of the PSF has to be found.
+LEAST_STARS = 20
+
+
 @dataclass(frozen=True)
 class JudgedField:
     """What the checks say of one field.
 
     Attributes:
         survey: of its sky.
+        stars: true number of stars of S/N ≥ 50, by band.
         right: where all that is given is true.
-        damaged: the checks of the damaged band, by damage; those of the PSF only where it is testable.
+        damaged: the checks of the damaged band, by damage; PSFs are damaged in bands with stars enough alone.
     """
 
     survey: str
+    stars: dict[str, int]
     right: FieldReport
     damaged: dict[str, list[Check]]
 
     @property
-    def psf_testable(self) -> bool:
-        """Whether a band has stars enough."""
-        return bool(testable_bands(self.right))
-
-
-def testable_bands(report: FieldReport) -> list[str]:
-    """Bands with stars enough."""
-    return [check.band for check in report.checks if check.name == "psf_size" and "fewer" not in check.reason]
+    def starry(self) -> list[str]:
+        """Bands with stars enough."""
+        return [band for band, number in self.stars.items() if number >= LEAST_STARS]
 
 
 def judged(field: DamagedField, number: int, split: str) -> JudgedField:
@@ -69,16 +70,16 @@ def judged(field: DamagedField, number: int, split: str) -> JudgedField:
         number, split: of it, for random numbers.
     """
     rng = np.random.default_rng([STREAMS[split], number, 2])
-    right = check_field(field.right.image, field.right.found)
     names = field.sky.names
-    damaged = {}
+    stars = {name: field.bright_stars(band) for band, name in enumerate(names)}
+    found = JudgedField(field.sky.name, stars, check_field(field.right.image, field.right.found), {})
     for name, (damage, check) in DAMAGES.items():
-        bands = [names.index(band) for band in (testable_bands(right) if check.startswith("psf") else names)]
+        bands = [names.index(band) for band in (found.starry if check.startswith("psf") else names)]
         if bands:
             case = damage(field, int(rng.choice(bands)))
             assert case.band is not None
-            damaged[name] = check_band(case.image, case.band, case.found)
-    return JudgedField(field.sky.name, right, damaged)
+            found.damaged[name] = check_band(case.image, case.band, case.found)
+    return found
 
 
 def fields(split: str) -> Iterator[JudgedField]:
@@ -86,7 +87,7 @@ def fields(split: str) -> Iterator[JudgedField]:
     galaxies = catalog(split)
     for number in count():
         made = benchmark_field(number, split, galaxies)
-        yield judged(DamagedField(made.sky, made.light, PSF_CELLS, number, split), number, split)
+        yield judged(DamagedField(made.sky, made.light, made.truth, PSF_CELLS, number, split), number, split)
 
 
 def found_table(fields: Sequence[JudgedField]) -> Table:
@@ -126,16 +127,20 @@ def share(part: int, whole: int) -> str:
 
 def tables(fields: Sequence[JudgedField]) -> str:
     """What is printed."""
-    testable = {name: [f.psf_testable for f in fields if f.survey == name] for name in SURVEYS}
-    lines = ", ".join(f"{name} {share(sum(values), len(values))}" for name, values in testable.items())
-    parts = [found_table(fields).markdown(), right_table(fields).markdown(), f"Fields with a testable PSF: {lines}."]
+    starry = {name: [bool(f.starry) for f in fields if f.survey == name] for name in SURVEYS}
+    lines = ", ".join(f"{name} {share(sum(values), len(values))}" for name, values in starry.items())
+    parts = [
+        found_table(fields).markdown(),
+        right_table(fields).markdown(),
+        f"Fields with {LEAST_STARS} stars of S/N ≥ 50 in a band: {lines}.",
+    ]
     return "\n\n".join(parts)
 
 
 def main() -> None:
-    """Judge fields until so many have a testable PSF, and print the tables."""
+    """Judge fields until so many have stars enough, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=100, help="with a testable PSF")
+    parser.add_argument("--fields", type=int, default=100, help="with stars enough")
     parser.add_argument("--split", default="test", choices=list(STREAMS), help="thresholds were chosen on validation")
     arguments = parser.parse_args()
     done: list[JudgedField] = []
@@ -145,7 +150,7 @@ def main() -> None:
             name for name, checks in field.damaged.items() if not any(check.verdict == "failed" for check in checks)
         ]
         print(f"{len(done)} {field.survey}: {field.right.summary()}; missed: {', '.join(missed) or 'none'}", flush=True)
-        if sum(f.psf_testable for f in done) >= arguments.fields:
+        if sum(bool(f.starry) for f in done) >= arguments.fields:
             break
     print(tables(done))
 

@@ -12,8 +12,8 @@ from deblend_assets.science.worlds.field_checks.sources import BandSources
 
 STAR_SNR = 50.0
 """S/N in the band from which on a star is used."""
-LEAST_STARS = 20
-"""Number of stars below which a PSF is not testable."""
+LEAST_STARS = 12
+"""Number of usable stars below which a PSF is not testable; of 20 stars some 15 are isolated and on good pixels."""
 # Of ln size: what stars scatter by beside noise, and the widest kernel of the density.
 _SCATTER, _WIDEST = 0.01, 0.03
 # Stars lie within so many of their own errors of the locus.
