@@ -87,12 +87,12 @@ class Case:
     Attributes:
         image: pixels, and what was given.
         found: what was detected with it.
-        band: of the damage; none: nothing is wrong.
+        bands: of the damage; none: nothing is wrong.
     """
 
     image: ObservedImage
     found: Detections
-    band: int | None = None
+    bands: tuple[int, ...] = ()
 
 
 class DamagedField:
@@ -145,12 +145,12 @@ class DamagedField:
         sky = replace(self.sky, bands={**self.sky.bands, self.sky.names[band]: other})
         return self._given(band, PatchPSFs(sky, self._psfs.patches))
 
-    def unit(self, band: int) -> Case:
+    def unit(self, _: int) -> Case:
         """Pixels of all bands ten times too large or too small, and their weights alike: detections stay the same."""
         factor = float(self._rng.choice([10.0, 0.1]))
         seen = self.right.image
         wrong = replace(seen, pixels=seen.pixels * factor, inverse_variance=seen.inverse_variance / factor**2)
-        return Case(wrong, self.right.found, band)
+        return Case(wrong, self.right.found, tuple(range(len(seen.pixels))))
 
     def noise_white(self, band: int) -> Case:
         """Correlated noise that is said to be white; a field of white noise is observed again with correlated."""
@@ -192,7 +192,7 @@ class DamagedField:
             zero_points=image.zero_point.tolist(),
             noise_correlation=list(image.noise_correlation),
         )
-        return Case(image, found, band)
+        return Case(image, found, () if band is None else (band,))
 
     def _with_psf(self, band: int, change: Callable[[galsim.GSObject], galsim.GSObject]) -> Case:
         """The right image with a PSF that is changed about its centre in every patch."""
@@ -201,7 +201,7 @@ class DamagedField:
     def _given(self, band: int, psfs: PatchPSFs) -> Case:
         """Of other PSFs. Detections are those of the right one: 5 % of one band's FWHM hardly change them."""
         image = replace(self.right.image, psf=lambda x, y: psfs.psf_images(x, y, PSF_SIDE))
-        return Case(image, self.right.found, band)
+        return Case(image, self.right.found, (band,))
 
 
 class _ChangedPSFs(PatchPSFs):

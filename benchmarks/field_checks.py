@@ -21,7 +21,7 @@ from benchmarks.field_check_fields import (
     benchmark_field,
     catalog,
 )
-from deblend_assets.science.statistics.format import Table, format_number
+from deblend_assets.science.statistics.format import MISSING, Table, format_number
 from deblend_assets.science.worlds.field_checks.checks import check_band, check_field
 from deblend_assets.science.worlds.field_checks.report import CHECKS, Check, FieldReport
 
@@ -33,7 +33,7 @@ DAMAGES: dict[str, tuple[Callable[[DamagedField, int], Case], str]] = {
     "correlated noise called white": (DamagedField.noise_white, "noise_correlation"),
     "variance wrong by 1.5": (DamagedField.noise_level, "noise_level"),
 }
-"""By name: what does it to a band, and the check that is made for it."""
+"""By name: what does it to a band (a unit: to all), and the check that is made for it."""
 
 
 # Stars of a band in which a damage of the PSF has to be found.
@@ -48,7 +48,7 @@ class JudgedField:
         survey: of its sky.
         stars: true number of stars of S/N ≥ 50, by band.
         right: where all that is given is true.
-        damaged: the checks of the damaged band, by damage; PSFs are damaged in bands with stars enough alone.
+        damaged: the checks of the damaged bands, by damage; PSFs are damaged in bands with stars enough alone.
     """
 
     survey: str
@@ -77,8 +77,7 @@ def judged(field: DamagedField, number: int, split: str) -> JudgedField:
         bands = [names.index(band) for band in (found.starry if check.startswith("psf") else names)]
         if bands:
             case = damage(field, int(rng.choice(bands)))
-            assert case.band is not None
-            found.damaged[name] = check_band(case.image, case.band, case.found)
+            found.damaged[name] = [check for band in case.bands for check in check_band(case.image, band, case.found)]
     return found
 
 
@@ -95,15 +94,15 @@ def found_table(fields: Sequence[JudgedField]) -> Table:
     rows = []
     for name, (_, check) in DAMAGES.items():
         checks = [field.damaged[name] for field in fields if name in field.damaged]
-        found = sum(any(c.verdict == "failed" for c in band) for band in checks)
-        own = [c for band in checks for c in band if c.name == check]
-        by_own = sum(c.verdict == "failed" for c in own)
-        least = np.quantile([abs(c.value) for c in own if np.isfinite(c.value)], [0.0, 0.05])
-        numbers = f"{format_number(least[0], 2)}, {format_number(least[1], 2)}"
+        found = sum(any(c.verdict == "failed" for c in damaged) for damaged in checks)
+        own = [[c for c in damaged if c.name == check] for damaged in checks]
+        by_own = sum(any(c.verdict == "failed" for c in damaged) for damaged in own)
+        largest = [max(values) for d in own if (values := [abs(c.value) for c in d if np.isfinite(c.value)])]
+        numbers = ", ".join(format_number(v, 2) for v in np.quantile(largest, [0.0, 0.05])) if largest else MISSING
         rows.append((name, share(found, len(checks)), f"{check}: {share(by_own, len(checks))}", numbers))
     alarms = sum(bool(field.right.failed) for field in fields)
     rows.append(("nothing (false alarms)", share(alarms, len(fields)), "", ""))
-    return Table(("damage of one band", "failed", "by its own check", "least value, 5th percentile"), rows)
+    return Table(("damage", "failed", "by its own check", "least value, 5th percentile"), rows)
 
 
 def right_table(fields: Sequence[JudgedField]) -> Table:
@@ -111,8 +110,8 @@ def right_table(fields: Sequence[JudgedField]) -> Table:
     rows = []
     for name, limit in CHECKS.items():
         checks = [c for field in fields for c in field.right.checks if c.name == name]
-        measured = np.abs([c.value for c in checks if np.isfinite(c.value)])
-        errors = [c.error for c in checks if np.isfinite(c.error)]
+        numbers = [(abs(c.value), c.error) for c in checks if np.isfinite(c.value)] or [(np.nan, np.nan)]
+        measured, errors = np.array(numbers).T
         untestable = sum(c.verdict == "not testable" for c in checks)
         cells = [np.median(measured), np.quantile(measured, 0.99), measured.max(), np.median(errors)]
         rows.append((name, limit.threshold, *(format_number(v, 2) for v in cells), share(untestable, len(checks))))

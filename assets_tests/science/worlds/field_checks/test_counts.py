@@ -13,8 +13,8 @@ from deblend_assets.science.simulation.counts import MAGNITUDES, PER_MAGNITUDE
 from deblend_assets.science.skies.measured_psf import flux_error
 from deblend_assets.science.skies.noise import resampled
 from deblend_assets.science.worlds.field_checks.counts import (
-    BAND_MINUS_I,
     check_counts,
+    magnitude_in_i,
     published_count,
     star_flux_error,
 )
@@ -49,8 +49,8 @@ def test_published_counts_are_the_table() -> None:
 
 
 def expected(zero_point: float) -> float:
-    """The number that an empty field is compared with."""
-    return 0.5 * float(np.exp(-check(0, zero_point).value)) - 0.5
+    """The number that a field of 30 galaxies is compared with."""
+    return 30.5 * float(np.exp(-check(30, zero_point).value)) - 0.5
 
 
 def test_as_many_galaxies_as_published_pass_and_stars_do_not_count() -> None:
@@ -59,14 +59,14 @@ def test_as_many_galaxies_as_published_pass_and_stars_do_not_count() -> None:
     assert right.verdict == "passed"
     assert abs(right.value) <= 0.5 / number  # of the rounding
     assert right.reason.startswith(f"{number} galaxies to r = ")
-    assert check(1000, 31.0, flux=1.0).value == check(0, 31.0).value, "galaxies below the limit do not count"
+    assert check(1000, 31.0, flux=1.0).reason == check(0, 31.0).reason, "galaxies below the limit do not count"
 
 
 def test_a_unit_wrong_by_ten_shifts_the_magnitudes_by_two_and_a_half() -> None:
     flux = 2 * LEAST_SNR * star_flux_error(psf_image(PSF).astype(float), np.ones((1, 1)))
     area = ((SIDE - 2 * 17) * SCALE / 60) ** 2
     for zero_point in (31.0, 28.5):
-        magnitude = zero_point - 2.5 * np.log10(flux) - BAND_MINUS_I["r"]
+        magnitude = magnitude_in_i(zero_point - 2.5 * np.log10(flux), "r")
         assert expected(zero_point) == pytest.approx(area * published_count(magnitude), rel=1e-3)
     # What makes pixels and weights ten times as large leaves sources and their S/N as they are.
     assert check(round(expected(31.0)), 28.5).verdict == "failed"
@@ -80,6 +80,20 @@ def test_the_limit_is_that_of_a_star(kernel: str | None) -> None:
     known = flux_error(psf, SCALE) if correlation is None else flux_error(psf, SCALE, correlation)
     values = np.ones((1, 1)) if correlation is None else correlation.values
     assert star_flux_error(image, values) == pytest.approx(known, rel=1e-5)
+
+
+def test_few_galaxies_where_few_are_expected_say_nothing() -> None:
+    assert expected(28.5) < 14
+    assert check(14, 28.5).verdict == "not testable"
+    assert check(30, 28.5).verdict == "failed", "many say that something is wrong"
+
+
+def test_colours_are_of_the_magnitude() -> None:
+    assert magnitude_in_i(24.0, "i") == 24.0
+    # Of i = 22.8 in the middle of the table, and beyond its ends.
+    assert magnitude_in_i(22.8 + 1.10, "u") == pytest.approx(22.8)
+    assert magnitude_in_i(15.0, "g") == pytest.approx(15.0 - 1.11)
+    assert magnitude_in_i(30.0, "y") == pytest.approx(30.35)
 
 
 def test_an_image_without_weight_is_not_testable() -> None:

@@ -17,8 +17,18 @@ from deblend_assets.science.worlds.field_checks.stars import size_error, stellar
 _ABOVE = 2.0
 # Galaxies larger than the stars by so many of a star's errors are counted.
 _RESOLVED = 2.5
-# Band less i of a typical galaxy [mag].
-BAND_MINUS_I = {"u": 1.2, "g": 0.9, "r": 0.4, "i": 0.0, "z": -0.2, "y": -0.35}
+# Median of band less i of the simulated population, at these magnitudes in i [mag].
+_I_OF_COLOURS = np.array([21.0, 22.8, 24.3, 25.8])
+_BAND_MINUS_I = {
+    "u": (1.51, 1.10, 0.87, 0.76),
+    "g": (1.11, 0.82, 0.70, 0.54),
+    "r": (0.42, 0.38, 0.33, 0.28),
+    "i": (0.0, 0.0, 0.0, 0.0),
+    "z": (-0.19, -0.22, -0.20, -0.20),
+    "y": (-0.31, -0.37, -0.35, -0.35),
+}
+# Fewer galaxies, both found and expected, say nothing.
+_LEAST = 15
 _BRIGHTEST, _STEP = 16.0, 0.02
 # Of a square's side: the distance at which the galaxies' correlation is its mean over the square.
 _MEAN_DISTANCE = 0.4
@@ -46,7 +56,7 @@ def check_counts(image: ObservedImage, band: int, sources: BandSources, free_of_
     psf = image.psf((width - 1) / 2, (height - 1) / 2)[band].astype(np.float64)
     limit = _ABOVE * LEAST_SNR * star_flux_error(psf, image.noise_correlation[band]) / np.sqrt(np.median(weight))
     magnitude = float(image.zero_point[band] - 2.5 * np.log10(limit))
-    i_limit = magnitude - BAND_MINUS_I[name]
+    i_limit = magnitude_in_i(magnitude, name)
     expected = area * published_count(i_limit)
     locus = np.nan_to_num(stellar_locus(sources))
     # Blends that have no moments are counted.
@@ -55,7 +65,15 @@ def check_counts(image: ObservedImage, band: int, sources: BandSources, free_of_
     clustering = float(correlation_asked(np.array([_MEAN_DISTANCE * 60 * area**0.5]), i_limit)[0])
     error = float(np.sqrt(1 / max(found, expected, 1.0) + clustering))
     reason = f"{found} galaxies to {name} = {magnitude:.1f} on {area:.1f} square arcmin, {expected:.0f} expected"
+    if max(found, expected) < _LEAST:
+        return Check.untestable("counts", name, f"{reason}: fewer than {_LEAST}")
     return Check.of("counts", name, float(np.log((found + 0.5) / (expected + 0.5))), error, reason)
+
+
+def magnitude_in_i(magnitude: float, band: str) -> float:
+    """AB magnitude in i of a typical galaxy of this one in a band of ugrizy."""
+    colours = np.array(_BAND_MINUS_I[band])
+    return magnitude - float(np.interp(magnitude, _I_OF_COLOURS + colours, colours))
 
 
 def star_flux_error(psf: Floats, correlation: Floats) -> float:

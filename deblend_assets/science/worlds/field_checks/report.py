@@ -83,7 +83,7 @@ CHECKS = {
     "psf_profile": Limit("ln of the stars' concentration over that of the given PSF", 0.03, 0.01),
     "noise_level": Limit("ln of the noise's variance over the given one", 0.2, 0.05),
     "noise_correlation": Limit("correlation of next pixels less the given one", 0.05, 0.012),
-    "counts": Limit("ln of the number of galaxies over the published one", 0.7, 0.4),
+    "counts": Limit("ln of the number of galaxies over the published one", 1.0, 0.4),
 }
 """The checks by name. Thresholds lie between the scatter of undamaged fields and the least damage; see
 docs/field_checks.md."""
