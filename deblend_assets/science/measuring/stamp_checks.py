@@ -11,12 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+from scipy.stats import norm
 
 from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats, measured_psfs
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 # Pixels nearer to a detection than this are not source-free [FWHM]; least number of source-free pixels or pairs.
 _FREE, _FEWEST = 2.0, 100
+# The share of source-free pixels below which the sky's level is read off, and where Gaussian noise has it.
+_FAINTEST = 0.1
+_OF_NOISE = float(norm.ppf(_FAINTEST))
 # A frequency is beyond the PSF where its transform is below the first, and seen where the noise has a share of the
 # power of white noise above the second; least share of such frequencies. What light may leave there, of its value.
 _BEYOND, _SEEN, _LEAST_SHARE, _LEAKAGE = 0.01, 0.02, 0.05, 0.02
@@ -31,7 +35,7 @@ class StampChecks(NamedTuple):
     """Of N stamps in each band, (N, band); NaN in an absent band and where too few pixels can be used.
 
     Attributes:
-        level: median of the source-free pixels [sky σ].
+        level: of the sky, by the faintest tenth of the source-free pixels, which wings of galaxies hardly reach [sky σ].
         noise: their standard deviation, of differences between neighbours, over the stated one.
         filled: share of neighbours along x and y that are equal.
         lowest: the least pixel [sky σ].
@@ -80,7 +84,7 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
         if sum(len(part) for part in changes) >= _FEWEST:
             filled[n, band] = (np.concatenate(changes) == 0).mean()
         if sum(len(part) for part in free_changes) >= _FEWEST:
-            level[n, band] = np.median(image[free])
+            level[n, band] = np.quantile(image[free], _FAINTEST) - _OF_NOISE
             noise[n, band] = _MAD * np.median(np.concatenate(free_changes))
     return StampChecks(level, noise, filled, lowest, _sharp(images, seen, present, fwhm, stamps))
 

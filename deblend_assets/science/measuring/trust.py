@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from types import MappingProxyType
 from typing import NamedTuple
@@ -42,9 +42,9 @@ class RowFlag(IntFlag):
 LEAST_SNR = 5.0
 MOST_MASKED = 0.2
 # Of the level of the source-free pixels [sky σ], in one band and in the mean of all.
-LEVEL, MEAN_LEVEL = (-1.2, 1.6), 0.8
+LEVEL, MEAN_LEVEL = (-1.2, 1.6), 0.6
 NOISE = (0.77, 1.3)
-MOST_FILLED = 0.01
+MOST_FILLED = 0.001
 LOWEST = -6.5
 MOST_SHARP = 5.5
 MOST_OFFSET = 2.5
@@ -53,8 +53,9 @@ MOST_SIZE = 0.15
 """Half-light radius over the stamp's side."""
 BRIGHTEST = 9.0
 """ln of the flux over the error of a faint point source's, reference band."""
-MOST_COLOR = 4.0
-"""Magnitudes between neighbouring bands."""
+FAINTER_RED, FAINTER_BLUE = 1.0, 2.5
+"""Of a galaxy in a redder or bluer band than the one of its highest S/N, at most [AB mag]; see `lack_of_light`."""
+MOST_LACK = 9.0
 MOST_MISFIT = 4.0
 
 REASONS: Mapping[RowFlag, str] = MappingProxyType(
@@ -73,7 +74,7 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.OFF_CENTRE: f"the target lies more than {MOST_OFFSET:g} pixels from the position",
         RowFlag.LARGE: f"half-light radius above {MOST_SIZE:g} of the stamp's side",
         RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
-        RowFlag.COLOR: f"neighbouring bands differ by more than {MOST_COLOR:g} mag",
+        RowFlag.COLOR: "other bands lack the light that any galaxy has, by 3 sigma",
         RowFlag.MISFIT: "the scene does not describe the pixels under the target",
     }
 )
@@ -135,7 +136,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
             RowFlag.LARGE: hlr > MOST_SIZE * stamps.side,
             RowFlag.BRIGHT: ln_flux > BRIGHTEST,
-            RowFlag.COLOR: _of_one_band(flux, noise, stamps.zero_point),
+            RowFlag.COLOR: lack_of_light(stamps.bands, flux, noise, stamps.zero_point) > MOST_LACK,
             RowFlag.MISFIT: (misfit > MOST_MISFIT).any(axis=1),
         }
     flags = np.zeros(len(stamps), dtype=np.int32)
@@ -191,17 +192,26 @@ def _masked(stamps: ObservedStamps, units: Units, hlr: Floats) -> Floats:
     return np.asarray(lost.sum(axis=1) / np.maximum(stamps.present.sum(axis=1), 1))
 
 
-def _of_one_band(flux: Floats, noise: Floats, zero_point: Floats) -> NDArray[np.bool_]:
-    """Whether a band's light is more than `MOST_COLOR` mag brighter than that of a redder or a bluer neighbour.
+def lack_of_light(bands: Sequence[str], flux: Floats, noise: Floats, zero_point: Floats) -> Floats:
+    """χ² of the light that other bands lack for the color of a galaxy, (N,).
 
-    u and g are left out as the fainter ones: of galaxies at high redshift they have no light.
+    Next to the band of the highest S/N a redder one is at most `FAINTER_RED` mag fainter, and a bluer one at most
+    `FAINTER_BLUE`; u and g, which high redshifts darken, may have none.
+
+    Args:
+        bands: from blue to red, as u g r i z y.
+        flux, noise: with its error, (N, band) [image unit]; NaN in an absent band.
+        zero_point: (N, band) [mag].
     """
-    found = np.zeros(len(flux), dtype=bool)
-    light, error = (values * 10 ** (-0.4 * zero_point) for values in (flux, noise))
-    for band in range(flux.shape[1] - 1):
-        for bright, faint in ((band, band + 1), (band + 1, band)):
-            if faint < 2:
-                continue
-            highest = light[:, faint] + 3 * error[:, faint]
-            found |= light[:, bright] - 3 * error[:, bright] > 10 ** (0.4 * MOST_COLOR) * np.maximum(highest, 0)
-    return found
+    unit = 10 ** (-0.4 * zero_point)
+    light, error = flux * unit, noise * unit
+    rows = np.arange(len(flux))
+    best = np.nan_to_num(flux / noise, nan=-np.inf).argmax(axis=1)
+    place = np.arange(len(bands))
+    redder = place > best[:, None]
+    least = np.where(redder, 10 ** (-0.4 * FAINTER_RED), 10 ** (-0.4 * FAINTER_BLUE))
+    dark = np.array([band.lower() in "ug" for band in bands])
+    least = np.where((place == best[:, None]) | (dark & ~redder), 0.0, least)
+    lacking = np.clip(least * light[rows, best][:, None] - light, 0, None)
+    scatter = np.hypot(error, least * error[rows, best][:, None])
+    return np.asarray(np.nansum(np.where(least > 0, (lacking / scatter) ** 2, 0), axis=1))
