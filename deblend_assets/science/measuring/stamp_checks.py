@@ -35,7 +35,7 @@ class StampChecks(NamedTuple):
     """Of N stamps in each band, (N, band); NaN in an absent band and where too few pixels can be used.
 
     Attributes:
-        level: of the sky, by the faintest tenth of the source-free pixels, which wings of galaxies hardly reach [sky σ].
+        level: of the sky, by the faintest tenth of the source-free pixels, which wings hardly reach [sky σ].
         noise: their standard deviation, of differences between neighbours, over the stated one.
         filled: share of neighbours along x and y that are equal.
         lowest: the least pixel [sky σ].
