@@ -63,7 +63,7 @@ def check_noise(
     middle_y, middle_x = (side // 2 for side in correlation.shape)
     given = np.pad(correlation, 1)[[middle_y + 2, middle_y + 1], [middle_x + 1, middle_x + 2]].mean()
     measured = covariance / variance
-    error = [_MEDIAN_ERROR * float(robust_sigma(v)) / np.sqrt(len(v)) for v in (np.log(variance), measured)]
+    error = [_MEDIAN_ERROR * float(robust_sigma(v)) / len(v) ** 0.5 for v in (np.log(variance), measured)]
     return [
         Check.of("noise_level", band, float(np.median(np.log(variance))), error[0], reason),
         Check.of("noise_correlation", band, float(np.median(measured) - given), error[1], reason),
