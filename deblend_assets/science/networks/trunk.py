@@ -114,7 +114,8 @@ class ModulatedTrunk(nn.Module):
         # See `StampTrunk.maps`.
         with torch.autocast(stamps.device.type, enabled=False):
             inputs = torch.cat([_asinh(hide_bands(stamps, present)), further], dim=1)
-            x = self.first(inputs.contiguous(memory_format=torch.channels_last))
+            # Channels last; `contiguous(memory_format=...)` cannot be differentiated along many directions at a time.
+            x = self.first(inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         x = _modulated(x, next(changes))
         for layer in self.convolutions:
             x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))

@@ -156,15 +156,18 @@ def surroundings(bands: Sequence[str], given: GivenStamps) -> Surroundings:
     return Surroundings(counted.double(), masked.double())
 
 
-def row_terms(bands: Sequence[str], given: GivenStamps, posterior: GaussianPosterior) -> Tensor:
+def row_terms(
+    bands: Sequence[str], given: GivenStamps, posterior: GaussianPosterior, around: Surroundings | None = None
+) -> Tensor:
     """TERMS of the logarithm of the factors, (N, terms) float64.
 
     Args:
         bands: of the stamps.
         given: N stamps, on the host.
         posterior: of the network, standardized.
+        around: `surroundings` of the same stamps; none: they are computed.
     """
-    around = surroundings(bands, given)
+    around = around or surroundings(bands, given)
     flux, size = (posterior.mean[:, QUANTITIES.index(name)].clamp(-_EDGE, _EDGE) for name in ("ln_flux", "ln_size"))
     numbers = reference_values(given.scalars, reference_mask(bands, given.present)) / torch.tensor([*SCALARS.values()])
     ln_fwhm, lag_1 = (

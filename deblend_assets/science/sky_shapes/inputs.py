@@ -178,6 +178,11 @@ def reference_fwhm(bands: Sequence[str], given: GivenStamps) -> Tensor:
     return _FWHM * scalars[:, list(SCALARS).index("ln_fwhm")].exp()
 
 
+def band_fwhm(given: GivenStamps) -> Tensor:
+    """FWHM of each band's PSF before the pixel, (N, band) float32 [pixel]; any number where a band is absent."""
+    return _FWHM * given.scalars[:, :, list(SCALARS).index("ln_fwhm")].exp()
+
+
 def numbers_of(stamps: GivenStamps) -> Tensor:
     """All that is not an image, as the network's embedding takes it: (N, `count_of_numbers`), of order 1."""
     there = stamps.present[:, :, None]
