@@ -155,11 +155,13 @@ def _differentiated(
         return found.mean, found.covariance, found.log_odds[STAR]
 
     def along(*directions: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        return torch.func.jvp(answer, begun, directions)
+        found = torch.func.jvp(answer, begun, directions)
+        return found[0], found[1]
 
-    # The stamps' own answer is computed once for all directions.
-    values, slopes = torch.func.vmap(along, out_dims=(None, 0))(*(values.to(device) for values in changes))
-    (mean, covariance, star), changed = ([part.cpu().double() for part in parts] for parts in (values, slopes))
+    # The stamps' own answer is computed once, and is the same for all directions.
+    values, slopes = torch.func.vmap(along)(*(values.to(device) for values in changes))
+    mean, covariance, star = (part[0].cpu().double() for part in values)
+    changed = [part.cpu().double() for part in slopes]
     posterior = GaussianPosterior(mean, covariance=covariance, log_odds={STAR: star}, blocks=BLOCKS)
     return posterior, [_Change(*parts) for parts in zip(*changed[:2], strict=True)]
 
