@@ -117,18 +117,22 @@ class ModulatedTrunk(nn.Module):
             # Channels last; `contiguous(memory_format=...)` cannot be differentiated along many directions at a time.
             x = self.first(inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         x = _modulated(x, next(changes))
-        for layer in self.convolutions:
+        *wide, last, end = self.convolutions
+        for layer in wide:
             x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))
-        x = torch.cat([x.flatten(1), present.to(x.dtype)], dim=1)
-        for layer in self.dense:
-            x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))
+        # The last layers cost little, and bfloat16's rounding of them would be a fiftieth of the error of a flux.
+        with torch.autocast(stamps.device.type, enabled=False):
+            x = end(_modulated(last(x.float()), next(changes)))
+            x = torch.cat([x.flatten(1), present.to(x.dtype)], dim=1)
+            for layer in self.dense:
+                x = layer(x) if isinstance(layer, nn.ReLU) else _modulated(layer(x), next(changes))
         return x
 
 
 def _modulated(x: Tensor, change: Tensor) -> Tensor:
-    """x (1 + scale) + shift, for x (N, channel, ...) and change (N, 2, channel)."""
+    """x (1 + scale) + shift in float32, for x (N, channel, ...) and change (N, 2, channel)."""
     scale, shift = (part[(...,) + (None,) * (x.dim() - 2)] for part in change.unbind(1))
-    return torch.addcmul(shift.to(x.dtype), x, (1.0 + scale).to(x.dtype))
+    return torch.addcmul(shift, x, 1.0 + scale)
 
 
 def last_side(pixels: int, widths: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,23 +87,28 @@ class SkyModel(nn.Module):
         """Of the stamps that it takes, absent ones included."""
         return self.network.bands
 
-    def posterior(self, stamps: GivenStamps, orientations: int | None = None) -> GaussianPosterior:
+    def posterior(
+        self, stamps: GivenStamps, orientations: int | None = None, exact: bool = False
+    ) -> GaussianPosterior:
         """Calibrated standardized posteriors with the log-odds of a star, float64 on the host.
 
         Args:
             stamps: N stamps, on the host.
             orientations: other than those that it is calibrated for.
+            exact: see `network_posteriors`.
         """
-        found = network_posteriors(self.network, stamps, orientations or self.orientations)
+        found = network_posteriors(self.network, stamps, orientations or self.orientations, exact)
         calibrated: GaussianPosterior = self.calibration(found, row_terms(self.bands, stamps, found))
         return calibrated
 
-    def measure(self, stamps: ObservedStamps, orientations: int | None = None) -> SkyMeasurement:
+    def measure(
+        self, stamps: ObservedStamps, orientations: int | None = None, exact: bool = False
+    ) -> SkyMeasurement:
         """Posterior and likelihood of N stamps.
 
         Args:
             stamps: of any side, in some of the model's bands.
-            orientations: as `posterior`.
+            orientations, exact: as `posterior`.
 
         Raises:
             MismatchError: a band that the model does not have.
@@ -112,7 +118,7 @@ class SkyModel(nn.Module):
         parts = []
         for start in range(0, len(stamps), _AT_ONCE):
             part = given(stamps.rows(slice(start, start + _AT_ONCE)))
-            posterior = self.posterior(part, orientations)
+            posterior = self.posterior(part, orientations, exact)
             parts.append((posterior, posterior.likelihood_only(self.prior(part))))
         units = units_of(stamps)
         posterior, likelihood = (
@@ -124,22 +130,36 @@ class SkyModel(nn.Module):
         return SkyMeasurement(posterior, likelihood, np.where(known, star, np.nan), places[units.reference])
 
 
-def network_posteriors(network: SkyShapeNetwork, stamps: GivenStamps, orientations: int) -> GaussianPosterior:
+def network_posteriors(
+    network: SkyShapeNetwork, stamps: GivenStamps, orientations: int, exact: bool = False
+) -> GaussianPosterior:
     """Standardized posteriors that are not yet calibrated, float64 on the host.
 
     Args:
         network: in evaluation mode.
         stamps: N stamps, on the host.
         orientations: as `oriented` takes them.
+        exact: everything in float32, for small differences between images. Else a CPU that multiplies bfloat16 does so
+            in the convolutions, but in the first and in the last one: twice as fast, and means move by an RMS below 2 %
+            of their errors.
     """
     device = next(network.parameters()).device
+    rounded = not exact and device.type == "cpu" and multiplies_bfloat16()
 
     @torch.inference_mode()
     def compute(rows: slice) -> GaussianPosterior:
         part = GivenStamps(*(values[rows].to(device) for values in stamps))
-        return oriented(network, part, orientations).double()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=rounded):
+            found = oriented(network, part, orientations)
+        return found.double()
 
     return GaussianPosterior.joined(list(in_batches(compute, len(stamps.images), _AT_ONCE, device)))
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU does (AVX512_BF16, AMX): others emulate it, slowly."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _joined(parts: Sequence[GaussianPosterior]) -> GaussianPosterior:

@@ -7,6 +7,7 @@ that is lost, and one outside of the image, has inverse variance 0 and value 0: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -168,7 +169,11 @@ class ObservedStamps:
 
     def rows(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> ObservedStamps:
         """Some of the stamps."""
-        return ObservedStamps(self.bands, **{name: values[chosen] for name, values in self.arrays().items()})
+        # Not made anew: rows of what has been checked need no check.
+        found = copy(self)
+        for name, values in self.arrays().items():
+            object.__setattr__(found, name, values[chosen])
+        return found
 
     def in_bands(self, bands: Sequence[str]) -> ObservedStamps:
         """The same among other bands: those that the stamps do not have are absent from all of them.
