@@ -21,7 +21,18 @@ from pathlib import Path
 from benchmarks.processes import each_from_fresh_process
 from benchmarks.rows import Row, rows_of
 
-MODULES = ("rendering", "detection", "training", "feeding", "measuring", "lineage", "scaling", "memory", "linear")
+MODULES = (
+    "rendering",
+    "detection",
+    "training",
+    "feeding",
+    "measuring",
+    "sky_speed",
+    "lineage",
+    "scaling",
+    "memory",
+    "linear",
+)
 LIBRARIES = ("torch", "numpy", "zarr", "galsim", "blending-toolkit", "dagster", "scarlet2", "jax", "sep")
 _HEADER = ("what", "against", "ratio (least to greatest)", "bar", "", "detail")
 

@@ -7,10 +7,17 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from deblend_assets.science.simulation import sersic
-from deblend_assets.science.simulation.renderers.sersic_stamps import G_MAX, PARAMETERS, Profiles, SersicStamps
+from deblend_assets.science.simulation.renderers.sersic_stamps import (
+    G_MAX,
+    PARAMETERS,
+    Profiles,
+    RenderedStamps,
+    SersicStamps,
+)
 
 SIDE, SCALE, PSF_SIDE = 45, 0.2, 41
 MIDDLE = (SIDE - 1) / 2
@@ -90,8 +97,9 @@ def test_slopes_are_differences() -> None:
     renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
     hlr, n = np.array([0.2, 0.6, 0.5]), np.array([0.7, 1.0, 2.5])
     sources, stamp = profiles(hlr, n), np.zeros(3, int)
-    slopes = renderer.stamps_with_slopes(sources, stamp)[:, 0].double().numpy()
-    assert np.array_equal(slopes[:, 0].astype(np.float32), renderer.stamps(sources, stamp)[:, 0].numpy())
+    rendered = renderer.rendered(sources, stamp)
+    assert np.array_equal(rendered.images.numpy(), renderer.stamps(sources, stamp).numpy())
+    slopes = slopes_of(rendered)
     step = 0.01
     for k, name in enumerate(PARAMETERS):
         sides = []
@@ -102,16 +110,41 @@ def test_slopes_are_differences() -> None:
                 moved = replace(sources, **{name: getattr(sources, name) + sign * step})
             sides.append(renderer.stamps(moved, stamp)[:, 0].double().numpy())
         expected = (sides[0] - sides[1]) / (2 * step)
-        wrong = np.abs(slopes[:, 1 + k] - expected).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
+        wrong = np.abs(slopes[:, k] - expected).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
         assert wrong.max() < 5e-3, name  # float32 stamps, and the third derivative
+
+
+def test_sums_with_slopes_are_of_the_own_stamp_and_band() -> None:
+    psf = np.stack([[psf_image(fwhm), psf_image(1.2 * fwhm)] for fwhm in (0.7, 0.9)])
+    renderer = SersicStamps(psf, np.full(2, SCALE), SIDE)
+    sources, stamp = profiles(np.array([0.2, 0.6, 2.5]), np.array([0.7, 1.0, 4.0])), np.array([1, 0, 1])
+    rendered = renderer.rendered(sources, stamp)
+    others = torch.from_numpy(np.random.default_rng(5).normal(size=(2, 2, 4, SIDE, SIDE)).astype(np.float32))
+    found = rendered.slopes_times(others).numpy()
+    assert found.shape == (3, 2, len(PARAMETERS), 4)
+    for row, own in enumerate(stamp):
+        for band in (0, 1):
+            alone = SersicStamps(psf[own : own + 1, band : band + 1], np.full(1, SCALE), SIDE)
+            slopes = slopes_of(alone.rendered(sources.rows(np.array([row])), np.array([0])))[0]
+            expected = np.einsum("kyx,cyx->kc", slopes, others[own, band].double().numpy())
+            # float32 sums of so many terms.
+            rounding = 1e-6 * np.sqrt((slopes**2).sum(axis=(1, 2)).max()) * SIDE
+            np.testing.assert_allclose(found[row, band], expected, atol=rounding)
 
 
 def test_a_point_has_slopes_by_its_position_alone() -> None:
     renderer = SersicStamps(psf_image(0.8)[None, None], np.array([SCALE]), SIDE)
     point = replace(profiles(np.array([0.5]), np.array([1.0])), point=np.array([True]))
-    slopes = renderer.stamps_with_slopes(point, np.array([0]))[0, 0].numpy()
-    assert np.abs(slopes[3:]).max() == 0
-    assert np.abs(slopes[1:3]).max() > 0.1 * slopes[0].max()
+    rendered = renderer.rendered(point, np.array([0]))
+    slopes = slopes_of(rendered)[0]
+    assert np.abs(slopes[2:]).max() == 0
+    assert np.abs(slopes[:2]).max() > 0.1 * float(rendered.images.max())
+
+
+def slopes_of(rendered: RenderedStamps) -> NDArray[np.float64]:
+    """Images of the derivatives in the first band, all of one PSF, (G, 6, y, x): sums with images of one lit pixel."""
+    lit = torch.eye(SIDE**2).view(1, 1, SIDE**2, SIDE, SIDE)
+    return rendered.slopes_times(lit)[:, 0].double().numpy().reshape(-1, len(PARAMETERS), SIDE, SIDE)
 
 
 def test_everything_turned_by_90_degrees_gives_the_turned_stamp() -> None:

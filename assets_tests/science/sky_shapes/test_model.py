@@ -14,7 +14,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.sky_shapes.calibration import TERMS, SkyCalibration, row_terms
 from deblend_assets.science.sky_shapes.coverage import ALL, NAMES, coverage, held, known_groups
 from deblend_assets.science.sky_shapes.inputs import given
-from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel
+from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel, multiplies_bfloat16, network_posteriors
 from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.population import SkyPopulation
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
@@ -47,7 +47,7 @@ def stamps() -> ObservedStamps:
 
 @pytest.fixture(scope="module")
 def measured(model: SkyModel, stamps: ObservedStamps) -> SkyMeasurement:
-    return model.measure(stamps)
+    return model.measure(stamps, exact=True)
 
 
 def test_own_units_are_those_of_the_stamp(model: SkyModel, stamps: ObservedStamps, measured: SkyMeasurement) -> None:
@@ -73,7 +73,7 @@ def test_the_prior_of_each_sky_is_divided_out(
     model: SkyModel, stamps: ObservedStamps, measured: SkyMeasurement
 ) -> None:
     part = given(stamps)
-    expected = model.posterior(part).likelihood_only(model.prior(part)).in_own_units(model.population)
+    expected = model.posterior(part, exact=True).likelihood_only(model.prior(part)).in_own_units(model.population)
     np.testing.assert_allclose(measured.likelihood.mean[:, :4], expected.mean[:, :4])
     assert measured.likelihood.flags is not None
     assert expected.flags is not None
@@ -126,10 +126,19 @@ def test_it_is_its_checkpoint(model: SkyModel, stamps: ObservedStamps, measured:
         "population": asdict(model.population),
         "orientations": 1,
     }
-    again = SkyModel.from_checkpoint(model.state_dict(), card).measure(stamps)
+    again = SkyModel.from_checkpoint(model.state_dict(), card).measure(stamps, exact=True)
     assert torch.equal(again.posterior.mean, measured.posterior.mean)
     assert torch.equal(again.likelihood.mean, measured.likelihood.mean)
     np.testing.assert_array_equal(again.star, measured.star)
+
+
+def test_rounding_moves_means_as_bfloat16_does(model: SkyModel, stamps: ObservedStamps) -> None:
+    exact, rounded = (network_posteriors(model.network, given(stamps), 1, exact=exact).mean for exact in (True, False))
+    moved = (rounded - exact).square().mean(dim=0).sqrt()
+    # Seven convolutions round inputs, weights and outputs, by 2^-9 each and at random.
+    most = np.sqrt(3 * 7) * 2**-9 * exact.square().mean(dim=0).sqrt().max()
+    assert (moved < most).all()
+    assert bool((moved > 0).any()) == multiplies_bfloat16()
 
 
 def test_coverage_counts_components_of_galaxies_in_groups() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
-from deblend_assets.science.simulation.renderers.sersic_stamps import SersicStamps
+from deblend_assets.science.simulation.renderers.sersic_stamps import RenderedStamps, SersicStamps
 from deblend_assets.science.stamps.correlation import correlated
 from deblend_assets.science.stamps.observed import ObservedStamps
 
@@ -30,7 +30,7 @@ PRIOR_ERRORS = 10.0
 """Width of the prior of a flux: the light under the source, and so many errors of the source alone beside it. A source
 that overlaps no other is shrunk by at most a fortieth of its error."""
 
-_SOURCES = 16  # of a chunk: images and slopes are 0.3 MB a source in six bands of 45 pixels
+_SOURCES = 48  # of a chunk: images and wave numbers are some 0.1 MB a source in six bands of 45 pixels
 
 Floats = NDArray[np.float64]
 
@@ -72,6 +72,18 @@ class SceneFluxes:
         return _errors(self.noise_covariance)
 
 
+# Of the arrays, after that of the stamps: s of the sources, b of the bands.
+_AXES = {
+    "flux": "sb",
+    "covariance": "bss",
+    "noise_covariance": "bss",
+    "color_covariance": "sbb",
+    "chi2": "sb",
+    "blendedness": "sb",
+    "sky": "b",
+}
+
+
 def _errors(covariance: Floats) -> Floats:
     return np.sqrt(np.swapaxes(np.diagonal(covariance, axis1=-2, axis2=-1), 1, 2))
 
@@ -88,27 +100,20 @@ def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     """
     require_alike(stamps, sources)
     number, room, bands = len(stamps), sources.values.shape[1], len(stamps.bands)
-    shapes = {
-        "flux": (room, bands),
-        "covariance": (bands, room, room),
-        "noise_covariance": (bands, room, room),
-        "color_covariance": (room, bands, bands),
-        "chi2": (room, bands),
-        "blendedness": (room, bands),
-        "sky": (bands,),
-    }
-    found = SceneFluxes(**{name: np.full((number, *shape), np.nan) for name, shape in shapes.items()})
-    count = sources.count
-    for size in np.unique(count):
-        rows = np.flatnonzero(count == size)
-        each = max(1, _SOURCES // max(1, int(size)))
-        for first in range(0, len(rows), each):
+    sizes = {"s": room, "b": bands}
+    found = SceneFluxes(
+        **{name: np.full((number, *(sizes[axis] for axis in axes)), np.nan) for name, axes in _AXES.items()}
+    )
+    # Stamps with equally many sources in the same bands are solved together.
+    kinds, kind = np.unique(np.column_stack([sources.count, stamps.present]), axis=0, return_inverse=True)
+    for k, (size, *present) in enumerate(kinds.tolist()):
+        rows, there = np.flatnonzero(kind == k), {"s": np.arange(size), "b": np.flatnonzero(present)}
+        each = max(1, _SOURCES // max(1, size))
+        for first in range(0, len(rows) if any(present) else 0, each):
             chosen = rows[first : first + each]
-            part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(int(size)))
+            part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(size), there["b"])
             for name, values in vars(part).items():
-                # What has an axis of the sources fills the first places of it.
-                inside = tuple(slice(length) for length in values.shape[1:])
-                getattr(found, name)[(chosen, *inside)] = values
+                getattr(found, name)[np.ix_(chosen, *(there[axis] for axis in _AXES[name]))] = values
     return found
 
 
@@ -126,29 +131,28 @@ class _Solution(NamedTuple):
     prior: Floats  # inverse variance of the prior, (n, B, C)
 
 
-def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
-    """Of stamps with equally many sources, S each."""
-    n, size, bands = *sources.star.shape, len(stamps.bands)
+def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.integer]) -> SceneFluxes:
+    """Of stamps with equally many sources, S each, in the bands that are present in all of them."""
+    (n, size), bands = sources.star.shape, len(present)
     profiles, stamp, by_concentration = sources.profiles()
-    psf = np.where(stamps.present[..., None, None], stamps.psf, 0)
-    images = SersicStamps(psf, stamps.pixel_scale, stamps.side).stamps_with_slopes(profiles, stamp)
-    images = images.view(n, size, bands, images.shape[2], stamps.side**2)
-    root = np.sqrt(stamps.inverse_variance.reshape(n, bands, 1, -1).astype(np.float64))
+    rendered = SersicStamps(stamps.psf[:, present], stamps.pixel_scale, stamps.side).rendered(profiles, stamp)
+    images = rendered.images.view(n, size, bands, stamps.side**2).transpose(1, 2)
+    root = np.sqrt(stamps.inverse_variance[:, present].reshape(n, bands, 1, -1).astype(np.float64))
     # In units of the noise; float64, for what two like sources differ by. The sky's level is the last column.
-    basis = np.concatenate([images[:, :, :, 0].transpose(1, 2).numpy() * root, root], axis=2)
-    data = stamps.pixels.reshape(n, bands, -1) * root[:, :, 0]
+    basis = np.concatenate([images.numpy() * root, root], axis=2)
+    data = stamps.pixels[:, present].reshape(n, bands, -1) * root[:, :, 0]
     normal = basis @ np.swapaxes(basis, -1, -2)
     solution, seen = _least_squares(normal, (basis @ data[..., None])[..., 0])
     residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
 
-    images_of = basis.reshape(*basis.shape[:-1], stamps.side, stamps.side)
-    spread_basis = correlated(images_of, stamps.noise_correlation).reshape(basis.shape)
-    sums = basis @ np.swapaxes(spread_basis, -1, -2)
+    spread_basis, sums = _correlated(basis, normal, stamps.noise_correlation[:, present])
     noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
     noise = noise[..., :size, :size]
-    spread = _spread(images, sources, by_concentration, basis, residual, root, solution)[:, :, :size]
+    spread = _spread(rendered, sources, by_concentration, basis, residual, root, solution)[:, :, :size]
     shapes = _limited(spread @ np.swapaxes(spread, -1, -2), solution.prior[..., :size])
-    color = np.einsum("nbiq,nciq->nibc", spread, spread)
+    # (n, S, band, number): between the bands of each source, the numbers of all.
+    per_source = spread.swapaxes(1, 2)
+    color = per_source @ per_source.swapaxes(-1, -2)
     color *= _shrunk(color, shapes)
     index = np.arange(bands)
     color[:, :, index, index] += np.diagonal(noise, axis1=2, axis2=3).swapaxes(1, 2)
@@ -157,11 +161,7 @@ def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     with np.errstate(divide="ignore", invalid="ignore"):
         total = (overlap * own[:, :, None, :]).sum(axis=-1)
         blendedness = 1 - np.diagonal(overlap, axis1=2, axis2=3) * own / total
-        light = basis[:, :, :size] ** 2
-        # Variance that the solution leaves of the noise in a pixel.
-        influence = solution.inverse @ basis
-        left = 1 - (influence * (2 * spread_basis - sums @ influence)).sum(axis=2)
-        chi2 = (light @ (residual**2)[..., None])[..., 0] / (light @ left[..., None])[..., 0]
+        chi2 = _reduced(basis, spread_basis, sums, residual, solution)
     lost = np.where(seen[..., :size], 0.0, np.nan)
     pairs = lost[..., None] + lost[..., None, :]
     of_source = lost.swapaxes(1, 2)
@@ -174,6 +174,36 @@ def _solve(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
         blendedness=blendedness.swapaxes(1, 2) + of_source,
         sky=np.where(seen[..., size], solution.level[..., size], np.nan),
     )
+
+
+def _correlated(basis: Floats, normal: Floats, correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """The columns times the correlation matrix of the noise, and their products with the columns, (n, B, C, C)."""
+    middle = correlation.shape[-1] // 2
+    coupled = np.count_nonzero(correlation, axis=(-2, -1)) > (correlation[..., middle, middle] != 0)
+    if not coupled.any():
+        return basis, normal
+    side = round(basis.shape[-1] ** 0.5)
+    spread, sums = basis.copy(), normal.copy()
+    columns = basis[coupled]
+    spread[coupled] = correlated(columns.reshape(*columns.shape[:-1], side, side), correlation[coupled]).reshape(
+        columns.shape
+    )
+    sums[coupled] = columns @ np.swapaxes(spread[coupled], -1, -2)
+    return spread, sums
+
+
+def _reduced(basis: Floats, spread_basis: Floats, sums: Floats, residual: Floats, solution: _Solution) -> Floats:
+    """Mean of the squared residuals under each source's squared light, over that of the noise alone, (n, B, S)."""
+    # A mean over pixels needs no float64.
+    columns, spread, together, inverse = (
+        values.astype(np.float32, copy=False) for values in (basis, spread_basis, sums, solution.inverse)
+    )
+    light = columns[:, :, :-1] ** 2
+    # Variance that the solution leaves of the noise in a pixel.
+    influence = inverse @ columns
+    left = 1 - (influence * (2 * spread - together @ influence)).sum(axis=2)
+    both = light @ np.stack([(residual**2).astype(np.float32), left], axis=-1)
+    return np.asarray(both[..., 0] / both[..., 1], dtype=np.float64)
 
 
 def _diagonal(values: Floats) -> Floats:
@@ -195,7 +225,7 @@ def _least_squares(normal: Floats, along: Floats) -> tuple[_Solution, NDArray[np
 
 
 def _spread(
-    images: torch.Tensor,
+    rendered: RenderedStamps,
     sources: SceneSources,
     by_concentration: Floats,
     basis: Floats,
@@ -205,17 +235,18 @@ def _spread(
 ) -> Floats:
     """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6)."""
     (n, size), (bands, columns) = sources.star.shape, basis.shape[1:3]
-    weighted = np.concatenate([basis, residual[:, :, None]], axis=2) * root
-    others = torch.from_numpy(np.swapaxes(weighted, -1, -2).astype(np.float32))
+    weighted = (np.concatenate([basis, residual[:, :, None]], axis=2) * root).astype(np.float32)
+    side = round(basis.shape[-1] ** 0.5)
     # Slopes times columns and times the residual, (n, S, B, 6, C + 1).
-    sums = (images[:, :, :, 1:] @ others[:, None]).double().numpy()
+    sums = rendered.slopes_times(torch.from_numpy(weighted.reshape(n, bands, columns + 1, side, side)))
     per_number = np.ones((n, size, len(NUMBERS)))
     per_number[..., -1] = by_concentration.reshape(n, size)
     values, vectors = np.linalg.eigh(sources.covariance)
     factor = per_number[..., None] * vectors * np.sqrt(values.clip(min=0))[..., None, :]
-    sums = np.einsum("nskq,nsbkj->nbsqj", factor, sums, optimize=True)
-    change = -sums[..., :columns] * solution.level[:, :, :size, None, None]
-    np.einsum("nbsqs->nbsq", change[..., :size])[...] += sums[..., columns]
+    along = factor.swapaxes(-1, -2)[:, :, None] @ sums.double().numpy().reshape(n, size, *sums.shape[1:])
+    along = along.transpose(0, 2, 1, 3, 4)
+    change = -along[..., :columns] * solution.level[:, :, :size, None, None]
+    np.einsum("nbsqs->nbsq", change[..., :size])[...] += along[..., columns]
     return solution.inverse @ change.reshape(n, bands, -1, columns).swapaxes(-1, -2)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 from scipy.stats import norm
 
 from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats, measured_psfs
@@ -26,8 +26,8 @@ _OF_NOISE = float(norm.ppf(_FAINTEST))
 _BEYOND, _SEEN, _LEAST_SHARE, _LEAKAGE = 0.01, 0.02, 0.05, 0.02
 # Structure is looked for within this distance of the target [FWHM], and not within so many pixels of a lost one.
 _NEAR, _FROM_LOST = 2.5, 3
-# Width of the border in which a stamp fades out [pixel], and stamps at a time.
-_FADE, _AT_ONCE = 6, 256
+# Width of the border in which a stamp fades out [pixel], reach of the Gaussian that fills holes [σ], stamps at a time.
+_FADE, _GAUSSIAN, _AT_ONCE = 6, 4.0, 64
 _MAD = 1.4826
 
 
@@ -65,28 +65,41 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
     seen = stamps.inverse_variance > 0
     present = np.asarray(seen.any(axis=(2, 3)))
     per_sigma = np.nan_to_num(1 / sky_sigma(stamps.inverse_variance)).astype(np.float32)
-    images = stamps.pixels * per_sigma[:, :, None, None]
     fwhm = measured_psfs(stamps.psf, present).fwhm
-    squared = _squared_distances(stamps)
-    scatter = [np.sqrt(2 * np.maximum(1 - along, 1e-3)) for along in _next_ones(stamps.noise_correlation)]
-    level, noise, filled, lowest = (np.full(present.shape, np.nan) for _ in range(4))
-    for n, band in np.argwhere(present):
-        image, there = images[n, band], seen[n, band]
-        lowest[n, band] = image[there].min()
-        free = there & (squared[n] > (_FREE * fwhm[n, band]) ** 2)
-        changes: list[NDArray[np.float32]] = []
-        free_changes: list[NDArray[np.float32]] = []
-        for axis in (0, 1):
-            change = np.abs(np.diff(image, axis=axis)) / scatter[axis][n, band]
-            for where, into in ((there, changes), (free, free_changes)):
-                first, second = (np.delete(where, end, axis=axis) for end in (0, -1))
-                into.append(change[first & second])
-        if sum(len(part) for part in changes) >= _FEWEST:
-            filled[n, band] = (np.concatenate(changes) == 0).mean()
-        if sum(len(part) for part in free_changes) >= _FEWEST:
-            level[n, band] = np.quantile(image[free], _FAINTEST) - _OF_NOISE
-            noise[n, band] = _MAD * np.median(np.concatenate(free_changes))
-    return StampChecks(level, noise, filled, lowest, _sharp(images, seen, present, fwhm, stamps))
+    # From here on one row a band that is present.
+    stamp, seen, fwhm = np.nonzero(present)[0], seen[present], fwhm[present]
+    images = stamps.pixels[present] * per_sigma[present][:, None, None]
+    free = seen & (_squared_distances(stamps)[stamp] > (_FREE * fwhm[:, None, None]) ** 2)
+    scatter = [np.sqrt(2 * np.maximum(1 - along[present], 1e-3)) for along in _next_ones(stamps.noise_correlation)]
+    # Neighbours along y and along x: how much they differ, which are seen, and which are source-free too.
+    changes, pairs, free_pairs = (np.empty((len(images), 2 * (stamps.side - 1) * stamps.side), t) for t in "f??")
+    half = changes.shape[1] // 2
+    for axis, columns in ((1, slice(0, half)), (2, slice(half, None))):
+        change = np.abs(np.diff(images, axis=axis)) / scatter[axis - 1].astype(np.float32)[:, None, None]
+        first, second = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
+        changes[:, columns] = change.reshape(len(images), -1)
+        for where, into in ((seen, pairs), (free, free_pairs)):
+            into[:, columns] = (where[first] & where[second]).reshape(len(images), -1)
+    number = pairs.sum(axis=1)
+    filled = np.where(number >= _FEWEST, ((changes == 0) & pairs).sum(axis=1) / np.maximum(number, 1), np.nan)
+    enough = free_pairs.sum(axis=1) >= _FEWEST
+    level = np.where(enough, _quantiles(images, free, _FAINTEST) - _OF_NOISE, np.nan)
+    noise = np.where(enough, _MAD * _quantiles(changes, free_pairs, 0.5), np.nan)
+    lowest = np.where(seen, images, np.inf).min(axis=(1, 2))
+    sharp = _sharp(images, seen, fwhm, stamp, _Kernels.of(stamps, present), stamps)
+    found = np.full((len(StampChecks._fields), *present.shape), np.nan)
+    found[:, present] = level, noise, filled, lowest, sharp
+    return StampChecks(*found)
+
+
+def _quantiles(values: NDArray[np.float32], chosen: NDArray[np.bool_], share: float) -> Floats:
+    """Quantile of the chosen ones of each row, (K, ...) to (K,); infinite without any."""
+    rows = np.sort(np.where(chosen, values, np.float32(np.inf)).reshape(len(values), -1), axis=1)
+    place = np.maximum(chosen.reshape(len(values), -1).sum(axis=1) - 1, 0) * share
+    below = place.astype(np.int64)
+    part, every = place - below, np.arange(len(rows))
+    low, high = (rows[every, at].astype(np.float64) for at in (below, below + (part > 0)))
+    return np.asarray(np.where(part > 0, low * (1 - part) + high * part, low))
 
 
 def _next_ones(correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -98,69 +111,109 @@ def _next_ones(correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
     return lags[:, :, middle + 1, middle], lags[:, :, middle, middle + 1]
 
 
+class _Kernels(NamedTuple):
+    """Frequencies beyond the PSF of K images, once for each pair of a PSF and a noise correlation.
+
+    Attributes:
+        pair: number of each image's pair, (K,).
+        beyond: whether a frequency is beyond the PSF and seen, (pair, ky, kx).
+        share: of such frequencies, (pair,).
+        expected: noise that they hold [sky σ], (pair,).
+    """
+
+    pair: NDArray[np.int64]
+    beyond: NDArray[np.bool_]
+    share: Floats
+    expected: Floats
+
+    @classmethod
+    def of(cls, stamps: ObservedStamps, present: NDArray[np.bool_]) -> _Kernels:
+        side = stamps.side
+        (psf, of_psf), (correlation, of_noise) = (
+            _distinct(kernels[present]) for kernels in (stamps.psf, stamps.noise_correlation)
+        )
+        pairs, pair = np.unique(np.stack([of_psf, of_noise]), axis=1, return_inverse=True)
+        power = np.maximum(_transform(correlation, side).real, 0)
+        dark = np.abs(_transform(psf, side)) < _BEYOND * np.abs(psf.sum(axis=(1, 2)))[:, None, None]
+        beyond = dark[pairs[0]] & (power > _SEEN)[pairs[1]]
+        # The half plane of frequencies that rfft2 gives stands for the whole one.
+        twice = np.full(side // 2 + 1, 2.0)
+        twice[0] = 1
+        if side % 2 == 0:
+            twice[-1] = 1
+        share = (beyond * twice).sum(axis=(1, 2)) / side**2
+        expected = np.sqrt((beyond * power[pairs[1]] * twice).sum(axis=(1, 2)) / side**2)
+        return cls(pair.reshape(-1), beyond, share, expected)
+
+
+def _distinct(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Those that differ, and which of them each is, (K,)."""
+    known: dict[bytes, int] = {}
+    place = np.array([known.setdefault(kernel.tobytes(), len(known)) for kernel in kernels], dtype=np.int64)
+    return kernels[np.unique(place, return_index=True)[1]], place
+
+
 def _sharp(
     images: NDArray[np.float32],
     seen: NDArray[np.bool_],
-    present: NDArray[np.bool_],
     fwhm: Floats,
+    stamp: NDArray[np.int64],
+    kernels: _Kernels,
     stamps: ObservedStamps,
 ) -> Floats:
-    """See `StampChecks.sharp`; images in sky σ."""
-    side = stamps.side
-    power = np.maximum(_transform(stamps.noise_correlation, side).real, 0)
-    beyond = (np.abs(_transform(stamps.psf, side)) < _BEYOND * np.abs(stamps.psf.sum(axis=(2, 3)))[..., None, None]) & (
-        power > _SEEN
-    )
-    # The half plane of frequencies that rfft2 gives stands for the whole one.
-    twice = np.full(side // 2 + 1, 2.0)
-    twice[0] = 1
-    if side % 2 == 0:
-        twice[-1] = 1
-    share = (beyond * twice).sum(axis=(2, 3)) / side**2
-    expected = np.sqrt((beyond * power * twice).sum(axis=(2, 3)) / side**2)
-    whole = _without_holes(images, seen, present, fwhm) * _fading(side)
-    structure = fft.irfft2(fft.rfft2(whole) * beyond, s=(side, side))
-    found = np.abs(structure) / np.hypot(expected[..., None, None], _LEAKAGE * np.maximum(whole, 0))
-    x, y = np.arange(side) - stamps.position[:, :1], np.arange(side) - stamps.position[:, 1:]
-    squared = y[:, :, None] ** 2 + x[:, None, :] ** 2
-    near = squared[:, None] < (_NEAR * fwhm[..., None, None]) ** 2
+    """See `StampChecks.sharp`: of K images [sky σ] of some of the stamps, (K,)."""
+    side, sharp = stamps.side, np.full(len(images), np.nan)
+    x, y = (np.arange(side) - stamps.position[stamp, k, None] for k in (0, 1))
+    near = y[:, :, None] ** 2 + x[:, None, :] ** 2 < (_NEAR * fwhm[:, None, None]) ** 2
     near &= ~_near_lost(seen)
-    usable = present & (share >= _LEAST_SHARE) & near.any(axis=(2, 3))
-    return np.where(usable, np.where(near, found, 0).max(axis=(2, 3)), np.nan)
+    usable = (kernels.share[kernels.pair] >= _LEAST_SHARE) & near.any(axis=(1, 2))
+    images, seen, near, pair = images[usable], seen[usable], near[usable], kernels.pair[usable]
+    whole = _without_holes(images, seen, fwhm[usable]) * _fading(side)
+    structure = fft.irfft2(fft.rfft2(whole) * kernels.beyond[pair], s=(side, side))
+    expected = kernels.expected[pair].astype(np.float32)[:, None, None]
+    found = np.abs(structure) / np.hypot(expected, _LEAKAGE * np.maximum(whole, 0))
+    sharp[usable] = np.where(near, found, 0).max(axis=(1, 2))
+    return sharp
 
 
 def _transform(kernels: NDArray[np.floating], side: int) -> NDArray[np.complexfloating]:
-    """Of kernels (N, band, y, x) of odd sides about their middle, on the torus of a stamp."""
+    """Of kernels (K, y, x) of odd sides about their middle, on the torus of a stamp."""
     own = kernels.shape[-1]
     if own > side:
         cut = (own - side + 1) // 2
-        kernels = kernels[:, :, cut : own - cut, cut : own - cut]
+        kernels = kernels[:, cut : own - cut, cut : own - cut]
         own = kernels.shape[-1]
-    torus = np.zeros((*kernels.shape[:2], side, side), dtype=np.float32)
-    torus[:, :, :own, :own] = kernels
-    return np.asarray(fft.rfft2(np.roll(torus, (-(own // 2), -(own // 2)), axis=(2, 3))))
+    torus = np.zeros((len(kernels), side, side), dtype=np.float32)
+    torus[:, :own, :own] = kernels
+    return np.asarray(fft.rfft2(np.roll(torus, (-(own // 2), -(own // 2)), axis=(1, 2))))
 
 
-def _without_holes(
-    images: NDArray[np.float32], seen: NDArray[np.bool_], present: NDArray[np.bool_], fwhm: Floats
-) -> NDArray[np.float32]:
-    """Images whose lost pixels have the mean of those around, weighted with a Gaussian of the PSF's FWHM."""
-    filled = images
-    for n, band in np.argwhere(present & ~seen.all(axis=(2, 3))):
-        sigma = fwhm[n, band] / FWHM_OVER_SIGMA
-        weight = ndimage.gaussian_filter(seen[n, band].astype(np.float32), sigma, mode="constant")
-        light = ndimage.gaussian_filter(images[n, band], sigma, mode="constant")
-        if filled is images:
-            filled = images.copy()
-        lost = ~seen[n, band]
-        filled[n, band][lost] = (light / np.maximum(weight, 1e-3))[lost]
+def _without_holes(images: NDArray[np.float32], seen: NDArray[np.bool_], fwhm: Floats) -> NDArray[np.float32]:
+    """Images (K, y, x) whose lost pixels have the mean of those around, weighted with a Gaussian of the PSF's FWHM."""
+    holed = np.flatnonzero(~seen.all(axis=(1, 2)))
+    there, filled = seen[holed], images.copy()
+    sigma = (fwhm[holed] / FWHM_OVER_SIGMA)[:, None, None]
+    axis = np.arange(images.shape[-1])
+    apart = np.abs(axis[:, None] - axis)
+    line = np.where(apart <= np.floor(_GAUSSIAN * sigma + 0.5), np.exp(-0.5 * (apart / sigma) ** 2), 0).astype(
+        np.float32
+    )
+    # The Gaussian's integral is 2π σ².
+    weight = line @ there.astype(np.float32) @ line / (2 * np.pi * sigma**2)
+    light = line @ images[holed] @ line / (2 * np.pi * sigma**2)
+    filled[holed] = np.where(there, images[holed], light / np.maximum(weight, 1e-3))
     return filled
 
 
 def _near_lost(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    found = np.zeros_like(seen)
-    for n, band in np.argwhere(seen.any(axis=(2, 3)) & ~seen.all(axis=(2, 3))):
-        found[n, band] = ndimage.binary_dilation(~seen[n, band], iterations=_FROM_LOST)
+    """Within so many steps along the axes of a lost pixel, (K, y, x)."""
+    found = ~seen
+    for _ in range(_FROM_LOST):
+        before = found.copy()
+        found[:, 1:] |= before[:, :-1]
+        found[:, :-1] |= before[:, 1:]
+        found[:, :, 1:] |= before[:, :, :-1]
+        found[:, :, :-1] |= before[:, :, 1:]
     return found
 
 
@@ -171,13 +224,14 @@ def _fading(side: int) -> NDArray[np.float32]:
     return np.outer(line, line).astype(np.float32)
 
 
-def _squared_distances(stamps: ObservedStamps) -> Floats:
+def _squared_distances(stamps: ObservedStamps) -> NDArray[np.float32]:
     """Of each pixel from the nearest detection, (N, y, x) [pixel²]."""
-    places = np.concatenate([stamps.position[:, None], stamps.others], axis=1)
+    most = int(stamps.others_count.max(initial=0))
+    places = np.concatenate([stamps.position[:, None], stamps.others[:, :most]], axis=1)
     places = np.where(np.isfinite(places), places, 1e6)
     axis = np.arange(stamps.side)
-    x, y = axis - places[..., :1], axis - places[..., 1:]
-    nearest = np.full((len(stamps), stamps.side, stamps.side), np.inf)
+    x, y = (((axis - places[..., k, None]) ** 2).astype(np.float32) for k in (0, 1))
+    nearest = np.full((len(stamps), stamps.side, stamps.side), np.float32(np.inf))
     for number in range(places.shape[1]):
-        np.minimum(nearest, y[:, number, :, None] ** 2 + x[:, number, None, :] ** 2, out=nearest)
+        np.minimum(nearest, y[:, number, :, None] + x[:, number, None, :], out=nearest)
     return nearest

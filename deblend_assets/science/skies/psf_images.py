@@ -29,6 +29,9 @@ _FWHM_OVER_SIGMA = 2 * np.sqrt(2 * np.log(2)) * np.array([1.0, -0.60, -0.25])
 _LEAST, _MOST = 0.05, 0.3
 _FAINTEST = 1e-6
 _AT_ONCE = 64
+# Numbers of the images that were measured last, some 10 MB of images.
+_REMEMBERED = 1500
+_lately: dict[bytes, Floats] = {}
 
 
 class PSFNumbers(NamedTuple):
@@ -51,23 +54,33 @@ class PSFNumbers(NamedTuple):
 
 
 def measure_psf_images(images: NDArray[np.floating]) -> PSFNumbers:
-    """Measure PSFs; an image that occurs several times is measured once.
+    """Measure PSFs; an image that occurs several times, or was measured lately, is measured once.
 
     Args:
         images: (..., y, x), squares of an odd side [pixel], centred within a few pixels of the middle one.
     """
     shape, side = images.shape[:-2], images.shape[-1]
-    flat = np.ascontiguousarray(images).reshape(-1, side, side)
-    known: dict[bytes, int] = {}
-    place = np.array([known.setdefault(image.tobytes(), len(known)) for image in flat], dtype=np.int64)
-    first = np.unique(place, return_index=True)[1]
-    found = np.full((len(PSFNumbers._fields), len(first)), np.nan)
-    for start in range(0, len(first), _AT_ONCE):
-        rows = np.arange(start, min(start + _AT_ONCE, len(first)))
-        chosen = flat[first[rows]].astype(np.float64)
+    keys = [image.tobytes() for image in images.reshape(-1, side, side)]
+    known = {key: _lately[key] for key in keys if key in _lately}
+    new = list(dict.fromkeys(key for key in keys if key not in known))
+    for start in range(0, len(new), _AT_ONCE):
+        part = new[start : start + _AT_ONCE]
+        chosen = np.frombuffer(b"".join(part), dtype=images.dtype).reshape(-1, side, side).astype(np.float64)
         lit = np.isfinite(chosen).all(axis=(1, 2)) & (chosen.sum(axis=(1, 2)) > 0)
-        found[:, rows[lit]] = _measured(chosen[lit])
-    return PSFNumbers(*found[:, place].reshape(len(found), *shape))
+        found = np.full((len(part), len(PSFNumbers._fields)), np.nan)
+        found[lit] = _measured(chosen[lit]).T
+        known |= zip(part, found, strict=True)
+    # The stamps of one field share their PSFs, and several steps of a measurement ask for them.
+    _lately.update({key: known[key] for key in new[-_REMEMBERED:]})
+    for key in list(_lately)[: max(0, len(_lately) - _REMEMBERED)]:
+        _lately.pop(key, None)
+    numbers = np.array([known[key] for key in keys]).reshape(-1, len(PSFNumbers._fields))
+    return PSFNumbers(*np.moveaxis(numbers.reshape(*shape, numbers.shape[1]), -1, 0))
+
+
+def forget() -> None:
+    """Forget what was measured lately."""
+    _lately.clear()
 
 
 def _measured(images: Floats) -> Floats:

@@ -87,9 +87,7 @@ class SkyModel(nn.Module):
         """Of the stamps that it takes, absent ones included."""
         return self.network.bands
 
-    def posterior(
-        self, stamps: GivenStamps, orientations: int | None = None, exact: bool = False
-    ) -> GaussianPosterior:
+    def posterior(self, stamps: GivenStamps, orientations: int | None = None, exact: bool = False) -> GaussianPosterior:
         """Calibrated standardized posteriors with the log-odds of a star, float64 on the host.
 
         Args:
@@ -101,9 +99,7 @@ class SkyModel(nn.Module):
         calibrated: GaussianPosterior = self.calibration(found, row_terms(self.bands, stamps, found))
         return calibrated
 
-    def measure(
-        self, stamps: ObservedStamps, orientations: int | None = None, exact: bool = False
-    ) -> SkyMeasurement:
+    def measure(self, stamps: ObservedStamps, orientations: int | None = None, exact: bool = False) -> SkyMeasurement:
         """Posterior and likelihood of N stamps.
 
         Args:

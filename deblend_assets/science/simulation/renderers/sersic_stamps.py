@@ -8,7 +8,7 @@ its image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,8 +31,8 @@ Floats = NDArray[np.float64]
 _EVERY = 4  # nodes of the table in ln k: steps of 2 %, linear interpolation errs by 3e-5
 _SOURCES = 4  # of a chunk, for a core's cache
 _LEAST_GRID = 1.4  # sides of a stamp
-_GRIDS = 4
-_FOLDED = 3e-4  # of the brightest pixel: light at the distance from which it is folded back
+_GRIDS = 6
+_FOLDED = 1e-4  # of the brightest pixel: light at the distance from which it is folded back
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,31 +89,32 @@ class SersicStamps:
             sources: G of them.
             stamp: row of each among the PSFs, (G,).
         """
-        return self._render(sources, stamp, 1, _Waves.image)[:, :, 0]
+        return self._images(self._parts(sources, stamp), len(sources))
 
-    def stamps_with_slopes(self, sources: Profiles, stamp: NDArray[np.integer]) -> Tensor:
-        """Images, then their derivatives by `PARAMETERS`, (G, band, 7, y, x) float32; a point's are by x and y alone.
+    def rendered(self, sources: Profiles, stamp: NDArray[np.integer]) -> RenderedStamps:
+        """Images, and what their derivatives are made from.
 
         Args:
             sources, stamp: see `stamps`.
         """
-        return self._render(sources, stamp, 1 + len(PARAMETERS), _Waves.image_and_slopes)
+        parts = list(self._parts(sources, stamp))
+        return RenderedStamps(self._images(parts, len(sources)), parts, self._transform)
 
-    def _render(
-        self, sources: Profiles, stamp: NDArray[np.integer], planes: int, spectra: Callable[[_Waves], Tensor]
-    ) -> Tensor:
-        found = torch.empty((len(sources), self._psf.shape[1], planes, self.side, self.side))
+    def _parts(self, sources: Profiles, stamp: NDArray[np.integer]) -> Iterator[_Part]:
         grids = self._grid_of(sources, stamp)
         for grid in np.unique(grids):
             rows = np.flatnonzero(grids == grid)
             for first in range(0, len(rows), _SOURCES):
                 chosen = rows[first : first + _SOURCES]
-                light = spectra(_Waves.of(sources.rows(chosen), int(grid), self.pixel_scale[stamp[chosen]]))
-                psfs = self._transform(int(grid))[torch.from_numpy(stamp[chosen])]
-                # Band by band: all bands of a chunk are larger than a core's cache.
-                for band in range(psfs.shape[1]):
-                    whole = torch.fft.irfft2(light * psfs[:, band, None], s=(int(grid), int(grid)))
-                    found[torch.from_numpy(chosen), band] = whole[..., : self.side, : self.side]
+                waves = _Waves.of(sources.rows(chosen), int(grid), self.pixel_scale[stamp[chosen]])
+                yield _Part(torch.from_numpy(chosen), torch.from_numpy(stamp[chosen]), int(grid), waves)
+
+    def _images(self, parts: Iterable[_Part], number: int) -> Tensor:
+        found = torch.empty((number, self._psf.shape[1], self.side, self.side))
+        for part in parts:
+            spectra = part.waves.image() * self._transform(part.grid)[part.stamp]
+            whole = torch.fft.irfft2(spectra, s=(part.grid, part.grid))
+            found[part.rows] = whole[..., : self.side, : self.side]
         return found
 
     def _grid_of(self, sources: Profiles, stamp: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -150,9 +151,68 @@ class SersicStamps:
         return self._transforms[grid]
 
 
+class _Part(NamedTuple):
+    """Sources on one grid.
+
+    Attributes:
+        rows: of the sources.
+        stamp: row of each among the PSFs.
+        grid: side [pixel].
+        waves: of the sources.
+    """
+
+    rows: Tensor
+    stamp: Tensor
+    grid: int
+    waves: _Waves
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedStamps:
+    """What `SersicStamps.rendered` gives of G sources.
+
+    Attributes:
+        images: (G, band, y, x) float32.
+    """
+
+    images: Tensor
+    _parts: list[_Part]
+    _transform: Callable[[int], Tensor]
+
+    def slopes_times(self, others: Tensor) -> Tensor:
+        """Sums over the pixels of the images' derivatives by `PARAMETERS` times other images, (G, band, 6, C) float32.
+
+        They are summed over the wave numbers, which by Parseval's theorem is the same: the other images are
+        transformed, not each derivative. A point's derivatives are by x and y alone.
+
+        Args:
+            others: C images for each PSF and band, (P, band, C, y, x) float32.
+        """
+        found = torch.empty((*self.images.shape[:2], len(PARAMETERS), others.shape[2]))
+        spectra: dict[tuple[int, int], Tensor] = {}
+        for part in self._parts:
+            new = [own for own in part.stamp.unique().tolist() if (part.grid, own) not in spectra]
+            if new:
+                spectra |= zip([(part.grid, own) for own in new], self._spectra(others, new, part.grid), strict=True)
+            slopes = torch.view_as_real(part.waves.slopes()).flatten(2)
+            for row, own, slope in zip(part.rows.tolist(), part.stamp.tolist(), slopes, strict=True):
+                sums = slope @ spectra[part.grid, own].flatten(0, 1).T
+                found[row] = sums.view(len(PARAMETERS), *found.shape[1::2]).transpose(0, 1)
+        return found
+
+    def _spectra(self, others: Tensor, stamp: list[int], grid: int) -> Tensor:
+        """Of some stamps' images, times the conjugate PSF's, over the number of waves, (P, band, C, 2 × waves)."""
+        # The half plane of frequencies that rfft2 gives stands for the whole one; grids are even.
+        count = torch.full((grid // 2 + 1,), 2.0 / grid**2)
+        count[[0, -1]] = 1.0 / grid**2
+        psf = self._transform(grid)[stamp].conj() * count
+        spectra = torch.fft.rfft2(others[stamp], s=(grid, grid)).mul_(psf[:, :, None])
+        return torch.view_as_real(spectra).flatten(3)
+
+
 def _grid_sides(side: int) -> list[int]:
-    """The first `_GRIDS` powers of two and three times such from 1.4 stamps on: lengths of fast transforms."""
-    lengths = sorted(base << power for base in (2, 3) for power in range(16))
+    """The first `_GRIDS` powers of two, three and nine times such too, from 1.4 stamps on: for fast transforms."""
+    lengths = sorted(base << power for base in (2, 6, 18) for power in range(16))
     first = next(k for k, length in enumerate(lengths) if length >= _LEAST_GRID * side)
     return lengths[first : first + _GRIDS]
 
@@ -204,13 +264,14 @@ class _Waves(NamedTuple):
         """(G, 1, ky, kx) complex64."""
         return (self.phase * self.table[..., 0])[:, None]
 
-    def image_and_slopes(self) -> Tensor:
-        """With the derivatives by `PARAMETERS`, (G, 7, ky, kx) complex64."""
-        lit, by_ln_k = self.phase * self.table[..., 0], self.table[..., 1]
+    def slopes(self) -> Tensor:
+        """The derivatives by `PARAMETERS`, (G, 6, ky, kx) complex64."""
+        by_ln_k = self.table[..., 1]
         first, second = self.by_g() * by_ln_k
         slopes = torch.stack([first, second, by_ln_k, self.table[..., 2]], dim=1)
-        moved = [lit * (-1j * k) for k in (self.kx, self.ky)]
-        return torch.cat([torch.stack([lit, *moved], dim=1), self.phase[:, None] * slopes], dim=1)
+        lit = self.phase * self.table[..., 0]
+        moved = torch.stack([lit * (-1j * k) for k in (self.kx, self.ky)], dim=1)
+        return torch.cat([moved, self.phase[:, None] * slopes], dim=1)
 
 
 @lru_cache(maxsize=1)
