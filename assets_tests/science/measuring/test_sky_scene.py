@@ -10,7 +10,7 @@ from assets_tests.science.sky_shapes.samples import observed
 from assets_tests.science.sky_shapes.test_model import model  # noqa: F401 - a fixture
 from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
 from deblend_assets.science.deblender.scene_sources import NUMBERS
-from deblend_assets.science.measuring.sky_scene import MOST_OTHERS, around_others, measure_scenes, others_of
+from deblend_assets.science.measuring.sky_scene import MOST_OTHERS, measure_scenes, others_of
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 
@@ -22,7 +22,7 @@ def test_every_detection_is_in_the_scene_with_the_networks_numbers(model: SkyMod
     found = measure_scenes(model, STAMPS)
     np.testing.assert_array_equal(found.sources.count, 1 + STAMPS.others_count)
     stamp, place = others_of(STAMPS)
-    beside = model.measure(around_others(STAMPS, stamp, place))
+    beside = model.measure(STAMPS.around_others(stamp, place))
     for rows, at, position, measured in (
         (np.arange(8), np.zeros(8, dtype=int), STAMPS.position, found.targets),
         (stamp, place + 1, STAMPS.others[stamp, place], beside),
@@ -43,7 +43,7 @@ def test_every_detection_is_in_the_scene_with_the_networks_numbers(model: SkyMod
 
 def test_around_another_detection_the_target_is_the_other_one() -> None:
     stamp, place = others_of(STAMPS)
-    found = around_others(STAMPS, stamp, place)
+    found = STAMPS.around_others(stamp, place)
     np.testing.assert_array_equal(found.position, STAMPS.others[stamp, place])
     np.testing.assert_array_equal(found.others[np.arange(len(stamp)), place], STAMPS.position[stamp])
     np.testing.assert_array_equal(found.others_count, STAMPS.others_count[stamp])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +47,7 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
     """
     targets = model.measure(stamps)
     stamp, place = others_of(stamps)
-    beside = model.measure(around_others(stamps, stamp, place)) if len(stamp) else None
+    beside = model.measure(stamps.around_others(stamp, place)) if len(stamp) else None
     room = 1 + (int(place.max()) + 1 if len(place) else 0)
     values = np.full((len(stamps), room, len(NUMBERS)), np.nan)
     covariance = np.zeros((*values.shape, len(NUMBERS)))
@@ -65,20 +64,6 @@ def others_of(stamps: ObservedStamps) -> tuple[NDArray[np.int64], NDArray[np.int
     """Stamp and place in `others` of all other detections that join a scene, stamp by stamp."""
     stamp, place = np.nonzero(np.isfinite(stamps.others[:, :MOST_OTHERS, 0]))
     return stamp, place
-
-
-def around_others(stamps: ObservedStamps, stamp: NDArray[np.integer], place: NDArray[np.integer]) -> ObservedStamps:
-    """The stamps of which other detections are the targets.
-
-    Args:
-        stamps: of the targets.
-        stamp, place: which; see `others_of`.
-    """
-    own = stamps.rows(np.asarray(stamp))
-    others = own.others.copy()
-    rows = np.arange(len(own))
-    others[rows, place] = own.position
-    return replace(own, position=own.others[rows, place], others=others)
 
 
 def _numbers(found: SkyMeasurement, position: NDArray) -> tuple[NDArray, NDArray, NDArray]:

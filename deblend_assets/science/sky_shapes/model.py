@@ -64,7 +64,9 @@ class SkyModel(nn.Module):
         orientations: int,
     ) -> None:
         super().__init__()
-        self.network, self.prior, self.calibration = network, prior, calibration
+        # Convolutions take their maps so (`ModulatedTrunk`), and else bring the weights into this order each time.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.prior, self.calibration = prior, calibration
         self.population, self.orientations = population, orientations
         self.eval()
 

@@ -169,10 +169,26 @@ class ObservedStamps:
 
     def rows(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> ObservedStamps:
         """Some of the stamps."""
-        # Not made anew: rows of what has been checked need no check.
+        return self._unchecked({name: values[chosen] for name, values in self.arrays().items()})
+
+    def around_others(self, stamp: NDArray[np.integer], place: NDArray[np.integer]) -> ObservedStamps:
+        """The stamps of which other detections are the targets; the target takes their place among the others.
+
+        Args:
+            stamp: rows, (K,).
+            place: of the detection in `others`, (K,).
+        """
+        arrays = {name: values[stamp] for name, values in self.arrays().items()}
+        rows = np.arange(len(arrays["others"]))
+        position = arrays["others"][rows, place]
+        arrays["others"][rows, place] = arrays["position"]
+        return self._unchecked(arrays | {"position": position})
+
+    def _unchecked(self, arrays: Mapping[str, np.ndarray]) -> ObservedStamps:
+        """With other arrays, of what has been checked."""
         found = copy(self)
-        for name, values in self.arrays().items():
-            object.__setattr__(found, name, values[chosen])
+        for name, values in arrays.items():
+            object.__setattr__(found, name, values)
         return found
 
     def in_bands(self, bands: Sequence[str]) -> ObservedStamps:
