@@ -57,7 +57,7 @@ TODAY, SEP, NETWORK, SCENES, TRUST, ALL = (
 
 def measure(quick: bool) -> Iterator[Row]:
     """Rows of the table of benchmarks."""
-    number, rounds = (32, 1) if quick else (150, 5)
+    number, rounds = (32, 1) if quick else (256, 5)
     torch.set_num_threads(1)
     stamps = detections(number, 400 if quick else 700)
     found = seconds(stamps, rounds)

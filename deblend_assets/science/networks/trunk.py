@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channel, y, x) to the same shape."""
-        branch: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        branch: Tensor = self.second(torch.relu_(self.first(torch.relu(x))))
         return x + self.gain * branch
 
 
@@ -47,13 +47,15 @@ class StampTrunk(nn.Module):
     def __init__(self, bands: int, pixels: int, widths: Sequence[int], dense: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(bands, widths[0], 5, stride=2, padding=2)
-        layers: list[nn.Module] = [ResidualBlock(widths[0]), nn.ReLU()]
+        layers: list[nn.Module] = [ResidualBlock(widths[0]), nn.ReLU(inplace=True)]
         for before, width in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), ResidualBlock(width), nn.ReLU()]
-        layers += [nn.Conv2d(widths[-1], MAP_CHANNELS, 1), nn.ReLU()]
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), ResidualBlock(width), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(widths[-1], MAP_CHANNELS, 1), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         features = MAP_CHANNELS * last_side(pixels, widths) ** 2 + bands
-        self.dense = nn.Sequential(nn.Linear(features, dense), nn.ReLU(), nn.Linear(dense, dense), nn.ReLU())
+        self.dense = nn.Sequential(
+            nn.Linear(features, dense), nn.ReLU(inplace=True), nn.Linear(dense, dense), nn.ReLU(inplace=True)
+        )
 
     def maps(self, stamps: Tensor, present: Tensor) -> Tensor:
         """Map of what lies where, (N, MAP_CHANNELS, side, side), before the dense layers.
