@@ -8,7 +8,7 @@ import pytest
 
 from deblend_assets.science.skies import psf_images
 from deblend_assets.science.skies.psf import Atmosphere, Optics, PSFModel
-from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.skies.psf_images import forget, measure_psf_images
 from deblend_assets.science.skies.psf_shape import measure_psf
 
 SIDE = 41
@@ -102,3 +102,19 @@ def test_each_image_is_measured_once_and_in_its_place(monkeypatch: pytest.Monkey
 
 def test_no_image_gives_no_number() -> None:
     assert measure_psf_images(np.zeros((0, 6, SIDE, SIDE), dtype=np.float32)).wings.shape == (0, 6)
+
+
+def test_what_is_remembered_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.stack([drawn(PSFModel("gaussian", fwhm, None, 0.02, 0.0, 0.0, 0.0), 0.2) for fwhm in (0.7, 0.8, 0.9)])
+    forget()
+    first = measure_psf_images(images)
+    with monkeypatch.context() as patched:
+        patched.setattr(psf_images, "_measured", lambda images: pytest.fail("measured again"))
+        again = measure_psf_images(images[::-1])
+    assert np.array_equal(np.stack(first), np.stack(again)[:, ::-1])
+    # More than are remembered, in one call too.
+    monkeypatch.setattr(psf_images, "_REMEMBERED", 2)
+    forget()
+    for _ in range(2):
+        assert np.array_equal(np.stack(measure_psf_images(images)), np.stack(first))
+    assert len(psf_images._lately) == 2
