@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import SkyCalibration, row_terms
+from deblend_assets.science.sky_shapes.centring import shifts_to_light
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
 from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.population import SkyPopulation
@@ -104,6 +106,8 @@ class SkyModel(nn.Module):
     def measure(self, stamps: ObservedStamps, orientations: int | None = None, exact: bool = False) -> SkyMeasurement:
         """Posterior and likelihood of N stamps.
 
+        A position that is off the light by 0.8 pixels or more is first brought back to it (`centring`).
+
         Args:
             stamps: of any side, in some of the model's bands.
             orientations, exact: as `posterior`.
@@ -113,14 +117,16 @@ class SkyModel(nn.Module):
         """
         bands = stamps.bands
         stamps = stamps.in_bands(self.bands)
+        units = units_of(stamps)
+        shift = shifts_to_light(stamps, units.fwhm)
+        stamps = replace(stamps, position=stamps.position + shift)
         parts = []
         for start in range(0, len(stamps), _AT_ONCE):
             part = given(stamps.rows(slice(start, start + _AT_ONCE)))
             posterior = self.posterior(part, orientations, exact)
             parts.append((posterior, posterior.likelihood_only(self.prior(part))))
-        units = units_of(stamps)
         posterior, likelihood = (
-            _outside(_joined([part[k] for part in parts]).in_own_units(self.population), units) for k in (0, 1)
+            _outside(_joined([part[k] for part in parts]).in_own_units(self.population), units, shift) for k in (0, 1)
         )
         star = posterior.log_odds[STAR][:, 0].sigmoid().numpy()
         known = np.isfinite(units.flux)
@@ -167,12 +173,19 @@ def _joined(parts: Sequence[GaussianPosterior]) -> GaussianPosterior:
     return joined
 
 
-def _outside(posterior: GaussianPosterior, units: Units) -> GaussianPosterior:
-    """Posteriors in the quantities' units, in those of stamp and sky; see `SkyMeasurement`."""
+def _outside(posterior: GaussianPosterior, units: Units, centre: Floats) -> GaussianPosterior:
+    """Posteriors in the quantities' units, in those of stamp and sky; see `SkyMeasurement`.
+
+    Args:
+        posterior: of stamps about their centres.
+        units: of the stamps.
+        centre: from the position that is given to that centre, (N, 2) [pixel].
+    """
     shift, scale = np.zeros(posterior.mean.shape), np.ones(posterior.mean.shape)
     shift[:, QUANTITIES.index("ln_size")] = np.log(units.hlr)
     shift[:, QUANTITIES.index("ln_flux")] = np.log(units.flux)
-    scale[:, [QUANTITIES.index(name) for name in ("dx", "dy")]] = units.fwhm[:, None]
+    offset = [QUANTITIES.index(name) for name in ("dx", "dy")]
+    scale[:, offset], shift[:, offset] = units.fwhm[:, None], centre
     scale[~np.isfinite(units.flux)] = np.nan
     factors = torch.from_numpy(scale)
     return GaussianPosterior(
