@@ -34,13 +34,17 @@ def test_a_right_position_stays_and_nothing_is_found_in_a_blank_sky() -> None:
 
 
 def test_the_light_of_another_detection_is_left_to_it() -> None:
-    moved = replace(PLAIN, position=PLAIN.position + [3.0, 0.0], others=np.full((NUMBER, 1, 2), 24.0))
-    moved = replace(moved, others_count=np.ones(NUMBER, dtype=np.int32))
+    moved = replace(
+        PLAIN,
+        position=PLAIN.position + np.array([3.0, 0.0]),
+        others=np.full((NUMBER, 1, 2), 24.0),
+        others_count=np.ones(NUMBER, dtype=np.int32),
+    )
     assert (shifts_to_light(moved, FWHMS) == 0).all()
 
 
 def test_what_is_measured_is_that_of_the_right_position(model: SkyModel) -> None:  # noqa: F811
-    moved = replace(PLAIN, position=PLAIN.position + [2.0, -1.0])
+    moved = replace(PLAIN, position=PLAIN.position + np.array([2.0, -1.0]))
     shift = shifts_to_light(moved, FWHMS)
     found = model.measure(moved.rows(slice(0, 6))).posterior.mean
     expected = model.measure(replace(moved, position=moved.position + shift).rows(slice(0, 6))).posterior.mean

@@ -12,6 +12,7 @@ from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from assets_tests.science.sky_shapes.test_network import DENSE, WIDTHS, population, scramble
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.sky_shapes.calibration import TERMS, SkyCalibration, row_terms
+from deblend_assets.science.sky_shapes.centring import shifts_to_light
 from deblend_assets.science.sky_shapes.coverage import ALL, NAMES, coverage, held, known_groups
 from deblend_assets.science.sky_shapes.inputs import given
 from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel, multiplies_bfloat16, network_posteriors
@@ -42,7 +43,9 @@ def model() -> SkyModel:
 
 @pytest.fixture(scope="module")
 def stamps() -> ObservedStamps:
-    return observed(7)
+    found = observed(7)
+    # Where their light is: what is measured elsewhere is brought there.
+    return replace(found, position=found.position + shifts_to_light(found, units_of(found).fwhm))
 
 
 @pytest.fixture(scope="module")
