@@ -21,7 +21,7 @@ DX = QUANTITIES.index("dx")
 
 @pytest.mark.parametrize("pixels", [1.0, 2.0, 3.0])
 def test_a_position_that_is_off_is_brought_back(pixels: float) -> None:
-    moved = off_centre(pixels)(PLAIN, None, np.random.default_rng(1))  # type: ignore[arg-type]
+    moved = off_centre(pixels)(PLAIN, None, np.random.default_rng(1))
     found = moved.position + shifts_to_light(moved, FWHMS) - PLAIN.position
     # Two bands of S/N some 130 each: the centroid's error is far below a tenth of a pixel.
     assert np.hypot(*found.T).max() < 0.15
