@@ -42,7 +42,7 @@ class RowFlag(IntFlag):
 LEAST_SNR = 5.0
 MOST_MASKED = 0.2
 # Of the level of the source-free pixels [sky σ], in one band and in the mean of all.
-LEVEL, MEAN_LEVEL = (-1.2, 1.6), 0.6
+LEVEL, MEAN_LEVEL = (-3.0, 2.5), 0.6
 NOISE = (0.77, 1.3)
 MOST_FILLED = 0.001
 LOWEST = -6.5
