@@ -104,7 +104,8 @@ def chosen(store: ProjectStore, world: str, number: int) -> Targets:
         targets = worlds.read(shard)
         table: pd.DataFrame = targets.truth
         none = table[["star", "spurious", "shred"]].any(axis=1).to_numpy(bool)
-        edge = (targets.stamps.mask & int(MaskBit.NO_DATA)).any(axis=(1, 2, 3))
+        ends = (targets.stamps.mask & int(MaskBit.NO_DATA)).any(axis=(2, 3))
+        edge = (ends & targets.stamps.present).any(axis=1)
         parts.append(targets.rows(~none & ~edge & (table["masked_fraction"] < MOST_MASKED).to_numpy(bool)))
         if sum(map(len, parts)) >= number:
             break

@@ -73,6 +73,7 @@ def test_the_sky_is_the_median_of_the_pixels_that_are_left() -> None:
     weight[0, 0, 2] = 4.0
     weight[0, 1] = 0
     np.testing.assert_array_equal(sky_sigma(weight), [[2.0, np.nan]])
+    assert sky_sigma(weight[:0]).shape == (0, 2)
 
 
 def test_the_detections_pixel_is_the_middle_one_and_what_is_off_the_stamp_is_lost() -> None:

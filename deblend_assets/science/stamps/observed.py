@@ -304,7 +304,7 @@ def sky_sigma(weight: NDArray[np.float32]) -> NDArray[np.float64]:
 
     NaN where none has.
     """
-    flat = weight.reshape(*weight.shape[:2], -1)
+    flat = weight.reshape(*weight.shape[:2], weight.shape[2] * weight.shape[3])
     highest = flat.max(axis=2)
     middle = np.where(highest > 0, highest, np.nan).astype(np.float64)
     lowest = np.where(flat > 0, flat, np.inf).min(axis=2)
