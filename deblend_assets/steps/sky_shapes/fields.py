@@ -31,7 +31,7 @@ from deblend_assets.science.worlds.training_fields import (
     training_fields,
 )
 from deblend_assets.science.worlds.world_fields import WorldFields
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, SkyRecipe
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.training_fields import TrainingFieldStore
@@ -178,6 +178,17 @@ def observing(
                 yield batch if prior is None else standardized(batch, prior)
 
         yield observe
+
+
+def fixed_stream(recipe: SkyRecipe, which: int) -> np.random.SeedSequence:
+    """Random numbers of an observation that does not change with the epoch.
+
+    Args:
+        recipe: of the network.
+        which: number of the observation; each has its own.
+    """
+    # Epochs have the keys 0, 1, … of the same seed.
+    return np.random.SeedSequence(recipe.seed, spawn_key=(which, 1))
 
 
 def sky_feed(

@@ -26,12 +26,12 @@ from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.statistics.format import Table
 from deblend_assets.science.worlds.training_fields import TrainingField, training_fields
 from deblend_assets.steps.outcome import Check, Outcome
-from deblend_assets.steps.sky_shapes.fields import observing
+from deblend_assets.steps.sky_shapes.fields import fixed_stream, observing
 from deblend_assets.steps.training.step import Log, weights_of
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
 
-# Streams of random numbers of observations; `network` has 0 and 1.
+# `fixed_stream`s; `network` has 0 and 1.
 _PRIOR, _CALIBRATION = 2, 3
 _GIVEN = len(GivenStamps._fields)
 # Largest distance of a coverage from nominal over all rows and in a group, beyond so many binomial errors.
@@ -212,7 +212,7 @@ def _skies(
     """What is given of the targets of one observation of some fields, without pixels, and their true values."""
     parts = []
     with observing(store, fields, workers, moments) as observe:
-        for batch in observe(range(len(fields)), _stream(store, _PRIOR)):
+        for batch in observe(range(len(fields)), fixed_stream(store.profile.recipes.sky, _PRIOR)):
             given = GivenStamps(*batch[:_GIVEN])
             images = {name: getattr(given, name)[..., :0, :0] for name in ("images", "seen", "neighbours")}
             parts.append((given._replace(**images), batch[_GIVEN]))
@@ -231,7 +231,7 @@ def _calibration_rows(
     recipe = store.profile.recipes.sky_model
     with observing(store, fields, workers, moments) as observe:
         for number in range(recipe.observations):
-            batches = observe(range(len(fields)), _stream(store, _CALIBRATION + number))
+            batches = observe(range(len(fields)), fixed_stream(store.profile.recipes.sky, _CALIBRATION + number))
             for field, (*tensors, values, star) in enumerate(batches):
                 if not len(star):
                     continue
@@ -250,8 +250,3 @@ def _calibrated(rows: _Rows) -> SkyCalibration:
 
 def _held(calibration: SkyCalibration, rows: _Rows) -> NDArray[np.float64]:
     return held(calibration, calibration(rows.posterior, rows.terms), rows.values)
-
-
-def _stream(store: ProjectStore, which: int) -> np.random.SeedSequence:
-    # As in `network`: epochs have the keys 0, 1, … of the same seed.
-    return np.random.SeedSequence(store.profile.recipes.sky.seed, spawn_key=(which, 1))

@@ -24,13 +24,13 @@ from deblend_assets.science.worlds.training_fields import TrainingField, trainin
 from deblend_assets.settings import SkyRecipe
 from deblend_assets.steps.outcome import Outcome
 from deblend_assets.steps.shapes.blends import outcome_card
-from deblend_assets.steps.sky_shapes.fields import observing, sky_feed
+from deblend_assets.steps.sky_shapes.fields import fixed_stream, observing, sky_feed
 from deblend_assets.steps.training.step import Log, Training, finished, fit, learning_check, weights_of_network
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.shipped import EVERY, shipped
 
-# Streams of random numbers of observations that do not change with the epoch.
+# `fixed_stream`s; `model` has those from 2 on.
 _PRIOR, _VALIDATION = range(2)
 
 
@@ -58,7 +58,9 @@ def fit_sky_network(
     population = population_of(store, seen[: recipe.prior_fields], workers)
     network = new_sky_network(recipe, population)
     with observing(store, unseen, workers, population) as observe:
-        validation = fixed_feed(observe, range(len(unseen)), _stream(recipe, _VALIDATION), recipe.batch_size, device)
+        validation = fixed_feed(
+            observe, range(len(unseen)), fixed_stream(recipe, _VALIDATION), recipe.batch_size, device
+        )
     with observing(store, seen, workers, population, recipe.displaced) as observe:
         feed = sky_feed(store, seen, observe, recipe.fields_at_once, recipe.batch_size, device)
 
@@ -82,7 +84,7 @@ def population_of(store: ProjectStore, fields: Sequence[TrainingField], workers:
     """Moments of the quantities over the targets of one observation of some fields, as they are trained on."""
     recipe = store.profile.recipes.sky
     with observing(store, fields, workers, displaced=recipe.displaced) as observe:
-        parts = observe(range(len(fields)), _stream(recipe, _PRIOR))
+        parts = observe(range(len(fields)), fixed_stream(recipe, _PRIOR))
         return prior_of(np.concatenate([part[-2].numpy() for part in parts]))
 
 
@@ -96,13 +98,9 @@ def new_sky_network(recipe: SkyRecipe, population: PriorMoments) -> SkyShapeNetw
     if recipe.start == "fresh":
         return SkyShapeNetwork(recipe.widths, recipe.dense)
     if recipe.start == EVERY:
-        return continued(weights_of_network(shipped(EVERY, "sky"), "network"), shipped(EVERY, "sky").card, population)
+        model = shipped(EVERY, "sky")
+        return continued(weights_of_network(model, "network"), model.card, population)
     theirs = shipped(recipe.start, "shapes")
     label = load_survey(theirs.card["survey"]).btk_survey.get_filter(theirs.card["frame"]["label_band"])
     fwhm = measure_psf(label.psf).fwhm
     return started_from(weights_of_network(theirs, "network"), theirs.card, population, fwhm)
-
-
-def _stream(recipe: SkyRecipe, which: int) -> np.random.SeedSequence:
-    # Epochs have the keys 0, 1, … of the same seed.
-    return np.random.SeedSequence(recipe.seed, spawn_key=(which, 1))
