@@ -25,14 +25,19 @@ from deblend_assets.science.stamps.observed import ObservedStamps
 SIZE, FLUX, DX, DY = (QUANTITIES.index(name) for name in ("ln_size", "ln_flux", "dx", "dy"))
 
 
-@pytest.fixture(scope="module")
-def model() -> SkyModel:
-    """Weights of no meaning, every one of which matters."""
+def uncalibrated_model() -> SkyModel:
+    """A network with weights of no meaning; prior and calibration as they are at first."""
     network = SkyShapeNetwork(WIDTHS, DENSE)
     scramble(network, 1)
     network.spread.weight.data.mul_(0.1)
     network.spread.bias.data.sub_(1.0)
-    found = SkyModel(network, SkyPopulation(CATSIM_BANDS), SkyCalibration(), population(2), 1)
+    return SkyModel(network, SkyPopulation(CATSIM_BANDS), SkyCalibration(), population(2), 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> SkyModel:
+    """Weights of no meaning, every one of which matters."""
+    found = uncalibrated_model()
     generator = torch.Generator().manual_seed(3)
     for buffer in (found.prior.mean, found.prior.log_variance, found.calibration.factors):
         buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))

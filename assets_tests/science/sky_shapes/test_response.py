@@ -10,21 +10,19 @@ import pytest
 import torch
 
 from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
-from assets_tests.science.sky_shapes.test_network import DENSE, WIDTHS, population, scramble
+from assets_tests.science.sky_shapes.test_model import uncalibrated_model
+from assets_tests.science.sky_shapes.test_network import DENSE, WIDTHS
 from deblend_assets.science.skies.noise import NoiseCorrelation
-from deblend_assets.science.sky_shapes.calibration import SkyCalibration
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import SIDE, given
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.network import SkyShapeNetwork, oriented
-from deblend_assets.science.sky_shapes.population import SkyPopulation
 from deblend_assets.science.sky_shapes.response import (
     Response,
     _differentiated,
     chosen_rows,
     measure_response,
 )
-from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.observed import ObservedStamps, joined
 
 SCALE, STAMP = 0.2, 49
@@ -36,11 +34,7 @@ PLACE = (24.3, 23.8)
 @pytest.fixture(scope="module")
 def model() -> SkyModel:
     """Weights of no meaning, every one of which matters."""
-    network = SkyShapeNetwork(WIDTHS, DENSE)
-    scramble(network, 1)
-    network.spread.weight.data.mul_(0.1)
-    network.spread.bias.data.sub_(1.0)
-    found = SkyModel(network, SkyPopulation(CATSIM_BANDS), SkyCalibration(), population(2), 1)
+    found = uncalibrated_model()
     found.calibration.factors.copy_(0.1 * torch.randn(found.calibration.factors.shape, generator=torch.Generator()))
     return found
 
