@@ -27,7 +27,6 @@ from deblend_assets.science.simulation.fields import sample_field
 from deblend_assets.science.simulation.sources import SkyCatalog
 from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.skies.psf_images import forget
-from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.sky_shapes.calibration import SkyCalibration
 from deblend_assets.science.sky_shapes.model import SkyModel, multiplies_bfloat16
 from deblend_assets.science.sky_shapes.network import SkyShapeNetwork
@@ -37,6 +36,7 @@ from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.cutting import cut
 from deblend_assets.science.stamps.observed import ObservedStamps, joined
 from deblend_assets.science.stamps.quantities import PriorMoments
+from deblend_assets.science.worlds.observed_fields import fwhm_pixels, noise_lags
 from deblend_assets.settings import FieldSettings, FieldSkySettings, MaskSettings
 from deblend_assets.steps.measuring.model import load_sky_model, shipped_model
 from deblend_assets.stores.shipped import EVERY, surveys
@@ -93,10 +93,14 @@ def _of_field(name: str, galaxies: SkyCatalog, pixels: int, number: int) -> Obse
     sky = sample_sky(FieldSkySettings(name=name), (pixels, pixels), rng)
     field = sample_field(galaxies, sky, FieldSettings(pixels=pixels), rng)
     seen = field.observe(1, MaskSettings())
-    lags = [None if band.correlation.white else band.correlation.lags(LAGS) for band in sky.bands.values()]
-    fwhm = [measure_psf(psf).fwhm / sky.pixel_scale for psf in sky.psfs(*sky.centre)]
-    zero_points = sky.column("zero_point").tolist()
-    found = detect(seen.images, seen.inverse_variance, fwhm, sky.names, zero_points=zero_points, noise_correlation=lags)
+    found = detect(
+        seen.images,
+        seen.inverse_variance,
+        fwhm_pixels(sky),
+        sky.names,
+        zero_points=sky.column("zero_point").tolist(),
+        noise_correlation=noise_lags(sky),
+    )
     x, y = (found.table[axis].to_numpy() for axis in "xy")
     bright = np.flatnonzero(found.table["snr"] >= LEAST_SNR)
     # The same in all runs, and from all over the field.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deblend_assets.science.stamps.correlation import covariance_of_sums, growth
+from deblend_assets.science.stamps.correlation import covariance_of_sums, growth, on_torus
 
 SIDE = 9
 
@@ -49,3 +49,14 @@ def test_growth_of_a_wide_sum_is_the_area_of_the_correlation() -> None:
     """Far from its edges a sum has the variance of Σ ρ white pixels."""
     correlation = smooth(0.8, 4)
     assert growth(np.ones((400, 400)), correlation) == pytest.approx(np.sqrt(correlation.sum()), rel=0.01)
+
+
+def test_a_kernel_on_a_torus_begins_at_its_middle() -> None:
+    kernel = np.arange(15.0, dtype=np.float32).reshape(1, 3, 5)
+    found = on_torus(kernel, (6, 7))
+    assert found.dtype == np.float32
+    assert found.shape == (1, 6, 7)
+    for dy in (-1, 0, 1):
+        for dx in (-2, -1, 0, 1, 2):
+            assert found[0, dy, dx] == kernel[0, 1 + dy, 2 + dx]
+    assert found.sum() == kernel.sum()

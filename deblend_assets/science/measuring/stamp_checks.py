@@ -14,6 +14,8 @@ from scipy import fft
 from scipy.stats import norm
 
 from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats, measured_psfs
+from deblend_assets.science.stamps.batches import distinct
+from deblend_assets.science.stamps.correlation import on_torus
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 # Pixels nearer to a detection than this are not source-free [FWHM]; least number of source-free pixels or pairs.
@@ -129,9 +131,9 @@ class _Kernels(NamedTuple):
     @classmethod
     def of(cls, stamps: ObservedStamps, present: NDArray[np.bool_]) -> _Kernels:
         side = stamps.side
-        (psf, of_psf), (correlation, of_noise) = (
-            _distinct(kernels[present]) for kernels in (stamps.psf, stamps.noise_correlation)
-        )
+        psf, correlation = stamps.psf[present], stamps.noise_correlation[present]
+        (first_psf, of_psf), (first_noise, of_noise) = distinct(psf), distinct(correlation)
+        psf, correlation = psf[first_psf], correlation[first_noise]
         pairs, pair = np.unique(np.stack([of_psf, of_noise]), axis=1, return_inverse=True)
         power = np.maximum(_transform(correlation, side).real, 0)
         dark = np.abs(_transform(psf, side)) < _BEYOND * np.abs(psf.sum(axis=(1, 2)))[:, None, None]
@@ -144,13 +146,6 @@ class _Kernels(NamedTuple):
         share = (beyond * twice).sum(axis=(1, 2)) / side**2
         expected = np.sqrt((beyond * power[pairs[1]] * twice).sum(axis=(1, 2)) / side**2)
         return cls(pair.reshape(-1), beyond, share, expected)
-
-
-def _distinct(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Those that differ, and which of them each is, (K,)."""
-    known: dict[bytes, int] = {}
-    place = np.array([known.setdefault(kernel.tobytes(), len(known)) for kernel in kernels], dtype=np.int64)
-    return kernels[np.unique(place, return_index=True)[1]], place
 
 
 def _sharp(
@@ -176,16 +171,13 @@ def _sharp(
     return sharp
 
 
-def _transform(kernels: NDArray[np.floating], side: int) -> NDArray[np.complexfloating]:
+def _transform(kernels: NDArray[np.float32], side: int) -> NDArray[np.complexfloating]:
     """Of kernels (K, y, x) of odd sides about their middle, on the torus of a stamp."""
     own = kernels.shape[-1]
     if own > side:
         cut = (own - side + 1) // 2
         kernels = kernels[:, cut : own - cut, cut : own - cut]
-        own = kernels.shape[-1]
-    torus = np.zeros((len(kernels), side, side), dtype=np.float32)
-    torus[:, :own, :own] = kernels
-    return np.asarray(fft.rfft2(np.roll(torus, (-(own // 2), -(own // 2)), axis=(1, 2))))
+    return np.asarray(fft.rfft2(on_torus(kernels, (side, side))))
 
 
 def _without_holes(images: NDArray[np.float32], seen: NDArray[np.bool_], fwhm: Floats) -> NDArray[np.float32]:

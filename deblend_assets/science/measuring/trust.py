@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
 from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats
-from deblend_assets.science.sky_shapes.quantities import QUANTITIES, Units, units_of
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps
 
@@ -111,13 +111,15 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
         scene: what is measured of them.
     """
     checks, units = check_stamps(stamps), units_of(stamps)
+    squared, present = _squared_distance(stamps), stamps.present
     mean = scene.targets.posterior.mean.numpy()
     flux, noise = scene.fluxes.flux[:, 0], scene.fluxes.noise_error[:, 0]
     snr = flux / noise
     total = np.sqrt(np.nansum(np.clip(snr, 0, None) ** 2, axis=1))
     hlr = np.exp(mean[:, QUANTITIES.index("ln_size")]) / stamps.pixel_scale
     offset = np.hypot(*(mean[:, QUANTITIES.index(name)] for name in ("dx", "dy")))
-    masked = _masked(stamps, units, hlr)
+    # Of a round Gaussian as wide as the target behind its PSF.
+    masked = _masked(stamps, present, squared, (units.fwhm / FWHM_OVER_SIGMA) ** 2 + hlr**2 / (2 * np.log(2)))
     misfit = misfit_of(scene)
     level = checks.level
     ln_flux = mean[:, QUANTITIES.index("ln_flux")] - np.log(units.flux)
@@ -126,8 +128,8 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.NO_DATA: ~np.isfinite(units.flux),
             RowFlag.FAINT: total < LEAST_SNR,
             RowFlag.MASKED: masked > MOST_MASKED,
-            RowFlag.SATURATED: _within(stamps, units, 1.0, MaskBit.SATURATED),
-            RowFlag.EDGE: _within(stamps, units, 1.5, MaskBit.NO_DATA),
+            RowFlag.SATURATED: _has(stamps, present, squared < units.fwhm[:, None, None] ** 2, MaskBit.SATURATED),
+            RowFlag.EDGE: _has(stamps, present, squared < (1.5 * units.fwhm[:, None, None]) ** 2, MaskBit.NO_DATA),
             RowFlag.SKY: _outside(level, LEVEL) | (_mean(level) > MEAN_LEVEL),
             RowFlag.NOISE: _outside(checks.noise, NOISE),
             RowFlag.FILLED: (checks.filled > MOST_FILLED).any(axis=1),
@@ -174,22 +176,22 @@ def _squared_distance(stamps: ObservedStamps) -> Floats:
     return np.asarray(y[:, :, None] ** 2 + x[:, None, :] ** 2)
 
 
-def _within(stamps: ObservedStamps, units: Units, radius: float, bit: MaskBit) -> NDArray[np.bool_]:
-    """Whether a pixel of a present band within so many FWHM of the target has a mask's bit."""
-    near = _squared_distance(stamps) < (radius * units.fwhm[:, None, None]) ** 2
-    has = ((stamps.mask & int(bit)) > 0) & stamps.present[:, :, None, None]
+def _has(
+    stamps: ObservedStamps, present: NDArray[np.bool_], near: NDArray[np.bool_], bit: MaskBit
+) -> NDArray[np.bool_]:
+    """Whether a pixel of a present band among those that are near, (N, y, x), has a mask's bit."""
+    has = ((stamps.mask & int(bit)) > 0) & present[:, :, None, None]
     return np.asarray((has & near[:, None]).any(axis=(1, 2, 3)))
 
 
-def _masked(stamps: ObservedStamps, units: Units, hlr: Floats) -> Floats:
-    """Share of a round Gaussian, as wide as the target behind its PSF, on lost pixels; mean of the present bands."""
-    variance = (units.fwhm / FWHM_OVER_SIGMA) ** 2 + hlr**2 / (2 * np.log(2))
-    weight = np.exp(-0.5 * _squared_distance(stamps) / variance[:, None, None])
+def _masked(stamps: ObservedStamps, present: NDArray[np.bool_], squared: Floats, variance: Floats) -> Floats:
+    """Share of a round Gaussian of some variance [pixel²] on lost pixels; mean of the present bands."""
+    weight = np.exp(-0.5 * squared / variance[:, None, None])
     weight /= 2 * np.pi * variance[:, None, None]
     seen = np.einsum("nbyx,nyx->nb", (stamps.inverse_variance > 0).astype(np.float64), weight)
     whole = np.minimum(weight.sum(axis=(1, 2)), 1)
-    lost = np.where(stamps.present, 1 - seen / whole[:, None], 0)
-    return np.asarray(lost.sum(axis=1) / np.maximum(stamps.present.sum(axis=1), 1))
+    lost = np.where(present, 1 - seen / whole[:, None], 0)
+    return np.asarray(lost.sum(axis=1) / np.maximum(present.sum(axis=1), 1))
 
 
 def lack_of_light(bands: Sequence[str], flux: Floats, noise: Floats, zero_point: Floats) -> Floats:

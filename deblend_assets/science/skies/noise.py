@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from deblend_assets.errors import MismatchError, SettingsError
+from deblend_assets.science.stamps.correlation import on_torus
 
 Kernel = Literal["bilinear", "lanczos3"]
 
@@ -104,10 +105,7 @@ class NoiseCorrelation:
             (y, x // 2 + 1), at the frequencies of `numpy.fft.rfft2`.
         """
         self._require_room(shape)
-        torus = np.zeros(shape)
-        side = len(self.values)
-        torus[:side, :side] = self.values
-        power: NDArray[np.float64] = fft.rfft2(np.roll(torus, (-self.reach, -self.reach), axis=(0, 1))).real
+        power: NDArray[np.float64] = fft.rfft2(on_torus(self.values, shape)).real
         return power
 
     def _require_room(self, shape: tuple[int, int]) -> None:

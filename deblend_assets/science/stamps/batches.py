@@ -1,4 +1,4 @@
-"""Computes stamps in batches, on all cores or on a GPU."""
+"""Computes stamps in batches, on all cores or on a GPU, and what several of them share once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Computed = TypeVar("Computed")
 
@@ -27,6 +29,13 @@ def in_batches(compute: Callable[[slice], Computed], count: int, batch: int, dev
     if device.type == "cpu" and threads > 1 and len(batches) > 1:
         return list(_workers(threads).map(compute, batches))
     return [compute(rows) for rows in batches]
+
+
+def distinct(images: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First places of the K of N images that differ, (K,) in rising order, and which of these each image is, (N,)."""
+    known: dict[bytes, int] = {}
+    place = np.array([known.setdefault(image.tobytes(), len(known)) for image in images], dtype=np.int64)
+    return np.unique(place, return_index=True)[1], place
 
 
 @cache

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 Floats = NDArray[np.float64]
+AnyFloat = TypeVar("AnyFloat", np.float32, np.float64)
 
 
 def is_white(correlation: NDArray) -> bool:
     """Whether noise of this correlation (lag_y, lag_x) has none between different pixels."""
     return bool(np.count_nonzero(correlation) == 1)
+
+
+def on_torus(kernels: NDArray[AnyFloat], shape: Sequence[int]) -> NDArray[AnyFloat]:
+    """Kernels (..., lag_y, lag_x) of odd sides, their middle at the first pixel of a torus, (..., y, x).
+
+    Args:
+        kernels: no larger than the torus.
+        shape: (y, x) of the torus.
+    """
+    height, width = kernels.shape[-2:]
+    torus = np.zeros((*kernels.shape[:-2], *shape), dtype=kernels.dtype)
+    torus[..., :height, :width] = kernels
+    return np.roll(torus, (-(height // 2), -(width // 2)), axis=(-2, -1))
 
 
 def correlated(weights: NDArray[np.floating], correlation: NDArray[np.floating]) -> Floats:
@@ -32,9 +49,7 @@ def correlated(weights: NDArray[np.floating], correlation: NDArray[np.floating])
     reach = [length // 2 for length in correlation.shape[-2:]]
     least = [max(side, lag + 1) + lag for side, lag in zip((height, width), reach, strict=True)]
     grid = [next_fast_len(length, real=True) for length in least]
-    torus = np.zeros((*correlation.shape[:-2], *grid))
-    torus[..., : correlation.shape[-2], : correlation.shape[-1]] = correlation
-    power = rfft2(np.roll(torus, (-reach[0], -reach[1]), axis=(-2, -1))).real
+    power = rfft2(on_torus(correlation.astype(np.float64), grid)).real
     spectra = rfft2(weights, s=grid) * power[..., None, :, :]
     return np.asarray(irfft2(spectra, s=grid)[..., :height, :width], dtype=np.float64)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import fft
 
+from deblend_assets.science.stamps.correlation import on_torus
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
@@ -41,13 +42,12 @@ def noise_alone(stamps: ObservedStamps, rng: np.random.Generator) -> NDArray[np.
 
     Correlation beyond the lags that a stamp keeps is cut off; what is negative of its power is left out.
     """
-    sigma, own = _sigma(stamps), stamps.noise_correlation.shape[-1]
-    side = stamps.side + own
+    sigma = _sigma(stamps)
+    side = stamps.side + stamps.noise_correlation.shape[-1]
     found = np.zeros_like(stamps.pixels)
     for n, band in np.argwhere(stamps.present):
-        torus = np.zeros((side, side))
-        torus[:own, :own] = stamps.noise_correlation[n, band]
-        power = np.maximum(fft.fft2(np.roll(torus, (-(own // 2), -(own // 2)), axis=(0, 1))).real, 0)
+        lags = stamps.noise_correlation[n, band].astype(np.float64)
+        power = np.maximum(fft.fft2(on_torus(lags, (side, side))).real, 0)
         noise = fft.ifft2(fft.fft2(rng.standard_normal((side, side))) * np.sqrt(power / power.mean())).real
         found[n, band] = sigma[n, band] * noise[: stamps.side, : stamps.side]
     return found

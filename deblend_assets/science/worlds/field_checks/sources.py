@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from deblend_assets.science.detection.detect import Detections
 from deblend_assets.science.simulation.observed import Observed, adaptive_moments
 from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.stamps.batches import distinct
 from deblend_assets.science.stamps.conventions import shear_from_distortion
 from deblend_assets.science.stamps.cutting import ObservedImage
 
@@ -190,11 +191,9 @@ def _without_sky(images: Floats, used: NDArray[np.bool_], radius: Floats) -> Flo
 
 def _psf_moments(psf: Floats, guess: Floats) -> Observed:
     """Adaptive moments of PSFs (N, side, side); an image that occurs several times is measured once."""
-    known: dict[bytes, int] = {}
-    place = np.array([known.setdefault(image.tobytes(), n) for n, image in enumerate(psf)], np.int64)
-    first, inverse = np.unique(place, return_inverse=True)
+    first, place = distinct(psf)
     middle = np.full(len(first), psf.shape[-1] // 2)
-    return Observed(*(values[inverse] for values in adaptive_moments(psf[first], middle, middle, guess[first])))
+    return Observed(*(values[place] for values in adaptive_moments(psf[first], middle, middle, guess[first])))
 
 
 def _shifted(images: Floats, dx: Floats, dy: Floats) -> Floats:
