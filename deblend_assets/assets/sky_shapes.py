@@ -75,7 +75,8 @@ def sky_shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         """The network for every sky with calibrated errors, and the prior that its posterior holds.
 
         Factors on the errors are fitted to new observations of the validation fields; the prior given PSF, noise and
-        pixel scale to training fields. Dividing it out leaves the likelihood alone.
+        pixel scale to training fields. Dividing it out leaves the likelihood alone. The report's regressor has no
+        errors (section 3.2.2).
         """
         from deblend_assets.steps.sky_shapes.model import calibrate_sky_model
 
