@@ -390,9 +390,6 @@ class SkyRecipe(TrainingSettings):
     neighbour_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="probability that a training stamp is not given its neighbours"
     )
-    displaced: float = Field(
-        default=0.15, ge=0, lt=1, description="probability that a training stamp's place is given up to 4 pixels off"
-    )
     training: StageSettings = StageSettings(epochs=40, learning_rate=6e-4)
 
 

@@ -13,10 +13,12 @@ from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from assets_tests.science.sky_shapes.test_model import uncalibrated_model
 from assets_tests.science.sky_shapes.test_network import DENSE, WIDTHS
 from deblend_assets.science.skies.noise import NoiseCorrelation
+from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import SIDE, given
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.network import SkyShapeNetwork, oriented
+from deblend_assets.science.sky_shapes.quantities import units_of
 from deblend_assets.science.sky_shapes.response import (
     Response,
     _differentiated,
@@ -275,3 +277,14 @@ def test_columns_are_rows_and_columns_of_the_response() -> None:
         **{"R11_psf": 4, "R12_psf": 5, "R21_psf": 6, "R22_psf": 7},
         **{"R11_psf_model": 8, "R12_psf_model": 9, "R21_psf_model": 10, "R22_psf_model": 11},
     }
+
+
+def test_the_response_is_that_of_the_place_where_a_stamp_is_measured(model: SkyModel) -> None:
+    """A position two pixels off gives the response of the stamp whose position was brought to the light before."""
+    off = np.array(PLACE) + np.array([1.0, 2.0])
+    moved = replace(joined([sheared_sky(0.02 * k) for k in range(3)]), position=np.tile(off, (3, 1)))
+    back, shift = centred(moved, units_of(moved).fwhm)
+    assert (np.hypot(*shift.T) > 2).all()
+    found, expected = (measure_response(model, stamps, share=1.0, seed=3).likelihood for stamps in (moved, back))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,11 +1,13 @@
 """Where the light near a given position is: positions from elsewhere may be off by some pixels.
 
-A network knows the targets of detections, which lie within tenths of a FWHM. A position that is off is brought back to
-the light by the windowed centroid of SExtractor (XWIN_IMAGE: Gaussian window, repeated), as wide as the PSF, on the
-noise-weighted sum of the bands.
+A detection lies within tenths of a FWHM of its target. A position that is off is brought back to the light by the
+windowed centroid of SExtractor (XWIN_IMAGE: Gaussian window, repeated), as wide as the PSF, on the noise-weighted sum
+of the bands. A network is trained, calibrated and asked with positions that have come through this.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +19,17 @@ _LEAST, _MOST = 0.8, 4.5
 _ROUNDS, _LONGEST = 8, 1.0
 # The light of another detection is not the target's within this distance of it [FWHM].
 _OTHERS = 1.0
+
+
+def centred(stamps: ObservedStamps, fwhm: Floats) -> tuple[ObservedStamps, Floats]:
+    """The stamps with positions brought back to the light, and by how much, (N, 2) [pixel].
+
+    Args:
+        stamps: N of them.
+        fwhm: of the reference band, (N,) [pixel].
+    """
+    shift = shifts_to_light(stamps, fwhm)
+    return replace(stamps, position=stamps.position + shift), shift
 
 
 def shifts_to_light(stamps: ObservedStamps, fwhm: Floats) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import SkyCalibration, row_terms
-from deblend_assets.science.sky_shapes.centring import shifts_to_light
+from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
 from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.population import SkyPopulation
@@ -118,8 +117,7 @@ class SkyModel(nn.Module):
         bands = stamps.bands
         stamps = stamps.in_bands(self.bands)
         units = units_of(stamps)
-        shift = shifts_to_light(stamps, units.fwhm)
-        stamps = replace(stamps, position=stamps.position + shift)
+        stamps, shift = centred(stamps, units.fwhm)
         parts = []
         for start in range(0, len(stamps), _AT_ONCE):
             part = given(stamps.rows(slice(start, start + _AT_ONCE)))

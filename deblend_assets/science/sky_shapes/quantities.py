@@ -5,7 +5,7 @@
     ln_size        ln of the half-light radius before the PSF over the FWHM
     ln_flux        ln of the flux over the error of a faint point source's, reference band
     concentration  5 log10(r80 / r20) before the PSF
-    dx, dy         true less detected position over the FWHM
+    dx, dy         true less given position over the FWHM
 
 The FWHM is that of the reference band's PSF before the pixel, measured on its image; the error is that of a Gaussian of
 this FWHM fitted in white noise, sigma sqrt(4 pi) FWHM / 2.3548. Pairs are in the pixel frame.
@@ -34,7 +34,7 @@ from deblend_assets.science.stamps.quantities import Block, PriorMoments, names_
 BLOCKS = (*all_quantities.BLOCKS, Block(("concentration",), 0), Block(("dx", "dy"), 1))
 QUANTITIES = names_of(BLOCKS)
 FARTHEST = 1.0
-"""Of a target from its detection [FWHM]."""
+"""Of a target from the given position [FWHM]."""
 
 
 class Units(NamedTuple):
@@ -74,21 +74,25 @@ def values_of(truth: pd.DataFrame, stamps: ObservedStamps) -> Floats:
 
     Args:
         truth: rows of `worlds.targets.TARGET_COLUMNS`, one a stamp.
-        stamps: of the detections.
+        stamps: of the detections; offsets are from their positions.
 
     Returns:
         (N, 9); NaN in the row of a star, of a spurious detection or a shred, and of a galaxy without a shape or with
         negative light. So is one whose reference band is seen outside of the network's stamp only, and one that lies
-        farther than `FARTHEST` from its detection: most of these have their centre off the image or masked.
+        farther than `FARTHEST` from its position: most of these have their centre off the image or masked.
     """
     units = units_of(stamps)
+    place = (stamps.corner + stamps.position).T
     flux = truth[[f"flux_{band}" for band in stamps.bands]].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = {
             **{name: truth[name].to_numpy(np.float64) for name in ("g1", "g2", "e1", "e2", "concentration")},
             "ln_size": np.log(truth["hlr_arcsec"].to_numpy(np.float64) / units.hlr),
             "ln_flux": np.log(flux[np.arange(len(truth)), units.reference] / units.flux),
-            **{f"d{axis}": (truth[f"true_{axis}"] - truth[axis]).to_numpy(np.float64) / units.fwhm for axis in "xy"},
+            **{
+                f"d{axis}": (truth[f"true_{axis}"].to_numpy(np.float64) - at) / units.fwhm
+                for axis, at in zip("xy", place, strict=True)
+            },
         }
     values = np.stack([known[name] for name in QUANTITIES], axis=1)
     unusable = truth[["star", "spurious", "shred"]].to_numpy(bool).any(axis=1) | ~np.isfinite(values).all(axis=1)

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import Surroundings, row_terms, surroundings
+from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.network import STAR, oriented
-from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES
+from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 SHARE = 0.05
@@ -90,7 +91,8 @@ def measure_response(
 
     Args:
         model: calibrated.
-        stamps: as `SkyModel.measure` takes them.
+        stamps: as `SkyModel.measure` takes them. Positions are brought to the light as there, once: the shift does
+            not follow the changes.
         share: 0 to 1.
         seed: of the choice and of the added noise.
         orientations: as `SkyModel.posterior`. That in which a stamp is canonical is held.
@@ -104,7 +106,9 @@ def measure_response(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
-        found[:, :, part] = _responses(model, stamps.rows(part), orientations or model.orientations, generator)
+        chosen = stamps.rows(part)
+        chosen, _ = centred(chosen, units_of(chosen).fwhm)
+        found[:, :, part] = _responses(model, chosen, orientations or model.orientations, generator)
     return SkyResponse(*(Response(*of) for of in found))
 
 

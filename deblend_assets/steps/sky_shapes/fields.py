@@ -16,7 +16,7 @@ import torch
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.simulation.catalog import assign_split
-from deblend_assets.science.sky_shapes.examples import displacements, examples, standardized
+from deblend_assets.science.sky_shapes.examples import examples, standardized
 from deblend_assets.science.sky_shapes.feed import Observe, SkyFeed, field_seed
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Batch
@@ -40,8 +40,6 @@ Stores = Mapping[str, TrainingFieldStore]
 
 # Of the observation that counts a new field's targets.
 _COUNTED = (0,)
-# Stream of the random numbers of displaced positions.
-_DISPLACED = 1
 
 
 def field_stores(store: ProjectStore) -> Stores:
@@ -112,12 +110,10 @@ class FieldObservation:
     Attributes:
         field: which.
         seed: of its noise and artefacts.
-        displaced: share of the targets whose place is given wrong, see `examples.displacements`.
     """
 
     field: TrainingField
     seed: tuple[int, ...]
-    displaced: float = 0.0
 
     @property
     def key(self) -> str:
@@ -146,8 +142,7 @@ class OpenKeptFields:
         """`examples` of the targets of a new observation, as arrays: tensors would be sent by shared memory."""
         kept = kept_field(self.stores[task.field.world].read(task.field.number))
         targets = observe_kept(kept, task.field, task.seed, self.profile)
-        rng = np.random.default_rng([*task.seed, _DISPLACED])
-        return [tensor.numpy() for tensor in examples(targets, displacements(len(targets), task.displaced, rng))]
+        return [tensor.numpy() for tensor in examples(targets)]
 
 
 @contextmanager
@@ -156,7 +151,6 @@ def observing(
     fields: Sequence[TrainingField],
     workers: RenderingWorkers,
     prior: PriorMoments | None = None,
-    displaced: float = 0.0,
 ) -> Iterator[Observe]:
     """Workers that observe kept fields, for the feeds; they end with the block.
 
@@ -165,13 +159,12 @@ def observing(
         fields: which numbers 0, 1, … stand for.
         workers: observe.
         prior: units of the true values, see `standardized`; none: not standardized.
-        displaced: share of the targets whose place is given wrong, see `examples.displacements`.
     """
     opened = functools.partial(OpenKeptFields, field_stores(store))
     with workers.start(store.read_catalog().iloc[:0], store.profile, opened) as pool:
 
         def observe(numbers: Sequence[int], seed: np.random.SeedSequence) -> Iterator[Batch]:
-            tasks = [FieldObservation(fields[n], tuple(field_seed(seed, n)), displaced) for n in numbers]
+            tasks = [FieldObservation(fields[n], tuple(field_seed(seed, n))) for n in numbers]
             progress = Progress("observing", len(tasks), "fields", lambda line: None)
             for _, arrays in pool.render(tasks, progress, OpenKeptFields.observed):
                 batch = tuple(torch.from_numpy(values) for values in arrays)

@@ -61,7 +61,7 @@ def fit_sky_network(
         validation = fixed_feed(
             observe, range(len(unseen)), fixed_stream(recipe, _VALIDATION), recipe.batch_size, device
         )
-    with observing(store, seen, workers, population, recipe.displaced) as observe:
+    with observing(store, seen, workers, population) as observe:
         feed = sky_feed(store, seen, observe, recipe.fields_at_once, recipe.batch_size, device)
 
         def card(result: TrainingResult) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def fit_sky_network(
 def population_of(store: ProjectStore, fields: Sequence[TrainingField], workers: RenderingWorkers) -> PriorMoments:
     """Moments of the quantities over the targets of one observation of some fields, as they are trained on."""
     recipe = store.profile.recipes.sky
-    with observing(store, fields, workers, displaced=recipe.displaced) as observe:
+    with observing(store, fields, workers) as observe:
         parts = observe(range(len(fields)), fixed_stream(recipe, _PRIOR))
         return prior_of(np.concatenate([part[-2].numpy() for part in parts]))
 
