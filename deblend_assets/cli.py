@@ -60,7 +60,7 @@ def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
     from deblend_assets.automation.tile_registry import list_tiles
 
     try:
-        model, present = store.model_version(), ""
+        model, present = store.sky_model_version(), ""
     except DeblendError as error:
         model, present = None, str(error)
     rows = list_tiles(instance, store.folder, TILE_ASSETS["des_evaluation"], model, TILE_ASSETS.values())
@@ -170,7 +170,7 @@ def tiles(given: argparse.Namespace, profile: Profile) -> None:
     from deblend_assets.stores.project import ProjectStore
 
     with open_instance() as instance:
-        store = ProjectStore(storage_root(), profile.des_leg)
+        store = ProjectStore(storage_root(), profile)
         if given.action == "list":
             show(instance, store)
         else:

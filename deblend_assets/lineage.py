@@ -10,7 +10,7 @@ from dagster import BetaWarning
 
 from deblend_assets.assets.des import cutout_assets, im3shape_assets, shape_assets, sky_assets, tile_evaluation_assets
 from deblend_assets.assets.evaluation import evaluation_assets
-from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.assets.keys import SKY_MODEL, TILE_ASSETS
 from deblend_assets.assets.latent import latent_flow_assets
 from deblend_assets.assets.normalization import normalization_assets
 from deblend_assets.assets.redshift import redshift_assets
@@ -65,4 +65,4 @@ def build_assets(profile: Profile) -> list[dg.AssetsDefinition]:
         # `backfill_policy`, which --partition-range needs, is marked beta; a user can do nothing about it.
         warnings.simplefilter("ignore", BetaWarning)
         assets = [asset for _, build in LINEAGE for asset in build(profile)]
-        return automate_tiles(assets, TILE_ASSETS.values())
+        return automate_tiles(assets, TILE_ASSETS.values(), (SKY_MODEL,))

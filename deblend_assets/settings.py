@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from deblend_assets.errors import SettingsError
 
@@ -502,6 +502,15 @@ class TileSettings(_Section):
 
     snr_w_min: float = Field(default=20.0, ge=0, description="im3shape's S/N must exceed it (Jarvis et al. 2016)")
     minimum_galaxies: int = Field(default=10, ge=1, description="least number of galaxies for an evaluation")
+    stamp_pixels: int = Field(
+        default=61,
+        ge=15,
+        le=255,
+        description="side of the cutouts, odd; the network sees 45 pixels around each detection, the scene all of them",
+    )
+    response_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of a tile's galaxies whose response to shear and PSF is measured"
+    )
     list_file: str | None = Field(
         default=None, description="plain list of tile names, one a line; none: tiles.txt in the profile's folder"
     )
@@ -510,6 +519,13 @@ class TileSettings(_Section):
     reevaluations_per_week: int = Field(
         default=50, ge=1, description="most stale tiles that the weekly schedule renews"
     )
+
+    @field_validator("stamp_pixels")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"must be odd, not {value}")
+        return value
 
 
 class RefereeSettings(_Section):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_tests.assets.lineage import ALL, CHAIN, DES_MODEL, SKY, TILES_OF_FEW, Lineage, Made, smoke
+from assets_tests.assets.lineage import ALL, CATALOG, CHAIN, SKY, TILES_OF_FEW, Lineage, Made, smoke
 from assets_tests.shared import made_once
 
 
@@ -29,22 +29,22 @@ def lineage(first_run: tuple[Lineage, Made], tmp_path: Path) -> Callable[..., Li
 
 
 @pytest.fixture(scope="session")
-def first_model(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
-    """The DES model and the simulated survey, of which no tile was requested yet; only read."""
+def first_sky(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
+    """The simulated survey, of which no tile was requested yet; only read. The shipped model measures its tiles."""
 
     def make(root: Path) -> Made:
-        return Made.by(Lineage(root, smoke(**TILES_OF_FEW)), *DES_MODEL, SKY)
+        return Made.by(Lineage(root, smoke(**TILES_OF_FEW)), CATALOG, SKY)
 
-    root, made = made_once(tmp_path_factory, "des_model", make)
+    root, made = made_once(tmp_path_factory, "des_sky", make)
     return Lineage(root, smoke(**TILES_OF_FEW), reads=made.reads)
 
 
 @pytest.fixture(scope="session")
-def first_tiles(first_model: Lineage, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lineage, dict[str, Made]]:
+def first_tiles(first_sky: Lineage, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lineage, dict[str, Made]]:
     """Both tiles of the simulated survey, each made in one run; only read."""
 
     def make(root: Path) -> dict[str, Made]:
-        lineage = first_model.copy(root, whole=True, **TILES_OF_FEW)
+        lineage = first_sky.copy(root, whole=True, **TILES_OF_FEW)
         return {tile: Made.by(lineage, *CHAIN, tile=tile) for tile in lineage.profile.des.sky.tiles}
 
     root, made = made_once(tmp_path_factory, "tiles", make)
@@ -53,9 +53,9 @@ def first_tiles(first_model: Lineage, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def modelled(first_model: Lineage, tmp_path: Path) -> Callable[..., Lineage]:
-    """A copy of the DES model and the survey; takes changes of the profile."""
-    return lambda **changes: first_model.copy(tmp_path / "modelled", **{**TILES_OF_FEW, **changes})
+def surveyed(first_sky: Lineage, tmp_path: Path) -> Callable[..., Lineage]:
+    """A copy of the survey; takes changes of the profile."""
+    return lambda **changes: first_sky.copy(tmp_path / "surveyed", **{**TILES_OF_FEW, **changes})
 
 
 @pytest.fixture

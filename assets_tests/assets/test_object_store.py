@@ -13,7 +13,6 @@ from assets_tests.assets.lineage import (
     ALL,
     CATALOG,
     CHAIN,
-    DES_MODEL,
     SKY,
     TILES_OF_FEW,
     Lineage,
@@ -72,10 +71,10 @@ def test_the_simulated_leg_is_the_same_to_the_byte_and_is_kept(
     assert lasting(sums(server, lineage)) == lasting(made)
 
 
-def test_the_des_leg_is_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, dict[str, Made]]) -> None:
+def test_tiles_are_the_same_to_the_byte(server: ObjectStore, first_tiles: tuple[Lineage, dict[str, Made]]) -> None:
     local, _ = first_tiles
     lineage = Lineage(server.root / "des", smoke(**TILES_OF_FEW))
-    lineage.succeeds(*DES_MODEL, SKY)
+    lineage.succeeds(CATALOG, SKY)
     tile, other = lineage.profile.des.sky.tiles
     lineage.succeeds(*CHAIN, tile=tile)
     made, expected = lasting(sums(server, lineage)), lasting(results(local.root))

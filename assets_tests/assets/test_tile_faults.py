@@ -20,7 +20,6 @@ from assets_tests.assets.homes import results
 from assets_tests.assets.lineage import CHAIN, CUTOUTS, IM3SHAPE, SHAPES, TILE_EVALUATION, Lineage, Made, metadata
 from assets_tests.assets.test_tiles import BANDS, TILES, cutouts_of
 from assets_tests.stores.test_files import HOLDER, python
-from deblend_assets.science.measuring.measured import MISSING_BAND
 from deblend_assets.steps.des.cutting import REFUSED
 from deblend_assets.vo.server import serve
 
@@ -71,11 +70,11 @@ ARCHIVE_FAULTS = {
 
 @pytest.mark.parametrize("fault", ARCHIVE_FAULTS)
 def test_a_catalogue_that_cannot_be_had_is_one_line_and_nothing_is_written(
-    modelled: Callable[..., Lineage], fault: str
+    surveyed: Callable[..., Lineage], fault: str
 ) -> None:
     """But for the attrition, which says where no galaxy was left."""
     changes, tile, words = ARCHIVE_FAULTS[fault]
-    lineage = modelled(**HASTE, **changes)
+    lineage = surveyed(**HASTE, **changes)
     before = written(lineage)
     assert words in lineage.failure(IM3SHAPE, tile=tile)
     after = written(lineage)
@@ -86,9 +85,9 @@ def test_a_catalogue_that_cannot_be_had_is_one_line_and_nothing_is_written(
 
 @pytest.mark.parametrize("name", ["../../etc", "DES1200+6000/../../x", "DES1200+6000' OR '1'='1", "DES2500+6000"])
 def test_a_name_that_is_no_tile_is_refused_by_every_asset_and_reaches_no_path(
-    modelled: Callable[..., Lineage], name: str
+    surveyed: Callable[..., Lineage], name: str
 ) -> None:
-    lineage = modelled()
+    lineage = surveyed()
     before = results(lineage.root.parent)
     for asset in CHAIN:
         line = lineage.failure(asset, tile=name)
@@ -96,8 +95,8 @@ def test_a_name_that_is_no_tile_is_refused_by_every_asset_and_reaches_no_path(
     assert results(lineage.root.parent) == before, "nothing was asked either"
 
 
-def test_what_is_not_there_yet_is_named(modelled: Callable[..., Lineage]) -> None:
-    lineage = modelled()
+def test_what_is_not_there_yet_is_named(surveyed: Callable[..., Lineage]) -> None:
+    lineage = surveyed()
     for asset, words in (
         (CUTOUTS, f"des/im3shape_catalog of {TILES[0]} has not been materialised ["),
         (SHAPES, f"des/im3shape_catalog of {TILES[0]} has not been materialised ["),
@@ -184,9 +183,9 @@ def apart(galaxies: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 @pytest.fixture
-def catalogued(modelled: Callable[..., Lineage]) -> tuple[Lineage, pd.DataFrame]:
+def catalogued(surveyed: Callable[..., Lineage]) -> tuple[Lineage, pd.DataFrame]:
     """A lineage that asks hastily, with the catalogue of its first tile, and that catalogue."""
-    lineage = modelled(**HASTE)
+    lineage = surveyed(**HASTE)
     lineage.succeeds(IM3SHAPE, tile=TILES[0])
     return lineage, lineage.des.tile(TILES[0]).read_table("im3shape_catalog")
 
@@ -214,7 +213,6 @@ def test_one_image_that_is_not_what_was_asked_for_is_masked_and_told(
     assert (cutouts.present == (expected.present & ~refused)).all()
     np.testing.assert_array_equal(cutouts.counts[~refused], expected.counts[~refused])
     shapes = lineage.des.tile(TILES[0]).read_table("shape_catalog").iloc[row]
-    assert shapes["flags"] & MISSING_BAND
     assert np.isnan(shapes["flux_i"])
     assert "i" not in shapes["bands_present"]
     assert metadata(result)[SHAPES]["galaxies"] == len(expected.galaxies)

@@ -41,8 +41,8 @@ TILE = TILES[1]
 
 
 @pytest.fixture(scope="module")
-def server(first_model: Lineage) -> Iterator[SkyServer]:
-    with SkyServer(first_model.des.sky) as running:
+def server(first_sky: Lineage) -> Iterator[SkyServer]:
+    with SkyServer(first_sky.des.sky) as running:
         yield running
 
 
@@ -55,11 +55,11 @@ def changes(server: SkyServer) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    first_model: Lineage, server: SkyServer, tmp_path_factory: pytest.TempPathFactory
+    first_sky: Lineage, server: SkyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, str], int]:
     """Checksums of the tile's files up to its cutouts, and the number of images and lists of images asked for."""
     urls = {"des__archive__tap_url": server.tap_url, "des__archive__sia_url": server.sia_url}
-    lineage = first_model.copy(tmp_path_factory.mktemp("undisturbed"), **TILES_OF_FEW, **urls)
+    lineage = first_sky.copy(tmp_path_factory.mktemp("undisturbed"), **TILES_OF_FEW, **urls)
     server.request_log.clear()
     lineage.succeeds(IM3SHAPE, CUTOUTS, tile=TILE)
     return results(lineage.des.tile(TILE).folder), len(images(server))
@@ -80,9 +80,9 @@ def repeated(server: SkyServer) -> int:
 
 
 def test_a_third_run_over_two_tiles_asks_nothing(
-    modelled: Callable[..., Lineage], changes: dict[str, Any], server: SkyServer
+    surveyed: Callable[..., Lineage], changes: dict[str, Any], server: SkyServer
 ) -> None:
-    lineage = modelled(**changes)
+    lineage = surveyed(**changes)
     for tile in TILES:
         before = len(server.request_log)
         found = metadata(lineage.succeeds(*CHAIN[:3], tile=tile))
@@ -140,12 +140,12 @@ def die(home: Home, answers: int = 0) -> None:
 
 
 @pytest.fixture
-def home(first_model: Lineage, changes: dict[str, Any], tmp_path: Path) -> Iterator[Home]:
+def home(first_sky: Lineage, changes: dict[str, Any], tmp_path: Path) -> Iterator[Home]:
     """A Dagster home with the model, and the tile's catalogue; its command makes the cutouts."""
     text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in leaves(raw_smoke(**changes)))
     made = Home(tmp_path / "home", "smoke", text, ["--select", CUTOUTS, "--partition", TILE])
     assert made.profile == smoke(**changes)
-    first_model.copy(made.storage, **changes).succeeds(IM3SHAPE, tile=TILE)
+    first_sky.copy(made.storage, **changes).succeeds(IM3SHAPE, tile=TILE)
     with dg.DagsterInstance.from_config(str(made.folder)) as instance:
         instance.add_dynamic_partitions(str(TILE_PARTITIONS.name), [TILE])
     yield made
@@ -190,14 +190,14 @@ def test_killed_anywhere_and_started_again_it_asks_only_for_what_is_missing(
 
 
 def test_a_disk_that_fills_up_while_fetching_is_one_line_and_it_goes_on_later(
-    modelled: Callable[..., Lineage],
+    surveyed: Callable[..., Lineage],
     changes: dict[str, Any],
     server: SkyServer,
     undisturbed: tuple[dict[str, str], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected, requests = undisturbed
-    lineage = modelled(**changes)
+    lineage = surveyed(**changes)
     lineage.succeeds(IM3SHAPE, tile=TILE)
     store, kept = lineage.des.tile(TILE), lineage.des.archive_folder
     server.request_log.clear()
@@ -230,13 +230,13 @@ def test_a_disk_that_fills_up_while_fetching_is_one_line_and_it_goes_on_later(
 
 
 def test_an_answer_that_was_damaged_on_the_disk_is_asked_for_again(
-    modelled: Callable[..., Lineage],
+    surveyed: Callable[..., Lineage],
     changes: dict[str, Any],
     server: SkyServer,
     undisturbed: tuple[dict[str, str], int],
 ) -> None:
     expected, _ = undisturbed
-    lineage = modelled(**changes)
+    lineage = surveyed(**changes)
     lineage.succeeds(IM3SHAPE, CUTOUTS, tile=TILE)
     store = lineage.des.tile(TILE)
     blobs = sorted((path for path in lineage.des.archive_folder.glob("blobs/*/*")), key=lambda p: p.stat().st_size)

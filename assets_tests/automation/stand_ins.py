@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import dagster as dg
 
-from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.assets.keys import SKY, SKY_MODEL, TILE_ASSETS
 from deblend_assets.automation.conditions import automate_tiles
 from deblend_assets.automation.tile_registry import MODEL_VERSION
 from deblend_assets.automation.tile_schedule import build_schedules
@@ -18,10 +18,10 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import Profile, load_profile, storage_root
 
-MODEL = dg.AssetKey(["des_model", "stage3_regressor"])
+MODEL = SKY_MODEL
 NOUNS = tuple(TILE_ASSETS)
 CATALOG, CUTOUTS, SHAPES, EVALUATION = TILE_ASSETS.values()
-UPSTREAM = {CATALOG: [SKY], CUTOUTS: [CATALOG], SHAPES: [CATALOG, CUTOUTS, MODEL], EVALUATION: [SHAPES, CATALOG, MODEL]}
+UPSTREAM = {CATALOG: [SKY], CUTOUTS: [CATALOG], SHAPES: [CATALOG, CUTOUTS, MODEL], EVALUATION: [SHAPES, CATALOG]}
 
 
 class Storage(dg.ConfigurableResource):
@@ -32,9 +32,9 @@ class Storage(dg.ConfigurableResource):
 
     def open(self, profile: Profile) -> SimpleNamespace:
         folder = Path(self.root) / profile.name
-        return SimpleNamespace(profile=profile, folder=folder, model_version=self.model_version)
+        return SimpleNamespace(profile=profile, folder=folder, sky_model_version=self.sky_model_version)
 
-    def model_version(self) -> str:
+    def sky_model_version(self) -> str:
         try:
             return Path(self.model).read_text()
         except FileNotFoundError as error:
@@ -54,14 +54,14 @@ def of_a_tile(key: dg.AssetKey) -> dg.AssetsDefinition:
     def made(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         if (Path(storage.root) / f"{context.partition_key}.{key.path[-1]}.fails").exists():
             raise dg.Failure("told to fail", allow_retries=False)
-        return dg.MaterializeResult(metadata={MODEL_VERSION: storage.model_version()} if key == EVALUATION else {})
+        return dg.MaterializeResult(metadata={MODEL_VERSION: storage.sky_model_version()} if key == EVALUATION else {})
 
     return made
 
 
 def stand_in_assets() -> list[dg.AssetsDefinition]:
     assets = [unpartitioned(SKY), unpartitioned(MODEL), *(of_a_tile(key) for key in UPSTREAM)]
-    return automate_tiles(assets, TILE_ASSETS.values())
+    return automate_tiles(assets, TILE_ASSETS.values(), (MODEL,))
 
 
 def stand_in_definitions(profile: Profile, storage: Storage) -> dg.Definitions:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assets_tests.assets.homes import Home
-from assets_tests.assets.lineage import CHAIN, DES_MODEL, DES_POSTERIOR, SKY, Lineage
+from assets_tests.assets.lineage import CATALOG, CHAIN, SKY, Lineage
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
 from deblend_assets.assets.keys import TILE_ASSETS
@@ -20,28 +20,22 @@ from deblend_assets.settings import PROFILE_FOLDER
 pytestmark = pytest.mark.slow
 
 EVALUATION = TILE_ASSETS["des_evaluation"]
+SKY_SHAPES = tuple(f"sky_shapes/{name}" for name in ("training_fields", "sky_network", "sky_model"))
 ASKING = ("im3shape_catalog", "des_cutouts")
 
 
-def smoke_text(calibration_epochs: int) -> str:
-    """The smoke profile with small tiles and as many epochs in the calibration of the DES shape posterior."""
-    main, des = (PROFILE_FOLDER / "smoke.toml").read_text().split("[recipes.des_shapes]")
-    for old, new in {
-        "calibration = { epochs = 2,": f"calibration = {{ epochs = {calibration_epochs},",
-        "cells = 5": "cells = 4",
-        "train = 64": "train = 32",
-        "test = 32": "test = 16",
-    }.items():
-        assert des.count(old) == 1, old
-        des = des.replace(old, new)
-    return f"{main}[recipes.des_shapes]{des}"
+def smoke_text() -> str:
+    """The smoke profile with small tiles."""
+    text = (PROFILE_FOLDER / "smoke.toml").read_text()
+    assert text.count("cells = 5") == 1
+    return text.replace("cells = 5", "cells = 4")
 
 
 class Site(Home):
     """A Dagster home whose history the test reads and adds to, beside the daemon."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "tiles", smoke_text(1), ())
+        super().__init__(folder, "tiles", smoke_text(), ())
         self.instance = dg.DagsterInstance.from_config(str(folder))
 
     @property
@@ -53,7 +47,7 @@ class Site(Home):
 
     @property
     def model_version(self) -> str:
-        return self.lineage.des.project.model_version()
+        return self.lineage.store.sky_model_version()
 
     def tile_runs(self) -> list[dg.DagsterRun]:
         """Runs of tiles that automation requested, oldest first."""
@@ -71,10 +65,10 @@ class Site(Home):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The model trained and the survey drawn by real runs; no tile is registered."""
+    """The survey drawn by real runs; no tile is registered, and the shipped model measures."""
     torch.set_num_threads(1)
     opened = Site(tmp_path_factory.mktemp("site") / "home")
-    opened.lineage.succeeds(*DES_MODEL, SKY)
+    opened.lineage.succeeds(CATALOG, SKY)
     with opened.instance:
         yield opened
 
@@ -124,10 +118,11 @@ def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(
     assert site.evaluated_with() == dict.fromkeys(tiles, first)
     kept = sorted(site.lineage.des.archive_folder.rglob("*"))
 
-    site.profile_path.write_text(smoke_text(2))
-    site.lineage.succeeds(DES_POSTERIOR[2], DES_POSTERIOR[4])
+    # A few scenes and an epoch: a model of the smoke profile's own.
+    site.lineage.succeeds(*SKY_SHAPES)
     second = site.model_version
     assert second != first
+    assert first.startswith("shipped-")
     requested = len(site.tile_runs())
     with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
         daemon.look_again(site.instance)

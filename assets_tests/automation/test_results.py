@@ -18,9 +18,12 @@ from deblend_assets.cli import main
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import load_profile
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 
 A, B = "DES0433-5331", "DES0000+0015"
 EVALUATION = TILE_ASSETS["des_evaluation"]
+# The model that measures where none is trained.
+PRESENT = f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
 WRONG = "component 2 has the wrong sign"
 
 
@@ -37,14 +40,14 @@ def evaluate(instance: dg.DagsterInstance, tile: str, signs: bool) -> None:
     @dg.asset(
         key=EVALUATION,
         partitions_def=TILES,
-        check_specs=[dg.AssetCheckSpec(name, asset=EVALUATION) for name in ("signs", "like_training")],
+        check_specs=[dg.AssetCheckSpec(name, asset=EVALUATION) for name in ("signs", "trusted")],
     )
     def des_evaluation() -> dg.MaterializeResult:
         results = [
             dg.AssetCheckResult(passed=signs, check_name="signs", description=WRONG, metadata={"slope2": -0.98}),
-            dg.AssetCheckResult(passed=False, check_name="like_training", severity=dg.AssetCheckSeverity.WARN),
+            dg.AssetCheckResult(passed=False, check_name="trusted", severity=dg.AssetCheckSeverity.WARN),
         ]
-        return dg.MaterializeResult(metadata={MODEL_VERSION: "0123456789ab"}, check_results=results)
+        return dg.MaterializeResult(metadata={MODEL_VERSION: PRESENT}, check_results=results)
 
     instance.add_dynamic_partitions(str(TILES.name), [tile])
     dg.materialize([des_evaluation], instance=instance, partition_key=tile)
@@ -68,7 +71,7 @@ def write_tile(tmp_path: Path, tile: str) -> None:
 def test_failed_checks_are_those_of_the_partitions_last_run(instance: dg.DagsterInstance) -> None:
     evaluate(instance, A, False)
     evaluate(instance, B, True)
-    assert [c.check_name for c in failed_checks(instance, TILE_ASSETS.values(), A)] == ["signs", "like_training"]
+    assert [c.check_name for c in failed_checks(instance, TILE_ASSETS.values(), A)] == ["signs", "trusted"]
     assert errors_among(failed_checks(instance, TILE_ASSETS.values(), B)) == []
     evaluate(instance, A, True)
     assert errors_among(failed_checks(instance, TILE_ASSETS.values(), A)) == []
@@ -81,8 +84,8 @@ def test_the_list_of_tiles_tells_a_failed_check(
     evaluate(instance, B, True)
     assert main(["tiles", "list"]) == 0
     _, b, a, failed, _ = capsys.readouterr().out.splitlines()
-    assert b.endswith("0123456789ab  evaluated")
-    assert a.endswith("0123456789ab  evaluated, 1 check failed")
+    assert b.endswith(f"{PRESENT}  evaluated")
+    assert a.endswith(f"{PRESENT}  evaluated, 1 check failed")
     assert failed == f"check failed: des/des_evaluation signs of {A}: {WRONG}; slope2 -0.98"
 
 
@@ -100,7 +103,7 @@ def test_results_of_a_tile_end_with_its_failed_checks_and_status_1(
     assert "0.784\u00a0±\u00a00.023, with errors in variables 0.924\u00a0±\u00a00.027" in told.out
     assert told.out.rstrip().endswith("state:   evaluated, 1 check failed")
     assert told.err.splitlines() == [
-        f"warning: des/des_evaluation like_training of {A}",
+        f"warning: des/des_evaluation trusted of {A}",
         f"check failed: des/des_evaluation signs of {A}: {WRONG}; slope2 -0.98",
     ]
     assert main(["results", B]) == 0

@@ -1,4 +1,4 @@
-"""A tile's tables as the DES leg makes them, with every slope and noise known, and test blends to go with them."""
+"""A tile's tables as the DES assets make them, with every slope and noise known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.evaluation.tile import evaluate_tile
-from deblend_assets.science.measuring.measured import flag_bits, nanojansky
+from deblend_assets.science.measuring.trust import RowFlag
+from deblend_assets.science.simulation.galaxies import nanojansky
 from deblend_assets.science.stamps.conventions import distortion_from_shear
 
 BANDS = ("g", "r", "i", "z", "Y")
@@ -25,7 +26,7 @@ class TileTables:
     truth: pd.DataFrame
     cutout_flux: pd.DataFrame
 
-    def evaluate(self, known: bool = True, test_blends: pd.DataFrame | None = None) -> dict[str, Any]:
+    def evaluate(self, known: bool = True) -> dict[str, Any]:
         """The evaluation, with or without the truth."""
         extra: dict[str, Any] = {"truth": self.truth, "cutout_flux": self.cutout_flux} if known else {}
         return evaluate_tile(
@@ -36,7 +37,6 @@ class TileTables:
             snr_min=20.0,
             resamples=60,
             seed=4,
-            test_blends=test_blends,
             **extra,
         )
 
@@ -64,17 +64,15 @@ def tile_tables(
     shapes = pd.DataFrame({"coadd_objects_id": ids, "tile": "DES0000+6000", "ra": ra, "dec": dec})
     shapes["dec"] += rng.normal(0, 0.02, galaxies) / 3600
     for k in (0, 1):
-        shapes[f"g{k + 1}"], shapes[f"g{k + 1}_err"] = found_g[k], noise
-        shapes[f"e{k + 1}"], shapes[f"e{k + 1}_err"] = found_e[k], noise
-        shapes[f"e{k + 1}_moments"] = 0.7 * e[k] + rng.normal(0, 0.1, galaxies)
+        shapes[f"g{k + 1}"], shapes[f"g_cov_{k + 1}{k + 1}"] = found_g[k], noise**2
+        shapes[f"e{k + 1}"], shapes[f"e_cov_{k + 1}{k + 1}"] = found_e[k], noise**2
     for band in BANDS:
-        shapes[f"flux_{band}"] = nanojansky(0.98 * counts[band] * rng.normal(1, 0.05, galaxies), 30.0)
-        shapes[f"flux_err_{band}"] = 0.05 * shapes[f"flux_{band}"]
+        shapes[f"flux_{band}"] = 0.98 * counts[band] * rng.normal(1, 0.05, galaxies) * nanojansky(30.0)
+        shapes[f"flux_{band}_err"], shapes[f"psf_fwhm_{band}"] = 0.05 * shapes[f"flux_{band}"], 0.96
     shapes["blendedness"] = np.where(rng.random(galaxies) < 0.4, 0.0, 10 ** rng.normal(-1.8, 0.7, galaxies))
-    shapes["snr_r"] = snr
+    shapes["snr_r"], shapes["reference_band"] = snr, "r"
     shapes["bands_present"] = ["".join(np.array(BANDS)[row]) for row in present]
-    nobody = np.zeros(galaxies, dtype=bool)
-    shapes["flags"] = flag_bits(present, nobody, *found_g, shapes["flux_r"].to_numpy())
+    shapes["flags"] = np.where(np.arange(galaxies) % 20 == 3, int(RowFlag.MISFIT | RowFlag.SKY), 0).astype(np.int32)
     shapes["model_version"], shapes["simulated"] = "abc123", simulated
     reference = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec})
     for k in (0, 1):
@@ -100,22 +98,3 @@ def tile_tables(
         pd.concat([truth, truth.assign(coadd_objects_id=truth["coadd_objects_id"] + 10**9, member=1, e1=np.nan)]),
         cutout_flux,
     )
-
-
-def make_test_blends(scenes: int = 3000, *, slope: float = 0.8, noise: float = 0.05, seed: int = 8) -> pd.DataFrame:
-    """Estimates of the same model on test blends, half of them below the tile's S/N cut, where it knows nothing."""
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"snr_r": np.where(np.arange(scenes) % 2, 50.0, 10.0)})
-    g = np.clip(rng.normal(0, SCATTER, (2, scenes)), -0.6, 0.6)
-    e = 0.4 * np.stack(distortion_from_shear(*g))
-    for kind, true in (("g", g), ("e", e)):
-        for k in (0, 1):
-            table[f"{kind}{k + 1}"] = true[k]
-            estimate = slope * true[k] + rng.normal(0, noise, scenes)
-            table[f"{kind}{k + 1}_posterior"] = np.where(table["snr_r"] > 20, estimate, 0.0)
-    for k in (1, 2):
-        for band in BANDS:
-            # A band costs nothing but i, which costs as much as all the noise there is.
-            extra = rng.normal(0, noise, scenes) if band == "i" else 0.0
-            table[f"e{k}_masked_{band}"] = table[f"e{k}_posterior"] + extra
-    return table

@@ -12,23 +12,23 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from deblend_assets.science.measuring.columns import catalog_columns, parquet_columns
 from deblend_assets.science.measuring.measured import (
     BAD_SHAPE,
     MISSING_BAND,
     NEGATIVE_FLUX,
     NOT_FINITE,
-    UNLIKE_TRAINING,
     estimated_blendedness,
     flag_bits,
     matched_snr,
-    nanojansky,
 )
+from deblend_assets.science.measuring.registry import parquet_columns
+from deblend_assets.science.measuring.sky_columns import tile_columns
 from deblend_assets.stores.fits_tables import to_fits
 from deblend_assets.stores.tables import column_units, to_parquet
 
 BANDS = ("u", "g", "r", "i", "z", "Y")
-COLUMNS = catalog_columns("tile", BANDS, "r")
+COLUMNS = tile_columns(BANDS)
+TEXTS = ("tile", "bands_present", "reference_band", "model_version")
 NOTE = "One row a galaxy; a note that is longer than the seventy-two characters that one line of COMMENT holds."
 
 
@@ -42,6 +42,7 @@ def table() -> pd.DataFrame:
         ra=[0.0, 359.999999999, np.nan, 12.0],
         g1=[0.1, np.nan, -0.5, 0.0],
         bands_present=["ugrizY", "r", "", "gr"],
+        reference_band=["r", "r", "", "r"],
         flags=np.array([0, 1, 6, 2**30], np.int32),
         model_version="0123456789ab",
         simulated=[True, False, True, False],
@@ -62,10 +63,10 @@ def test_rows_units_and_descriptions_survive_in_astropy(table: pd.DataFrame) -> 
         assert found[name].description == column.meaning
         assert found[name].meta["ucd"] == column.ucd
     back = found.to_pandas()
-    for name in ("tile", "bands_present", "model_version"):
+    for name in TEXTS:
         back[name] = back[name].str.decode("ascii")
         assert list(back[name]) == list(table[name])
-    for name in set(COLUMNS) - {"tile", "bands_present", "model_version"}:
+    for name in set(COLUMNS) - set(TEXTS):
         np.testing.assert_array_equal(back[name].to_numpy(), table[name].to_numpy())
         assert back[name].dtype == table[name].dtype
     assert (found.meta["MODEL"], found.meta["SIMULATD"]) == ("0123456789ab", True)
@@ -118,23 +119,15 @@ def test_parquet_carries_the_same_units(table: pd.DataFrame) -> None:
 
 def test_flags_are_the_sum_of_what_is_wrong() -> None:
     present = np.array([[True, True], [True, False], [True, True], [False, False], [True, True]])
-    unlike = np.array([False, False, True, True, False])
     g1, g2 = np.array([0.1, 0.1, 0.8, np.nan, 0.0]), np.array([0.2, 0.2, 0.7, 0.0, 0.0])
     flux = np.array([5.0, 5.0, 5.0, -1.0, np.nan])
-    every = MISSING_BAND | UNLIKE_TRAINING | BAD_SHAPE | NEGATIVE_FLUX
-    expected = [0, MISSING_BAND, UNLIKE_TRAINING | BAD_SHAPE, every, NEGATIVE_FLUX]
-    found = flag_bits(present, unlike, g1, g2, flux)
+    every = MISSING_BAND | BAD_SHAPE | NEGATIVE_FLUX
+    expected = [0, MISSING_BAND, BAD_SHAPE, every, NEGATIVE_FLUX]
+    found = flag_bits(present, g1, g2, flux)
     assert list(found) == expected
     assert found.dtype == np.int32
     broken = np.array([True, False, False, False, True])
-    assert list(flag_bits(present, unlike, g1, g2, flux, broken) - found) == [NOT_FINITE, 0, 0, 0, NOT_FINITE]
-
-
-def test_a_nanojansky_is_of_magnitude_31_point_4() -> None:
-    """m = 22.5 is 3631 nJy (a maggy's 1e-9), whichever unit it is counted in."""
-    for zero_point in (30.0, 33.9):
-        count = np.array([10 ** (-0.4 * (22.5 - zero_point))])
-        assert nanojansky(count, zero_point)[0] == pytest.approx(3631, rel=1e-3)
+    assert list(flag_bits(present, g1, g2, flux, broken) - found) == [NOT_FINITE, 0, 0, 0, NOT_FINITE]
 
 
 def test_blendedness_and_snr_of_known_images() -> None:

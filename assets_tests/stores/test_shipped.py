@@ -17,7 +17,7 @@ from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores import shipped as module
 from deblend_assets.stores.checkpoints import Checkpoint
-from deblend_assets.stores.shipped import FOLDER, ship, shipped, surveys
+from deblend_assets.stores.shipped import FOLDER, ship, shipped, shipped_fingerprint, surveys
 
 
 @pytest.fixture(scope="module", params=sorted(s for s, kinds in surveys().items() if len(kinds) == 2))
@@ -30,6 +30,7 @@ def test_all_of_them_are_whole_and_small() -> None:
     for survey, kinds in surveys().items():
         for kind in kinds:
             assert shipped(survey, kind).weights
+            assert shipped_fingerprint(survey, kind) == shipped(survey, kind).fingerprint
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 20 * 2**20
 
 
@@ -49,6 +50,8 @@ def test_a_file_that_is_not_the_one_shipped_is_refused(tmp_path: Path, monkeypat
         shipped("LSST", "shapes")
     with pytest.raises(MissingDataError, match=r"no shapes of HSC is shipped .*LSST"):
         shipped("HSC", "shapes")
+    with pytest.raises(MissingDataError, match=r"no shapes of HSC is shipped"):
+        shipped_fingerprint("HSC", "shapes")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_documented_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: P
     assert SKY not in graph.get_all_asset_keys()
     assert set(TILE_ASSETS.values()) <= set(graph.get_all_asset_keys())
     checks = {key.name for key in graph.asset_check_keys if key.asset_key == TILE_ASSETS["des_evaluation"]}
-    assert checks == {"like_training", "signs"}, "nothing is held against a truth that nobody knows"
+    assert checks == {"trusted", "signs"}, "nothing is held against a truth that nobody knows"
 
 
 @pytest.mark.parametrize(("name", "simulated"), [("smoke", True), ("demo", True), ("report", False)])

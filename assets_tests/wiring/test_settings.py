@@ -134,6 +134,8 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("des.simulation.seed", 5, "des", "sky.seed must differ from simulation.seed"),
         ("des.tiles.snr_w_min", -1, "des.tiles.snr_w_min", "greater than or equal to 0"),
         ("des.tiles.minimum_galaxies", 0, "des.tiles.minimum_galaxies", "greater than or equal to 1"),
+        ("des.tiles.stamp_pixels", 44, "des.tiles.stamp_pixels", "must be odd, not 44"),
+        ("des.tiles.response_share", 1.5, "des.tiles.response_share", "less than or equal to 1"),
         ("des.tiles.new_tiles_per_tick", 0, "des.tiles.new_tiles_per_tick", "greater than or equal to 1"),
         ("des.tiles.watch_archive", "yes", "des.tiles.watch_archive", "boolean"),
         ("run.workers", -1, "run.workers", "greater than or equal to 0"),

@@ -27,7 +27,7 @@ from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import exclusive_lock, read_json, to_json, write_atomic
 
-MODEL_VERSION = "model_version"  # metadata of an evaluation: `ProjectStore.model_version` of the model it used
+MODEL_VERSION = "model_version"  # metadata of an evaluation: `ProjectStore.sky_model_version` of the model it used
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,

@@ -66,7 +66,7 @@ def build_schedules(profile: Profile, tile_assets: Mapping[str, dg.AssetKey]) ->
     )
     def reevaluate_stale_tiles(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
-            model_version = context.resources.storage.open(profile.des_leg).model_version()
+            model_version = context.resources.storage.open(profile).sky_model_version()
         except DeblendError as error:
             yield dg.SkipReason(str(error))
             return

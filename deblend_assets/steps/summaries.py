@@ -87,6 +87,7 @@ def tile_summary(evaluation: Evaluation, *, simulated: bool) -> str:
             ("slope of g1 on truth", truth["shapes"]["g"]["g1"]["slope"]),
             ("slope of g2 on truth", truth["shapes"]["g"]["g2"]["slope"]),
             ("RMS Δg per component", truth["shapes"]["g"]["both"]["rms"]),
+            ("RMS pull of g, no flag", truth["trusted"]["pulls"]["g"]["pull"]),
             ("position offset [arcsec]", truth["position"]["median_total"]),
         ]
     kind = "Simulated tile" if simulated else "Tile"

@@ -1,11 +1,11 @@
-"""Files of a profile's DES model, and the inputs of everything that belongs to a tile.
+"""Files of a profile's tiles and their survey, and the inputs of everything that belongs to a tile.
 
     storage/<profile>/
       des_sky/           the simulated survey, where the profile uses it instead of an archive
       archive/           every answer of the archive, content-addressed
       tiles/<tile>/…     see `stores.tiles`
 
-The chain of fingerprints continues that of the model: archive → im3shape_catalog → des_cutouts → shape_catalog.
+The chain of fingerprints: archive → im3shape_catalog → des_cutouts, then with the model for every sky → shape_catalog.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from deblend_assets.stores.tiles import TileStore
 
 
 class DesStore:
-    """The DES part of one profile on disk.
+    """The tiles of one profile on disk.
 
     Args:
-        project: the store of the profile's DES part (`Profile.des_leg`), whose model measures the tiles.
+        project: the store of the profile, whose model for every sky measures them.
     """
 
     def __init__(self, project: ProjectStore) -> None:
@@ -45,6 +45,7 @@ class DesStore:
             read_record(self.project.catalog_path, asset=CATALOG_ASSET)["sha256"],
             self.settings.simulation,
             self.settings.sky,
+            self.settings.tiles.stamp_pixels,
             library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"),
             CODE_VERSIONS["simulated_sky"],
         )
@@ -78,13 +79,20 @@ class DesStore:
         return fingerprint(
             tile.sha256("im3shape_catalog"),
             self.service(),
-            self.project.arrays().attributes,
-            (self.settings.simulation.stamp_pixels, self.settings.simulation.label_band),
+            # The survey's name stands for its bands.
+            (self.settings.simulation.survey, self.settings.simulation.label_band, self.settings.tiles.stamp_pixels),
             (archive.pixel_scale_arcsec, archive.zero_point),
             CODE_VERSIONS["des_cutouts"],
         )
 
     def shapes_inputs(self, tile: TileStore) -> str:
-        """Fingerprint of the inputs of `shape_catalog` of a tile: its cutouts and the model."""
-        cutouts = tile.cutouts_sha256(self.cutouts_inputs(tile))
-        return fingerprint(cutouts, self.project.model_version(), CODE_VERSIONS["shape_catalog"])
+        """Fingerprint of the inputs of `shape_catalog` of a tile: its cutouts, the model and how it is used."""
+        profile = self.project.profile
+        return fingerprint(
+            tile.cutouts_sha256(self.cutouts_inputs(tile)),
+            self.project.sky_model_version(),
+            profile.detection,
+            (profile.stamps.psf_side, self.settings.tiles.response_share),
+            library_versions("galsim", "surveycodex"),  # of the PSF
+            CODE_VERSIONS["shape_catalog"],
+        )

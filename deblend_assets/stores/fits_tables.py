@@ -6,19 +6,20 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
 from astropy.table import Column, Table
 
-from deblend_assets.science.measuring.columns import CatalogColumn
+from deblend_assets.science.measuring.registry import CatalogColumn
 
 HeaderValue = str | int | float | bool
 
 
 def to_fits(
-    table: pd.DataFrame, columns: Mapping[str, CatalogColumn], note: str, header: Mapping[str, HeaderValue]
+    table: pd.DataFrame, columns: Mapping[str, CatalogColumn[Any]], note: str, header: Mapping[str, HeaderValue]
 ) -> bytes:
     """Serialise a binary table; equal tables give equal bytes, since no date or version is written.
 
@@ -54,7 +55,7 @@ def to_fits(
     return written.getvalue()
 
 
-def _column(name: str, values: pd.Series, column: CatalogColumn) -> Column:
+def _column(name: str, values: pd.Series, column: CatalogColumn[Any]) -> Column:
     plain = values.to_numpy()
     if not np.issubdtype(plain.dtype, np.number) and plain.dtype != np.bool_:
         # Without rows the width would be 0, for which FITS has no format.

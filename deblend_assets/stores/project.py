@@ -77,11 +77,11 @@ CODE_VERSIONS = {
     "training_fields": "1",
     "sky_network": "2",
     "sky_model": "2",
-    "simulated_sky": "1",
+    "simulated_sky": "2",
     "im3shape_catalog": "1",
-    "des_cutouts": "1",
-    "des_evaluation": "3",
-    "shape_catalog": "7",
+    "des_cutouts": "2",
+    "des_evaluation": "4",
+    "shape_catalog": "8",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
@@ -282,6 +282,25 @@ class ProjectStore:
         network = self.sky_checkpoint()
         identity = fingerprint(self.profile.recipes.sky_model, network.sha256(), CODE_VERSIONS["sky_model"])
         return CheckpointFolder(self.folder / "checkpoints" / "sky_model", identity, "sky_shapes/sky_model")
+
+    def trained_sky_model(self) -> CheckpointFolder | None:
+        """Where the model for every sky lies that is made with the present inputs and settings; none: there is none."""
+        try:
+            folder = self.sky_model_checkpoint()
+        except (MissingDataError, MismatchError):
+            return None
+        return folder if folder.finished else None
+
+    def sky_model_version(self) -> str:
+        """The model for every sky as catalogues name it: fingerprint of the trained one, or "shipped-…".
+
+        Raises:
+            MissingDataError: none is trained, and none is shipped.
+        """
+        from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
+
+        folder = self.trained_sky_model()
+        return f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if folder is None else folder.fingerprint
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

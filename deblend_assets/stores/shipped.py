@@ -25,6 +25,8 @@ from deblend_assets.stores.files import sha256
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 # Small tensors keep their precision: they take little space, and the units of the light are among them.
 _EXACT = 1_000
+# Of a checksum, in a fingerprint.
+_DIGITS = 12
 Kind = Literal["shapes", "deblender", "sky"]
 EVERY = "every"
 """The survey of the model for every sky."""
@@ -46,6 +48,25 @@ def shipped(survey: str, kind: Kind) -> Checkpoint:
         MissingDataError: none of that survey is shipped.
         CorruptDataError: the file is not what the index says.
     """
+    name = f"{survey}_{kind}"
+    entry = _entry(survey, kind)
+    path = FOLDER / f"{name}.pt"
+    data = path.read_bytes() if path.is_file() else b""
+    digest = sha256(data)
+    if digest != entry["sha256"]:
+        raise CorruptDataError("is not the file that was shipped", where=str(path), remedy="install the package again")
+    content = checkpoint_content(data, path, name)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()}
+    return Checkpoint(weights, content["card"], content["history"], digest[:_DIGITS])
+
+
+def shipped_fingerprint(survey: str, kind: Kind) -> str:
+    """Fingerprint of a shipped model, from the index; errors as `shipped`."""
+    return str(_entry(survey, kind)["sha256"][:_DIGITS])
+
+
+def _entry(survey: str, kind: Kind) -> dict[str, Any]:
+    """What the index says of a shipped model."""
     index, name = _index(), f"{survey}_{kind}"
     if name not in index:
         having = sorted(s for s, kinds in surveys().items() if kind in kinds)
@@ -54,14 +75,7 @@ def shipped(survey: str, kind: Kind) -> Checkpoint:
             where=str(FOLDER),
             remedy="train one (docs/training.md)",
         )
-    path = FOLDER / f"{name}.pt"
-    data = path.read_bytes() if path.is_file() else b""
-    digest = sha256(data)
-    if digest != index[name]["sha256"]:
-        raise CorruptDataError("is not the file that was shipped", where=str(path), remedy="install the package again")
-    content = checkpoint_content(data, path, name)
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()}
-    return Checkpoint(weights, content["card"], content["history"], digest[:12])
+    return dict(index[name])
 
 
 def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER) -> Path:

@@ -257,6 +257,15 @@ def test_reasons_of_rejection() -> None:
     assert rejection({"r": stamp(spot(4.4, 0), dx=-0.5)}, "r") == NOT_CENTRAL
 
 
+def test_what_lies_outside_of_the_report_s_stamp_does_not_reject() -> None:
+    wide = np.pad(spot(0, 0), 8)
+    wide[4, 5] = wide[55, 30] = 100.0
+    assert wide.shape == (61, 61)
+    assert rejection({"r": stamp(wide)}, "r") is None
+    wide[10, 30] = 100.0
+    assert rejection({"r": stamp(wide)}, "r") == NOT_CENTRAL
+
+
 def test_one_hot_pixel_does_not_decide_which_is_brightest() -> None:
     counts = spot(0, 0)
     counts[3, 40] = 1.5

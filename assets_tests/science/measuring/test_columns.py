@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from astropy import units
 from astropy.io.votable.ucd import check_ucd
 
-from deblend_assets.science.measuring.columns import ID, Catalog, catalog_columns
+from deblend_assets.science.measuring.columns import catalog_columns
+from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
+from deblend_assets.science.measuring.sky_columns import ID, sky_columns, tile_columns
 from deblend_assets.steps.measuring.document import PAGES, documented
 
 DOCS = Path(__file__).parents[3] / "docs"
-CATALOGS: tuple[Catalog, ...] = ("stamps", "tile")
+CATALOGS: dict[str, Callable[[Sequence[str], str], Mapping[str, CatalogColumn[Any]]]] = {
+    "stamps": catalog_columns,
+    "tile": lambda bands, _: tile_columns(bands),
+}
 
 
 @pytest.mark.parametrize("catalog", CATALOGS)
 @pytest.mark.parametrize(("bands", "label"), [("ugrizy", "r"), ("grizY", "r"), ("VIJ", "I")])
 def test_every_column_has_a_unit_a_ucd_of_the_vocabulary_and_an_ascii_meaning(
-    catalog: Catalog, bands: str, label: str
+    catalog: str, bands: str, label: str
 ) -> None:
-    columns = catalog_columns(catalog, tuple(bands), label)
+    columns = CATALOGS[catalog](tuple(bands), label)
     for name, column in columns.items():
         assert check_ucd(column.ucd, check_controlled_vocabulary=True), (name, column.ucd)
         units.Unit(column.unit, format="fits" if column.unit not in ("electron", "") else None)
@@ -28,17 +36,41 @@ def test_every_column_has_a_unit_a_ucd_of_the_vocabulary_and_an_ascii_meaning(
         assert column.meaning.isascii()
         assert column.meaning
         assert "{" not in "".join((name, column.unit, column.ucd, column.meaning))
-        assert "_free" not in name or "prior divided out" in column.meaning or "standard error" in column.meaning
+        if "_free" in name or name.endswith("_likelihood"):
+            assert "prior divided out" in column.meaning or "standard error" in column.meaning
     assert sum(column.ucd.endswith("meta.main") for column in columns.values()) == 3
 
 
-def test_a_thing_has_one_name_in_both_catalogues() -> None:
-    """What both catalogues have is measured alike; what only one has is listed here."""
-    stamps, tile = (catalog_columns(catalog, ("g", "r"), "r") for catalog in CATALOGS)
-    assert set(stamps) - set(tile) == {"stamp", "file", "id", "x", "y", "ln_flux", "ln_flux_err"}
-    only_tile = {ID, "tile", "response_g1", "response_g2", "flux_err_g", "flux_err_r", "snr_r", "model_version"}
-    assert set(tile) - set(stamps) == only_tile | {"simulated"}
-    assert [name for name in stamps if name in tile] == [name for name in tile if name in stamps], "in one order"
+def test_what_both_catalogues_have_is_the_same_thing() -> None:
+    stamps, tile = (columns(("g", "r"), "r") for columns in CATALOGS.values())
+    shared = {"ra", "dec", "g1", "g2", "e1", "e2", "flux_g", "flux_r", "blendedness", "bands_present", "flags"}
+    assert set(stamps) & set(tile) == shared
+    assert all(stamps[name].ucd == tile[name].ucd for name in shared - {"flux_g", "flux_r"})
+
+
+def test_a_tile_adds_identity_and_provenance() -> None:
+    measured, tile = sky_columns(("g", "r")), tile_columns(("g", "r"))
+    assert set(tile) - set(measured) == {ID, "tile", "ra", "dec", "model_version", "simulated"}
+    assert all((tile[name].value is None) == (name not in measured) for name in tile)
+    assert [name for name in tile if name in measured] == list(measured)
+
+
+def test_an_entry_gives_a_column_for_each_index_with_its_number() -> None:
+    def value(measured: int, number: int) -> np.ndarray:
+        return np.array([measured, number])
+
+    entries = [Entry("a{k}", "", "u;{spectrum}", "of {word}", value), Entry("b_{band}", "", "{spectrum}", "{band}")]
+    entries += [
+        Entry("c{pair}", "", "", "", value),
+        Entry("d{matrix}", "", "", "", value),
+        Entry("e", "", "", "", value),
+    ]
+    columns = columns_of(entries, ("g", "Y"), word="all")
+    names = ["a1", "a2", "b_g", "b_Y", "c11", "c12", "c22", "d11", "d12", "d21", "d22", "e"]
+    assert list(columns) == names
+    assert (columns["b_Y"].ucd, columns["b_Y"].meaning, columns["a1"].meaning) == ("em.opt.I", "Y", "of all")
+    numbers = [c.value(7)[1] for c in columns.values() if c.value is not None]
+    assert numbers == [0, 1, 0, 1, 2, 0, 1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -49,4 +81,4 @@ def test_the_documentation_has_the_registry_s_tables(page: str) -> None:
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="not one table between the lines"):
-        documented("# A page\n", "tile")
+        documented("# A page\n", PAGES["measuring.md"])

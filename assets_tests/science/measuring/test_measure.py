@@ -5,19 +5,17 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-import galsim
 import numpy as np
 import pytest
 import torch
 
 from assets_tests.science.shapes.untrained import untrained_shapes
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.deblender.network import BATCH, Deblender, deblend
+from deblend_assets.science.deblender.network import Deblender, deblend
 from deblend_assets.science.deblender.stages import new_regressor, new_vae
-from deblend_assets.science.measuring.measure import Model, measure, shear_response
-from deblend_assets.science.measuring.measured import MISSING_BAND, NOT_FINITE, UNLIKE_TRAINING, Survey
+from deblend_assets.science.measuring.measure import Model, measure
+from deblend_assets.science.measuring.measured import MISSING_BAND, NOT_FINITE
 from deblend_assets.science.shapes.heads import NEIGHBOURS
-from deblend_assets.science.shear.response import ShearOperator
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.normalization import Normalization
 from deblend_assets.settings import Profile
@@ -91,7 +89,7 @@ def test_threads_change_rounding_alone_and_are_left_as_they_were(model: Model, s
 
 def test_the_table_holds_what_its_columns_say(model: Model, stamps: np.ndarray) -> None:
     table, own = measure(model, stamps)
-    columns = {name: column for name, column in model.columns("stamps").items() if column.value is not None}
+    columns = {name: column for name, column in model.columns().items() if column.value is not None}
     assert list(table) == list(columns)
     assert {name: c.unit for name, c in columns.items() if c.unit} == {f"flux_{b}": "electron" for b in BANDS}
     np.testing.assert_allclose(table["flux_i"], own[:, 2].astype(np.float64).sum(axis=(1, 2)))
@@ -140,41 +138,3 @@ def test_networks_of_two_frames_are_refused(model: Model) -> None:
         replace(model, shapes=untrained_shapes(("g", "i", "r"), PIXELS))
     with pytest.raises(MismatchError, match=r"shape is \[3, 21, 21\], the model's \[3, 25, 25\] \[deblender\]: "):
         replace(model, shapes=untrained_shapes(BANDS, 25))
-
-
-def test_a_survey_s_catalogue_is_the_same_in_the_sky_frame_and_in_nanojansky(model: Model, stamps: np.ndarray) -> None:
-    rng = np.random.default_rng(5)
-    response, sigma = rng.normal(size=(len(stamps), 2, 2)), rng.uniform(20, 40, stamps.shape[:2])
-    plain, images = measure(model, stamps)
-    survey = Survey(sigma, np.array([-1.0, 0.0]), response)
-    tile, own = measure(model, stamps, np.ones(stamps.shape[:2], dtype=bool), survey)
-    np.testing.assert_array_equal(own, images)
-    assert list(tile) == [name for name, column in model.columns("tile").items() if column.value is not None]
-    turned = {f"{letter}2{ending}" for letter in "ge" for ending in ("", "_free")} | {"e2_moments"}
-    for name in set(plain) & set(tile) - {"flags", "bands_present"} - {f"flux_{band}" for band in BANDS}:
-        np.testing.assert_array_equal(tile[name], -plain[name] if name in turned else plain[name], err_msg=name)
-    for k, band in enumerate(BANDS):
-        np.testing.assert_allclose(tile[f"flux_{band}"], plain[f"flux_{band}"] * 10 ** (0.4 * (31.4 - 28.0)))
-        snr = np.sqrt((own[:, k].astype(np.float64) ** 2).sum((1, 2))) / sigma[:, k]
-        np.testing.assert_allclose(tile[f"flux_err_{band}"], tile[f"flux_{band}"] / snr)
-    np.testing.assert_allclose(tile["snr_r"] * tile["flux_err_r"], tile["flux_r"])
-    np.testing.assert_array_equal(tile[["response_g1", "response_g2"]], np.einsum("nii->ni", response))
-    assert (tile["flags"] == UNLIKE_TRAINING).all(), "no training scene is as bright"
-
-
-def test_a_response_does_not_depend_on_how_a_tile_is_cut_into_blocks(model: Model, stamps: np.ndarray) -> None:
-    many = np.tile(stamps, (22, 1, 1, 1))[: 2 * BATCH]
-    present, sigma = np.ones(many.shape[:2], dtype=bool), np.full(many.shape[:2], 30.0)
-    operator = ShearOperator.of_psfs([galsim.Gaussian(fwhm=0.7)] * len(BANDS), 0.2, PIXELS)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        whole = shear_response(model, many, present, sigma, operator)
-        torch.set_num_threads(2)
-        again = shear_response(model, many, present, sigma, operator)
-    finally:
-        torch.set_num_threads(before)
-    second = shear_response(model, many[BATCH:], present[BATCH:], sigma[BATCH:], operator, BATCH)
-    np.testing.assert_allclose(again, whole, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(second, whole[BATCH:], rtol=1e-3, atol=1e-4)
-    assert np.abs(whole[:BATCH] - whole[BATCH:]).max() > 0.01, "other noise"

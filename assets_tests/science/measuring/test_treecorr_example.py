@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deblend_assets.science.measuring.columns import catalog_columns
+from deblend_assets.science.measuring.sky_columns import tile_columns
 from deblend_assets.stores.fits_tables import to_fits
 
 ROOT = Path(__file__).parents[3]
@@ -26,16 +26,18 @@ def sheared(galaxies: int = 8000, seed: int = 3) -> pd.DataFrame:
     """Galaxies around the page's lens, with a tangential shear of 0.05 at all distances, in the catalogue's frame.
 
     Estimates are shrunk toward zero, and a single galaxy's response is noise. Tangential is
-    γ_t = -(γ1 cos 2φ + γ2 sin 2φ), φ from east towards north.
+    γ_t = -(γ1 cos 2φ + γ2 sin 2φ), φ from west towards north.
     """
     rng = np.random.default_rng(seed)
     east, north = rng.uniform(-0.1, 0.1, (2, galaxies))
-    phi = np.arctan2(north, east)
+    phi = np.arctan2(north, -east)
     g = rng.normal(0, SCATTER, (2, galaxies)) - RESPONSE * SHEAR * np.stack([np.cos(2 * phi), np.sin(2 * phi)])
     dec = LENS[1] + north
     table = pd.DataFrame({"ra": LENS[0] + east / np.cos(np.radians(dec)), "dec": dec, "g1": g[0], "g2": g[1]})
-    table["response_g1"], table["response_g2"] = RESPONSE + rng.normal(0, 1, (2, galaxies))
-    table["g1_err"], table["flags"], table["simulated"] = 0.05, np.zeros(galaxies, np.int32), True
+    table["R11"], table["R22"] = RESPONSE + rng.normal(0, 1, (2, galaxies))
+    # Not of every galaxy.
+    table.loc[rng.random(galaxies) < 0.5, ["R11", "R22"]] = np.nan
+    table["g_cov_11"], table["flags"], table["simulated"] = 0.05**2, np.zeros(galaxies, np.int32), True
     # What is flagged must not be used, and would ruin everything.
     table.loc[::10, ["g1", "flags"]] = [0.9, 4]
     return table.astype({"flags": np.int32})
@@ -43,7 +45,7 @@ def sheared(galaxies: int = 8000, seed: int = 3) -> pd.DataFrame:
 
 def run_example(folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, page: str = PAGE) -> dict[str, Any]:
     """The page's only block of Python that uses TreeCorr, word for word, beside a catalogue; its variables."""
-    columns = catalog_columns("tile", "grizY", "r")
+    columns = tile_columns("grizY")
     (folder / "shape_catalog.fits").write_bytes(to_fits(table, columns, "A test.", {"SIMULATD": True}))
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "treecorr" in block)
     monkeypatch.chdir(folder)

@@ -7,12 +7,11 @@ import re
 from html import unescape
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from assets_tests.science.tile_tables import TileTables, make_test_blends, tile_tables
-from deblend_assets.science.des.likeness import Likeness, Sample, compare
+from assets_tests.science.tile_tables import TileTables, tile_tables
+from deblend_assets.science.evaluation.tile_trust import evaluate_trust
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.reports.tile_text import FIGURES, LIMITS, READING
 from deblend_assets.science.statistics.format import format_measure
@@ -22,18 +21,18 @@ ATTRITION = pd.DataFrame({"cut": ["rows returned", "snr_w > 20"], "removed": [0,
 REJECTIONS = {"stamp over the image's edge": 17}
 
 
-def likeness(noise: float = 1.0) -> Likeness:
-    fluxes = np.random.default_rng(1).lognormal(8, 1, 500)
-    sample = Sample({"r": 40.0}, {"r": 1.0}, fluxes)
-    return compare(Sample({"r": noise * 40.0}, {"r": 1.0}, fluxes), sample, "r")
+def trust(noise: float = 1.0) -> dict[str, Any]:
+    return evaluate_trust(tile_tables(300).shapes, {"r": 0.96}, {"r": noise}, 0.2)
 
 
-def page(evaluation: dict[str, Any], simulated: bool = True, found: Likeness | None = None, **figures: bytes) -> str:
+def page(
+    evaluation: dict[str, Any], simulated: bool = True, found: dict[str, Any] | None = None, **figures: bytes
+) -> str:
     provenance = {"archive": "https://example.org/tap"}
     return tile_report(
         "DES0000+6015",
         evaluation,
-        found or likeness(),
+        found or trust(),
         ATTRITION,
         REJECTIONS,
         figures,
@@ -49,7 +48,7 @@ def words(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def evaluation() -> dict[str, Any]:
-    return tile_tables(300).evaluate(test_blends=make_test_blends(400))
+    return tile_tables(300).evaluate()
 
 
 def test_report_holds_every_figure_and_needs_nothing_else(evaluation: dict[str, Any]) -> None:
@@ -87,8 +86,16 @@ def test_report_states_the_numbers_of_the_evaluation(evaluation: dict[str, Any])
     assert "orientation against im3shape right" in text
     assert f"im3shape, weighted and calibrated {said(evaluation['mean_shear']['im3shape_1'])}" in text
     assert f"median distance {said(truth['position']['median_total'])}" in text
-    assert f"intrinsic g, component 2 {said(truth['shapes']['g']['g2']['slope'])}" in text
-    assert f"e1 {said(truth['test_blends']['e1']['tile'])} {said(truth['test_blends']['e1']['test_blends'])}" in text
+    assert f"intrinsic g, component 2, all {said(truth['shapes']['g']['g2']['slope'])}" in text
+    trusted = truth["trusted"]
+    assert f"observed e, component 1, no flag {said(trusted['shapes']['e']['e1']['slope'])}" in text
+    pull, within = (said(trusted["pulls"]["g"][name]) for name in ("pull", "within"))
+    assert f"RMS pull of g, share within one error {pull}, {within} no flag" in text
+    assert "rows without a flag 95.0%" in text
+    assert "15 of 300 rows have a flag" in text
+    assert "MISFIT 15 5.0% the scene does not describe the pixels under the target" in text
+    assert f"z {said(truth['cutout_flux']['z']['ratio'])}" in text
+    assert f"{said(truth['flux']['z']['median'])} {said(truth['flux']['z']['robust_sigma'])}" in text
     assert f"light of the cutouts over the truth's g {said(truth['cutout_flux']['g']['ratio'])}" in text
     assert "snr_w > 20 1,234 766" in text
     assert "stamp over the image's edge 17" in text
@@ -97,12 +104,9 @@ def test_report_states_the_numbers_of_the_evaluation(evaluation: dict[str, Any])
 
 
 def test_warnings_of_an_unlike_tile_stand_in_the_headline_and_their_section(evaluation: dict[str, Any]) -> None:
-    text = words(page(evaluation, found=likeness(2.0)))
-    assert text.count("noise in band r is 2.00 times the training value") == 2
-    assert "like the training scenes no" in text
-    assert "like the training scenes yes" in words(page(evaluation))
-    empty = compare(Sample({}, {}, np.array([])), Sample({}, {}, np.array([])), "r")
-    assert "like the training scenes unknown" in words(page(evaluation, found=empty))
+    line = "noise over the weights', r: 2 against 1 (limit ±20%)"
+    assert words(page(evaluation, found=trust(2.0))).count(line) == 2
+    assert "no limit exceeded" in words(page(evaluation))
 
 
 @pytest.mark.parametrize("galaxies", [0, 3])

@@ -23,6 +23,7 @@ from deblend_assets.steps.sky_shapes.fields import make_training_fields
 from deblend_assets.steps.sky_shapes.model import calibrate_sky_model, coverage_check
 from deblend_assets.steps.sky_shapes.network import fit_sky_network
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 
 
 def test_a_network_that_is_trained_is_calibrated_once(
@@ -34,6 +35,7 @@ def test_a_network_that_is_trained_is_calibrated_once(
     with pytest.raises(MissingDataError, match="sky_network"):
         store.sky_model_checkpoint()
     assert trained_sky_model(store) is None
+    assert store.sky_model_version() == f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
     make_training_fields(store, Here(), print)
     trained, _ = fit_sky_network(store, Here(), CPU, print)
     store.sky_checkpoint().finish(trained)
@@ -48,7 +50,7 @@ def test_a_network_that_is_trained_is_calibrated_once(
     assert checkpoint.card["sky_network"] == trained.fingerprint
     folder = trained_sky_model(store)
     assert folder is not None
-    assert folder.fingerprint == store.sky_model_checkpoint().fingerprint
+    assert folder.fingerprint == store.sky_model_checkpoint().fingerprint == store.sky_model_version()
     model = load_sky_model(folder)
     for name, weights in trained.weights.items():
         assert torch.equal(model.network.state_dict()[name], weights)

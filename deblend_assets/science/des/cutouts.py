@@ -25,6 +25,8 @@ NOT_CENTRAL = "brightest pixel not in the centre"
 
 # Gaussian sigma, below that of the PSF (FWHM 3 to 4 pixels): prevents a noise spike from being the brightest pixel.
 _SMOOTHING_PIXELS = 1.0
+# Of the report's stamps, whose brightest source a galaxy has to be [pixel].
+_REPORT_PIXELS = 45
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ def read_weight(
 def rejection(stamps: Mapping[str, BandStamp | None], label_band: str, centre_radius_px: float = 4.0) -> str | None:
     """Reason for rejecting a galaxy, or None if it is kept.
 
-    As in the report, a galaxy is kept if it is the brightest source in its stamp. Only the label band is tested; other
-    missing bands are masked.
+    As in the report, a galaxy is kept if it is the brightest source within the 45 pixels of the report's stamps. Only
+    the label band is tested; other missing bands are masked.
 
     Args:
         stamps: by band, as `read_band` returns them; no entry for a band without an image.
@@ -160,7 +162,9 @@ def rejection(stamps: Mapping[str, BandStamp | None], label_band: str, centre_ra
     stamp = stamps[label_band]
     if stamp is None:
         return OVER_THE_EDGE
-    smooth = gaussian_filter(stamp.counts.astype(np.float64), _SMOOTHING_PIXELS, mode="nearest")
+    edge = max(0, (min(stamp.counts.shape) - _REPORT_PIXELS) // 2)
+    inner = stamp.counts[edge : stamp.counts.shape[0] - edge, edge : stamp.counts.shape[1] - edge]
+    smooth = gaussian_filter(inner.astype(np.float64), _SMOOTHING_PIXELS, mode="nearest")
     y, x = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
     ny, nx = smooth.shape
     distance = np.hypot(x - (nx - 1) / 2 - stamp.offset_x, y - (ny - 1) / 2 - stamp.offset_y)

@@ -1,8 +1,8 @@
-"""Converts between sky frame and pixel frame, and tests the assumed orientation on the images.
+"""Converts between the frame of im3shape and that of our catalogue, and tests the assumed orientation on the images.
 
-*Pixel frame*: x with the column, y with the row. *Sky frame*: +x east, +y north, as in im3shape. On images with
-north up and east left, x points west and a position angle θ becomes π - θ: the first component of a spin-2 quantity is
-unchanged, the second changes sign.
+*Survey's frame*: +x east, +y north, as in im3shape. *Our catalogue's*: +x west, +y north. A position angle θ of one is
+π - θ in the other: the first component of a spin-2 quantity is unchanged, the second changes sign. On images with north
+up and east left, our catalogue's frame is the pixel frame, x with the column and y with the row.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import galsim
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.stamps.conventions import Array, shear_from_distortion
+from deblend_assets.science.stamps.conventions import shear_from_distortion
 from deblend_assets.science.statistics.metrics import Floats, bootstrap, line
 
 _SIGNIFICANT = 3.0
@@ -22,12 +23,14 @@ _MINIMUM = 10
 _CENTRE_PIXELS = 3.0
 
 
-def sky_to_pixel(c1: Array, c2: Array) -> tuple[Array, Array]:
-    """Convert a distortion or shear-type ellipticity to the pixel frame of a north-up, east-left image."""
-    return c1, -c2
+def to_west(table: pd.DataFrame, *second: str) -> pd.DataFrame:
+    """A table of the survey in the frame of our catalogue, +x west: second components change their sign.
 
-
-pixel_to_sky = sky_to_pixel  # a reflection is its own inverse
+    Args:
+        table: in the survey's frame, +x east.
+        second: its columns of second components.
+    """
+    return table.assign(**{column: -table[column] for column in second})
 
 
 def adaptive_shapes(
@@ -57,7 +60,7 @@ class MeasuredParity:
     """Signs of the images' ellipticities relative to the catalogue's, by component.
 
     Attributes:
-        slope1, slope2: of the images' g (pixel frame) on the catalogue's (sky frame); below 1 because of the PSF.
+        slope1, slope2: of the images' g (pixel frame) on the catalogue's (survey's frame); below 1 because of the PSF.
         slope1_error, slope2_error: standard errors by bootstrap over galaxies.
         parity: -1: the slopes have opposite signs, as a mirrored frame requires; +1: the same sign; 0: undecided, a
             slope is within three errors of 0.
@@ -87,7 +90,7 @@ def measured_parity(
 
     Args:
         e1, e2: distortion on the images, pixel frame, (N,); rows with NaN are omitted.
-        catalogue_g1, catalogue_g2: shear-type g of the same galaxies, sky frame, (N,).
+        catalogue_g1, catalogue_g2: shear-type g of the same galaxies, survey's frame, (N,).
         resamples, seed: of the bootstrap.
     """
     use = np.isfinite(e1) & np.isfinite(e2) & np.isfinite(catalogue_g1) & np.isfinite(catalogue_g2)

@@ -1,4 +1,4 @@
-"""Our shapes against im3shape's, galaxy by galaxy and as a mean shear, in the sky frame.
+"""Our shapes against im3shape's, galaxy by galaxy and as a mean shear, in the frame of our catalogue.
 
 im3shape's `e_1, e_2` are shear-type (a - b)/(a + b), so our g is compared with them, the same quantity. The report
 compared observed distortions with them. This comparison is given too, but its slope is not an accuracy: an observed
@@ -18,11 +18,10 @@ import pandas as pd
 from deblend_assets.science.statistics.accuracy import Evaluation, measured, positive, values
 from deblend_assets.science.statistics.metrics import Floats, line, rms, robust_sigma
 
-# Our columns that are compared with im3shape's e_1, e_2: first the same quantity, then those of the report.
+# Our columns that are compared with im3shape's e_1, e_2: first the same quantity, then that of the report.
 COMPARISONS: Mapping[str, tuple[str, str]] = {
     "shear": ("g1", "g2"),
     "distortion": ("e1", "e2"),
-    "moments": ("e1_moments", "e2_moments"),
 }
 COMPONENTS = ("component1", "component2", "modulus")
 MEASURES = (

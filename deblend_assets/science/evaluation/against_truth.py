@@ -1,4 +1,4 @@
-"""A simulated tile against its truth: shapes, positions, fluxes, and the same model on simulated test blends."""
+"""A simulated tile against its truth: shapes and their errors, positions, fluxes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.des.tiles import signed_degrees
-from deblend_assets.science.measuring.columns import ID
-from deblend_assets.science.measuring.measured import nanojansky
+from deblend_assets.science.measuring.sky_columns import ID
+from deblend_assets.science.simulation.galaxies import nanojansky
 from deblend_assets.science.statistics.accuracy import (
     Evaluation,
     measured,
@@ -22,17 +22,17 @@ from deblend_assets.science.statistics.accuracy import (
 from deblend_assets.science.statistics.metrics import Floats, rms
 
 TRUTH_KINDS = ("g1", "g2", "e1", "e2")
-# Slopes agree when they differ by less than so many errors.
-AGREEMENT_SIGMAS = 3.0
+# The RMS pull of rows without a flag is within so much of 1, beyond so many of its standard errors.
+PULL_LIMIT, PULL_ERRORS = 0.15, 2.0
 _POSITION = ("mean_ra", "mean_dec", "rms_ra", "rms_dec", "median_total")
 
 
 def evaluate_truth(
     catalog: pd.DataFrame,
     truth: pd.DataFrame,
-    test_blends: pd.DataFrame | None,
     cutout_flux: pd.DataFrame | None,
     bands: Sequence[str],
+    label_band: str,
     zero_point: float,
     *,
     resamples: int,
@@ -41,10 +41,12 @@ def evaluate_truth(
     """Measures that need the truth; arguments and measures as for `evaluate_tile`.
 
     * `shapes`, `pulls`: `accuracy.shapes` and `accuracy.pulls` of g (intrinsic) and e (observed) against the truth;
+    * `trusted`: the same of the rows without a flag, `n` of them, and `errors_hold` by kind: see `errors_hold`;
     * `position`: catalogue - truth [arcsec], along right ascension times cos δ, and the median distance;
     * `cutout_flux`: Σ light of the cutouts / Σ true light in the stamp, of targets without neighbours;
-    * `deblended_flux`: median and robust σ of the deblended over the true total flux;
-    * `test_blends`: for g1, g2, e1, e2 the slope of estimate on truth here, on the test blends, and their difference.
+    * `flux`: of rows without a flag, median and robust σ of the flux over the true total flux, and the RMS `pull`.
+
+    A row whose e is of another band than the truth's has no e here.
     """
     draws = {"resamples": resamples, "seed": seed}
     rows = catalog.merge(truth, on=ID, suffixes=("", "_true"))
@@ -52,31 +54,51 @@ def evaluate_truth(
     known = rows[np.isfinite(rows[[f"{kind}_true" for kind in TRUTH_KINDS]].astype(float)).all(axis=1)]
     table = pd.DataFrame(
         {
-            name: known[column]
+            name: column
             for kind in TRUTH_KINDS
             for name, column in (
-                (kind, f"{kind}_true"),
-                (f"{kind}_posterior", kind),
-                (f"{kind}_posterior_err", f"{kind}_err"),
+                (kind, known[f"{kind}_true"]),
+                (f"{kind}_posterior", known[kind]),
+                (f"{kind}_posterior_err", known[f"{kind[0]}_cov_{kind[1] * 2}"] ** 0.5),
             )
         }
     )
+    table.loc[known["reference_band"] != label_band, ["e1_posterior", "e2_posterior"]] = np.nan
+    good = rows[rows["flags"] == 0]
+    trusted = {"n": int((known["flags"] == 0).sum()), **_against(table[known["flags"] == 0], **draws)}
     return {
         "matched": len(rows),
         "labelled": len(known),
-        "shapes": {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")},
-        "pulls": {kind: pulls(table, kind, "posterior", **draws) for kind in ("g", "e")},
+        **_against(table, **draws),
+        "trusted": {**trusted, "errors_hold": {k: errors_hold(p["pull"]) for k, p in trusted["pulls"].items()}},
         "position": measured(_position, _POSITION, position_offsets(catalog, truth), **draws),
         "cutout_flux": _cutout_flux(truth, cutout_flux, bands, **draws),
-        "deblended_flux": {
-            band: median_and_scatter(
-                values(rows, f"flux_{band}") / positive(nanojansky(values(rows, f"flux_{band}_true"), zero_point)),
-                **draws,
-            )
-            for band in bands
-        },
-        "test_blends": None if test_blends is None else _agreement(table[known["member"] == 0], test_blends, **draws),
+        "flux": {band: _flux(good, band, zero_point, **draws) for band in bands},
     }
+
+
+def errors_hold(pull: Evaluation) -> bool | None:
+    """Whether an RMS pull is 1 within `PULL_LIMIT`, beyond `PULL_ERRORS` standard errors; None: not known."""
+    value, error = pull["value"], pull["error"]
+    return None if None in (value, error) else bool(abs(value - 1) - PULL_ERRORS * error <= PULL_LIMIT)
+
+
+def _against(table: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
+    draws = {"resamples": resamples, "seed": seed}
+    return {
+        "shapes": {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")},  # type: ignore[arg-type]
+        "pulls": {kind: pulls(table, kind, "posterior", **draws) for kind in ("g", "e")},  # type: ignore[arg-type]
+    }
+
+
+def _flux(rows: pd.DataFrame, band: str, zero_point: float, *, resamples: int, seed: int) -> Evaluation:
+    """Fluxes of a band against the truth."""
+    flux, error = values(rows, f"flux_{band}"), values(rows, f"flux_{band}_err")
+    true = values(rows, f"flux_{band}_true") * nanojansky(zero_point)
+    pull = (flux - true) / error
+    found = median_and_scatter(flux / positive(true), resamples=resamples, seed=seed)
+    squares = {"pull": pull[np.isfinite(pull)]}
+    return found | measured(lambda c: rms(c["pull"])[None], ("pull",), squares, resamples, seed)
 
 
 def position_offsets(catalog: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Floats]:
@@ -121,31 +143,4 @@ def _cutout_flux(
             seed,
         )
         found[band] = {"n": int(there.sum()), **measures}
-    return found
-
-
-def _agreement(tile: pd.DataFrame, blends: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
-    """Slopes of targets on the tile and on test blends; both sets are samples of the same galaxies.
-
-    A slope is the same in the pixel and in the sky frame: truth and estimate change sign together.
-    """
-    labelled = blends[np.isfinite(blends[list(TRUTH_KINDS)].astype(float)).all(axis=1)]
-    found: Evaluation = {"n_tile": len(tile), "n_test_blends": len(labelled)}
-    draws = {"resamples": resamples, "seed": seed}
-    both = [
-        {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")}  # type: ignore[arg-type]
-        for table in (tile, labelled)
-    ]
-    for name in TRUTH_KINDS:
-        here, there = (evaluated[name[0]][name]["slope"] for evaluated in both)
-        entry: Evaluation = {"tile": here, "test_blends": there, "difference": {"value": None, "error": None}}
-        entry |= {"sigmas": None, "agrees": None}
-        if None not in (here["value"], here["error"], there["value"], there["error"]):
-            difference = here["value"] - there["value"]
-            error = float(np.hypot(here["error"], there["error"]))
-            entry["difference"] = {"value": difference, "error": error}
-            if error > 0:
-                entry["sigmas"] = difference / error
-                entry["agrees"] = bool(abs(difference) < AGREEMENT_SIGMAS * error)
-        found[name] = entry
     return found

@@ -54,7 +54,7 @@ def table_columns(label_band: str, bands: Sequence[str]) -> dict[str, tuple[str,
     for band in bands:
         for k in (1, 2):
             columns[f"e{k}_masked_{band}"] = ("", f"posterior mean of e{k}, band {band} withheld and masked")
-    catalog = catalog_columns("stamps", bands, label_band)
+    catalog = catalog_columns(bands, label_band)
     return columns | {
         "shape_flags": ("", "bits of the likelihood-only estimate, see science.shapes.posterior.SHAPE_FLAGS"),
         **{name: ("", catalog[name].meaning) for name in COLUMNS},

@@ -1,6 +1,6 @@
 """Evaluation of one tile: our shapes against im3shape's and, where the tile is simulated, against the truth.
 
-Everything here is in the sky frame: +x to the east, +y to the north.
+Everything here is in the frame of our catalogue: +x to the west, +y to the north.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import pandas as pd
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, against_im3shape, mean_shear
-from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS, evaluate_truth
+from deblend_assets.science.evaluation.against_truth import evaluate_truth
 from deblend_assets.science.evaluation.deblender import BLENDEDNESS_EDGES
-from deblend_assets.science.measuring.columns import ID
-from deblend_assets.science.measuring.measured import FLAGS
+from deblend_assets.science.measuring.sky_columns import ID
 from deblend_assets.science.statistics.accuracy import Evaluation, number, values
-from deblend_assets.science.statistics.accuracy import shapes as shapes_against
 
 _REFERENCE = (ID, "e_1", "e_2", "e_sigma", "w", "nbc_m", "nbc_c1", "nbc_c2", "snr_w")
 
@@ -33,7 +31,6 @@ def evaluate_tile(
     resamples: int,
     seed: int,
     truth: pd.DataFrame | None = None,
-    test_blends: pd.DataFrame | None = None,
     cutout_flux: pd.DataFrame | None = None,
     zero_point: float = 30.0,
 ) -> Evaluation:
@@ -47,21 +44,18 @@ def evaluate_tile(
     * `scatter_ratio`: our standard deviation over im3shape's, below 1 when shrunk toward zero (round);
     * `both`: the slopes and the RMS of both components together.
 
-    `withheld` holds the RMS error of the observed e on test blends, with all bands (`none`) and with each one masked.
     `bins` holds the first comparison by terciles of `snr_w`, by `blendedness` and with all bands or not.
 
     Args:
-        shapes: the shape catalogue, see `measuring.columns`.
+        shapes: the shape catalogue, see `measuring.sky_columns`.
         reference: im3shape after the cuts: id, e_1, e_2, e_sigma (standard error of a component), w, nbc_m, nbc_c1,
             nbc_c2, snr_w.
-        bands, label_band: of the model.
+        bands: of the tile.
+        label_band: of the truth's observed distortion.
         snr_min: the cut on `snr_w` that the tile went through.
         resamples, seed: of the bootstrap.
-        truth: of a simulated tile, sky frame: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
+        truth: of a simulated tile: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
             `flux_{band}`, `stamp_flux_{band}` [count].
-        test_blends: the model's estimates of simulated test blends, pixel frame: e1, e2, g1, g2, each with
-            `_posterior`, `{e1,e2}_masked_{band}`, and `snr_{label band}`. They give the cost of a missing band and,
-            with a truth, the model's own slopes for comparison.
         cutout_flux: with a truth: id and `cutout_flux_{band}` [count], the sum of each cutout, NaN where there is none.
         zero_point: AB magnitude of one count of `truth` and `cutout_flux`.
 
@@ -72,8 +66,10 @@ def evaluate_tile(
         MismatchError: columns are missing, an id occurs twice, or no galaxy is in both tables.
     """
     needed = [ID, "ra", "dec", "blendedness", "bands_present", "flags"]
-    needed += [f"{c}_err" for c in ("g1", "g2", "e1", "e2")] + [c for pair in COMPARISONS.values() for c in pair]
-    _require(shapes, [*needed, *(f"flux_{band}" for band in bands)], "shape_catalog")
+    needed += ["reference_band", *(f"{letter}_cov_{kk}" for letter in "ge" for kk in ("11", "22"))]
+    needed += [c for pair in COMPARISONS.values() for c in pair]
+    needed += [column for band in bands for column in (f"flux_{band}", f"flux_{band}_err")]
+    _require(shapes, needed, "shape_catalog")
     _require(reference, _REFERENCE, "im3shape_catalog")
     rows = shapes.merge(reference[list(_REFERENCE)], on=ID)
     if len(shapes) and rows.empty:
@@ -91,19 +87,11 @@ def evaluate_tile(
         "snr_min": snr_min,
         "bootstrap": draws,
         "missing_bands": {b: int((~shapes["bands_present"].str.contains(b, regex=False)).sum()) for b in bands},
-        "flags": {str(bit): int((shapes["flags"] & bit > 0).sum()) for bit in FLAGS},
         "im3shape": {name: against_im3shape(rows, pair, **draws) for name, pair in COMPARISONS.items()},
         "mean_shear": mean_shear(rows, **draws),
         "bins": _bins(rows, len(bands), lambda inside: against_im3shape(inside, COMPARISONS["shear"], **draws)),
-        "withheld": None,
         "truth": None,
     }
-    if test_blends is not None:
-        names = [f"{name}{suffix}" for name in TRUTH_KINDS for suffix in ("", "_posterior")]
-        names += [f"{name}_masked_{band}" for name in ("e1", "e2") for band in bands]
-        _require(test_blends, [*names, f"snr_{label_band}"], "estimates of the test blends")
-        test_blends = test_blends[test_blends[f"snr_{label_band}"] > snr_min]
-        found["withheld"] = _withheld(test_blends, bands, **draws)
     first = found["im3shape"]["shear"]
     found["orientation"] = orientation(first["component1"]["slope"], first["component2"]["slope"])
     if truth is not None:
@@ -111,7 +99,7 @@ def evaluate_tile(
         _require(truth, [ID, *columns, *(f"{f}_{b}" for f in ("flux", "stamp_flux") for b in bands)], "truth")
         if cutout_flux is not None:
             _require(cutout_flux, [ID, *(f"cutout_flux_{band}" for band in bands)], "des_cutouts")
-        found["truth"] = evaluate_truth(shapes, truth, test_blends, cutout_flux, bands, zero_point, **draws)
+        found["truth"] = evaluate_truth(shapes, truth, cutout_flux, bands, label_band, zero_point, **draws)
         slopes = found["truth"]["shapes"]["g"]
         found["truth"]["orientation"] = orientation(slopes["g1"]["slope"], slopes["g2"]["slope"])
     return found
@@ -144,20 +132,10 @@ def flat_numbers(evaluation: Evaluation) -> dict[str, float]:
         for kind in ("g", "e"):
             flat |= {f"truth_slope_{kind}{k}": truth["shapes"][kind][f"{kind}{k}"]["slope"]["value"] for k in (1, 2)}
             flat[f"truth_rms_{kind}"] = truth["shapes"][kind]["both"]["rms"]["value"]
-            flat[f"truth_pull_{kind}"] = truth["pulls"][kind]["pull"]["value"]
+            flat[f"truth_pull_{kind}"] = truth["trusted"]["pulls"][kind]["pull"]["value"]
         flat["position_offset_arcsec"] = truth["position"]["median_total"]["value"]
         flat |= {f"cutout_flux_ratio_{b}": found["ratio"]["value"] for b, found in truth["cutout_flux"].items()}
     return {name: value for name, value in flat.items() if value is not None}
-
-
-def _withheld(blends: pd.DataFrame, bands: Sequence[str], *, resamples: int, seed: int) -> Evaluation:
-    """Cost of a missing band: RMS error of the observed e per component, by the band that is masked."""
-    labelled = blends[np.isfinite(blends["e1"]) & np.isfinite(blends["e2"])]
-    estimators = {"none": "posterior", **{band: f"masked_{band}" for band in bands}}
-    return {
-        name: shapes_against(labelled, "e", estimator, resamples=resamples, seed=seed)["both"]["rms"]
-        for name, estimator in estimators.items()
-    }
 
 
 def _require(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:

@@ -9,8 +9,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deblend_assets.science.des.likeness import aperture_flux, outside_training
-from deblend_assets.science.des.orientation import pixel_to_sky
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.moments import ImageMoments, image_moments
@@ -18,37 +16,15 @@ from deblend_assets.science.statistics.metrics import Floats
 
 # Bits of the column `flags`.
 MISSING_BAND = 1
-UNLIKE_TRAINING = 2
 BAD_SHAPE = 4
 NEGATIVE_FLUX = 8
 NOT_FINITE = 16
 FLAGS: Mapping[int, str] = {
     MISSING_BAND: "a band has no image; it was masked",
-    UNLIKE_TRAINING: "aperture flux outside the 1-99 % range of the training scenes",
     BAD_SHAPE: "g is not finite or |g| >= 1",
     NEGATIVE_FLUX: "flux of the label band is not above 0",
     NOT_FINITE: "a present band has a non-finite pixel, or no band is present: nothing is measured",
 }
-# The AB magnitude of 1 nJy: 48.60 of Oke & Gunn (1983, 1983ApJ...266..713O) in erg/s/cm^2/Hz.
-NANOJANSKY_ZERO_POINT = 31.4
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Properties of a survey's stamps besides their pixels, in the order of the stamps.
-
-    With it the catalogue is in the sky frame and in nJy, and has flux errors, S/N, response to shear, and the flag of
-    fluxes outside the training range.
-
-    Attributes:
-        sigma: noise of a pixel, (N, band) [electron].
-        training_flux: aperture fluxes of training scenes, label band [electron]; any length.
-        response: d g_i / d shear_j, (N, 2, 2), see `shear.response`.
-    """
-
-    sigma: Floats
-    training_flux: Floats
-    response: Floats
 
 
 @dataclass(frozen=True)
@@ -62,7 +38,6 @@ class Measured:
         broken: whether the stamp cannot be measured, (N,).
         own: the deblended stamps, (N, band, y, x); NaN where broken.
         posterior, likelihood: Gaussians of the quantities in their own units, with the prior and with it divided out.
-        survey: properties of the survey; None: the catalogue is in the pixel frame and in electrons.
     """
 
     frame: StampFrame
@@ -72,18 +47,10 @@ class Measured:
     own: np.ndarray
     posterior: GaussianPosterior
     likelihood: GaussianPosterior
-    survey: Survey | None
 
     def measured(self, values: ArrayLike) -> Floats:
         """Values (N,) with NaN for broken stamps."""
         return np.where(self.broken, np.nan, np.asarray(values))
-
-    def turned(self, pair: ArrayLike) -> Floats:
-        """Convert spin-2 components (N, 2) from the pixel frame to the catalogue's frame."""
-        components = np.asarray(pair)
-        if self.survey is None:
-            return components
-        return np.stack(pixel_to_sky(components[:, 0], components[:, 1]), axis=1)
 
     def shape_flags(self) -> np.ndarray:
         """The column `shape_flags`, (N,) int16; 0 for broken stamps."""
@@ -95,24 +62,10 @@ class Measured:
         """Unweighted moments of the deblended stamps, label band."""
         return image_moments(self.own[:, self.frame.label])
 
-    def electron_flux(self, band: int) -> Floats:
+    def flux(self, band: int) -> Floats:
         """Flux of the deblended stamps (N,) [electron]; NaN in an absent band, where it is only a prediction."""
         flux = self.own[:, band].sum(axis=(-2, -1), dtype=np.float64)
         return np.asarray(np.where(self.present[:, band], flux, np.nan))
-
-    def flux(self, band: int) -> Floats:
-        """Flux of the deblended stamps (N,) in the catalogue's unit."""
-        return self._in_unit(self.electron_flux(band), band)
-
-    def flux_error(self, band: int) -> Floats:
-        """Error (N,) of a matched-profile flux, sigma / sqrt(sum profile²), in the catalogue's unit."""
-        snr = self.snr(band)
-        return self._in_unit(self.electron_flux(band) / np.where(snr > 0, snr, np.nan), band)
-
-    def snr(self, band: int) -> Floats:
-        """Matched-filter S/N (N,) of the deblended stamps; requires `survey`."""
-        assert self.survey is not None
-        return matched_snr(self.own[:, band], self.survey.sigma[:, band])
 
     def blendedness(self) -> Floats:
         """Blendedness (N,), see `estimated_blendedness`."""
@@ -121,25 +74,8 @@ class Measured:
 
     def flags(self) -> np.ndarray:
         """The column `flags`, (N,) int32."""
-        label, unlike = self.frame.label, np.zeros(len(self.present), dtype=bool)
-        if self.survey is not None:
-            aperture = aperture_flux(self.electrons[:, label], self.frame.pixel_scale)
-            unlike = outside_training(aperture, self.survey.training_flux)
         g1, g2 = (self.measured(self.posterior.mean[:, k]) for k in (0, 1))
-        return flag_bits(self.present, unlike, g1, g2, self.electron_flux(label), self.broken)
-
-    def _in_unit(self, electrons: Floats, band: int) -> Floats:
-        return electrons if self.survey is None else nanojansky(electrons, self.frame.zero_points[band])
-
-
-def nanojansky(flux: np.ndarray, zero_point: float) -> np.ndarray:
-    """Convert fluxes to nJy.
-
-    Args:
-        flux: any shape, in electrons or counts.
-        zero_point: AB magnitude of one electron or count.
-    """
-    return flux * 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - zero_point))
+        return flag_bits(self.present, g1, g2, self.flux(self.frame.label), self.broken)
 
 
 def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -164,7 +100,6 @@ def matched_snr(own: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 def flag_bits(
     present: np.ndarray,
-    unlike: np.ndarray,
     g1: np.ndarray,
     g2: np.ndarray,
     label_flux: np.ndarray,
@@ -174,7 +109,6 @@ def flag_bits(
 
     Args:
         present: (N, band), whether a band has an image.
-        unlike: (N,), whether the flux is outside the training range.
         g1, g2: (N,), intrinsic shape; NaN sets BAD_SHAPE.
         label_flux: (N,), flux of the label band; NaN sets NEGATIVE_FLUX.
         broken: (N,), whether the stamp cannot be measured.
@@ -184,7 +118,6 @@ def flag_bits(
     bad_shape, bad_flux = ~(np.hypot(g1, g2) < 1), ~(label_flux > 0)
     for bit, condition in (
         (MISSING_BAND, ~present.all(axis=1)),
-        (UNLIKE_TRAINING, unlike),
         (BAD_SHAPE, bad_shape),
         (NEGATIVE_FLUX, bad_flux),
         (NOT_FINITE, np.broadcast_to(broken, len(present))),

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from deblend_assets.science.des.likeness import LIKE, Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS
-from deblend_assets.science.evaluation.against_truth import AGREEMENT_SIGMAS, TRUTH_KINDS
+from deblend_assets.science.evaluation.against_truth import PULL_LIMIT
 from deblend_assets.science.reports import tile_text as text
 from deblend_assets.science.reports.page import Section, placed, render_report
 from deblend_assets.science.reports.tile_tables import (
@@ -16,9 +15,9 @@ from deblend_assets.science.reports.tile_tables import (
     bins_table,
     comparison_table,
     counts_table,
-    likeness_table,
     mean_shear_table,
     rejections_table,
+    trust_tables,
     truth_tables,
 )
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
@@ -28,7 +27,7 @@ from deblend_assets.science.statistics.format import Table, format_measure
 def tile_report(
     tile: str,
     evaluation: Evaluation,
-    likeness: Likeness,
+    trust: Evaluation,
     attrition: pd.DataFrame,
     rejections: Mapping[str, int],
     figures: Mapping[str, bytes],
@@ -41,7 +40,7 @@ def tile_report(
     Args:
         tile: its name.
         evaluation: of `evaluate_tile`.
-        likeness: of `likeness.compare`.
+        trust: of `evaluate_trust`.
         attrition: of `cuts.quality_cuts`.
         rejections: galaxies without a cutout, by reason.
         figures: PNG bytes by name; those of `tile_text.FIGURES` have their captions and places, any other goes to
@@ -53,7 +52,7 @@ def tile_report(
         text.LIKE_WITH_LIKE: [comparison_table(name, evaluation) for name in COMPARISONS],
         text.BINS: [bins_table(evaluation), counts_table(evaluation)],
         text.SHEAR: [mean_shear_table(evaluation)],
-        text.LIKENESS: [likeness_table(likeness)],
+        text.TRUST: trust_tables(trust),
         text.CATALOG: [attrition_table(attrition), rejections_table(rejections)],
     }
     if evaluation["truth"] is not None:
@@ -62,14 +61,14 @@ def tile_report(
     sections = [Section("How to read this", text.READING)]
     for title in text.SECTIONS:
         if title in tables or title in pictures:
-            words = likeness.warnings if title == text.LIKENESS else ()
+            words = trust["warnings"] if title == text.TRUST else ()
             sections.append(Section(title, words, tables.get(title, ()), pictures.get(title, ())))
     sections.append(Section("Limits", text.LIMITS))
     heading = f"Shapes on {text.tile_label(tile, simulated)}"
-    return render_report(heading, _headline(evaluation, likeness, simulated), sections, provenance)
+    return render_report(heading, _headline(evaluation, trust, simulated), sections, provenance)
 
 
-def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Table:
+def _headline(evaluation: Evaluation, trust: Evaluation, simulated: bool) -> Table:
     shear, distortion = (evaluation["im3shape"][name] for name in ("shear", "distortion"))
     rows = [
         ("galaxies with both shapes", f"{evaluation['matched']:,}", f"{shear['failures']:,} failures"),
@@ -79,11 +78,7 @@ def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Ta
         ("slope of our e on im3shape's", format_measure(distortion["both"]["slope"]), "the report: 0.4 ± 0.1"),
         ("RMS Δe per component", format_measure(distortion["both"]["rms"]), "the report: about 0.14"),
         ("orientation against im3shape", evaluation["orientation"], "signs of both slopes"),
-        (
-            "like the training scenes",
-            "no" if likeness.warnings else "yes" if LIKE in set(likeness.table["verdict"]) else "unknown",
-            "; ".join(likeness.warnings) or "no limit exceeded",
-        ),
+        ("rows without a flag", f"{1 - trust['share']:.1%}", "; ".join(trust["warnings"]) or "no limit exceeded"),
     ]
     truth = evaluation["truth"]
     if truth is not None:
@@ -96,15 +91,13 @@ def _headline(evaluation: Evaluation, likeness: Likeness, simulated: bool) -> Ta
         if truth["cutout_flux"]:
             ratios = [f"{band}\u00a0{format_measure(found['ratio'])}" for band, found in truth["cutout_flux"].items()]
             rows.append(("light of the cutouts over the truth's", ", ".join(ratios), "required: 1 ± 0.01"))
-        if truth["test_blends"] is not None:
-            agrees = [truth["test_blends"][name]["agrees"] for name in TRUTH_KINDS]
-            said = "undecided" if None in agrees else "yes" if all(agrees) else "no"
-            rows.append(("slopes agree with the test blends'", said, f"within {AGREEMENT_SIGMAS:g} errors"))
+        for kind, found in truth["trusted"]["pulls"].items():
+            pull = f"{format_measure(found['pull'])}, {format_measure(found['within'])}"
+            rows.append((f"RMS pull of {kind}, share within one error", pull, f"no flag; required: 1 ± {PULL_LIMIT:g}"))
     note = (
-        f"Shapes in band {evaluation['label_band']}, bands {''.join(evaluation['bands'])}, "
-        f"snr_w > {evaluation['snr_min']:g}, sky frame. ±: standard error, {evaluation['bootstrap']['resamples']} "
-        f"bootstrap resamples of the galaxies; a dash: fewer than {MINIMUM_ROWS} galaxies, or no such number. The "
-        "report's values were digitised from its Fig. 17."
+        f"Bands {''.join(evaluation['bands'])}, snr_w > {evaluation['snr_min']:g}, sky frame (+x west). ±: "
+        f"standard error, {evaluation['bootstrap']['resamples']} bootstrap resamples of the galaxies; a dash: fewer "
+        f"than {MINIMUM_ROWS} galaxies, or no such number. The report's values were digitised from its Fig. 17."
     )
     # The caption is the first line of the page.
     caption = text.SIMULATED_NOTICE if simulated else "In short"

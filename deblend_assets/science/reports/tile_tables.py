@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.evaluation.against_im3shape import COMPONENTS
-from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
-from deblend_assets.science.measuring.measured import FLAGS, MISSING_BAND
+from deblend_assets.science.measuring.trust import REASONS
 from deblend_assets.science.statistics.accuracy import Evaluation, bin_label
 from deblend_assets.science.statistics.format import Table, format_measure
 
 _COMPARISONS = {
     "shear": "our g (intrinsic, shear-type): the same quantity as im3shape's",
     "distortion": "our e (observed distortion): the report's comparison, of two different quantities",
-    "moments": "moments of the deblended image (observed distortion): the report's other comparison",
 }
 _MEASURES = {
     "slope": "slope, least squares",
@@ -42,7 +39,9 @@ def comparison_table(name: str, evaluation: Evaluation) -> Table:
         "Δ = ours − im3shape's. Robust σ: 1.4826 times the median absolute deviation. Scatter ratio: standard "
         "deviation of ours over im3shape's. The modulus has no errors-in-variables slope: its error has no zero mean."
     )
-    return Table(("measure", "component 1", "component 2", "modulus"), rows, caption, note if name == "moments" else "")
+    return Table(
+        ("measure", "component 1", "component 2", "modulus"), rows, caption, note if name == "distortion" else ""
+    )
 
 
 def bins_table(evaluation: Evaluation) -> Table:
@@ -67,25 +66,9 @@ def bins_table(evaluation: Evaluation) -> Table:
 
 
 def counts_table(evaluation: Evaluation) -> Table:
-    """Missing bands with their cost on test blends, and flags."""
-    costs = evaluation["withheld"] or {}
-    unknown = {"value": None, "error": None}
-    rows = [("images in all bands", f"{_complete(evaluation):,}", format_measure(costs.get("none", unknown)))]
-    for band, n in evaluation["missing_bands"].items():
-        rows.append((f"no image in band {band}", f"{n:,}", format_measure(costs.get(band, unknown))))
-    rows += [(f"flag {bit}: {FLAGS[int(bit)]}", f"{n:,}", "") for bit, n in evaluation["flags"].items()]
-    note = (
-        "The last column is the RMS error of the observed e per component on the model's simulated test blends with "
-        "that band withheld (zeros and the mask): what a missing band costs. A band that the model never had, such as "
-        "DES's u, costs nothing here; the evaluation of the LSST model shows what u is worth."
-    )
-    caption = f"Of {evaluation['galaxies']:,} galaxies in the shape catalogue"
-    return Table(("condition", "galaxies", "RMS Δe on test blends"), rows, caption, note)
-
-
-def _complete(evaluation: Evaluation) -> int:
-    """Galaxies with an image in every band."""
-    return int(evaluation["galaxies"] - evaluation["flags"][str(MISSING_BAND)])
+    """Galaxies by missing band."""
+    rows = [(f"no image in band {band}", f"{n:,}") for band, n in evaluation["missing_bands"].items()]
+    return Table(("condition", "galaxies"), rows, f"Of {evaluation['galaxies']:,} galaxies in the shape catalogue")
 
 
 def mean_shear_table(evaluation: Evaluation) -> Table:
@@ -101,34 +84,26 @@ def mean_shear_table(evaluation: Evaluation) -> Table:
 
 
 def truth_tables(evaluation: Evaluation) -> list[Table]:
-    """Shapes, slopes compared with the test blends', positions and fluxes against the truth."""
+    """Shapes, positions and fluxes against the truth."""
     truth = evaluation["truth"]
     shapes = []
-    for kind, words in (("g", "intrinsic g"), ("e", "observed e")):
-        for k in (1, 2):
-            found = truth["shapes"][kind][f"{kind}{k}"]
-            measures = (format_measure(found[m]) for m in ("slope", "bias", "rms", "scatter_ratio"))
-            shapes.append((f"{words}, component {k}", *measures, format_measure(truth["pulls"][kind]["pull"])))
+    for which, part in (("all", truth), ("no flag", truth["trusted"])):
+        for kind, words in (("g", "intrinsic g"), ("e", "observed e")):
+            pull, within = (format_measure(part["pulls"][kind][m]) for m in ("pull", "within"))
+            for k in (1, 2):
+                found = part["shapes"][kind][f"{kind}{k}"]
+                measures = (format_measure(found[m]) for m in ("slope", "bias", "rms", "scatter_ratio"))
+                shapes.append((f"{words}, component {k}, {which}", *measures, pull, within))
     tables = [
         Table(
-            ("estimate", "slope on truth", "mean Δ", "RMS Δ", "scatter ratio", "pull (both)"),
+            ("estimate", "slope on truth", "mean Δ", "RMS Δ", "scatter ratio", "pull (both)", "within one error"),
             shapes,
-            f"Shapes, N = {truth['labelled']:,}; orientation {truth['orientation']}",
-            "Pull: RMS of (estimate − truth) over the network's expected error, 1 where the errors are right.",
+            f"Shapes, N = {truth['labelled']:,}, {truth['trusted']['n']:,} without a flag; orientation "
+            f"{truth['orientation']}",
+            "Pull: RMS of (estimate − truth) over the expected error, 1 where the errors are right; then 0.683 of the "
+            "differences are within one error.",
         )
     ]
-    if truth["test_blends"] is not None:
-        found = truth["test_blends"]
-        rows = [
-            (
-                name,
-                *(format_measure(found[name][key]) for key in ("tile", "test_blends", "difference")),
-                "–" if found[name]["sigmas"] is None else f"{found[name]['sigmas']:+.1f}".replace("-", "−"),
-            )
-            for name in TRUTH_KINDS
-        ]
-        caption = f"Slope on truth: {found['n_tile']:,} targets of the tile, {found['n_test_blends']:,} test blends"
-        tables.append(Table(("component", "tile", "test blends", "difference", "in errors"), rows, caption))
     position = truth["position"]
     rows = [
         ("mean Δα cos δ", format_measure(position["mean_ra"])),
@@ -144,36 +119,45 @@ def truth_tables(evaluation: Evaluation) -> list[Table]:
 def _fluxes(bands: Sequence[str], truth: Evaluation) -> Table:
     rows = []
     for band in bands:
-        cutout, deblended = truth["cutout_flux"].get(band), truth["deblended_flux"][band]
+        cutout, ours = truth["cutout_flux"].get(band), truth["flux"][band]
         first = ("–", "0") if cutout is None else (format_measure(cutout["ratio"]), f"{cutout['n']:,}")
-        measures = (format_measure(deblended[m]) for m in ("median", "robust_sigma"))
-        rows.append((band, *first, *measures, f"{deblended['n'] - deblended['failures']:,}"))
+        measures = (format_measure(ours[m]) for m in ("median", "robust_sigma", "pull"))
+        rows.append((band, *first, *measures, f"{ours['n'] - ours['failures']:,}"))
     return Table(
-        ("band", "cutouts / truth", "N", "deblended / truth, median", "robust σ", "N"),
+        ("band", "cutouts / truth", "N", "flux / truth, median", "robust σ", "pull", "N"),
         rows,
         "Fluxes",
-        "Cutouts: Σ light in the stamps over Σ true light in them, targets without neighbours. Deblended: flux of the "
-        "deblended image in the stamp over the galaxy's true total flux.",
+        "Cutouts: Σ light in the stamps over Σ true light in them, targets without neighbours. Flux: the catalogue's "
+        "over the galaxy's true total flux, of rows without a flag. Pull: RMS of the difference over the error, which "
+        "has the sky's noise but not the galaxy's own photons.",
     )
 
 
-def likeness_table(found: Likeness) -> Table:
-    """The comparison with the training scenes."""
-    rows = [
-        (
-            str(row["quantity"]),
-            *(row[name] for name in ("tile", "training", "ratio", "limit")),
-            str(row["verdict"]),
-        )
-        for row in found.table.to_dict("records")
+def trust_tables(found: Evaluation) -> list[Table]:
+    """Rows by flag, and the comparisons of PSF and noise."""
+    reasons = [
+        (str(flag.name), f"{part['n']:,}", f"{part['share']:.1%}", words)
+        for flag, words in REASONS.items()
+        if (part := found["reasons"][str(flag.name)])["n"]
     ]
-    note = "Limit: of |ratio − 1|; of fluxes, of the share itself."
-    if found.ks_distance is not None and found.ks_p is not None:
-        note += (
-            f" Fluxes, Kolmogorov–Smirnov: distance {found.ks_distance:.3f}, p = {found.ks_p:.2g}; with many galaxies "
-            "p is small for differences that do not matter."
+    caption = f"{found['flagged']:,} of {found['rows']:,} rows have a flag"
+    compared = [
+        (
+            row["quantity"],
+            *(row[name] for name in ("given", "measured", "ratio", "limit")),
+            row["verdict"],
         )
-    return Table(("quantity", "tile", "training", "ratio or share", "limit", "verdict"), rows, "", note)
+        for row in found["comparisons"]
+    ]
+    return [
+        Table(("flag", "rows", "share", "reason"), reasons or [("none", "0", "0.0%", "")], caption),
+        Table(
+            ("quantity", "given", "measured", "ratio", "limit", "verdict"),
+            compared,
+            "What the model was given, and what is measured on the tile",
+            "PSF: im3shape's mean over its exposures. Noise: scatter in the stamps' borders. Limit: of |ratio − 1|.",
+        ),
+    ]
 
 
 def attrition_table(table: pd.DataFrame) -> Table:

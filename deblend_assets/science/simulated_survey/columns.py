@@ -67,7 +67,10 @@ def table_columns(bands: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]
         "neighbours": ("", "galaxies in its scene beside the target"),
         "g1": ("", "intrinsic shear-type ellipticity, sky frame, component 1 (+: east-west)"),
         "g2": ("", "second component of the same (+: north-east to south-west)"),
-        "e1": ("", "observed distortion of the noiseless isolated stamp in the label band, sky frame; targets only"),
+        "e1": (
+            "",
+            "observed distortion, adaptive moments of the noiseless target alone, label band, sky frame; targets",
+        ),
         "e2": ("", "second component of the same"),
         "snr": ("", "matched-filter S/N of the galaxy alone, all bands"),
         "snr_r": ("", "the same in r"),

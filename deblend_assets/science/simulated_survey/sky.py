@@ -1,10 +1,9 @@
 """The simulated survey's tiles: DES-like scenes pasted into coadds, with weight maps and catalogues of known truth.
 
 A tile is cells × cells scenes of `CELL_PIXELS` a side, each with one target near its middle, rendered by the renderer
-of the DES simulation from the test split of the galaxy catalogue. The DES model's test blends have the same population,
-so that measurements of both can be compared; no galaxy of the split is used in training.
+of the DES simulation from the test split of the galaxy catalogue: no galaxy of the split is used in training.
 Images are as DES coadds: counts of zero point 30, sky subtracted, north up, east left, with an inverse-variance weight
-map of the sky's noise.
+map of the sky's noise. A coadd is a mean of resampled exposures, so that its pixels are no whole electrons.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulated_survey.geometry import TileGeometry
 from deblend_assets.science.simulated_survey.tables import TileTables, tile_tables
+from deblend_assets.science.simulation.observed import adaptive_moments
 from deblend_assets.science.simulation.rendering import RenderedScenes
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
-from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.settings import DesSettings, SimulationSettings
 
 _SURVEY = "DES"
@@ -36,6 +35,9 @@ BAND_NAMES = {
     "z": "z DECam SDSS c0004 9260.0 1520.0",
     "Y": "Y DECam c0005 10095.0 1130.0",
 }
+
+# Of a galaxy behind its PSF, where the fit of its moments begins [pixel].
+_TYPICAL_SIGMA = 2.5
 
 Product = Literal["image", "weight"]
 
@@ -81,21 +83,21 @@ def sky_simulation(settings: DesSettings) -> SimulationSettings:
     """Settings for the cells of every tile: the DES simulation in stamps of a cell's size, with the sky's seed.
 
     Raises:
-        SettingsError: the survey is not DES, whose filter names the images carry; or the model's stamp cannot be cut
-            from the middle of a cell.
+        SettingsError: the survey is not DES, whose filter names the images carry; or a cutout cannot be cut from the
+            middle of a cell.
     """
-    survey, pixels = settings.simulation.survey, settings.simulation.stamp_pixels
+    survey, pixels = settings.simulation.survey, settings.tiles.stamp_pixels
     if survey != _SURVEY:
         raise SettingsError(
             f"the simulated archive holds {_SURVEY} alone, not {survey}",
             where="des.simulation.survey",
             remedy="name an archive in des.archive, or simulate DES",
         )
-    if pixels > CELL_PIXELS or pixels % 2 == 0:
+    if pixels > CELL_PIXELS:
         raise SettingsError(
             f"stamps of {pixels} pixels have no place in the middle of cells of {CELL_PIXELS}",
-            where="des.simulation.stamp_pixels",
-            remedy=f"give an odd number of at most {CELL_PIXELS}, or name an archive in des.archive",
+            where="des.tiles.stamp_pixels",
+            remedy=f"give at most {CELL_PIXELS}, or name an archive in des.archive",
         )
     return settings.simulation.model_copy(update={"seed": settings.sky.seed, "stamp_pixels": CELL_PIXELS})
 
@@ -127,10 +129,16 @@ def assemble_tile(name: str, scenes: RenderedScenes, survey: SurveyModel, settin
     geometry = TileGeometry.of_tile(name, cells * CELL_PIXELS, survey.pixel_scale)
     counts = 10 ** (0.4 * (ZERO_POINT - np.asarray(survey.zero_point)))  # of one electron
 
+    fractions = np.random.default_rng(
+        np.random.SeedSequence(
+            settings.sky.seed, spawn_key=(len(settings.sky.tiles), settings.sky.tiles.index(name), 1)
+        )
+    )
     images, weights = {}, {}
     for b, band in enumerate(survey.bands):
         grid = scenes.blended[:, b].reshape(cells, cells, CELL_PIXELS, CELL_PIXELS)
         mosaic = grid.swapaxes(1, 2).reshape(geometry.pixels, geometry.pixels)
+        mosaic = mosaic + fractions.uniform(-0.5, 0.5, mosaic.shape).astype(np.float32)
         width = geometry.pixels - (CELL_PIXELS + 1) // 2 if band == "Y" else geometry.pixels
         images[band] = np.ascontiguousarray(mosaic[:, :width] * np.float32(counts[b]), dtype=np.float32)
         weights[band] = np.full(images[band].shape, 1.0 / (survey.sky[b] * counts[b] ** 2), dtype=np.float32)
@@ -150,16 +158,18 @@ def assemble_tile(name: str, scenes: RenderedScenes, survey: SurveyModel, settin
 def _truth(scenes: RenderedScenes, survey: SurveyModel, settings: DesSettings, counts: NDArray) -> pd.DataFrame:
     """The scenes' truth with positions in the mosaic and fluxes in counts.
 
-    Observed distortion and the light within a stamp are measured again on the model's stamp, cut from the middle of
-    the cell.
+    Observed distortion is that of adaptive moments, as the model for every sky measures it. The light within a stamp is
+    that of a cutout, from the middle of the cell.
     """
     cells = settings.sky.cells
-    margin = (CELL_PIXELS - settings.simulation.stamp_pixels) // 2
+    margin = (CELL_PIXELS - settings.tiles.stamp_pixels) // 2
     stamps = scenes.isolated[..., margin : CELL_PIXELS - margin, margin : CELL_PIXELS - margin]
-    moments = image_moments(stamps[:, survey.band_index(settings.simulation.label_band)])
     truth = scenes.truth.reset_index(drop=True)
     scene = truth["scene"].to_numpy()
     target = truth["member"].to_numpy() == 0
+    label = survey.band_index(settings.simulation.label_band)
+    x, y = truth.loc[target, ["x_pixel", "y_pixel"]].to_numpy().T
+    moments = adaptive_moments(scenes.isolated[:, label], x, y, _TYPICAL_SIGMA)
     new: dict[str, NDArray] = {
         "x_pixel": truth["x_pixel"].to_numpy() + CELL_PIXELS * (scene % cells),
         "y_pixel": truth["y_pixel"].to_numpy() + CELL_PIXELS * (scene // cells),

@@ -57,7 +57,8 @@ def _shear(g: NDArray, a: NDArray, b: NDArray) -> tuple[NDArray, Floats]:
     top, bottom = a * g + b, np.conj(a) + np.conj(b) * g
     # Of a mirrored frame the image of the circle is p z + q z* with |q| > |p|: its g is p / q*.
     above, below = np.where(mirrored, np.conj(bottom), top), np.where(mirrored, np.conj(top), bottom)
-    return above / below, _matrix(np.abs(area) / below**2, mirrored)
+    with np.errstate(invalid="ignore"):  # of complex NaN
+        return above / below, _matrix(np.abs(area) / below**2, mirrored)
 
 
 def _distortion(e: NDArray, a: NDArray, b: NDArray) -> tuple[NDArray, Floats]:
@@ -68,12 +69,13 @@ def _distortion(e: NDArray, a: NDArray, b: NDArray) -> tuple[NDArray, Floats]:
         return spin, (np.abs(a) ** 2 + np.abs(b) ** 2) * size + 2 * (a * np.conj(b) * e).real
 
     spin, size = moments(e, 1.0)
-    found = spin / size
-    columns = []
-    for unit in (1.0, 1.0j):
-        by_spin, by_size = moments(np.full_like(e, unit), 0.0)
-        columns.append(_pair((by_spin - found * by_size) / size))
-    return found, np.stack(columns, axis=2)
+    with np.errstate(invalid="ignore"):  # of complex NaN
+        found = spin / size
+        slopes = [
+            _pair((by_spin - found * by_size) / size)
+            for by_spin, by_size in (moments(np.full_like(e, unit), 0.0) for unit in (1.0, 1.0j))
+        ]
+    return found, np.stack(slopes, axis=2)
 
 
 def _matrix(factor: NDArray, mirrored: NDArray) -> Floats:

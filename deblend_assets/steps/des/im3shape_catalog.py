@@ -19,6 +19,7 @@ from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.reports.figures.tile_catalog import attrition as attrition_chart
 from deblend_assets.science.reports.figures.tile_catalog import catalog_distributions
 from deblend_assets.science.simulated_survey.columns import TRUTH_TABLE, table_columns
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.format import Table
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.des import DesStore
@@ -34,7 +35,7 @@ def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: C
     """Query the archive for a tile's galaxies, apply the quality cuts and store the table with its attrition.
 
     Args:
-        store: store of the DES model.
+        store: of the profile.
         partition: the tile's name, unchecked.
         archive: archive of the catalogue.
         log: receives progress lines.
@@ -65,8 +66,8 @@ def fetch_im3shape(store: ProjectStore, partition: str, archive: Archive, log: C
         )
     path = tile.write_table("im3shape_catalog", kept, IM3SHAPE_COLUMNS, _NOTE, inputs)
     if truth is not None:
-        columns = table_columns(store.arrays().bands)[TRUTH_TABLE]
-        tile.write_table("truth", truth, columns, "Known truth of a simulated tile, sky frame.", inputs)
+        columns = table_columns(load_survey(settings.simulation.survey).bands)[TRUTH_TABLE]
+        tile.write_table("truth", truth, columns, "Known truth of a simulated tile, sky frame (+x east).", inputs)
     outside = int((~area.contains(kept["ra_gold"].to_numpy(), kept["dec_gold"].to_numpy())).sum())
     return Outcome(
         figures={

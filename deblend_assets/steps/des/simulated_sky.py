@@ -18,7 +18,7 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
     """Render and store the survey, or keep that of the same inputs and settings.
 
     Args:
-        store: store of the DES model.
+        store: of the profile.
         workers: processes that render the scenes.
         log: receives progress lines.
     """

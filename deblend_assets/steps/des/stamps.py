@@ -1,58 +1,132 @@
-"""Converts a tile's cutouts to the frame of the model: electrons of the whole exposure, the model's pixels."""
+"""The cutouts of a tile as the model for every sky takes them: as the archive gave them, nothing resampled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from deblend_assets.science.des.cutouts import BandStamp
-from deblend_assets.science.des.frames import electrons_per_count, to_model_frame
-from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.science.detection.beside import detect_beside
+from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.settings import DetectionSettings
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.tiles import Cutouts
 
+# Digits of a pixel scale [arcsec] by which PSFs are told apart.
+_DIGITS = 5
+
 
 @dataclass(frozen=True)
-class ModelStamps:
-    """Input of the networks.
+class TileStamps:
+    """The cutouts of a tile, to be taken some at a time: with their PSFs they are large.
 
     Attributes:
-        frame: frame of the stamps.
-        electrons: (N, band, y, x) float32; 0 where a band is absent.
-        present: (N, band) bool.
-        sigma: (N, band), noise of a pixel [electron]; NaN where a band is absent.
+        cutouts: of the archive.
+        survey: gives the PSF of each band, of its description.
+        label_band: every cutout has it; its position and pixel scale are the stamp's.
+        detection: settings by which the other sources of a stamp are found.
+        psf_side: of the PSFs' images [pixel].
     """
 
-    frame: StampFrame
-    electrons: np.ndarray
-    present: np.ndarray
-    sigma: np.ndarray
+    cutouts: Cutouts
+    survey: SurveyModel
+    label_band: str
+    detection: DetectionSettings
+    psf_side: int
 
+    @classmethod
+    def of(cls, des: DesStore, cutouts: Cutouts) -> TileStamps:
+        """With the profile's settings."""
+        profile, simulation = des.project.profile, des.settings.simulation
+        survey = load_survey(simulation.survey)
+        return cls(cutouts, survey, simulation.label_band, profile.detection, profile.stamps.psf_side)
 
-def model_stamps(des: DesStore, cutouts: Cutouts) -> ModelStamps:
-    """Convert zero points, pixel scale and size to the model's; images are not scaled by their maxima."""
-    frame = des.project.frame()
-    rows = cutouts.galaxies.to_dict("records")
-    electrons, present = zip(
-        *(to_model_frame(_stamps(cutouts, n, row), frame) for n, row in enumerate(rows)), strict=True
-    )
-    sigma = np.full((len(rows), len(frame.bands)), np.nan)
-    for k, (band, zero_point) in enumerate(zip(frame.bands, frame.zero_points, strict=True)):
-        for n in np.flatnonzero(cutouts.present[:, k]):
-            sigma[n, k] = rows[n][f"sigma_{band}"] * electrons_per_count(rows[n][f"zero_point_{band}"], zero_point)
-    return ModelStamps(frame, np.stack(electrons), np.stack(present), sigma)
+    def __len__(self) -> int:
+        return len(self.cutouts.galaxies)
 
+    def observed(self, rows: slice = slice(None)) -> ObservedStamps:
+        """Stamps in the archive's counts; x is west and y north.
 
-def _stamps(cutouts: Cutouts, n: int, row: dict) -> dict[str, BandStamp]:
-    return {
-        band: BandStamp(
-            counts=cutouts.counts[n, k],
-            zero_point=row[f"zero_point_{band}"],
-            pixel_scale=row[f"pixel_scale_{band}"],
-            offset_x=row[f"offset_x_{band}"],
-            offset_y=row[f"offset_y_{band}"],
+        Bands are called as the model calls them, in lower case. A pixel without weight is lost. A band without a weight
+        map has the noise of its border in all pixels. Noise is white.
+        """
+        cutouts, bands = self.cutouts, self.cutouts.bands
+        galaxies = cutouts.galaxies.iloc[rows].reset_index(drop=True)
+        present = cutouts.present[rows]
+        weight = _weights(galaxies, cutouts.weight[rows], present, bands)
+        pixels = np.where(weight > 0, cutouts.counts[rows], np.float32(0))
+        number, side = len(galaxies), cutouts.counts.shape[-1]
+        scale = galaxies[f"pixel_scale_{self.label_band}"].to_numpy(np.float64)
+        offset = galaxies[[f"offset_{axis}_{self.label_band}" for axis in "xy"]].to_numpy(np.float64)
+        position = (side - 1) / 2 + offset
+        zero_point = galaxies[[f"zero_point_{band}" for band in bands]].to_numpy(np.float64)
+        scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
+        psf = np.stack([self._psfs(one) for one in scales.tolist()])[which]
+        others, count = self._others(pixels, weight, position, zero_point, psf)
+        lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
+        return ObservedStamps(
+            bands=tuple(band.lower() for band in bands),
+            pixels=pixels,
+            inverse_variance=weight,
+            mask=np.where(weight > 0, 0, lost).astype(np.uint16),
+            psf=psf,
+            noise_correlation=np.ones((number, len(bands), 1, 1), dtype=np.float32),
+            position=position,
+            others=others,
+            others_count=count,
+            corner=np.zeros((number, 2), dtype=np.int32),
+            pixel_scale=scale,
+            zero_point=zero_point,
+            jacobian=scale[:, None, None] * np.eye(2),
+            sky_position=galaxies[["ra", "dec"]].to_numpy(np.float64),
         )
-        for k, band in enumerate(cutouts.bands)
-        if cutouts.present[n, k]
-    }
+
+    def _psfs(self, pixel_scale: float) -> NDArray[np.float32]:
+        """Images of the survey's PSFs, pixel included, (band, y, x)."""
+        side = self.psf_side
+        psfs = [self.survey.btk_survey.get_filter(band).psf for band in self.cutouts.bands]
+        return np.stack([psf.drawImage(nx=side, ny=side, scale=pixel_scale).array for psf in psfs])
+
+    def _others(
+        self,
+        pixels: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        position: NDArray[np.float64],
+        zero_point: NDArray[np.float64],
+        psf: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Other detections of each stamp, (N, other, 2), NaN behind the last, and their number."""
+        fwhm = measure_psf_images(psf).fwhm
+        found = [
+            detect_beside(
+                pixels[n],
+                weight[n],
+                position[n],
+                fwhm[n].tolist(),
+                self.cutouts.bands,
+                self.detection,
+                zero_point[n].tolist(),
+            )
+            for n in range(len(pixels))
+        ]
+        count = np.array([len(places) for places in found], dtype=np.int32)
+        others = np.full((len(found), int(count.max(initial=0)), 2), np.nan)
+        for n, places in enumerate(found):
+            others[n, : len(places)] = places
+        return others, count
+
+
+def _weights(
+    galaxies: pd.DataFrame, weight: NDArray[np.float32], present: NDArray[np.bool_], bands: tuple[str, ...]
+) -> NDArray[np.float32]:
+    """Inverse variances, (N, band, y, x); of a band without a weight map, those of its border's noise."""
+    mapped = galaxies[[f"has_weight_{band}" for band in bands]].to_numpy(bool)
+    sigma = galaxies[[f"sigma_{band}" for band in bands]].to_numpy(np.float64)
+    plain = np.where(present & (sigma > 0), 1 / np.where(sigma > 0, sigma, 1.0) ** 2, 0.0).astype(np.float32)
+    kept = np.where(present[:, :, None, None], weight, np.float32(0))
+    return np.where(mapped[:, :, None, None], kept, plain[:, :, None, None])

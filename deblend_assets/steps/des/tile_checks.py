@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deblend_assets.science.des.likeness import Likeness
 from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.steps.outcome import Check
@@ -14,14 +13,19 @@ from deblend_assets.steps.outcome import Check
 MOST_OFFSET_ARCSEC, MOST_FLUX_ERROR = 0.1, 0.01
 
 
-def tile_checks(evaluation: Evaluation, likeness: Likeness) -> list[Check]:
-    """Checks of a tile's evaluation; on a simulated tile also those against the truth."""
+def tile_checks(evaluation: Evaluation, trust: Evaluation) -> list[Check]:
+    """Checks of a tile's evaluation; on a simulated tile also those against the truth.
+
+    Args:
+        evaluation: of `evaluate_tile`.
+        trust: of `evaluate_trust`.
+    """
     results = [
         Check(
-            "like_training",
-            not likeness.warnings,
-            "; ".join(likeness.warnings) or "no limit exceeded",
-            {"unlike": len(likeness.warnings)},
+            "trusted",
+            not trust["warnings"],
+            "; ".join(trust["warnings"]) or f"{trust['flagged']} of {trust['rows']} rows are flagged",
+            {"flagged": trust["flagged"], "share": trust["share"]},
             warn=True,
         ),
         Check(
@@ -50,9 +54,13 @@ def _against_truth(truth: Evaluation) -> list[Check]:
     off = {
         band: abs(r["value"] - 1) - 2 * r["error"] for band, r in ratios.items() if None not in (r["value"], r["error"])
     }
-    agreement = {name: found for name, found in truth["test_blends"].items() if isinstance(found, dict)}
-    undecided = any(found["agrees"] is None for found in agreement.values())
-    sigmas = {f"sigmas_{name}": found["sigmas"] for name, found in agreement.items() if found["sigmas"] is not None}
+    trusted = truth["trusted"]
+    hold, found = trusted["errors_hold"], trusted["pulls"]
+    pulls = ", ".join(
+        f"{kind}: RMS pull {format_measure(part['pull'])}, within one error {format_measure(part['within'])}"
+        for kind, part in found.items()
+    )
+    numbers = {f"{name}_{kind}": found[kind][name]["value"] for kind in hold for name in ("pull", "within")}
     return [
         Check(
             "positions",
@@ -76,10 +84,10 @@ def _against_truth(truth: Evaluation) -> list[Check]:
             warn=truth["orientation"] == "undecided",
         ),
         Check(
-            "agrees_with_test_blends",
-            all(found["agrees"] for found in agreement.values()) and not undecided,
-            "difference of the slopes over its error, tile minus test blends",
-            sigmas,
-            warn=True,
+            "errors_hold",
+            all(hold.values()),
+            f"{trusted['n']} rows without a flag: {pulls}",
+            {name: value for name, value in numbers.items() if value is not None},
+            warn=None in hold.values(),
         ),
     ]

@@ -8,13 +8,13 @@ import numpy as np
 
 from deblend_assets.progress import Progress
 from deblend_assets.resources.archive import Archive
-from deblend_assets.science.des.cutouts import pixel_sigma
-from deblend_assets.science.des.frames import stamp_side
-from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity
+from deblend_assets.science.des.orientation import adaptive_shapes, measured_parity, to_west
 from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.reports.figures.tile_images import ellipses
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.format import Table
 from deblend_assets.steps.des.cutting import Cutter, galaxy_columns
+from deblend_assets.steps.des.noise import NOISE_LIMIT, noise_ratios
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore
@@ -32,7 +32,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     """Fetch, check and store the stamps of a tile, or keep those of the same catalogue and settings.
 
     Args:
-        store: store of the DES model.
+        store: of the profile.
         partition: the tile's name, unchecked.
         archive: archive of the images.
         log: receives progress lines.
@@ -44,16 +44,11 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     """
     profile, settings, name = store.profile, store.profile.des, tile_name(partition)
     des = DesStore(store)
-    tile, simulation = des.tile(name), store.arrays()
+    tile = des.tile(name)
     catalog = tile.read_table("im3shape_catalog", des.im3shape_inputs())
     inputs = des.cutouts_inputs(tile)
-    label, bands = settings.simulation.label_band, simulation.bands
-    side = stamp_side(
-        settings.simulation.stamp_pixels,
-        simulation.attributes["pixel_scale_arcsec"],
-        settings.archive.pixel_scale_arcsec,
-    )
-    requests = 0
+    label, bands = settings.simulation.label_band, load_survey(settings.simulation.survey).bands
+    side, requests = settings.tiles.stamp_pixels, 0
     with tile.lock():
         cutouts = tile.find_cutouts(inputs)
         # Unusable images are requested again, since they may have been corrected; all others are kept.
@@ -82,16 +77,11 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     e1, e2, measured = adaptive_shapes(labelled)
     bootstrap = {"resamples": profile.evaluation.bootstrap, "seed": profile.evaluation.seed}
     parity = measured_parity(e1, e2, matched["e_1"].to_numpy(), matched["e_2"].to_numpy(), **bootstrap)
-    noise = {}
-    for k, band in enumerate(bands):
-        weighted = np.flatnonzero(cutouts.galaxies[f"has_weight_{band}"].to_numpy())
-        border = [pixel_sigma(cutouts.counts[n, k], None) for n in weighted]
-        if len(weighted):
-            noise[band] = float(np.median(border / cutouts.galaxies[f"sigma_{band}"].to_numpy()[weighted]))
+    noise = noise_ratios(cutouts)
     shown = np.argsort(-matched["snr_w"].to_numpy(), kind="stable")[:: max(1, len(matched) // _SHOWN)][:_SHOWN]
     figure = ellipses(
         labelled[shown],
-        matched[["e_1", "e_2"]].to_numpy()[shown],
+        to_west(matched, "e_2")[["e_1", "e_2"]].to_numpy()[shown],
         None,
         band=label,
         pixel_scale=settings.archive.pixel_scale_arcsec,
@@ -140,7 +130,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
             ),
             Check(
                 "noise_as_weighted",
-                all(abs(ratio - 1) < 0.2 for ratio in noise.values()),
+                all(abs(ratio - 1) < NOISE_LIMIT for ratio in noise.values()),
                 "noise of the border over that of the weight map, median over the galaxies",
                 {f"ratio_{band}": ratio for band, ratio in noise.items()},
                 warn=True,

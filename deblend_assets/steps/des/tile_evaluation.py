@@ -9,18 +9,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deblend_assets.errors import MissingDataError
-from deblend_assets.science.des.likeness import Likeness, Sample, aperture_flux, compare
+from deblend_assets.science.des.orientation import to_west
 from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.evaluation.against_truth import position_offsets
 from deblend_assets.science.evaluation.tile import evaluate_tile, flat_numbers
-from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.evaluation.tile_trust import evaluate_trust
+from deblend_assets.science.measuring.sky_columns import ID
 from deblend_assets.science.reports.figures import tile_catalog, tile_images, tile_shapes
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile import tile_report
 from deblend_assets.science.simulated_survey.sky import ZERO_POINT
 from deblend_assets.science.statistics.accuracy import Evaluation
-from deblend_assets.steps.des.model import TrainingReference, training_scenes
-from deblend_assets.steps.des.stamps import ModelStamps, model_stamps
+from deblend_assets.steps.des.noise import NOISE_LIMIT, noise_ratios
 from deblend_assets.steps.des.tile_checks import tile_checks
 from deblend_assets.steps.outcome import Outcome, chosen
 from deblend_assets.steps.summaries import tile_summary
@@ -30,7 +30,7 @@ from deblend_assets.stores.project import ProjectStore, library_versions
 from deblend_assets.stores.tiles import Cutouts
 
 # Figures in the UI; the report has all.
-_KEY_PLOTS = ("shapes_against_im3shape", "shape_distributions", "truth_slopes", "likeness", "dynamic_range")
+_KEY_PLOTS = ("shapes_against_im3shape", "shape_distributions", "truth_slopes", "trust", "dynamic_range")
 # Numbers in the metadata; `numbers.json` has all.
 _SHOWN = (
     "galaxies", "shear_slope", "shear_eiv_slope", "shear_rms", "truth_slope_g1", "truth_slope_g2", "truth_rms_g",
@@ -43,7 +43,7 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     """Evaluate a tile and write its report.
 
     Args:
-        store: store of the DES model.
+        store: of the profile.
         partition: the tile's name, unchecked.
 
     Raises:
@@ -54,7 +54,8 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     tile = des.tile(name)
     bootstrap, label = store.profile.evaluation, settings.simulation.label_band
     shapes = tile.read_table("shape_catalog", des.shapes_inputs(tile))
-    reference = tile.read_table("im3shape_catalog", des.im3shape_inputs())
+    # Their frame is +x east, ours +x west.
+    reference = to_west(tile.read_table("im3shape_catalog", des.im3shape_inputs()), "e_2", "nbc_c2")
     attrition = tile.read_table("attrition", des.im3shape_inputs())
     cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
     if len(shapes) < settings.tiles.minimum_galaxies:
@@ -63,8 +64,7 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
             where=str(tile.path("shape_catalog")),
             remedy="retire the tile, or lower des.tiles.minimum_galaxies",
         )
-    truth = tile.read_table("truth", des.im3shape_inputs()) if des.simulated else None
-    blends = store.read_shape_estimates()
+    truth = to_west(tile.read_table("truth", des.im3shape_inputs()), "g2", "e2") if des.simulated else None
     evaluation = evaluate_tile(
         shapes,
         reference,
@@ -74,14 +74,13 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
         resamples=bootstrap.bootstrap,
         seed=bootstrap.seed,
         truth=truth,
-        test_blends=blends,
         cutout_flux=_cutout_flux(cutouts) if des.simulated else None,
         zero_point=ZERO_POINT,
     )
-    stamps, training = model_stamps(des, cutouts), training_scenes(des)
-    sample = _sample(des, stamps, reference, cutouts)
-    likeness = compare(sample, training.sample, label)
-    figures = _figures(des, name, shapes, reference, attrition, cutouts, stamps, training, sample, likeness, evaluation)
+    # im3shape fits the r exposures; the PSF is theirs (Jarvis et al. 2016, section 7.3).
+    fwhm = float(np.nanmean(reference["mean_psf_fwhm"])) * settings.archive.pixel_scale_arcsec
+    trust = evaluate_trust(shapes, {"r": fwhm}, noise_ratios(cutouts), NOISE_LIMIT)
+    figures = _figures(des, name, shapes, reference, attrition, cutouts, trust, evaluation)
     if truth is not None:
         offsets = position_offsets(shapes, truth)
         figures["positions"] = tile_images.positions(offsets["ra"], offsets["dec"], tile=name)
@@ -91,14 +90,14 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
     page = tile_report(
         name,
         evaluation,
-        likeness,
+        trust,
         attrition,
         cutouts.info["rejected"],
         pictures,
         provenance,
         simulated=des.simulated,
     )
-    numbers = {"evaluation": evaluation, "likeness": _plain(likeness), "provenance": provenance}
+    numbers = {"evaluation": evaluation, "trust": trust, "provenance": provenance}
     numbers_path = tile.write_file("numbers.json", to_json(numbers))
     report = tile.write_file("report.html", page.encode())
     return Outcome(
@@ -106,9 +105,9 @@ def write_tile_evaluation(store: ProjectStore, partition: str) -> Outcome:
         report=report,
         figures={key: figures[key] for key in _KEY_PLOTS if key in figures},
         numbers=chosen(flat_numbers(evaluation), _SHOWN),
-        words={"simulated_tile": des.simulated, "model_version": store.model_version()},
+        words={"simulated_tile": des.simulated, "model_version": store.sky_model_version()},
         paths={"numbers": numbers_path},
-        checks=tile_checks(evaluation, likeness),
+        checks=tile_checks(evaluation, trust),
     )
 
 
@@ -119,19 +118,6 @@ def _cutout_flux(cutouts: Cutouts) -> pd.DataFrame:
     return cutouts.galaxies[[ID]].assign(**columns)
 
 
-def _sample(des: DesStore, stamps: ModelStamps, reference: pd.DataFrame, cutouts: Cutouts) -> Sample:
-    attributes = des.project.arrays().attributes
-    label = des.settings.simulation.label_band
-    noise = {
-        band: float(np.nanmedian(stamps.sigma[:, k])) if stamps.present[:, k].any() else float("nan")
-        for k, band in enumerate(cutouts.bands)
-    }
-    fwhm = float(np.nanmean(reference["mean_psf_fwhm"])) * des.settings.archive.pixel_scale_arcsec
-    flux = aperture_flux(stamps.electrons[:, cutouts.bands.index(label)], attributes["pixel_scale_arcsec"])
-    # im3shape fits the r exposures; the PSF is theirs (Jarvis et al. 2016, section 7.3).
-    return Sample(noise=noise, psf_fwhm={"r": fwhm}, flux=flux)
-
-
 def _figures(
     des: DesStore,
     name: str,
@@ -139,10 +125,7 @@ def _figures(
     reference: pd.DataFrame,
     attrition: pd.DataFrame,
     cutouts: Cutouts,
-    stamps: ModelStamps,
-    training: TrainingReference,
-    sample: Sample,
-    likeness: Likeness,
+    trust: Evaluation,
     evaluation: Evaluation,
 ) -> dict[str, Figure]:
     label = des.settings.simulation.label_band
@@ -153,22 +136,25 @@ def _figures(
     chosen = rows.iloc[shown]
     return {
         "ellipses": tile_images.ellipses(
-            stamps.electrons[shown, cutouts.bands.index(label)],
+            cutouts.counts[shown, cutouts.bands.index(label)],
             chosen[["e_1", "e_2"]].to_numpy(),
             chosen[["g1", "g2"]].to_numpy(),
             band=label,
-            pixel_scale=des.project.arrays().attributes["pixel_scale_arcsec"],
+            pixel_scale=des.settings.archive.pixel_scale_arcsec,
             labels=[f"S/N {s:.0f}" for s in chosen["snr_w"]],
             **whose,
         ),
         "shapes_against_im3shape": tile_shapes.shapes_against_im3shape(shapes, reference, evaluation, **whose),
         "shape_distributions": tile_shapes.shape_distributions(shapes, reference, **whose),
         "binned_slopes": tile_shapes.binned_slopes(evaluation, **whose),
-        "likeness": tile_images.likeness(likeness, sample, training.sample, label_band=label, **whose),
+        "trust": tile_images.trust(trust, **whose),
         "dynamic_range": tile_images.dynamic_range(
-            stamps.electrons, stamps.present, training.stamps, des.project.normalization(), **whose
+            cutouts.counts,
+            cutouts.galaxies[[f"sigma_{band}" for band in cutouts.bands]].to_numpy(),
+            cutouts.bands,
+            **whose,
         ),
-        "catalog_distributions": tile_catalog.catalog_distributions(reference, **whose),
+        "catalog_distributions": tile_catalog.catalog_distributions(to_west(reference, "e_2"), **whose),
         "attrition": tile_catalog.attrition(attrition, **whose),
     }
 
@@ -179,18 +165,7 @@ def _provenance(des: DesStore, name: str, shapes: pd.DataFrame) -> dict[str, str
         "tile": f"{name}, simulated" if des.simulated else name,
         "archive": f"{archive.tap_url} ({archive.shape_table}, {archive.gold_table}), {archive.sia_url}",
         "profile": des.project.profile.name,
-        "model": des.project.model_version(),
+        "model": des.project.sky_model_version(),
         "shape catalogue": f"{len(shapes):,} galaxies, inputs {des.shapes_inputs(des.tile(name))}",
         **library_versions("torch", "galsim", "astropy", "pyvo", "numpy", "zarr", "dagster"),
-    }
-
-
-def _plain(likeness: Likeness) -> dict[str, Any]:
-    """Convert a likeness for JSON, with None for NaN."""
-    table = likeness.table.astype(object).where(likeness.table.notna(), None)
-    return {
-        "quantities": table.to_dict("records"),
-        "warnings": likeness.warnings,
-        "ks_distance": likeness.ks_distance,
-        "ks_p": likeness.ks_p,
     }

@@ -1,4 +1,4 @@
-"""Rewrites the tables of catalogue columns and flags in the documentation from their registry.
+"""Rewrites the tables of catalogue columns and flags in the documentation from their registries.
 
     python -m deblend_assets.steps.measuring.document [FOLDER]
 
@@ -10,40 +10,68 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from deblend_assets.science.measuring.columns import Catalog, described, entries, flags_of
+from deblend_assets.science.measuring.columns import REGISTRY, words_of
+from deblend_assets.science.measuring.measured import FLAGS
+from deblend_assets.science.measuring.registry import Entry
+from deblend_assets.science.measuring.sky_columns import IDENTITY, MEASURED, PROVENANCE
+from deblend_assets.science.measuring.trust import REASONS
 
-# Catalogue of each page.
-PAGES: dict[str, Catalog] = {"measuring.md": "stamps", "shape_catalog.md": "tile"}
+
+class Tables(NamedTuple):
+    """What a page documents.
+
+    Attributes:
+        entries: of the catalogue's registry.
+        words: of their templates.
+        flags: meaning of each bit of the column `flags`.
+    """
+
+    entries: Sequence[Entry[Any]]
+    words: Mapping[str, str]
+    flags: Mapping[int, str]
+
+
+PAGES = {
+    "measuring.md": Tables(REGISTRY, words_of("{label band}"), FLAGS),
+    "shape_catalog.md": Tables(
+        (*IDENTITY, *MEASURED, *PROVENANCE),
+        {},
+        {int(flag): f"{flag.name}: {words}" for flag, words in REASONS.items()},
+    ),
+}
 _TABLE = "<!-- {kind}: made by python -m deblend_assets.steps.measuring.document -->\n"
 _END = "<!-- end -->\n"
 
 
-def columns_table(catalog: Catalog) -> str:
+def columns_table(tables: Tables) -> str:
     """The columns of a catalogue as a Markdown table."""
     lines = ["| column | unit | meaning | UCD |", "| --- | --- | --- | --- |"]
-    for entry in entries(catalog):
-        name, unit, ucd, meaning = described(entry, catalog, "{label band}", k="{k}", band="{band}")
-        names = [name.replace("{k}", k) for k in "12"] if "{k}" in name else [name]
-        words = "bits, see below; 0 is good" if name == "flags" else _escaped(meaning)
+    for entry in tables.entries:
+        kept = {"k": "{k}", "pair": "{pair}", "matrix": "{ij}"}
+        _, unit, ucd, meaning = entry.described({**kept, **tables.words, "band": "{band}"})
+        names = [entry.described({**words, **tables.words})[0] for words in entry.varied(("{band}",))]
+        words = "bits, see below; 0 is good" if entry.name == "flags" else _escaped(meaning)
         lines.append(f"| {', '.join(f'`{n}`' for n in names)} | {unit} | {words} | `{ucd}` |")
     return "\n".join(lines) + "\n"
 
 
-def flags_table(catalog: Catalog) -> str:
+def flags_table(tables: Tables) -> str:
     """The bits of the column `flags` as a Markdown table."""
-    rows = [f"| {bit} | {_escaped(meaning)} |" for bit, meaning in flags_of(catalog).items()]
+    rows = [f"| {bit} | {_escaped(meaning)} |" for bit, meaning in tables.flags.items()]
     return "\n".join(["| bit of `flags` | meaning |", "| --- | --- |", *rows]) + "\n"
 
 
-def documented(page: str, catalog: Catalog) -> str:
+def documented(page: str, tables: Tables) -> str:
     """A page with its tables as the registry has them.
 
     Raises:
         ValueError: the page has no place for one of them.
     """
-    for kind, table in (("columns", columns_table(catalog)), ("flags", flags_table(catalog))):
+    for kind, table in (("columns", columns_table(tables)), ("flags", flags_table(tables))):
         begin = _TABLE.format(kind=kind)
         before, *rest = page.split(begin)
         if len(rest) != 1 or _END not in rest[0]:
@@ -59,9 +87,9 @@ def _escaped(meaning: str) -> str:
 
 def main(folder: Path) -> None:
     """Rewrite the pages."""
-    for name, catalog in PAGES.items():
+    for name, tables in PAGES.items():
         path = folder / name
-        path.write_text(documented(path.read_text(encoding="utf-8"), catalog), encoding="utf-8")
+        path.write_text(documented(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
         print(path)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.errors import MissingDataError
 from deblend_assets.science.deblender.network import Deblender
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
@@ -81,11 +81,7 @@ def trained_sky_model(store: ProjectStore) -> CheckpointFolder | None:
     Args:
         store: of the LSST leg.
     """
-    try:
-        folder = store.sky_model_checkpoint()
-    except (MissingDataError, MismatchError):
-        return None
-    return folder if folder.finished else None
+    return store.trained_sky_model()
 
 
 def load_sky_model(folder: CheckpointFolder | None) -> SkyModel:

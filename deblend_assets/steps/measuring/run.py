@@ -10,8 +10,8 @@ from typing import Any
 from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
 from deblend_assets.science.deblender.network import BATCH
-from deblend_assets.science.measuring.columns import parquet_columns
 from deblend_assets.science.measuring.measure import Model, measure
+from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.image_stamps import CUT_FROM
 from deblend_assets.stores.measurements import Measurements, measurements_in
@@ -71,7 +71,7 @@ def measure_stamps(
     if not stamps.shape[0]:
         raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
     named = stamps.names(0, 1)
-    columns = {name: c for name, c in model.columns("stamps").items() if c.value is not None or name in named}
+    columns = {name: c for name, c in model.columns().items() if c.value is not None or name in named}
     progress = Progress("measuring", stamps.shape[0], "stamps", log)
     with measurements_in(folder, parquet_columns(columns), NOTE, replace=replace) as measurements:
         if images:

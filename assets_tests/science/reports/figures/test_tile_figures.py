@@ -10,16 +10,14 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
-from assets_tests.science.tile_tables import BANDS, TileTables, make_test_blends, tile_tables
-from deblend_assets.science.des.likeness import Sample, compare
+from assets_tests.science.tile_tables import BANDS, TileTables, tile_tables
 from deblend_assets.science.evaluation.against_truth import position_offsets
+from deblend_assets.science.evaluation.tile_trust import evaluate_trust
 from deblend_assets.science.reports.figures import tile_catalog, tile_images, tile_shapes
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.reports.tile_text import FIGURES
-from deblend_assets.science.stamps.normalization import Normalization
 
 TILE = "DES0000+6000"
-NORMALIZATION = Normalization(BANDS, (300.0, 500.0, 600.0, 700.0, 400.0), 2.5)
 ATTRITION = pd.DataFrame({"cut": ["rows returned", "snr_w > 20"], "removed": [0, 40], "left": [100, 60]})
 
 
@@ -30,12 +28,11 @@ def stamps(galaxies: int, seed: int = 1) -> np.ndarray:
 def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figure]:
     """Every figure of a tile's report."""
     which = {"tile": TILE, "simulated": simulated}
-    evaluation = tables.evaluate(test_blends=make_test_blends(60))
+    evaluation = tables.evaluate()
     rows = tables.shapes.merge(tables.reference, on="coadd_objects_id")[:4]
-    fluxes = np.random.default_rng(1).lognormal(8, 1, galaxies)
-    samples = [Sample({"g": 20.0 * k, "r": 30.0}, {"r": 1.0}, fluxes) for k in (1, 2)]
-    present = np.ones((galaxies, len(BANDS)), dtype=bool)
-    present[:2, -1] = False
+    images = stamps(galaxies)
+    images[:2, -1] = np.nan
+    trust = evaluate_trust(tables.shapes, {"r": 1.2}, {"g": 1.0, "r": np.nan}, 0.2)
     figures = {
         "ellipses": tile_images.ellipses(
             stamps(len(rows))[:, 1],
@@ -51,8 +48,8 @@ def drawn(tables: TileTables, galaxies: int, simulated: bool) -> dict[str, Figur
         ),
         "shape_distributions": tile_shapes.shape_distributions(tables.shapes, tables.reference, **which),
         "binned_slopes": tile_shapes.binned_slopes(evaluation, **which),
-        "likeness": tile_images.likeness(compare(*samples, "r"), *samples, label_band="r", **which),
-        "dynamic_range": tile_images.dynamic_range(stamps(galaxies), present, stamps(5, 2), NORMALIZATION, **which),
+        "trust": tile_images.trust(trust, **which),
+        "dynamic_range": tile_images.dynamic_range(images, np.full(images.shape[:2], 40.0), BANDS, **which),
         "catalog_distributions": tile_catalog.catalog_distributions(tables.reference[:galaxies], **which),
         "attrition": tile_catalog.attrition(ATTRITION, **which),
     }
@@ -102,9 +99,9 @@ def test_ellipse_has_the_axis_ratio_of_a_shear_type_g() -> None:
     assert found.height / found.width == pytest.approx((1 - 0.5) / (1 + 0.5))
 
 
-def test_ellipse_toward_the_north_east_points_up_and_left() -> None:
-    """g2 > 0 in the sky frame is elongated along +x = +y, north-east: in pixels, where east is left, at 135°."""
-    assert ellipse((0.0, 0.4)).angle % 180 == pytest.approx(135.0)
+def test_ellipse_toward_the_north_west_points_up_and_right() -> None:
+    """g2 > 0 in our catalogue's frame is elongated along +x = +y, north-west: at 45° in pixels, where west is right."""
+    assert ellipse((0.0, 0.4)).angle % 180 == pytest.approx(45.0)
     assert ellipse((0.4, 0.0)).angle % 180 == pytest.approx(0.0)
     assert ellipse((-0.4, 0.0)).angle % 180 == pytest.approx(90.0)
 
@@ -122,16 +119,30 @@ def test_lines_are_those_of_the_evaluation() -> None:
     assert sorted(points.get_ydata()) == sorted(tables.shapes["g2"])
 
 
-def test_dynamic_range_leaves_out_bands_without_image() -> None:
-    """Zeros that stand for an absent band would be a spike at 0."""
-    images = stamps(4) + 1e4
-    present = np.ones((4, len(BANDS)), dtype=bool)
-    present[0, 2], images[0, 2] = False, 0.0
-    figure = tile_images.dynamic_range(images, present, stamps(3, 2), NORMALIZATION, tile=TILE, simulated=True)
-    tile, _ = figure.axes[2].patches
-    shares, edges, _ = tile.get_data()
-    assert shares[edges[:-1] > 5e3].sum() > 0
-    assert shares[edges[1:] < 5e3].sum() == 0
+def test_dynamic_range_shows_present_bands_in_units_of_their_noise() -> None:
+    images = np.random.default_rng(2).normal(0, 40.0, (4, len(BANDS), 31, 31)).astype(np.float32)
+    images[0, 2] = np.nan
+    images[1, 2] = 1e4
+    figure = tile_images.dynamic_range(images, np.full((4, len(BANDS)), 40.0), BANDS, tile=TILE, simulated=True)
+    for axis, place, unit in ((figure.axes[2], 1e4, 40.0), (figure.axes[len(BANDS) + 2], 250.0, 1.0)):
+        (tile,) = axis.patches
+        density, edges, _ = tile.get_data()
+        shares = density * np.diff(np.arcsinh(edges / unit))
+        assert shares.sum() == pytest.approx(1.0)
+        assert shares[(edges[:-1] < 1.01 * place) & (edges[1:] > 0.99 * place)].sum() == pytest.approx(1 / 3)
+        # Noise of the sky alone is the dashed line, but for the third that is not.
+        x, y = axis.lines[0].get_data()
+        here = np.interp(0.0, x, y)
+        assert density[np.searchsorted(edges, 0.0) - 1] == pytest.approx(2 / 3 * here, rel=0.2)
+
+
+def test_flags_and_comparisons_are_drawn_as_they_are() -> None:
+    found = evaluate_trust(tile_tables(200).shapes, {"r": 1.2}, {"g": 1.0}, 0.2)
+    left, right = tile_images.trust(found, tile=TILE, simulated=True).axes
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([5.0, 5.0, 5.0])
+    assert [label.get_text() for label in left.get_yticklabels()] == ["any", "SKY", "MISFIT"]
+    (dots,) = [c for c in right.collections if c.get_label().startswith("measured")]
+    assert dots.get_offsets()[:, 0].tolist() == pytest.approx([1.25, 1.0])
 
 
 def test_attrition_bars_are_the_counts() -> None:

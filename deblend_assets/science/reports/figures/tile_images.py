@@ -1,4 +1,4 @@
-"""Figures of a tile's images and of how they compare with the training scenes."""
+"""Figures of a tile's images, of the rows that are flagged, and of its positions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse
 from matplotlib.ticker import SymmetricalLogLocator
 
-from deblend_assets.science.des.likeness import FLUX_RANGE, UNLIKE, Likeness, Sample
-from deblend_assets.science.des.orientation import sky_to_pixel
+from deblend_assets.science.evaluation.tile_trust import MOST_FLAGGED, UNLIKE
 from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, VERMILION, legend_below, new_figure
 from deblend_assets.science.reports.tile_text import tile_label
 from deblend_assets.science.stamps.conventions import position_angle
-from deblend_assets.science.stamps.normalization import Normalization
+from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.metrics import Floats
 
 _THEIRS, _OURS = "red", "yellow"  # the report's colours; the line styles differ too
@@ -40,7 +39,7 @@ def ellipses(
 
     Args:
         images: (N, y, x), north up and east left, any unit.
-        reference_g, our_g: (N, 2), shear-type, sky frame; they are drawn in the pixel frame. Ours may be None,
+        reference_g, our_g: (N, 2), shear-type, in our catalogue's frame, which is that of the pixels. Ours may be None,
             before the shapes are measured.
         band: of the images.
         pixel_scale: [arcsec/pixel].
@@ -84,113 +83,85 @@ def _ellipse(axis: Axes, sky_g: np.ndarray, colour: str, style: str) -> None:
     if not g < 1:
         return
     ratio = (1 - g) / (1 + g)
-    angle = np.degrees(float(position_angle(*sky_to_pixel(sky_g[0], sky_g[1]))))
+    angle = np.degrees(float(position_angle(*sky_g)))
     width, height = 2 * _ELLIPSE_RADIUS / ratio**0.5, 2 * _ELLIPSE_RADIUS * ratio**0.5
     axis.add_patch(
         Ellipse((0, 0), width, height, angle=angle, fill=False, color=colour, linestyle=style, linewidth=1.4)
     )
 
 
-def dynamic_range(
-    images: np.ndarray,
-    present: np.ndarray,
-    training: np.ndarray,
-    normalization: Normalization,
-    *,
-    tile: str,
-    simulated: bool,
-) -> Figure:
-    """Pixel values of tile and training, band by band, in electrons and after Eq. 9 (the report's Fig. 7).
+def dynamic_range(counts: np.ndarray, sigma: np.ndarray, bands: Sequence[str], *, tile: str, simulated: bool) -> Figure:
+    """Pixel values band by band (the report's Fig. 7): in counts, and in units of the sky's noise.
 
     Args:
-        images: (N, band, y, x), the tile's stamps in the model's frame [electron].
-        present: (N, band), which of them are images.
-        training: (M, band, y, x), blended and noisy training scenes [electron].
-        normalization: the model's: of the training, for both.
+        counts: (N, band, y, x), the tile's stamps; NaN in an absent band.
+        sigma: noise of a pixel, (N, band) [count].
+        bands: their names.
         tile, simulated: which it is.
     """
-    bands = normalization.bands
     figure = new_figure(min(8.4, 0.9 + 2.2 * len(bands)), 6.0)
     axes = figure.subplots(2, len(bands), squeeze=False, sharey="row")
     for k, band in enumerate(bands):
-        sets = (
-            (images[present[:, k]], BLUE, "tile", "-"),
-            (training, ORANGE, "training", "--"),
-        )
-        linear = max(float(np.median(np.abs(training[:, k]))), 1e-6)
-        raw = [np.arcsinh(stack[:, k].ravel().astype(np.float64) / linear) for stack, *_ in sets]
-        after = [normalization.forward(stack.astype(np.float64))[:, k].ravel() for stack, *_ in sets]
-        for axis, columns in ((axes[0, k], raw), (axes[1, k], after)):
-            # The same bins for both.
-            edges = np.histogram_bin_edges(np.concatenate(columns), 80)
-            for column, (_, colour, label, style) in zip(columns, sets, strict=True):
-                density = np.histogram(column, edges)[0] / max(len(column), 1) / (edges[1] - edges[0])
-                places = linear * np.sinh(edges) if axis is axes[0, k] else edges
-                axis.stairs(density, places, color=colour, label=label, linestyle=style, linewidth=1.3)
-        axes[0, k].set_xscale("asinh", linear_width=linear)
-        axes[0, k].xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=30 * linear))
+        there = np.isfinite(counts[:, k, 0, 0]) & (sigma[:, k] > 0)
+        raw = counts[there, k].astype(np.float64)
+        noise = float(np.median(sigma[there, k])) if there.any() else 1.0
+        units = (raw / sigma[there, k, None, None]).ravel()
+        for axis, column, linear in ((axes[0, k], raw.ravel(), noise), (axes[1, k], units, 1.0)):
+            # Bins of equal width in asinh of the value over its noise.
+            edges = np.histogram_bin_edges(np.arcsinh(column / linear), 80)
+            density = np.histogram(np.arcsinh(column / linear), edges)[0] / max(len(column), 1) / (edges[1] - edges[0])
+            axis.stairs(density, linear * np.sinh(edges), color=BLUE, label="tile", linewidth=1.3)
+            places = 0.5 * (edges[1:] + edges[:-1])
+            gauss = np.exp(-0.5 * np.sinh(places) ** 2) / np.sqrt(2 * np.pi) * np.cosh(places)
+            shown = gauss > density[density > 0].min(initial=1.0) / 3
+            axis.plot(linear * np.sinh(places[shown]), gauss[shown], color=ORANGE, linestyle="--", linewidth=1.3)
+            axis.set_xscale("asinh", linear_width=linear)
+            axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=30 * linear))
         axes[0, k].set_title(f"band {band}", fontsize=10)
-        axes[0, k].set_xlabel("raw pixel [electron]")
-        axes[1, k].set_xlabel(f"after Eq. 9, β = {normalization.beta:g}")
-    for axis, what in ((axes[0, 0], "per unit of asinh"), (axes[1, 0], "per unit of x")):
-        axis.set(ylabel=f"share of pixels {what}", yscale="log")
+        axes[0, k].set_xlabel("pixel [count]")
+        axes[1, k].set_xlabel("pixel [σ of the sky]")
+    for axis in axes[:, 0]:
+        axis.set(ylabel="share of pixels per unit of asinh", yscale="log")
     figure.legend(
         [Line2D([], [], color=BLUE), Line2D([], [], color=ORANGE, linestyle="--")],
-        [f"tile, {len(images):,} stamps", f"training, {len(training):,} scenes"],
+        [f"tile, {len(counts):,} stamps", "Gaussian noise of the sky alone"],
         loc="outside lower center",
         ncols=2,
     )
-    figure.suptitle(f"Dynamic range in common physical units: {tile_label(tile, simulated)}", fontsize=11)
+    figure.suptitle(f"Dynamic range: {tile_label(tile, simulated)}", fontsize=11)
     return figure
 
 
-def likeness(
-    found: Likeness, sample: Sample, training: Sample, *, label_band: str, tile: str, simulated: bool
-) -> Figure:
-    """Noise and PSF width over the training's with their limits, and both distributions of flux.
+def trust(found: Evaluation, *, tile: str, simulated: bool) -> Figure:
+    """Share of the rows with each flag, and what is measured on the tile over what the model was given.
 
     Args:
-        found: of `likeness.compare`, made from the two samples.
-        sample, training: the tile's and the training's.
-        label_band: the band of the fluxes.
+        found: of `evaluate_trust`.
         tile, simulated: which it is.
     """
     figure = new_figure(8.4, 4.6)
     left, right = figure.subplots(1, 2)
-    ratios = found.table[~found.table["quantity"].str.startswith("share")]
-    at = np.arange(len(ratios))
-    colours = [VERMILION if verdict == UNLIKE else BLUE for verdict in ratios["verdict"]]
-    left.hlines(at, 1 - ratios["limit"], 1 + ratios["limit"], color="0.85", linewidth=14, label="within the limit")
-    left.scatter(ratios["ratio"], at, c=colours, zorder=3, label="tile / training (red: beyond its limit)")
-    left.axvline(1.0, color="0.5", linewidth=0.8, linestyle=":")
-    left.set_yticks(at, ratios["quantity"].tolist())
+    reasons = {name: part["share"] for name, part in found["reasons"].items() if part["n"]}
+    names = ["any", *reasons]
+    left.barh(names, [100 * share for share in (found["share"], *reasons.values())], color=BLUE)
+    left.axvline(100 * MOST_FLAGGED, color="0.5", linewidth=0.8, linestyle=":", label="limit of any")
     left.invert_yaxis()
-    left.set(xlabel="tile / training")
-    sides = [
-        (values[values > 0], colour, name, style)
-        for values, colour, name, style in (
-            (sample.flux, BLUE, "tile", "-"),
-            (training.flux, ORANGE, "training", "--"),
-        )
-        if (values > 0).any()
-    ]
-    if sides:
-        together = np.concatenate([values for values, *_ in sides])
-        edges = np.geomspace(together.min(), 1.001 * together.max(), 41)
-        for values, colour, name, style in sides:
-            counts = np.histogram(values, edges)[0] / len(values)
-            right.stairs(
-                counts, edges, color=colour, linestyle=style, linewidth=1.6, label=f"{name}, N = {len(values):,}"
-            )
-        right.set_xscale("log")
-    if len(training.flux):
-        low, high = np.nanquantile(training.flux, FLUX_RANGE)
-        right.axvspan(low, high, color="0.93", zorder=0, label="1–99 % of the training")
-    right.set(xlabel=f"flux within the aperture, band {label_band} [electron]", ylabel="share per bin")
+    left.set(xlabel="rows with the flag [%]")
+    rows = [row for row in found["comparisons"] if row["ratio"] is not None]
+    at, limits = np.arange(len(rows)), np.array([row["limit"] for row in rows])
+    right.hlines(at, 1 - limits, 1 + limits, color="0.85", linewidth=14, label="within the limit")
+    colours = [VERMILION if row["verdict"] == UNLIKE else BLUE for row in rows]
+    right.scatter(
+        [row["ratio"] for row in rows], at, c=colours, zorder=3, label="measured / given (red: beyond its limit)"
+    )
+    right.axvline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+    right.set_yticks(at, [row["quantity"] for row in rows])
+    right.invert_yaxis()
+    right.set(xlabel="measured / given")
     legend_below(figure, columns=3)
-    if found.ks_distance is not None and found.ks_p is not None:
-        right.set_title(f"Kolmogorov–Smirnov: D = {found.ks_distance:.3f}, p = {found.ks_p:.2g}", fontsize=9)
-    figure.suptitle(f"Tile against the training scenes: {tile_label(tile, simulated)}", fontsize=11)
+    figure.suptitle(
+        f"{found['flagged']:,} of {found['rows']:,} rows are flagged: {tile_label(tile, simulated)}", fontsize=11
+    )
     return figure
 
 

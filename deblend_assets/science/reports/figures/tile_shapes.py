@@ -1,4 +1,4 @@
-"""Figures of a tile's shapes against im3shape's, against the truth and against the test blends."""
+"""Figures of a tile's shapes against im3shape's and against the truth."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deblend_assets.science.evaluation.against_im3shape import COMPARISONS, COMPONENTS
-from deblend_assets.science.evaluation.against_truth import TRUTH_KINDS
-from deblend_assets.science.measuring.columns import ID
+from deblend_assets.science.evaluation.against_truth import PULL_LIMIT, TRUTH_KINDS
+from deblend_assets.science.measuring.sky_columns import ID
 from deblend_assets.science.reports.figures.style import (
     BLACK,
     BLUE,
@@ -137,7 +137,7 @@ def shape_distributions(shapes: pd.DataFrame, reference: pd.DataFrame, *, tile: 
 def binned_slopes(evaluation: Evaluation, *, tile: str, simulated: bool) -> Figure:
     """Slopes of our g on im3shape's in the bins of the evaluation."""
     figure = new_figure(8.4, 4.6)
-    meanings = {"snr_w": "im3shape's snr_w (terciles)", "blendedness": "blendedness of the deblended image"}
+    meanings = {"snr_w": "im3shape's snr_w (terciles)", "blendedness": "blendedness of the scene"}
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (quantity, meaning) in zip(axes, meanings.items(), strict=True):
         bins = evaluation["bins"][quantity]
@@ -160,34 +160,33 @@ def binned_slopes(evaluation: Evaluation, *, tile: str, simulated: bool) -> Figu
 
 
 def truth_slopes(evaluation: Evaluation, *, tile: str) -> Figure:
-    """Slopes of estimate on truth on a simulated tile and on test blends, and their difference.
+    """Slopes of estimate on truth on a simulated tile and RMS pulls, of all rows and of those without a flag.
 
     Args:
-        evaluation: of `evaluate_tile` with a truth and test blends.
+        evaluation: of `evaluate_tile` with a truth.
         tile: which it is.
     """
-    found = evaluation["truth"]["test_blends"]
+    truth = evaluation["truth"]
     figure = new_figure(8.4, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    at = np.arange(len(TRUTH_KINDS))
-    for key, count, label, colour, marker, shift in (
-        ("tile", "n_tile", "tile", BLUE, "o", -0.1),
-        ("test_blends", "n_test_blends", "test blends", GREEN, "s", 0.1),
+    for part, count, label, colour, marker, shift in (
+        (truth, truth["labelled"], "all rows", BLUE, "o", -0.1),
+        (truth["trusted"], truth["trusted"]["n"], "without a flag", GREEN, "s", 0.1),
     ):
-        measures = [found[name][key] for name in TRUTH_KINDS]
-        _errorbars(left, at + shift, measures, colour, marker, f"{label}, N = {found[count]:,}", colour)
-    left.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
-    left.set(ylabel="slope of estimate on truth")
-    differences = [found[name]["difference"] for name in TRUTH_KINDS]
-    _errorbars(right, at, differences, BLACK, "D", "difference", BLACK)
-    right.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
-    right.set(ylabel="tile − test blends")
-    for axis in (left, right):
-        axis.set_xticks(at, TRUTH_KINDS)
-        axis.set_xlim(-0.5, len(at) - 0.5)
-        axis.set_xlabel("g: intrinsic, e: observed")
-    legend_below(figure)
-    figure.suptitle(f"Slope on the truth, S/N > {evaluation['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
+        label = f"{label}, N = {count:,}"
+        slopes = [part["shapes"][kind[0]][kind]["slope"] for kind in TRUTH_KINDS]
+        _errorbars(left, np.arange(len(slopes)) + shift, slopes, colour, marker, label, colour)
+        pulls = [found["pull"] for found in part["pulls"].values()]
+        _errorbars(right, np.arange(len(pulls)) + shift, pulls, colour, marker, label, colour)
+    left.set(ylabel="slope of estimate on truth", xlabel="g: intrinsic, e: observed")
+    right.set(ylabel="RMS of error over expected error", xlabel="both components")
+    right.axhspan(1 - PULL_LIMIT, 1 + PULL_LIMIT, color="0.93", zorder=0, label="limit")
+    for axis, names in ((left, TRUTH_KINDS), (right, tuple(truth["pulls"]))):
+        axis.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
+        axis.set_xticks(np.arange(len(names)), names)
+        axis.set_xlim(-0.5, len(names) - 0.5)
+    legend_below(figure, columns=3)
+    figure.suptitle(f"Against the truth, S/N > {evaluation['snr_min']:g}: {tile_label(tile, True)}", fontsize=11)
     return figure
 
 

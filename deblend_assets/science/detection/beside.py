@@ -1,0 +1,51 @@
+"""The other detections of a stamp whose target is known from elsewhere, such as a survey's catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.science.detection.detect import detect
+from deblend_assets.settings import DetectionSettings
+
+
+def detect_beside(
+    pixels: NDArray[np.float32],
+    inverse_variance: NDArray[np.float32],
+    position: NDArray[np.float64],
+    fwhm: Sequence[float],
+    bands: Sequence[str],
+    settings: DetectionSettings,
+    zero_points: Sequence[float],
+) -> NDArray[np.float64]:
+    """Detections of one stamp but for the target: the nearest one to its position within one FWHM of it.
+
+    Args:
+        pixels, inverse_variance: (band, y, x), as `detect` takes them; a band without weight is absent.
+        position: x, y of the target [pixel].
+        fwhm: of each band's PSF [pixel].
+        bands: names.
+        settings: of the detection. A stamp is too small for a background, which is not subtracted.
+        zero_points: AB magnitude of one unit, by band.
+
+    Returns:
+        x, y, the nearest first, (K, 2).
+    """
+    there = np.flatnonzero((inverse_variance > 0).any(axis=(1, 2)))
+    if not len(there):
+        return np.zeros((0, 2))
+    found = detect(
+        pixels[there],
+        inverse_variance[there],
+        [fwhm[k] for k in there],
+        [bands[k] for k in there],
+        settings.model_copy(update={"background_pixels": 0}),
+        zero_points=[zero_points[k] for k in there],
+    )
+    places = found.table[["x", "y"]].to_numpy(np.float64)
+    apart = np.hypot(*(places - position).T)
+    order = np.argsort(apart, kind="stable")
+    target = len(order) and apart[order[0]] < found.fwhm
+    return np.asarray(places[order[1:] if target else order])

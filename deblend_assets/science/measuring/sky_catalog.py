@@ -1,0 +1,41 @@
+"""The catalogue of the model for every sky, of any observed stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from deblend_assets.science.measuring.sky_columns import sky_columns
+from deblend_assets.science.measuring.sky_rows import SkyRows
+from deblend_assets.science.measuring.sky_scene import measure_scenes
+from deblend_assets.science.measuring.trust import trust_of
+from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.sky_shapes.response import SHARE, measure_response
+from deblend_assets.science.stamps.observed import ObservedStamps
+
+
+def measure_catalog(
+    model: SkyModel,
+    stamps: ObservedStamps,
+    responses: float = SHARE,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """What is measured of each target, one row a stamp: columns of `sky_columns`.
+
+    Args:
+        model: calibrated.
+        stamps: N of them, in some of the model's bands.
+        responses: share of the rows, chosen at random, that have responses to shear and PSF; NaN elsewhere.
+        seed: of this choice and of the responses' noise.
+        names: of the bands in the catalogue, such as a survey's own; default: those of the stamps.
+
+    Raises:
+        MismatchError: a band that the model does not have.
+    """
+    names = stamps.bands if names is None else tuple(names)
+    scene = measure_scenes(model, stamps)
+    answer = measure_response(model, stamps, responses, seed).posterior
+    rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
+    return pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
