@@ -26,9 +26,9 @@ from assets_tests.science.deblender.scene_samples import (
     sources,
 )
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes
+from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes, window
 from deblend_assets.science.deblender.scene_images import scene_images
-from deblend_assets.science.deblender.scene_sources import SceneSources
+from deblend_assets.science.deblender.scene_sources import SceneSources, psf_sigma
 from deblend_assets.science.skies.noise import resampled
 from deblend_assets.science.stamps.correlation import correlated
 
@@ -164,6 +164,7 @@ def test_everything_turned_by_90_degrees_leaves_the_fluxes() -> None:
             name: np.rot90(getattr(noisy, name), axes=(-2, -1))
             for name in ("pixels", "inverse_variance", "psf", "noise_correlation")
         },
+        position=(noisy.position - MIDDLE) @ np.array([[0.0, 1.0], [-1.0, 0.0]]).T + MIDDLE,
     )
     turn = np.diag([0.0, 0.0, -1.0, -1.0, 1.0, 1.0])
     turn[0, 1], turn[1, 0] = 1.0, -1.0
@@ -244,6 +245,47 @@ def test_a_bright_source_beyond_the_edge_can_be_listed() -> None:
     assert rms(pulls(found, known.flux)[:, 0]) < 1 + 3 / np.sqrt(2 * FEW)
     assert rms(pulls(without, known.flux[:, :1])) > 5
     assert (without.chi2[:, 0] > 2).all()
+
+
+@pytest.mark.parametrize("hlr", [0.2, 0.4, 0.7])
+def test_fluxes_of_unknown_sizes_are_unbiased_in_the_mean(hlr: float) -> None:
+    """Noiseless galaxies of the sizes that a lognormal posterior of ln size ± 0.3 allows, by Gauss-Hermite quadrature.
+
+    Within 0.4 %; with the profile of the mean of ln size they are 0.8 to 1.6 % too low.
+    """
+    spread = 0.3
+    nodes, weights = np.polynomial.hermite_e.hermegauss(7)
+    values = np.tile(pairs(FEW, 1.2).truth.values[:1, :1], (7, 1, 1))
+    values[:, 0, 2:4], values[:, 0, 4] = 0.0, np.log(hlr) + spread * nodes
+    known = scenes(sources(values), np.full((7, 1), FLUX), 1.0)
+    values[:, 0, 4] = np.log(hlr)
+    guess = sources(values, np.array([0, 0, 0, 0, spread, 0]))
+    sigma = psf_sigma(known.stamps.psf[:, 0]) * SCALE
+    bias = [
+        float(np.sum(weights * solve_fluxes(known.stamps, used).flux[:, 0, 0]) / (FLUX * weights.sum()) - 1)
+        for used in (guess, guess.standing_for_their_spread(sigma))
+    ]
+    assert bias[0] < -0.007
+    assert abs(bias[1]) < 0.004
+
+
+def test_a_sources_wings_reach_the_target_less_than_its_stamp() -> None:
+    """Of a bright source beyond the edge that is not listed; the window keeps the sky's level from its wings."""
+    values = pairs(FEW, 1.2).truth.values.copy()
+    values[:, 1, 0], values[:, 1, 4] = SIDE + 4.0, np.log(1.0)
+    known = scenes(sources(values), np.broadcast_to([FLUX, 100 * FLUX], (FEW, 2)), 1.0)
+    found = solve_fluxes(known.stamps, known.truth.cut(1)).flux[:, 0, 0] / FLUX - 1
+    seen = window(known.stamps, known.truth)[:, 0]
+    assert seen.max() <= 1
+    with_all = known.light.sum(axis=1)
+    # Without a window: a level and the target by plain least squares.
+    plain = np.stack(
+        [
+            np.linalg.lstsq(np.stack([light[0].ravel(), np.ones(SIDE**2)], axis=1), image.ravel(), rcond=None)[0][0]
+            for light, image in zip(known.light, with_all, strict=True)
+        ]
+    )
+    assert (np.abs(found) < 0.75 * np.abs(plain - 1)).all()
 
 
 def test_a_missing_source_raises_chi2() -> None:

@@ -32,9 +32,13 @@ def test_every_detection_is_in_the_scene_with_the_networks_numbers(model: SkyMod
         values, errors = found.sources.values[rows, at], found.sources.covariance[rows, at]
         np.testing.assert_array_equal(found.sources.star[rows, at], ~galaxy)
         np.testing.assert_allclose(values[:, :2], position + mean[:, DX : DX + 2])
-        shapes = [NUMBERS.index("g1"), NUMBERS.index("ln_hlr"), NUMBERS.index("concentration")]
+        shapes = [NUMBERS.index("g1"), NUMBERS.index("concentration")]
         flat = np.hypot(mean[:, 0], mean[:, 1]) < 0.95
-        np.testing.assert_allclose(values[galaxy & flat][:, shapes], mean[galaxy & flat][:, [0, SIZE, LIGHT]])
+        np.testing.assert_allclose(values[galaxy & flat][:, shapes], mean[galaxy & flat][:, [0, LIGHT]])
+        # Larger by up to the variance, which counts up to 1: see `standing_for_their_spread`.
+        larger = (values[:, NUMBERS.index("ln_hlr")] - mean[:, SIZE])[galaxy]
+        assert (larger > 0).all()
+        assert (larger < np.minimum(covariance[galaxy][:, SIZE, SIZE], 1)).all()
         np.testing.assert_allclose(errors[:, 0, 1], covariance[:, DX, DX + 1])
         np.testing.assert_allclose(errors[galaxy][:, 2, 4], covariance[galaxy][:, 0, SIZE])
     expected = solve_fluxes(STAMPS, found.sources)

@@ -1,9 +1,11 @@
 """Fluxes of overlapping sources solved together, band by band: weighted least squares, linear, possibly negative.
 
 The model is Σ flux × source + a level of the sky, each source of unit light behind the stamp's PSF. With these columns
-A, weights W and the image d, the solution is H⁻¹ AᵀW d, H = AᵀW A. Its covariance has two parts:
+A, weights W and the image d, the solution is H⁻¹ AᵀW d, H = AᵀW A. W is the inverse variance times a Gaussian window
+about the target (`window`): wings of what lies off the stamp reach its far side first, and the sky's level would take
+them. The covariance has two parts:
 
-* of the noise, H⁻¹ (AᵀW C W A) H⁻¹, C with the stamp's noise correlation;
+* of the noise, H⁻¹ (AᵀW C W A) H⁻¹, C with the stamp's noise and its correlation;
 * of the profiles, J Σ Jᵀ with the covariance Σ of shapes and positions and the derivatives J of the solution by them:
   to first order, which measures the spread as well as samples do (docs/scene_model.md).
 
@@ -21,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
+from deblend_assets.science.deblender.scene_sources import FWHM_OVER_SIGMA, NUMBERS, SceneSources, psf_sigma
 from deblend_assets.science.simulation.renderers.sersic_stamps import RenderedStamps, SersicStamps
 from deblend_assets.science.stamps.correlation import correlated
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -117,6 +119,20 @@ def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     return found
 
 
+def window(stamps: ObservedStamps, sources: SceneSources) -> Floats:
+    """What the weights of N stamps are multiplied by: a round Gaussian about the position, (N, B, y, x), 1 there.
+
+    Its sigma is twice the FWHM of a Gaussian that collects as much noise as the band's PSF, and in quadrature twice the
+    target's half-light radius: the pixels that hold the target lose nothing.
+    """
+    sigma = FWHM_OVER_SIGMA * psf_sigma(stamps.psf)
+    size = np.where(sources.star, 0.0, np.exp(sources.values[..., NUMBERS.index("ln_hlr")]))[:, :1].sum(axis=1)
+    wide = (2 * sigma) ** 2 + (2 * size / stamps.pixel_scale)[:, None] ** 2
+    x, y = (np.arange(stamps.side) - stamps.position[:, k, None] for k in (0, 1))
+    square = (y[:, :, None] ** 2 + x[:, None, :] ** 2)[:, None]
+    return np.asarray(np.exp(-0.5 * square / wide[:, :, None, None]))
+
+
 def require_alike(stamps: ObservedStamps, sources: SceneSources) -> None:
     """MismatchError unless the sources are of as many stamps."""
     if len(stamps) != len(sources):
@@ -140,15 +156,16 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     root = np.sqrt(stamps.inverse_variance[:, present].reshape(n, bands, 1, -1).astype(np.float64))
     # In units of the noise; float64, for what two like sources differ by. The sky's level is the last column.
     basis = np.concatenate([images.numpy() * root, root], axis=2)
+    taken = basis * window(stamps, sources)[:, present].reshape(n, bands, 1, -1)
     data = stamps.pixels[:, present].reshape(n, bands, -1) * root[:, :, 0]
-    normal = basis @ np.swapaxes(basis, -1, -2)
-    solution, seen = _least_squares(normal, (basis @ data[..., None])[..., 0])
+    normal = taken @ np.swapaxes(basis, -1, -2)
+    solution, seen = _least_squares(normal, (taken @ data[..., None])[..., 0])
     residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
 
-    spread_basis, sums = _correlated(basis, normal, stamps.noise_correlation[:, present])
+    spread_taken, sums = _correlated(taken, stamps.noise_correlation[:, present])
     noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
     noise = noise[..., :size, :size]
-    spread = _spread(rendered, sources, by_concentration, basis, residual, root, solution)[:, :, :size]
+    spread = _spread(rendered, sources, by_concentration, basis, taken, residual, root, solution)[:, :, :size]
     shapes = _limited(spread @ np.swapaxes(spread, -1, -2), solution.prior[..., :size])
     # (n, S, band, number): between the bands of each source, the numbers of all.
     per_source = spread.swapaxes(1, 2)
@@ -157,11 +174,12 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     index = np.arange(bands)
     color[:, :, index, index] += np.diagonal(noise, axis1=2, axis2=3).swapaxes(1, 2)
 
-    own, overlap = solution.level[..., :size].clip(min=0), normal[..., :size, :size]
+    own, light = solution.level[..., :size].clip(min=0), basis[:, :, :size]
+    overlap = light @ np.swapaxes(light, -1, -2)
     with np.errstate(divide="ignore", invalid="ignore"):
         total = (overlap * own[:, :, None, :]).sum(axis=-1)
         blendedness = 1 - np.diagonal(overlap, axis1=2, axis2=3) * own / total
-        chi2 = _reduced(basis, spread_basis, sums, residual, solution)
+        chi2 = _reduced(basis, spread_taken, sums, residual, solution)
     lost = np.where(seen[..., :size], 0.0, np.nan)
     pairs = lost[..., None] + lost[..., None, :]
     of_source = lost.swapaxes(1, 2)
@@ -176,27 +194,24 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     )
 
 
-def _correlated(basis: Floats, normal: Floats, correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """The columns times the correlation matrix of the noise, and their products with the columns, (n, B, C, C)."""
+def _correlated(taken: Floats, correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Columns times the correlation matrix of the noise, and the products of both, (n, B, C, C)."""
     middle = correlation.shape[-1] // 2
     coupled = np.count_nonzero(correlation, axis=(-2, -1)) > (correlation[..., middle, middle] != 0)
-    if not coupled.any():
-        return basis, normal
-    side = round(basis.shape[-1] ** 0.5)
-    spread, sums = basis.copy(), normal.copy()
-    columns = basis[coupled]
-    spread[coupled] = correlated(columns.reshape(*columns.shape[:-1], side, side), correlation[coupled]).reshape(
-        columns.shape
-    )
-    sums[coupled] = columns @ np.swapaxes(spread[coupled], -1, -2)
-    return spread, sums
+    spread = taken
+    if coupled.any():
+        side, spread, columns = round(taken.shape[-1] ** 0.5), taken.copy(), taken[coupled]
+        spread[coupled] = correlated(columns.reshape(*columns.shape[:-1], side, side), correlation[coupled]).reshape(
+            columns.shape
+        )
+    return spread, taken @ np.swapaxes(spread, -1, -2)
 
 
-def _reduced(basis: Floats, spread_basis: Floats, sums: Floats, residual: Floats, solution: _Solution) -> Floats:
+def _reduced(basis: Floats, spread_taken: Floats, sums: Floats, residual: Floats, solution: _Solution) -> Floats:
     """Mean of the squared residuals under each source's squared light, over that of the noise alone, (n, B, S)."""
     # A mean over pixels needs no float64.
     columns, spread, together, inverse = (
-        values.astype(np.float32, copy=False) for values in (basis, spread_basis, sums, solution.inverse)
+        values.astype(np.float32, copy=False) for values in (basis, spread_taken, sums, solution.inverse)
     )
     light = columns[:, :, :-1] ** 2
     # Variance that the solution leaves of the noise in a pixel.
@@ -229,13 +244,15 @@ def _spread(
     sources: SceneSources,
     by_concentration: Floats,
     basis: Floats,
+    taken: Floats,
     residual: Floats,
     root: Floats,
     solution: _Solution,
 ) -> Floats:
     """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6)."""
-    (n, size), (bands, columns) = sources.star.shape, basis.shape[1:3]
-    weighted = (np.concatenate([basis, residual[:, :, None]], axis=2) * root).astype(np.float32)
+    (n, size), (bands, columns) = sources.star.shape, taken.shape[1:3]
+    left = residual[:, :, None] * (taken[:, :, -1:] / np.where(root > 0, root, 1))
+    weighted = (np.concatenate([taken, left], axis=2) * root).astype(np.float32)
     side = round(basis.shape[-1] ** 0.5)
     # Slopes times columns and times the residual, (n, S, B, 6, C + 1).
     sums = rendered.slopes_times(torch.from_numpy(weighted.reshape(n, bands, columns + 1, side, side)))

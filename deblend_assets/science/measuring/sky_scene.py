@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes
-from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
+from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources, psf_sigma
 from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -27,7 +27,8 @@ class SkyScene(NamedTuple):
 
     Attributes:
         targets: the network's answers for the targets.
-        sources: the target of each stamp, then its other detections, with the network's shapes and positions.
+        sources: the target of each stamp, then its other detections, with the network's shapes and positions; sizes
+            as `SceneSources.standing_for_their_spread`.
         fluxes: of these sources.
     """
 
@@ -56,7 +57,9 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
     if beside is not None:
         at = (stamp, place + 1)
         values[at], covariance[at], star[at] = _numbers(beside, stamps.others[stamp, place])
+    reference = stamps.psf[np.arange(len(stamps)), targets.reference]
     sources = SceneSources(*_without_gaps(values, covariance, star))
+    sources = sources.standing_for_their_spread(psf_sigma(reference) * stamps.pixel_scale)
     return SkyScene(targets, sources, solve_fluxes(stamps, sources))
 
 
