@@ -57,7 +57,7 @@ def measure(stamps: ArrayLike | str | PathLike[str], model: Model | None = None)
     """
     model = load_model() if model is None else model
     rows, _ = measure_block(model, _electrons(stamps, model))
-    described = model.columns("stamps")
+    described = model.columns()
     columns = {str(name): (rows[name].to_numpy(), described[str(name)]) for name in rows}
     return Table(
         [
