@@ -50,7 +50,6 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("des", tile_evaluation_assets),
     ("referee", peer_comparison_assets),
     ("referee", shear_calibration_assets),
-    ("referee", lambda profile: shear_calibration_assets(profile.des_leg)),
     ("referee", referee_report_assets),
     ("sky_shapes", sky_shape_assets),
     ("worlds", world_assets),

@@ -531,8 +531,8 @@ class TileSettings(_Section):
 class RefereeSettings(_Section):
     """Number of scenes that the referee measures with each estimator.
 
-    For the shipped LSST weights, sigma(m) = 0.17 / sqrt(response_scenes) a component when calibrated by images, and
-    sigma(c) = 0.022 / sqrt(shear_scenes). When calibrated by other galaxies, sigma(m) = 0.2 / sqrt(galaxies) of either
+    For the shipped LSST weights, sigma(m) = 0.17 / sqrt(response_scenes) a component when calibrated by images (0.3 for
+    the first ones of the model for every sky), and sigma(c) = 0.022 / sqrt(shear_scenes). When calibrated by other galaxies, sigma(m) = 0.2 / sqrt(galaxies) of either
     sample; more scenes of the same galaxies do not lower it.
     """
 

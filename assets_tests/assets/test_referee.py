@@ -35,7 +35,7 @@ PEER, SHEAR, DES_SHEAR, PAGE = REFEREE = (
 def evaluated(
     first_run: tuple[Lineage, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
-    """Our own trained posterior and the report's stages for LSST; for DES the shipped weights are evaluated."""
+    """Our own trained posterior and the report's stages for LSST; the model for every sky is the shipped one."""
     lineage = first_run[0].copy(tmp_path_factory.mktemp("referee"), whole=True)
     lineage.succeeds(*BASELINE)
     return lineage, lineage.succeeds(*REFEREE)
@@ -78,12 +78,26 @@ def test_every_scene_is_seen_under_every_lens(evaluated: tuple[Lineage, Any]) ->
     assert set(of[found["condition"] == "calibration"]) == {"validation"}
     assert set(of[found["condition"] != "calibration"]) == {"test"}
     assert found["hsm_known_1"].notna().eq(found["condition"] == "psf_shear").mean() > 0.9
+    asked = found["sky_response_1"].notna()
+    assert asked.equals(found["posterior_response_2"].notna())
+    assert set(found[asked].groupby("scene").size()) == {2}, "one upright image and one turned of each"
+    assert set(found["condition"][asked]) == {"blended"}
+
+
+def test_on_des_only_the_model_for_every_sky_and_hsm_measure(evaluated: tuple[Lineage, Any]) -> None:
+    found, lsst = (table(evaluated[0], name) for name in ("des_shear_calibration", "shear_calibration"))
+    assert set(lsst) - set(found) == {c for c in lsst if c.startswith(("posterior_", "free_", "report_"))} != set()
+    for each in (found, lsst):
+        known = each[["sky_1", "sky_2", "sky_free_1", "sky_free_2", "sky_err", "sky_ln_size", "sky_ln_flux"]]
+        assert np.isfinite(known).all().all()
 
 
 def test_numbers_and_pictures_reach_the_ui(evaluated: tuple[Lineage, Any]) -> None:
     found = metadata(evaluated[1])
     assert {"rms_e_ours", "rms_e_ours_error", "rms_e_sep_hsm", "milliseconds_ours"} <= found[PEER].keys()
-    assert {"uncalibrated_m1_hsm", "calibrated_c2_posterior_error", "response_posterior"} <= found[SHEAR].keys()
+    assert {"uncalibrated_m1_hsm", "response_posterior"} <= found[SHEAR].keys()
+    for asset in (SHEAR, DES_SHEAR):
+        assert {"calibrated_c2_sky_error", "response_sky", "by_images_m1_sky"} <= found[asset].keys()
     assert {"errors", "cost", "worst_failures"} <= pictures(found[PEER]).keys()
     assert {"biases", "groups", "responses"} <= pictures(found[DES_SHEAR]).keys()
     checks = {(c.asset_key.to_user_string(), c.check_name) for c in evaluated[1].get_asset_check_evaluations()}
@@ -95,11 +109,8 @@ def test_numbers_and_pictures_reach_the_ui(evaluated: tuple[Lineage, Any]) -> No
 
 def test_the_referee_declares_what_it_reads_and_reads_what_it_declares(evaluated: tuple[Lineage, Any]) -> None:
     lineage, _ = evaluated
-    untrained = "nothing is trained for DES: the shipped weights take its place, and there is no floor"
-    excused = {
-        DES_SHEAR: {name: untrained for name in ("des_model/shape_posterior", "des_model/fisher_floor")},
-        PAGE: {"des_model/fisher_floor": untrained},
-    }
+    shipped = "the model for every sky is not trained there: the shipped weights take its place"
+    excused = {asset: {"sky_shapes/sky_model": shipped} for asset in (SHEAR, DES_SHEAR)}
     reads = {asset: lineage.reads[asset] for asset in REFEREE}
     assert differences(reads, lineage.deps, excused) == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.checks import errors_among, failed_checks
-from deblend_assets.automation.results import deblender_results, shape_results
+from deblend_assets.automation.results import deblender_results, referee_results, shape_results
 from deblend_assets.automation.tile_registry import MODEL_VERSION
 from deblend_assets.cli import main
 from deblend_assets.partitions import TILES
@@ -141,3 +141,31 @@ def test_the_shape_posterior_and_the_regressor_are_told_with_their_errors(tmp_pa
     told = "\n".join(deblender_results(store)).replace("\u00a0", " ")
     assert "SSIM 0.99204 ± 0.00026" in told
     assert "stage-3 regressor: RMS error of e 0.02287 ± 0.00086" in told
+
+
+def test_the_referee_tells_the_biases_of_every_method_that_its_images_calibrate(tmp_path: Path) -> None:
+    store = ProjectStore(tmp_path, load_profile("smoke"))
+    for folder, methods in (("shear_calibration", ("posterior", "sky")), ("des_shear_calibration", ("sky",))):
+        found: dict[str, Any] = {"hsm": {}}
+        for number, method in enumerate(methods):
+            biases = {name: measure(0.00123 + 0.01 * number, 0.0034) for name in ("m1", "m2", "c1", "c2")}
+            found[method] = {"image_response": {"calibrated": biases}}
+        write_numbers(Path(str(store.report_folder(folder))), {"n": {"blended": 8000}, "methods": found})
+    peers = Path(str(store.report_folder("peer_comparison")))
+    peers.mkdir()
+    headline = {"scenes": 2000, "rms_e_ours": 0.0224, "rms_e_ours_error": 0.001, "rms_e_sep_hsm": 0.075}
+    (peers / "numbers.json").write_text(json.dumps({"headline": headline}))
+    told = [line.replace("\u00a0", " ") for line in referee_results(store)]
+    lsst, des = (told.index(next(line for line in told if line.startswith(name))) for name in ("LSST", "DES"))
+    assert told[:3] == [
+        "2,000 test blends, RMS error of the observed distortion e a component:",
+        "  0.0224  ours",
+        "  0.0750  sep_hsm",
+    ]
+    assert "8,000 scenes" in told[lsst]
+    assert [line.split(":")[0] for line in told[lsst + 1 : des]] == [
+        "  LSST's shape posterior, mean of g",
+        "  model for every sky, mean of g",
+    ]
+    assert told[des + 1].startswith("  model for every sky, mean of g: m1 0.0012 ± 0.0034")
+    assert told[-1].endswith("report.html")

@@ -82,7 +82,7 @@ def statistics_key(profile: Profile) -> dg.AssetKey:
 
 
 def referee_keys(profile: Profile) -> dict[str, dg.AssetKey]:
-    """Keys of the referee's assets; only the shear calibration is of both models."""
+    """Keys of the referee's assets; only the shear calibration is on scenes of both surveys."""
     prefix = "" if profile.leg == "main" else "des_"
     names = ("peer_comparison", "referee_report") if profile.leg == "main" else ()
     keys = {name: dg.AssetKey(["referee", name]) for name in names}

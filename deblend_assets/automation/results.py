@@ -88,20 +88,23 @@ def tile_results(store: ProjectStore, tile: str) -> list[str]:
 
 
 def referee_results(store: ProjectStore) -> list[str]:
-    """Every method's shape error on the same blends, and the shear calibration of the shape posterior."""
-    from deblend_assets.science.evaluation.shear import METHODS
+    """Every method's shape error on the same LSST blends, and the shear calibration of posterior means."""
+    from deblend_assets.science.evaluation.shear import METHODS, with_image_response
 
     peers = read_json(store.report_folder("peer_comparison") / "numbers.json")["headline"]
-    shear = read_evaluation(store.report_folder("shear_calibration") / "numbers.json")
     errors = {n.removeprefix("rms_e_"): v for n, v in peers.items() if n.startswith("rms_e_") and "_error" not in n}
-    calibrated = shear["image_response"]["calibrated"]
-    biases = ", ".join(f"{name} {format_measure(calibrated[name])}" for name in ("m1", "m2", "c1", "c2"))
-    return [
+    lines = [
         f"{peers['scenes']:,} test blends, RMS error of the observed distortion e a component:",
         *(f"  {value:.4f}  {method}" for method, value in sorted(errors.items(), key=lambda item: item[1])),
-        f"{METHODS['posterior']}, by its own images' response, {shear['n']['blended']:,} scenes: {biases}",
-        f"  report:  {store.report_folder('referee') / 'report.html'}",
     ]
+    for survey, folder in (("LSST", "shear_calibration"), ("DES", "des_shear_calibration")):
+        shear = read_evaluation(store.report_folder(folder) / "numbers.json")
+        lines.append(f"{survey}, {shear['n']['blended']:,} scenes, biases calibrated by the response of the images:")
+        for method in with_image_response(shear):
+            calibrated = shear["methods"][method]["image_response"]["calibrated"]
+            biases = ", ".join(f"{name} {format_measure(calibrated[name])}" for name in ("m1", "m2", "c1", "c2"))
+            lines.append(f"  {METHODS[method]}: {biases}")
+    return [*lines, f"  report:  {store.report_folder('referee') / 'report.html'}"]
 
 
 def worlds_results(store: ProjectStore) -> list[str]:

@@ -111,19 +111,26 @@ def peer_summary(evaluation: Evaluation) -> str:
 
 
 def shear_summary(evaluation: Evaluation) -> str:
-    """Of `evaluation.shear.evaluate_shear`: calibrated biases of the posterior, and m of every method."""
-    by_images, methods = evaluation["image_response"]["calibrated"], evaluation["methods"]
-    ours = methods["posterior"]["calibrated"]
+    """Of `evaluation.shear.evaluate_shear`: biases of posterior means by their own images, and m1 of the others."""
+    methods = evaluation["methods"]
     units = {name: "1e-3" if name[0] == "m" else "1e-4" for name in ("m1", "m2", "c1", "c2")}
-    rows: list[tuple[str, Cell]] = [(f"{name} [{unit}]", _bias(ours[name], name)) for name, unit in units.items()]
-    rows += [(f"{name}, by images [{unit}]", _bias(by_images[name], name)) for name, unit in units.items()]
-    rows += [
-        (f"m1, {words} [1e-3]", _bias(methods[name]["calibrated"]["m1"], "m1"))
-        for name, words in (("hsm", "SEP + REGAUSS"), ("report", "regressor"))
-        if name in methods
+    rows: list[tuple[str, Cell]] = [
+        (f"{name}, {_SHEAR_WORDS[method]} [{unit}]", _bias(found["image_response"]["calibrated"][name], name))
+        for method, found in methods.items()
+        if "image_response" in found
+        for name, unit in units.items()
     ]
-    lines = [f"{evaluation['n']['blended']:,} scenes; posterior mean, calibrated."]
+    rows += [
+        (f"m1, {_SHEAR_WORDS[method]} [1e-3]", _bias(found["calibrated"]["m1"], "m1"))
+        for method, found in methods.items()
+        if method in ("hsm", "report")
+    ]
+    lines = [f"{evaluation['n']['blended']:,} scenes. Posterior means", "are calibrated by their own images."]
     return key_figures(lines, rows)
+
+
+# Short names of the methods.
+_SHEAR_WORDS = {"hsm": "REGAUSS", "report": "regressor", "posterior": "LSST's network", "sky": "every sky"}
 
 
 def _bias(measure: Evaluation, name: str) -> str:

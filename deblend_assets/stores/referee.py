@@ -34,7 +34,7 @@ class RefereeReport:
     """One report of the referee.
 
     Args:
-        store: of the LSST or the DES model.
+        store: of the LSST or the DES leg.
         name: of the report's folder.
         asset: that writes it.
         identity: fingerprint of all that it depends on.

@@ -12,7 +12,14 @@ import pytest
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.resources.rendering_workers import open_renderer
-from deblend_assets.science.evaluation.shear import errors_apart, evaluate_shear, findings
+from deblend_assets.science.evaluation.shear import (
+    METHODS,
+    errors_apart,
+    evaluate_shear,
+    findings,
+    headline,
+    with_image_response,
+)
 from deblend_assets.science.shear.calibration import (
     Measure,
     additive,
@@ -250,28 +257,32 @@ def test_a_requirement_is_met_only_by_numbers_that_are_known_well_enough() -> No
     assert not meets([Measure(4e-3, 1e-3)], 3e-3)
 
 
-def _evaluated() -> pd.DataFrame:
+def _evaluated(method: str = "posterior") -> pd.DataFrame:
+    """A method of response 0.9 under every condition, known to 0.5 from an image; it leaks by 0.3."""
     parts = []
     for number, name in enumerate(["calibration", "blended", *(c.name for c in SIDES)]):
         part = _table(lambda g: 0.9 * g, seed=1 if name != "calibration" else 2)
+        part = part.rename(columns={f"posterior_{k}": f"{method}_{k}" for k in (1, 2)})
         if name not in ("blended", "calibration"):
             part = part[part["g2"] == 0]
         if name == "psf_shear":
-            part["posterior_1"] += 0.9 * 0.05 * 0.3
+            part[f"{method}_1"] += 0.9 * 0.05 * 0.3
         if name == "psf_size":
-            part["posterior_1"] *= 0.98
+            part[f"{method}_1"] *= 0.98
         rng = np.random.default_rng(7)
         extra = {c: rng.uniform(1, 2, 400)[part["scene"]] for c in ("snr", "hlr_arcsec", "blendedness", "redshift")}
         for k in (1, 2):
             asked = (name == "blended") & (part["scene"] < 200) & (part["g1"] > 0)
-            part[f"image_response_{k}"] = np.where(asked, 0.9 + rng.normal(0, 0.5, len(part)), np.nan)
-        parts.append(part.assign(condition=name, posterior_err=0.1, ln_size=0.0, number=number, **extra))
+            part[f"{method}_response_{k}"] = np.where(asked, 0.9 + rng.normal(0, 0.5, len(part)), np.nan)
+        extra |= {f"{method}_err": 0.1, f"{method}_ln_size": 0.0}
+        parts.append(part.assign(condition=name, number=number, **extra))
     return pd.concat(parts, ignore_index=True)
 
 
 def test_the_evaluation_knows_what_was_done_to_each_condition() -> None:
     evaluation = evaluate_shear(_evaluated())
-    found, images = evaluation["methods"]["posterior"], evaluation["image_response"]
+    found = evaluation["methods"]["posterior"]
+    images = found["image_response"]
     assert images["n"] == 200
     assert images["images"]["error"] == pytest.approx(0.5 / np.sqrt(800), rel=0.3)
     assert errors_apart(evaluation) < 4
@@ -283,6 +294,8 @@ def test_the_evaluation_knows_what_was_done_to_each_condition() -> None:
     assert found["conditions"]["psf_size"]["change_of_m"]["value"] == pytest.approx(-0.02, abs=1e-6)
     assert found["conditions"]["isolated"]["change_of_m"]["value"] == pytest.approx(0.0, abs=1e-9)
     assert found["groups"]["S/N, low third"]["m"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert "leakage_known" not in found["conditions"]["psf_shear"]
+    assert found["conditions"]["psf_size"]["words"] == "PSF larger by 2%"
     # Shapes of 0.2 and noise of 0.05 in each component.
     assert found["shape_noise"]["effective_share"] == pytest.approx(0.2**2 / (0.2**2 + 0.05**2), rel=0.05)
 
@@ -293,6 +306,39 @@ def test_what_is_beyond_the_requirement_or_not_known_is_named() -> None:
     assert findings(evaluation) == []
     assert not evaluation["methods"]["posterior"]["calibrated"]["met"]
     evaluation["methods"]["posterior"]["calibrated"]["m2"] = {"value": 0.02, "error": 1e-3}
-    assert findings(evaluation) == ["m2 0.0200\u00a0±\u00a00.0010, required 0.003"]
+    assert findings(evaluation) == [f"{METHODS['posterior']}: m2 0.0200\u00a0±\u00a00.0010, required 0.003"]
     evaluation["methods"]["posterior"]["calibrated"]["m2"] = Measure(0.001, float("inf")).as_json()
-    assert findings(evaluation) == ["m2 is not known"]
+    assert findings(evaluation) == [f"{METHODS['posterior']}: m2 is not known"]
+
+
+def test_a_method_that_is_given_the_psf_leaks_in_spite_of_it_and_cuts_on_its_own_numbers() -> None:
+    """On scenes of another survey than LSST the model for every sky stands alone, and HSM is cut on its numbers."""
+    table = _evaluated("sky").assign(hsm_1=0.0)
+    table["hsm_1"], table["hsm_2"] = table["sky_1"], table["sky_2"]
+    # The error follows the shear, and the size does not.
+    table["sky_err"] = 0.1 + table["g1"]
+    evaluation = evaluate_shear(table)
+    assert with_image_response(evaluation) == ["sky"]
+    found, hsm = evaluation["methods"]["sky"], evaluation["methods"]["hsm"]
+    assert found["conditions"]["psf_shear"]["leakage_known"]["value"] == pytest.approx(0.3, abs=0.02)
+    assert "leakage" not in found["conditions"]["psf_shear"]
+    assert hsm["conditions"]["psf_shear"]["leakage"]["value"] == pytest.approx(0.3, abs=0.02)
+    assert found["conditions"]["psf_size"]["words"] == "PSF larger by 2%, given"
+    assert found["conditions"]["isolated"]["words"] == "without neighbours"
+    cut = "expected error of g below its median"
+    assert hsm["selection"][cut] == found["selection"][cut]
+    numbers = headline(evaluation)
+    assert numbers["by_images_m1_sky"] == pytest.approx(found["image_response"]["calibrated"]["m1"]["value"])
+    assert not {name for name in numbers if name.startswith("by_images") and "hsm" in name}
+
+
+def test_each_method_with_a_response_of_its_images_is_held_to_the_requirement() -> None:
+    table = _evaluated()
+    other = _evaluated("sky")
+    evaluation = evaluate_shear(table.join(other[[c for c in other if c not in table]]))
+    assert with_image_response(evaluation) == ["posterior", "sky"]
+    evaluation["methods"]["sky"]["calibrated"]["c1"] = Measure(0.01, 1e-3).as_json()
+    assert [line.split(":")[0] for line in findings(evaluation)] == [METHODS["sky"]]
+    apart = errors_apart(evaluation)
+    evaluation["methods"]["sky"]["image_response"]["difference"] = Measure(-0.4, 0.05).as_json()
+    assert apart < errors_apart(evaluation) == pytest.approx(8.0)

@@ -24,7 +24,7 @@ from deblend_assets.science.shear.calibration import (
     scene_responses,
     selection_response,
 )
-from deblend_assets.science.shear.conditions import PSF_SHEAR, SIDES
+from deblend_assets.science.shear.conditions import BLENDED, PSF_SHEAR, SIDES
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
 from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import thirds
@@ -33,13 +33,17 @@ from deblend_assets.science.statistics.metrics import thirds
 METHODS = {
     "hsm": "SEP + REGAUSS, r",
     "report": "report's regressor (observed e)",
-    "posterior": "shape posterior, mean of g",
-    "free": "shape posterior, likelihood-only g",
+    "posterior": "LSST's shape posterior, mean of g",
+    "free": "LSST's shape posterior, likelihood-only g",
+    "sky": "model for every sky, mean of g",
+    "sky_free": "model for every sky, likelihood-only g",
 }
 # HSM with the sheared PSF known to it.
 KNOWN = "hsm_known"
-# The method whose response is also measured from the images alone.
-WITH_RESPONSE = "posterior"
+# Methods that are given the PSF of every condition; the others assume the survey's.
+GIVEN_PSF = ("sky", "sky_free")
+# Methods that measure what the selection cuts on, the first choice of all others first.
+_CUTTING = ("posterior", "sky")
 _CERTAIN = 2.0  # errors
 
 
@@ -54,13 +58,13 @@ def evaluate_shear(table: pd.DataFrame) -> Evaluation:
     Args:
         table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns (`conditions.
             TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`), `turned`,
-            `{method}_1` and `{method}_2` of METHODS, `posterior_err`, `ln_size`; `image_response_1` and `_2`, NaN
-            where they were not measured.
+            `{method}_1` and `{method}_2` of METHODS; of `posterior` or `sky` also `_err` and `_ln_size`, and
+            `_response_1` and `_2` from the images, NaN where they were not measured.
 
     Returns:
         `n` scenes of each condition; of each method `response`, `failures`, `uncalibrated` and `calibrated` m1, m2, c1,
         c2 (`met`: whether all are below the requirement, errors included), `groups`, `conditions`, `selection`,
-        `shape_noise`; `image_response` of the posterior. Measures are `{"value", "error"}`.
+        `shape_noise`, and `image_response` where it was measured. Measures are `{"value", "error"}`.
     """
     parts = {str(name): part for name, part in table.groupby("condition", sort=False)}
     found: Evaluation = {"n": {name: int(part["scene"].nunique()) for name, part in parts.items()}, "methods": {}}
@@ -78,8 +82,14 @@ def evaluate_shear(table: pd.DataFrame) -> Evaluation:
             "selection": _selection(parts["blended"], method, response),
             "shape_noise": _shape_noise(parts["blended"], method, response),
         }
-    found["image_response"] = _image_response(parts["blended"], truth)
+        if f"{method}_response_1" in table:
+            found["methods"][method]["image_response"] = _image_response(parts["blended"], truth, method)
     return found
+
+
+def with_image_response(evaluation: Evaluation) -> list[str]:
+    """The methods whose response is also measured from the images alone."""
+    return [method for method, found in evaluation["methods"].items() if "image_response" in found]
 
 
 def _biases(found: SceneResponses, response: Measure | None) -> Evaluation:
@@ -119,14 +129,16 @@ def _changes(
         if condition.name not in at:
             continue
         n, m, c = _difference(at[condition.name], whole, response)
+        given = method in GIVEN_PSF
         changes[condition.name] = {
             "n": n,
-            "words": condition.words,
+            "words": f"{condition.words}, given" if given and condition.psf != BLENDED.psf else condition.words,
             "m": multiplicative(at[condition.name], response)[0].as_json(),
             "change_of_m": m.as_json(),
         }
         if condition.psf.g1:
-            changes[condition.name]["leakage"] = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR).as_json()
+            leakage = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR).as_json()
+            changes[condition.name]["leakage_known" if given else "leakage"] = leakage
             if method == "hsm" and f"{KNOWN}_1" in parts[condition.name]:
                 _, _, c = _difference(scene_responses(parts[condition.name], KNOWN), whole, response)
                 known = Measure(c.value / PSF_SHEAR, c.error / PSF_SHEAR)
@@ -144,8 +156,9 @@ def _difference(side: SceneResponses, whole: SceneResponses, response: Measure) 
 
 
 def _selection(blended: pd.DataFrame, method: str, response: Measure) -> Evaluation:
-    """m under cuts on measured quantities, at their medians."""
-    cuts = {"expected error of g below its median": ("posterior_err", -1), "size above its median": ("ln_size", 1)}
+    """m under cuts on measured quantities, at their medians: the method's own network's, or the first that there is."""
+    own = "sky" if method in GIVEN_PSF else next(name for name in _CUTTING if f"{name}_err" in blended)
+    cuts = {"expected error of g below its median": (f"{own}_err", -1), "size above its median": (f"{own}_ln_size", 1)}
     found: Evaluation = {}
     for words, (column, sign) in cuts.items():
         values = sign * blended[column].to_numpy(float)
@@ -176,12 +189,13 @@ def _shape_noise(blended: pd.DataFrame, method: str, response: Measure) -> Evalu
     }
 
 
-def _image_response(blended: pd.DataFrame, truth: pd.DataFrame) -> Evaluation:
+def _image_response(blended: pd.DataFrame, truth: pd.DataFrame, method: str) -> Evaluation:
     """The response from the images and from pairs, for the same scenes."""
-    rows = blended[np.isfinite(blended["image_response_1"].to_numpy(float))]
-    values = rows[["image_response_1", "image_response_2"]].to_numpy(float)
+    columns = [f"{method}_response_{k}" for k in (1, 2)]
+    rows = blended[np.isfinite(blended[columns[0]].to_numpy(float))]
+    values = rows[columns].to_numpy(float)
     per_scene = pd.Series(values.mean(axis=1)).groupby(rows["scene"].to_numpy()).mean()
-    paired = scene_responses(blended[blended["scene"].isin(per_scene.index)], WITH_RESPONSE)
+    paired = scene_responses(blended[blended["scene"].isin(per_scene.index)], method)
     both = np.stack([per_scene.reindex(paired.scene).to_numpy(float), paired.response.mean(axis=1)], axis=1)
 
     def compared(chosen: NDArray[np.bool_]) -> Evaluation:
@@ -222,23 +236,24 @@ def floor_share(floor: NDArray[np.float64], scatter: float) -> float:
     return float(np.mean(scatter**2 / (scatter**2 + np.where(np.isfinite(floor), floor, np.inf) ** 2)))
 
 
-def findings(evaluation: Evaluation, method: str = WITH_RESPONSE) -> list[str]:
-    """Calibrated biases of a method that are beyond the requirement by more than two of their errors."""
-    found = evaluation["methods"][method]["calibrated"]
+def findings(evaluation: Evaluation) -> list[str]:
+    """Calibrated biases of methods with an image response that are beyond the requirement by more than two errors."""
     beyond = []
-    for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
-        value, error = found[name]["value"], found[name]["error"]
-        if value is None or error is None:
-            beyond.append(f"{name} is not known")
-        elif abs(value) - required > _CERTAIN * error:
-            beyond.append(f"{name} {format_measure(found[name])}, required {required:g}")
+    for method in with_image_response(evaluation):
+        found = evaluation["methods"][method]["calibrated"]
+        for name, required in (("m1", REQUIRED_M), ("m2", REQUIRED_M), ("c1", REQUIRED_C), ("c2", REQUIRED_C)):
+            value, error = found[name]["value"], found[name]["error"]
+            if value is None or error is None:
+                beyond.append(f"{METHODS[method]}: {name} is not known")
+            elif abs(value) - required > _CERTAIN * error:
+                beyond.append(f"{METHODS[method]}: {name} {format_measure(found[name])}, required {required:g}")
     return beyond
 
 
 def errors_apart(evaluation: Evaluation) -> float:
-    """Difference of the two routes to the response, in units of its error; infinite where it is not known."""
-    difference = evaluation["image_response"]["difference"]
-    return abs(difference["value"]) / difference["error"] if difference["error"] else float("inf")
+    """Largest difference of the two routes to a method's response, in its errors; infinite where one is not known."""
+    differences = [evaluation["methods"][m]["image_response"]["difference"] for m in with_image_response(evaluation)]
+    return max(abs(d["value"]) / d["error"] if d["error"] else float("inf") for d in differences)
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
@@ -246,14 +261,21 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     flat: dict[str, float | None] = {f"scenes_{name}": n for name, n in evaluation["n"].items()}
     for method, found in evaluation["methods"].items():
         for which in ("uncalibrated", "calibrated"):
-            for name in ("m1", "m2", "c1", "c2"):
-                flat[f"{which}_{name}_{method}"] = found[which][name]["value"]
-                flat[f"{which}_{name}_{method}_error"] = found[which][name]["error"]
+            flat |= _named(f"{which}_{{}}_{method}", found[which])
         flat[f"response_{method}"] = found["response"]["value"]
         flat[f"effective_share_{method}"] = found["shape_noise"]["effective_share"]
-    for name in ("m1", "m2", "c1", "c2"):
-        measure = evaluation["image_response"]["calibrated"][name]
-        flat |= {f"by_images_{name}": measure["value"], f"by_images_{name}_error": measure["error"]}
-    difference = evaluation["image_response"]["difference"]
-    flat |= {"response_difference": difference["value"], "response_difference_error": difference["error"]}
+        if "image_response" in found:
+            flat |= _named(f"by_images_{{}}_{method}", found["image_response"]["calibrated"])
+            difference = found["image_response"]["difference"]
+            flat[f"response_difference_{method}"] = difference["value"]
+            flat[f"response_difference_{method}_error"] = difference["error"]
     return {name: value for name, value in flat.items() if value is not None and np.isfinite(value)}
+
+
+def _named(name: str, biases: Evaluation) -> dict[str, float | None]:
+    """Of m1, m2, c1 and c2: value and error."""
+    found = {}
+    for bias in ("m1", "m2", "c1", "c2"):
+        found[name.format(bias)] = biases[bias]["value"]
+        found[f"{name.format(bias)}_error"] = biases[bias]["error"]
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from deblend_assets.science.evaluation.comparison import FLOOR, OURS, title_of
 from deblend_assets.science.evaluation.shapes import BLENDED
-from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
+from deblend_assets.science.evaluation.shear import METHODS, with_image_response
 from deblend_assets.science.peers import PEERS
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
@@ -35,7 +35,8 @@ _SHEAR_CAPTIONS = {
     "galaxies. The axis is linear within the requirement and logarithmic beyond.",
     "groups": "m by thirds of the true S/N, size, blendedness and redshift with one response for all galaxies: the "
     "bias of a sample selected in one of them, unless it is calibrated by its own response.",
-    "responses": "The posterior's response from pairs of simulations, and from the images alone, by the same thirds.",
+    "responses": "Responses of posterior means from pairs of simulations (open) and from the images alone (filled), by "
+    "the same thirds.",
 }
 
 
@@ -212,9 +213,10 @@ def _calibration(survey: str, evaluation: Evaluation, pictures: Mapping[str, byt
             f"{n['blended']:,} scenes of test galaxies under ± shear on either component, upright and turned by 90°, "
             f"with the same noise under + and −. The calibration uses {n['calibration']:,} scenes of validation "
             "galaxies. ⟨ĝ⟩ = (1 + m) g + c; shear-type, pixel frame; jack-knife errors over target galaxies.",
-            "Use γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, from your own images "
-            "(response_g1, response_g2 of the shape catalogue) or from simulations like these. Do not divide one "
-            "galaxy's ĝ by its own R: a single R is mostly noise.",
+            "Use γ = Σ w ĝ / Σ w R with ĝ the posterior mean and R its response, from your own images or from "
+            "simulations like these. Do not divide one galaxy's ĝ by its own R: a single R is mostly noise.",
+            "The model for every sky is given each condition's PSF, the noise, and the stamp's centre as position, and "
+            "no other detections.",
         ],
         [
             _biases(evaluation),
@@ -230,12 +232,13 @@ def _calibration(survey: str, evaluation: Evaluation, pictures: Mapping[str, byt
 def _biases(evaluation: Evaluation) -> Table:
     rows = []
     for method, found in evaluation["methods"].items():
+        words, failures = METHODS[method], found["failures"]
         for which in ("uncalibrated", "calibrated"):
-            rows.append(_bias_row(METHODS[method], which, found["response"], found[which], found["failures"]))
-    found = evaluation["image_response"]
-    failures = evaluation["methods"][WITH_RESPONSE]["failures"]
-    words = METHODS[WITH_RESPONSE]
-    rows.append(_bias_row(words, "calibrated by its own images", found["images"], found["calibrated"], failures))
+            rows.append(_bias_row(words, which, found["response"], found[which], failures))
+        if "image_response" in found:
+            images = found["image_response"]
+            own = "calibrated by its own images"
+            rows.append(_bias_row(words, own, images["images"], images["calibrated"], failures))
     return Table(
         ("method", "", "response", "m1 [10⁻³]", "m2 [10⁻³]", "c1 [10⁻⁴]", "c2 [10⁻⁴]", "failures", "requirement"),
         rows,
@@ -250,15 +253,19 @@ def _bias_row(words: str, which: str, response: Evaluation, found: Evaluation, f
 
 
 def _routes(evaluation: Evaluation) -> Table:
-    found = evaluation["image_response"]
-    rows = [["all", *(found[k] for k in ("images", "pairs", "difference"))]]
-    rows += [[n, *(g[k] for k in ("images", "pairs", "difference"))] for n, g in found["groups"].items()]
+    measured = {m: evaluation["methods"][m]["image_response"] for m in with_image_response(evaluation)}
+    rows = []
+    for method, found in measured.items():
+        for name, group in {"all": found, **found["groups"]}.items():
+            rows.append([METHODS[method], name, *(group[k] for k in ("images", "pairs", "difference"))])
+    scenes = ", ".join(f"{found['n']:,}" for found in measured.values())
     return Table(
-        ("galaxies", "from the images alone", "from pairs of simulations", "difference"),
+        ("method", "galaxies", "from the images alone", "from pairs of simulations", "difference"),
         rows,
         "Two routes to the response of the posterior mean of g",
-        f"The same {found['n']:,} scenes. From the images: each stamp is sheared through its PSF, noise included, and "
-        "the contribution of the sheared noise is removed with noise of the same variance (science.shear.response).",
+        f"The same scenes for both routes (N = {scenes}). From the images: each stamp is sheared through its PSF, "
+        "noise included, and the contribution of the sheared noise is removed with noise of the same variance "
+        "(science.shear.response; of the model for every sky science.sky_shapes.response).",
     )
 
 
@@ -281,7 +288,8 @@ def _changes(evaluation: Evaluation) -> Table:
         rows,
         "What changes m",
         "The same galaxies and noise, so that the difference is more precise than either number. α = ∂c₁/∂g₁ of the "
-        "PSF, for which the estimator assumes the survey's round one; a network has no input for a PSF.",
+        "PSF. Where the condition's PSF is not given, REGAUSS is given the survey's; LSST's networks have no input for "
+        "a PSF.",
     )
 
 
@@ -306,7 +314,7 @@ def _noise(evaluation: Evaluation, density: float) -> Table:
         noise = found["shape_noise"]
         share = noise["effective_share"]
         rows.append([METHODS[method], f"{noise['sigma']:.3f}", f"{share:.3f}", f"{share * density:.1f}"])
-    true = evaluation["methods"]["posterior"]["shape_noise"]["sigma_true"]
+    true = evaluation["methods"]["sky"]["shape_noise"]["sigma_true"]
     if "floor_share" in evaluation:
         share = evaluation["floor_share"]
         rows.append(["Fisher floor", "–", f"{share:.3f}", f"{share * density:.1f}"])

@@ -56,8 +56,8 @@ CALIBRATION = Condition("calibration", "validation galaxies, blended: the respon
 BLENDED = Condition("blended", "test galaxies with their neighbours", both=True)
 SIDES = (
     Condition("isolated", "without neighbours", isolated=True),
-    Condition("psf_size", f"PSF larger by {PSF_SIZE - 1:.0%} than the estimator assumes", psf=Psf(size=PSF_SIZE)),
-    Condition("psf_shear", f"PSF sheared by g1 = {PSF_SHEAR:g}, not given to the estimator", psf=Psf(g1=PSF_SHEAR)),
+    Condition("psf_size", f"PSF larger by {PSF_SIZE - 1:.0%}", psf=Psf(size=PSF_SIZE)),
+    Condition("psf_shear", f"PSF sheared by g1 = {PSF_SHEAR:g}", psf=Psf(g1=PSF_SHEAR)),
     Condition("population", f"another population: half-light radii {OTHER_SIZE:g} times as large", size=OTHER_SIZE),
 )
 CONDITIONS = (CALIBRATION, BLENDED, *SIDES)

@@ -14,7 +14,7 @@ from deblend_assets.science.evaluation.comparison import FLOOR, evaluate_peers, 
 from deblend_assets.science.reports.figures.peers import by_group, cost, errors, failures
 from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.steps.outcome import Outcome, chosen
-from deblend_assets.steps.referee.estimators import available_estimators
+from deblend_assets.steps.referee.estimators import available_specialists
 from deblend_assets.steps.referee.kept_evaluations import no_findings, no_regression, store_evaluation, table_of
 from deblend_assets.steps.referee.peer_estimates import NOTE, PRIOR_FREE, columns, measured_peers, peers_identity
 from deblend_assets.steps.summaries import peer_summary
@@ -41,12 +41,12 @@ def write_peer_comparison(
         workers: run the peers.
         log: takes progress lines.
     """
-    estimators = available_estimators(store, torch_device, log)
-    report = RefereeReport(store, NAME, ASSET, peers_identity(store, estimators))
+    specialists = available_specialists(store, torch_device, log)
+    report = RefereeReport(store, NAME, ASSET, peers_identity(store, specialists))
     table = table_of(
         store,
         report,
-        lambda: measured_peers(store, report, estimators, torch_device, workers, log),
+        lambda: measured_peers(store, report, specialists, torch_device, workers, log),
         columns(store.arrays().bands),
         NOTE,
         log,
@@ -54,7 +54,7 @@ def write_peer_comparison(
     evaluation = peer_evaluation(store, table)
     numbers = headline(evaluation)
     blends = f"{evaluation['n']:,} of the test split, {table['galtileid'].nunique():,} galaxies"
-    provenance = {"blends": blends, "estimators": estimators.version}
+    provenance = {"blends": blends, "estimators": specialists.version}
     before = store_evaluation(store, report, evaluation, numbers, provenance)
     figures = peer_figures(store, table, evaluation)
     return Outcome(

@@ -27,7 +27,7 @@ from deblend_assets.science.statistics.metrics import cosine, ssim
 from deblend_assets.science.statistics.noise import LIMIT, repeated_noise
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.measuring.model import available_model
-from deblend_assets.steps.referee.estimators import Estimators
+from deblend_assets.steps.referee.estimators import Specialists
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore
 from deblend_assets.stores.referee import RefereeReport
@@ -74,12 +74,12 @@ def columns(bands: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     }
 
 
-def peers_identity(store: ProjectStore, estimators: Estimators) -> str:
+def peers_identity(store: ProjectStore, specialists: Specialists) -> str:
     """Of a table of the comparison; which optional peers are installed is part of it."""
     installed = [peer.name for peer in PEERS if available(peer)]
     return fingerprint(
         store.arrays().folder.name,
-        estimators.version,
+        specialists.version,
         store.profile.referee.peer_scenes,
         installed,
         CODE_VERSIONS["peer_comparison"],
@@ -121,7 +121,7 @@ def _used(shards: list[Shard], targets: pd.DataFrame) -> list[Shard]:
 def measured_peers(
     store: ProjectStore,
     report: RefereeReport,
-    estimators: Estimators,
+    specialists: Specialists,
     torch_device: str,
     workers: RenderingWorkers,
     log: Log,
@@ -131,7 +131,7 @@ def measured_peers(
     Args:
         store: of the LSST model.
         report: keeps the parts.
-        estimators: ours and the report's shapes.
+        specialists: ours and the report's shapes.
         torch_device: where ours compute.
         workers: their processes run the peers, a core each.
         log: takes progress lines.
@@ -161,7 +161,7 @@ def measured_peers(
                 report.keep(names[shard], table, columns(arrays.bands), NOTE)
                 parts[names[shard]] = table
     log("peers: ours, the report's configuration and the floor")
-    tables = [*parts.values(), *_ours(store, arrays, estimators, torch_device, targets, log)]
+    tables = [*parts.values(), *_ours(store, arrays, specialists, torch_device, targets, log)]
     return targets.merge(pd.concat(tables, ignore_index=True), on="scene"), list(parts)
 
 
@@ -242,7 +242,7 @@ def _rows(
 def _ours(
     store: ProjectStore,
     arrays: SimulatedArrays,
-    estimators: Estimators,
+    specialists: Specialists,
     torch_device: str,
     targets: pd.DataFrame,
     log: Log,
@@ -250,10 +250,10 @@ def _ours(
     """Our rows, the report's and the floor's."""
     model, normalization = available_model(store, "training", torch_device, log), store.normalization()
     networks: dict[str, Deblender] = {OURS: model.network}
-    if estimators.report is not None:
-        networks[REPORT] = estimators.report
+    if specialists.report is not None:
+        networks[REPORT] = specialists.report
     used = _used(arrays.shards("test"), targets)
-    cost = _timed(estimators, networks, arrays.read("blended", used[0])[:_TIMED])
+    cost = _timed(specialists, networks, arrays.read("blended", used[0])[:_TIMED])
     tables = []
 
     def add(name: str, shard: Shard, found: Measured, isolated: NDArray) -> None:
@@ -270,7 +270,7 @@ def _ours(
                 e = np.stack([regressed[f"e{k}"] for k in (1, 2)], axis=1)
                 add(name, shard, Measured(e, missing, flux, images), isolated)
                 continue
-            shapes = estimators.shapes
+            shapes = specialists.shapes
             posterior = shapes.posterior(blended, there, heads=False)
             mean = posterior.in_own_units(shapes.population).mean.numpy()
             add(name, shard, Measured(mean[:, 2:4], mean[:, :2], flux, images), isolated)
@@ -280,13 +280,13 @@ def _ours(
     return [*tables, *_floor(store)]
 
 
-def _timed(estimators: Estimators, networks: dict[str, Deblender], electrons: NDArray) -> dict[str, float]:
+def _timed(specialists: Specialists, networks: dict[str, Deblender], electrons: NDArray) -> dict[str, float]:
     """Milliseconds of one core a galaxy, as the peers have one each: shapes and deblending of ours, images of any."""
     threads, there = torch.get_num_threads(), np.ones(electrons.shape[:2], dtype=bool)
     torch.set_num_threads(1)
     try:
         found = {name: _seconds(partial(deblend, network, electrons, there)) for name, network in networks.items()}
-        shapes = _seconds(partial(estimators.shapes.measure, electrons, there))
+        shapes = _seconds(partial(specialists.shapes.measure, electrons, there))
     finally:
         torch.set_num_threads(threads)
     found = {name: 1e3 * seconds / len(electrons) for name, seconds in found.items()}

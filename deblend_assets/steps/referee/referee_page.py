@@ -18,7 +18,7 @@ def write_referee_page(store: ProjectStore, des: ProjectStore) -> Outcome:
     """Evaluate the stored tables anew and write the page.
 
     Args:
-        store, des: of the LSST and the DES model.
+        store, des: of the LSST and the DES leg.
 
     Raises:
         MissingDataError, CorruptDataError: a table is not there, or not what was written.

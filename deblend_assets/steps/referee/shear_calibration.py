@@ -24,33 +24,38 @@ from deblend_assets.stores.referee import RefereeReport
 _AGREEMENT = 3.0
 # Rows of metadata; `numbers.json` holds all.
 _SHOWN = (
-    "scenes_blended", "uncalibrated_m1_hsm", *(f"calibrated_{name}_posterior" for name in ("m1", "m2", "c1", "c2")),
-    "calibrated_c2_posterior_error", "response_posterior", *(f"by_images_{name}" for name in ("m1", "m2", "c1", "c2")),
+    "scenes_blended", "uncalibrated_m1_hsm", "response_posterior", "response_sky", "calibrated_c2_sky_error",
+    *(f"by_images_{name}_{method}" for method in ("posterior", "sky") for name in ("m1", "m2", "c1", "c2")),
 )  # fmt: skip
 
 
 def report_name(store: ProjectStore) -> str:
-    """Folder of the model's shear calibration."""
+    """Folder of the shear calibration on scenes of the store's survey."""
     return "shear_calibration" if store.profile.leg == "main" else "des_shear_calibration"
 
 
 def asset_name(store: ProjectStore) -> str:
-    """Name of the model's asset."""
+    """Name of its asset."""
     return f"referee/{report_name(store)}"
 
 
 def write_shear_calibration(
-    store: ProjectStore, torch_device: str, workers: RenderingWorkers, log: Callable[[str], None]
+    store: ProjectStore,
+    main: ProjectStore,
+    torch_device: str,
+    workers: RenderingWorkers,
+    log: Callable[[str], None],
 ) -> Outcome:
     """Evaluate the estimators' response to shear, from the stored table of the same estimators or a new one.
 
     Args:
-        store: of the LSST or the DES model.
+        store: of the scenes' survey.
+        main: of the LSST leg, which has the model for every sky.
         torch_device: where to compute.
         workers: render the scenes.
         log: takes progress lines.
     """
-    estimators = available_estimators(store, torch_device, log)
+    estimators = available_estimators(store, main, torch_device, log)
     report = RefereeReport(store, report_name(store), asset_name(store), shear_identity(store, estimators))
     table = table_of(store, report, lambda: measured_shear(store, report, estimators, workers, log), COLUMNS, NOTE, log)
     evaluation = shear_evaluation(store, table)
@@ -79,9 +84,9 @@ def write_shear_calibration(
 
 
 def shear_evaluation(store: ProjectStore, table: pd.DataFrame) -> Evaluation:
-    """The evaluation of a table, with the photons' limit beside it where it was computed."""
+    """The evaluation of a table; for LSST with the photons' limit beside it where it was computed."""
     evaluation = evaluate_shear(table)
-    if store.has_floor:
+    if store.profile.leg == "main" and store.has_floor:
         floor = store.read_floor()
         sigma = evaluation["methods"]["posterior"]["shape_noise"]["sigma_true"]
         evaluation["floor_share"] = floor_share(floor[["sigma_g1", "sigma_g2"]].to_numpy(float), sigma)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -25,17 +26,36 @@ from deblend_assets.science.shear.conditions import (
 from deblend_assets.science.shear.response import ShearOperator, image_response
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import Shard
+from deblend_assets.science.simulation.survey_stamps import observed_scenes, psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.science.sky_shapes.response import measure_response
+from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.settings import RefereeSettings, fingerprint
 from deblend_assets.steps.referee.estimators import Estimators
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore
 from deblend_assets.stores.referee import RefereeReport
 
+Electrons = NDArray[np.float32]
 NOTE = (
     "One row a scene, condition and lens: what each method says of the target of one simulated stamp. g1, g2: applied "
     "constant shear (shear-type); turned: the scene was turned by 90 degrees before it was lensed; true_*: the target "
     "before lens and turn. Estimates in the pixel frame; NaN: the method failed."
 )
+
+
+def _of_posterior(method: str, words: str, band: str) -> dict[str, tuple[str, str]]:
+    return {
+        **{f"{method}_{k}": ("", f"{words}: posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
+        f"{method}_err": ("", f"{words}: expected error of a component of g"),
+        f"{method}_ln_size": ("", f"{words}: mean of ln half-light radius [arcsec]"),
+        f"{method}_ln_flux": ("", f"{words}: mean of ln flux, {band} [electron]"),
+        **{
+            f"{method}_response_{k}": ("", f"d {method}_{k} / d g{k} from the image alone; mostly noise")
+            for k in (1, 2)
+        },
+    }
+
+
 COLUMNS: dict[str, tuple[str, str]] = {
     "condition": ("", "see science.shear.conditions"),
     "scene": ("", "number of the scene within the condition; the same scene under every condition of a split"),
@@ -49,15 +69,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "redshift": ("", "true redshift"),
     "snr": ("", "true matched-filter S/N over all bands"),
     "blendedness": ("", "true blendedness, label band"),
-    "posterior_err": ("", "expected error of a component of g, posterior"),
-    "ln_size": ("", "posterior mean of ln half-light radius [arcsec]"),
-    "ln_flux": ("", "posterior mean of ln flux, label band [electron]"),
-    **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band: shear-type g{k}") for k in (1, 2)},
-    **{f"{KNOWN}_{k}": ("", f"the same, given the sheared PSF: shear-type g{k}") for k in (1, 2)},
-    **{f"report_{k}": ("", f"report's regressor: observed distortion e{k}") for k in (1, 2)},
-    **{f"posterior_{k}": ("", f"posterior mean of the intrinsic shear-type g{k}") for k in (1, 2)},
-    **{f"free_{k}": ("", f"likelihood-only intrinsic shear-type g{k}") for k in (1, 2)},
-    **{f"image_response_{k}": ("", f"d posterior_{k} / d g{k} from the image alone; mostly noise") for k in (1, 2)},
+    **{f"hsm_{k}": ("", f"SEP + REGAUSS, label band, given the survey's PSF: shear-type g{k}") for k in (1, 2)},
+    **{f"{KNOWN}_{k}": ("", f"the same, given the condition's sheared PSF: shear-type g{k}") for k in (1, 2)},
+    **{f"report_{k}": ("", f"report's regressor, given no PSF: observed distortion e{k}") for k in (1, 2)},
+    **_of_posterior("posterior", "LSST's shape posterior, given no PSF", "label band"),
+    **_of_posterior("sky", "model for every sky, given the condition's PSF", "reference band"),
+    **{f"free_{k}": ("", f"LSST's shape posterior: likelihood-only intrinsic shear-type g{k}") for k in (1, 2)},
+    **{f"sky_free_{k}": ("", f"model for every sky: likelihood-only intrinsic shear-type g{k}") for k in (1, 2)},
 }
 
 
@@ -69,9 +87,13 @@ def scenes_of(condition: Condition, settings: RefereeSettings) -> int:
 
 
 def shear_identity(store: ProjectStore, estimators: Estimators) -> str:
-    """Of a table of shear estimates."""
+    """Of a table of shear estimates; store of the scenes' survey."""
     return fingerprint(
-        store.simulation_identity(), estimators.version, store.profile.referee, CODE_VERSIONS["shear_calibration"]
+        store.simulation_identity(),
+        estimators.version,
+        store.profile.referee,
+        store.profile.stamps.psf_side,
+        CODE_VERSIONS["shear_calibration"],
     )
 
 
@@ -85,7 +107,7 @@ def measured_shear(
     """The table of estimates, and the parts that it was put together from.
 
     Args:
-        store: of the LSST or the DES model.
+        store: of the scenes' survey.
         report: keeps the parts.
         estimators: what is evaluated.
         workers: render the scenes, and run SEP + HSM on them.
@@ -96,7 +118,9 @@ def measured_shear(
     """
     settings, catalog = store.profile.referee, store.read_catalog()
     survey = load_survey(store.profile.simulation.survey)
-    operator = ShearOperator.of(survey, store.profile.simulation.stamp_pixels)
+    operator = None
+    if estimators.specialists is not None:
+        operator = ShearOperator.of(survey, store.profile.simulation.stamp_pixels)
     wanted = [(c, shear_shards(c.split, scenes_of(c, settings))) for c in CONDITIONS]
     images = sum(s.scenes * len(c.lenses(settings.shear)) for c, shards in wanted for s in shards)
     progress = Progress("shear calibration", images, "stamps", log)
@@ -107,6 +131,8 @@ def measured_shear(
     with workers.start(catalog, simulation) as pool:
         for condition, shards in wanted:
             names = {shard: f"{condition.name}_{shard.index}" for shard in shards}
+            psf = psf_images(condition.psf.of(survey), store.profile.stamps.psf_side)
+            observed_as = partial(observed_scenes, survey=survey, settings=simulation, psf=psf)
             kept = report.kept(names.values())
             parts |= kept
             pending = [shard for shard in shards if names[shard] not in kept]
@@ -115,8 +141,8 @@ def measured_shear(
             for shard, (observed, classic) in rendered:
                 require_split(observed.truth["galtileid"].to_numpy(), splits, condition.split, report.asset)
                 with_response = condition is BLENDED and shard.start < settings.response_scenes
-                by_images = operator if with_response else None
-                table = pd.concat(_rows(observed, classic, estimators, survey, by_images, progress))
+                responses = partial(_responses, estimators, survey, operator) if with_response else None
+                table = pd.concat(_rows(observed, observed_as, classic, estimators, responses, progress))
                 table.insert(0, "condition", condition.name)
                 table = table[np.isfinite(table["true_g1"])].reset_index(drop=True)
                 report.keep(names[shard], table, COLUMNS, NOTE)
@@ -156,20 +182,29 @@ def _rendered(
 
 def _rows(
     observed: Observed,
+    observed_as: Callable[[Electrons], ObservedStamps],
     classic: list[dict[str, np.ndarray]],
     estimators: Estimators,
-    survey: SurveyModel,
-    operator: ShearOperator | None,
+    responses: Callable[[ObservedStamps, int], dict[str, np.ndarray]] | None,
     progress: Progress,
 ) -> Iterator[pd.DataFrame]:
     truth = observed.truth.rename(columns={"g1": "true_g1", "g2": "true_g2"})
     for lens, electrons, theirs in zip(observed.lenses, observed.electrons, classic, strict=True):
-        columns = estimators.estimates(electrons) | theirs
+        stamps = observed_as(electrons)
+        columns = estimators.estimates(stamps) | theirs
         # One upright and one turned image a scene, of opposite shears.
-        if operator is not None and lens.g1 != 0 and (lens.g1 > 0) != lens.turned:
-            seed = int(observed.truth["scene"].iloc[0]) * 2 + lens.turned
-            sky = np.asarray(survey.sky, dtype=float)
-            response = image_response(estimators.posterior_g, electrons, sky, operator, seed)
-            columns |= {f"image_response_{k + 1}": response[:, k, k] for k in (0, 1)}
+        if responses is not None and lens.g1 != 0 and (lens.g1 > 0) != lens.turned:
+            columns |= responses(stamps, int(observed.truth["scene"].iloc[0]) * 2 + lens.turned)
         progress.add(len(electrons))
         yield truth.assign(g1=lens.g1, g2=lens.g2, turned=lens.turned, **columns)
+
+
+def _responses(
+    estimators: Estimators, survey: SurveyModel, operator: ShearOperator | None, stamps: ObservedStamps, seed: int
+) -> dict[str, np.ndarray]:
+    """The responses from the images alone of the posterior means; the operator is for the specialists."""
+    found = {"sky": measure_response(estimators.sky, stamps, share=1.0, seed=seed).posterior.shear}
+    if estimators.specialists is not None and operator is not None:
+        sky = np.asarray(survey.sky, dtype=float)
+        found["posterior"] = image_response(estimators.specialists.posterior_g, stamps.pixels, sky, operator, seed)
+    return {f"{method}_response_{k + 1}": r[:, k, k] for method, r in found.items() for k in (0, 1)}

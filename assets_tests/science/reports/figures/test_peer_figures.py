@@ -14,7 +14,7 @@ from deblend_assets.science.evaluation.comparison import FLOOR, title_of
 from deblend_assets.science.evaluation.shear import METHODS
 from deblend_assets.science.peers import PEERS
 from deblend_assets.science.reports.figures.peers import by_group, cost, errors
-from deblend_assets.science.reports.figures.shear import biases, groups
+from deblend_assets.science.reports.figures.shear import biases, groups, responses
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.shear.calibration import REQUIRED_M
 
@@ -54,8 +54,25 @@ def test_every_peer_has_a_title_of_its_own() -> None:
 
 def shear(m: float) -> dict[str, Any]:
     sizes = {f"{q}{k}": measure(m if q == "m" else 1e-4, 1e-4) for q in "mc" for k in (1, 2)}
-    methods = {name: {"uncalibrated": sizes, "calibrated": sizes} for name in METHODS}
-    return {"methods": methods, "image_response": {"calibrated": sizes}}
+    routes = {"images": measure(0.9), "pairs": measure(0.91)}
+    thirds = {f"{name}, {which} third": routes for name in ("S/N", "size") for which in ("low", "high")}
+    methods: dict[str, Any] = {name: {"uncalibrated": sizes, "calibrated": sizes} for name in METHODS}
+    for name in ("posterior", "sky"):
+        methods[name]["image_response"] = {"calibrated": sizes, "groups": thirds}
+    return {"methods": methods}
+
+
+def test_every_calibration_of_every_method_has_a_row_and_every_route_a_name() -> None:
+    rows = [label.get_text() for label in biases(shear(0.01)).axes[0].get_yticklabels()]
+    assert len(rows) == len(set(rows)) == 2 * len(METHODS) + 2
+    assert [row.split("\n")[0] for row in rows if row.endswith("own images")] == [METHODS["posterior"], METHODS["sky"]]
+    figure = responses(shear(0.01))
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    names = {text.get_text() for text in legend.get_texts()}
+    assert {name.split("\n")[0] for name in names} == {METHODS["posterior"], METHODS["sky"]}
+    assert len(names) == 4
+    assert 0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("m", [0.001, 0.04, 0.4])
@@ -82,5 +99,5 @@ def test_the_legend_of_every_method_fits_beneath_the_thirds() -> None:
     canvas.draw()
     (legend,) = figure.legends
     box = legend.get_window_extent()
-    assert len(legend.get_texts()) == len(METHODS) == 4
+    assert len(legend.get_texts()) == len(METHODS)
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1

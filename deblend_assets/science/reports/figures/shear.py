@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
 
-from deblend_assets.science.evaluation.shear import METHODS, WITH_RESPONSE
+from deblend_assets.science.evaluation.shear import METHODS, with_image_response
 from deblend_assets.science.reports.figures.style import (
     BLACK,
     BLUE,
@@ -20,28 +20,34 @@ from deblend_assets.science.reports.figures.style import (
     ORANGE,
     PURPLE,
     SKY,
+    VERMILION,
     legend_below,
     new_figure,
 )
 from deblend_assets.science.shear.calibration import REQUIRED_C, REQUIRED_M
 
-_COLOURS = {"hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN}
+_COLOURS = {
+    "hsm": ORANGE, "report": PURPLE, "posterior": BLUE, "free": GREEN, "sky": VERMILION, "sky_free": BLACK,
+}  # fmt: skip
 # The largest |m| and |c| that are shown: an estimate with m = -1 has no signal left.
 _WIDEST = 1.5
 _TICKS = (-1.0, -0.5, -0.2, -0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
+# Routes to the response of a method's posterior mean.
+_ROUTES = {"pairs": "pairs of simulated images under ± g", "images": "sheared images, no truth used"}
 Evaluation = Mapping[str, Any]
 
 
 def biases(evaluation: Evaluation) -> Figure:
     """m and c of every method, as it comes and calibrated on other galaxies."""
-    figure = new_figure(8.4, 5.0)
+    rows = [
+        (method, which, calibrated)
+        for method, found in evaluation["methods"].items()
+        for which, calibrated in _calibrations(found).items()
+    ]
+    figure = new_figure(8.4, 1.6 + 0.4 * len(rows))
     axes = figure.subplots(1, 2, sharey=True)
-    rows = [(m, which) for m in evaluation["methods"] for which in ("uncalibrated", "calibrated")]
-    rows.insert(rows.index((WITH_RESPONSE, "calibrated")) + 1, (WITH_RESPONSE, "by its own images"))
     for axis, quantity, required, scale in zip(axes, "mc", (REQUIRED_M, REQUIRED_C), (1e-3, 1e-4), strict=True):
-        for place, (method, which) in enumerate(rows):
-            by_images = which == "by its own images"
-            found = evaluation["image_response"]["calibrated"] if by_images else evaluation["methods"][method][which]
+        for place, (method, which, found) in enumerate(rows):
             for k, marker in ((1, "o"), (2, "s")):
                 value, error = _numbers(found[f"{quantity}{k}"])
                 axis.errorbar(
@@ -56,7 +62,7 @@ def biases(evaluation: Evaluation) -> Figure:
         axis.axvline(0, color=BLACK, lw=0.8)
         # Linear within the requirement and logarithmic beyond: both the band and every point can be read.
         axis.set_xscale("symlog", linthresh=required / scale, linscale=0.8)
-        reach = min(max(4 * required, 1.3 * _furthest(evaluation, quantity)), _WIDEST) / scale
+        reach = min(max(4 * required, 1.3 * _furthest([found for _, _, found in rows], quantity)), _WIDEST) / scale
         axis.set_xlim(-reach, reach)
         steps = [step for step in (3, 10, 30, 100, 300, 1000, 3000, 10000) if step <= reach]
         # On a wide axis fewer steps, so that the numbers stand apart.
@@ -67,7 +73,7 @@ def biases(evaluation: Evaluation) -> Figure:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize=8)
         axis.set_xlabel(f"{quantity} [10$^{{{round(np.log10(scale))}}}$]")
-    axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which in rows], fontsize=8)
+    axes[0].set_yticks([-k for k in range(len(rows))], [f"{METHODS[m]}\n{which}" for m, which, _ in rows], fontsize=8)
     figure.legend(
         handles=[
             Line2D([], [], marker="o", ls="", color="0.3", label="component 1"),
@@ -81,10 +87,14 @@ def biases(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _furthest(evaluation: Evaluation, quantity: str) -> float:
+def _calibrations(found: Evaluation) -> dict[str, Evaluation]:
+    """The biases of a method by how it is calibrated."""
+    by_images = {"by its own images": found["image_response"]["calibrated"]} if "image_response" in found else {}
+    return {which: found[which] for which in ("uncalibrated", "calibrated")} | by_images
+
+
+def _furthest(shown: list[Evaluation], quantity: str) -> float:
     """The largest |value| + error of m or c that the figure shows."""
-    shown = [evaluation["image_response"]["calibrated"]]
-    shown += [found[which] for found in evaluation["methods"].values() for which in ("uncalibrated", "calibrated")]
     known = np.array([_numbers(each[f"{quantity}{k}"]) for each in shown for k in (1, 2)])
     return float(np.nanmax([0.0, *(np.abs(known[:, 0]) + known[:, 1])]))
 
@@ -97,7 +107,7 @@ def groups(evaluation: Evaluation) -> Figure:
     axis = figure.subplots()
     for number, method in enumerate(methods):
         values = [methods[method]["groups"][name]["m"] for name in names]
-        at = np.arange(len(names)) + 0.16 * (number - (len(methods) - 1) / 2)
+        at = np.arange(len(names)) + 0.8 / len(methods) * (number - (len(methods) - 1) / 2)
         _points(axis, at, values, _COLOURS[method], METHODS[method])
     _named(figure, axis, names)
     if not names:
@@ -112,16 +122,16 @@ def groups(evaluation: Evaluation) -> Figure:
 
 
 def responses(evaluation: Evaluation) -> Figure:
-    """Response from pairs of simulations and from the images alone, by the same groups."""
-    found = evaluation["image_response"]
-    names = list(found["groups"])
+    """Response from pairs of simulations (open) and from the images alone (filled), by the same groups."""
+    found = {method: evaluation["methods"][method]["image_response"] for method in with_image_response(evaluation)}
+    names = list(next(iter(found.values()))["groups"])
     figure = new_figure(8.4, 4.8)
     axis = figure.subplots()
-    for shift, (key, colour, label) in enumerate(
-        (("pairs", BLACK, "pairs of simulated images under ± g"), ("images", BLUE, "sheared images, no truth used"))
-    ):
-        values = [found["groups"][name][key] for name in names]
-        _points(axis, np.arange(len(names)) + 0.2 * (shift - 0.5), values, colour, label)
+    series = [(method, key) for method in found for key in _ROUTES]
+    for number, (method, key) in enumerate(series):
+        values = [found[method]["groups"][name][key] for name in names]
+        at = np.arange(len(names)) + 0.2 * (number - (len(series) - 1) / 2)
+        _points(axis, at, values, _COLOURS[method], f"{METHODS[method]}\n{_ROUTES[key]}", hollow=key == "pairs")
     _named(figure, axis, names)
     axis.set_ylabel("response of the posterior mean of g")
     return figure
@@ -133,9 +143,18 @@ def _numbers(measure: Mapping[str, float | None]) -> tuple[float, float]:
     return value, error
 
 
-def _points(axis: Axes, at: np.ndarray, values: list[Mapping[str, float | None]], colour: str, label: str) -> None:
+def _points(
+    axis: Axes,
+    at: np.ndarray,
+    values: list[Mapping[str, float | None]],
+    colour: str,
+    label: str,
+    *,
+    hollow: bool = False,
+) -> None:
     known = np.array([_numbers(v) for v in values]).reshape(-1, 2)
-    axis.errorbar(at, known[:, 0], yerr=known[:, 1], fmt="o", ms=4, color=colour, label=label)
+    inside = "white" if hollow else colour
+    axis.errorbar(at, known[:, 0], yerr=known[:, 1], fmt="o", ms=4, color=colour, mfc=inside, label=label)
 
 
 def _named(figure: Figure, axis: Axes, names: list[str]) -> None:
@@ -149,4 +168,4 @@ def _named(figure: Figure, axis: Axes, names: list[str]) -> None:
     for edge in range(3, len(names), 3):
         axis.axvline(edge - 0.5, color="0.8", lw=0.8)
     axis.set_xlabel("thirds of the test galaxies by their true properties")
-    legend_below(figure, columns=min(3, len(axis.get_legend_handles_labels()[1])))
+    legend_below(figure, columns=min(2, len(axis.get_legend_handles_labels()[1])))
