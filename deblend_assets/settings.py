@@ -532,8 +532,8 @@ class RefereeSettings(_Section):
     """Number of scenes that the referee measures with each estimator.
 
     For the shipped LSST weights, sigma(m) = 0.17 / sqrt(response_scenes) a component when calibrated by images (0.3 for
-    the first ones of the model for every sky), and sigma(c) = 0.022 / sqrt(shear_scenes). When calibrated by other galaxies, sigma(m) = 0.2 / sqrt(galaxies) of either
-    sample; more scenes of the same galaxies do not lower it.
+    the first ones of the model for every sky), and sigma(c) = 0.022 / sqrt(shear_scenes). When calibrated by other
+    galaxies, sigma(m) = 0.2 / sqrt(galaxies) of either sample; more scenes of the same galaxies do not lower it.
     """
 
     peer_scenes: int = Field(default=2_000, ge=10, description="test blends that the peers measure")

@@ -113,8 +113,8 @@ def _shear_calibration(profile: Profile, main: Profile, specialists: Sequence[dg
         from deblend_assets.steps.referee.shear_calibration import write_shear_calibration
 
         with devices.allocate(key.to_user_string(), context.log) as lease:
-            stores = (storage.open(leg) for leg in (profile, main))
-            outcome = write_shear_calibration(*stores, lease.torch_device, workers, context.log.info)
+            store, lsst = (storage.open(leg) for leg in (profile, main))
+            outcome = write_shear_calibration(store, lsst, lease.torch_device, workers, context.log.info)
         return outcome.with_device(lease.metadata())
 
     return shear_calibration

@@ -274,7 +274,7 @@ def _evaluated(method: str = "posterior") -> pd.DataFrame:
         for k in (1, 2):
             asked = (name == "blended") & (part["scene"] < 200) & (part["g1"] > 0)
             part[f"{method}_response_{k}"] = np.where(asked, 0.9 + rng.normal(0, 0.5, len(part)), np.nan)
-        extra |= {f"{method}_err": 0.1, f"{method}_ln_size": 0.0}
+        extra |= {f"{method}_err": np.full(len(part), 0.1), f"{method}_ln_size": np.zeros(len(part))}
         parts.append(part.assign(condition=name, number=number, **extra))
     return pd.concat(parts, ignore_index=True)
 

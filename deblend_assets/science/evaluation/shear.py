@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def evaluate_shear(table: pd.DataFrame) -> Evaluation:
     return found
 
 
-def with_image_response(evaluation: Evaluation) -> list[str]:
+def with_image_response(evaluation: Mapping[str, Any]) -> list[str]:
     """The methods whose response is also measured from the images alone."""
     return [method for method, found in evaluation["methods"].items() if "image_response" in found]
 
