@@ -125,7 +125,7 @@ def shear_summary(evaluation: Evaluation) -> str:
         for method, found in methods.items()
         if method in ("hsm", "report")
     ]
-    lines = [f"{evaluation['n']['blended']:,} scenes. Posterior means", "are calibrated by their own images."]
+    lines = [f"{evaluation['n']['blended']:,} scenes.", "Posterior means: by the response of images."]
     return key_figures(lines, rows)
 
 
