@@ -20,7 +20,6 @@ from deblend_assets.steps.measuring.model import load_sky_model
 from deblend_assets.steps.referee.estimators import Estimators, available_estimators
 from deblend_assets.steps.referee.shear_estimates import COLUMNS
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import EVERY, shipped
 
 SHARD = Shard("test", 100_000, 0, 30)
 SHEARED = Psf(g1=0.05)
@@ -108,4 +107,4 @@ def test_lsst_alone_has_networks_of_its_own(profile: Profile, tmp_path: Path) ->
     assert on_des.specialists is None
     assert on_lsst.specialists is not None
     assert on_lsst.version != on_des.version
-    assert on_des.version == shipped(EVERY, "sky").fingerprint
+    assert on_des.version == main.sky_model_version()
