@@ -86,8 +86,8 @@ def errors_hold(pull: Evaluation) -> bool | None:
 def _against(table: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
     draws = {"resamples": resamples, "seed": seed}
     return {
-        "shapes": {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")},  # type: ignore[arg-type]
-        "pulls": {kind: pulls(table, kind, "posterior", **draws) for kind in ("g", "e")},  # type: ignore[arg-type]
+        "shapes": {kind: shapes(table, kind, "posterior", **draws) for kind in ("g", "e")},
+        "pulls": {kind: pulls(table, kind, "posterior", **draws) for kind in ("g", "e")},
     }
 
 

@@ -116,7 +116,7 @@ def _failures(shapes: pd.DataFrame, bands: tuple[str, ...]) -> tuple[int, int]:
         here = (shapes["reference_band"] == band).to_numpy()
         flux[here] = shapes.loc[here, f"flux_{band}"]
     # Negated comparisons, so that NaN is a failure.
-    failed = ~(np.hypot(shapes["g1"], shapes["g2"]).to_numpy() < 1) | ~(flux > 0)
+    failed = ~(np.hypot(shapes["g1"].to_numpy(), shapes["g2"].to_numpy()) < 1) | ~(flux > 0)
     variances = shapes[[f"{letter}_cov_{kk}" for letter in "ge" for kk in ("11", "22")]].to_numpy()
     return int((failed & seen).sum()), int((~(variances > 0).all(axis=1) & seen).sum())
 
