@@ -43,8 +43,8 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
 	$(call install,-e '.[$*]')
 	@touch $@
 
-# The whole lineage: simulated LSST blends, the DES model and a tile of the simulated survey, targets of the worlds.
-demo: ALSO := or $(TARGETS)
+# The whole lineage: simulated LSST blends, the network for every sky, a tile of the simulated survey, targets of the worlds.
+demo: ALSO := or group:sky_shapes or $(TARGETS)
 demo: lsst des
 	@$(RESULTS) demo
 
@@ -55,14 +55,10 @@ lsst: $(VENV)/.installed
 	$(MATERIALIZE) --select '$(LINEAGE) $(ALSO)' --partition-range $$range
 	$(call RESULTS_OF,lsst)
 
-# The DES model, and the tiles of the profile's simulated survey.
+# The tiles of the profile's simulated survey, with the model for every sky that is there.
 des: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
-	$(MATERIALIZE) --select simulation/galaxy_catalog
-	range=$$($(RUN) deblend_assets.partitions des) && \
-	$(MATERIALIZE) --select group:des_model --partition-range $$range
 	for tile in $$($(RUN) deblend_assets.partitions tiles); do \
-		$(MAKE) --no-print-directory tile-assets TILE=$$tile || exit 1; done
+		$(MAKE) --no-print-directory tile-assets TILE=$$tile WITH='key:"simulation/galaxy_catalog" or' || exit 1; done
 	$(call RESULTS_OF,des)
 
 # Methods in fields as a telescope sees them: targets of test galaxies, their Fisher floor, estimates, the page worlds.
@@ -71,14 +67,14 @@ worlds: $(VENV)/.installed
 	$(MATERIALIZE) --select '$(WORLDS)'
 	@$(RESULTS) worlds
 
-# One tile of the survey that the profile names, with the DES model that is there.
+# One tile of the survey that the profile names, with the model for every sky that is there.
 tile: tile-assets
 	@$(RESULTS) '$(TILE)'
 
 tile-assets: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
-	$(MATERIALIZE) --select group:des --partition '$(TILE)'
+	$(MATERIALIZE) --select '$(WITH) group:des' --partition '$(TILE)'
 
 # The report's own recipe on the same arrays, for comparison.
 baseline: $(VENV)/.installed

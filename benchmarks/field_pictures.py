@@ -14,7 +14,6 @@ from deblend_assets.science.reports.figures.fields import ShownField, fields_in_
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.simulation import relations
 from deblend_assets.science.simulation.fields import sample_field
-from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.morphologies import TRAINING_MIX, shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog, faintest_magnitude
@@ -30,7 +29,7 @@ def catalog(galaxies: int = GALAXIES, seed: int = 1, faintest: float = FAINTEST)
     population = generate_population(galaxies, seed, i_max=faintest)
     shaped = shaped_galaxies({name: population[name].to_numpy() for name in population}, TRAINING_MIX, seed)
     density = float(relations.count_density(faintest) - relations.count_density(relations.I_BRIGHTEST))
-    whole = SkyCatalog(shaped, intrinsic_shapes(shaped), galaxies / density)
+    whole = SkyCatalog(shaped, galaxies / density)
     return whole.with_measured_counts(np.random.default_rng(seed))
 
 

@@ -31,7 +31,7 @@ from deblend_assets.stores.project import ProjectStore
 
 def main(sizes: list[int], stamps: int, batch: int, device: torch.device) -> None:
     store = ProjectStore(storage_root(), load_profile())
-    recipe = store.profile.shape_recipe.model_copy(update={"batch_size": batch})
+    recipe = store.profile.recipes.shapes.model_copy(update={"batch_size": batch})
     frame = store.frame()
     light = light_of(
         store, RenderingWorkers(), {"train": max(sizes), "validation": recipe.validation_scenes}, lambda line: None

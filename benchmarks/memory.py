@@ -64,7 +64,7 @@ def profile_of(number: int, shard: int) -> Profile:
 
 def _measured(store: ProjectStore) -> None:
     stamps = open_stamps(Path(store.arrays().zarr_path) / "blended")
-    model = load_model(store, "training", "cpu")
+    model = load_model(store, "cpu")
     measure_stamps(stamps, model, Path(store.folder) / "measured", images=True, log=print)
 
 

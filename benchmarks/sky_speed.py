@@ -42,7 +42,7 @@ from deblend_assets.steps.measuring.model import load_sky_model, shipped_model
 from deblend_assets.stores.shipped import EVERY, surveys
 
 # Those whose pixel scales the shipped networks take.
-SURVEYS = ("LSST", "DES")
+SURVEYS = ("LSST",)
 SIDE, LAGS, LEAST_SNR = 49, 6, 5.0
 WIDTHS, DENSE = (64, 128, 192), 256
 TODAY, SEP, NETWORK, SCENES, TRUST, ALL = (

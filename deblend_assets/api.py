@@ -25,7 +25,7 @@ def load_model(survey: str = "LSST", *, device: str = "cpu") -> Model:
     """The model that the package ships for a survey.
 
     Args:
-        survey: `"LSST"` (ugrizy, 0.2 arcsec a pixel) or `"DES"` (grizY, 0.2637 arcsec a pixel).
+        survey: `"LSST"` (ugrizy, 0.2 arcsec a pixel).
         device: where it computes, as torch names it: `"cpu"`, `"cuda"`, `"cuda:1"`.
 
     Returns:

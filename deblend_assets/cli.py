@@ -86,16 +86,16 @@ def measure(given: argparse.Namespace, profile: Profile) -> None:
     _require_one_source(given)
     from deblend_assets.science.deblender.network import BATCH
     from deblend_assets.settings import storage_root
-    from deblend_assets.steps.measuring.model import available_model, leg_of
+    from deblend_assets.steps.measuring.model import available_model
     from deblend_assets.steps.measuring.run import measure_stamps
     from deblend_assets.stores.project import ProjectStore
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    store = ProjectStore(storage_root(), leg_of(profile, given.recipe))
+    store = ProjectStore(storage_root(), profile)
     with _device(given.device) as device:
-        model = available_model(store, given.recipe, device, log)
+        model = available_model(store, device, log)
         done = measure_stamps(
             _stamps(given, model, log),
             model,
@@ -152,12 +152,12 @@ def export(given: argparse.Namespace, profile: Profile) -> None:
     """Write the profile's trained model as a `torch.export` program."""
     from deblend_assets.settings import storage_root
     from deblend_assets.steps.measuring.export import export_model
-    from deblend_assets.steps.measuring.model import available_model, leg_of
+    from deblend_assets.steps.measuring.model import available_model
     from deblend_assets.stores.project import ProjectStore
 
-    store, path = ProjectStore(storage_root(), leg_of(profile, given.recipe)), given.out.resolve()
-    model = available_model(store, given.recipe, "cpu", lambda line: print(line, file=sys.stderr))
-    card = export_model(model, path, given.recipe, replace=given.replace)
+    store, path = ProjectStore(storage_root(), profile), given.out.resolve()
+    model = available_model(store, "cpu", lambda line: print(line, file=sys.stderr))
+    card = export_model(model, path, replace=given.replace)
     print(
         f"{path}: model {card['model_version']}, {card['bytes'] / 2**20:.1f} MiB; {path.name}.json says how to use it"
     )
@@ -189,17 +189,17 @@ def results(given: argparse.Namespace, profile: Profile) -> int:
     from deblend_assets.settings import storage_root
     from deblend_assets.stores.project import ProjectStore
 
-    store, des = (ProjectStore(storage_root(), leg) for leg in (profile, profile.des_leg))
+    store = ProjectStore(storage_root(), profile)
     with open_instance() as instance:
         groups, lines = results_of(store, given.what)
         assets = [key for key in instance.all_asset_keys() if key.path[0] in groups]
         failed: list[tuple[dg.AssetCheckEvaluation, str | None]] = []
         failed += [(check, None) for check in failed_checks(instance, sorted(assets))]
-        shown = evaluated_tiles(des) if given.what in ("des", "demo") else []
+        shown = evaluated_tiles(store) if given.what in ("des", "demo") else []
         for tile in shown if groups else [tile_name(given.what)]:
             of_tile = failed_checks(instance, TILE_ASSETS.values(), tile)
             state = evaluated_state("evaluated", len(errors_among(of_tile)))
-            lines += [*tile_results(des, tile), f"  state:   {state}"]
+            lines += [*tile_results(store, tile), f"  state:   {state}"]
             failed += [(check, tile) for check in of_tile]
     print("", *lines, *([UI] if given.what == "demo" else []), "", sep="\n", flush=True)
     print(*check_lines(failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
@@ -211,6 +211,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not above 0")
     return number
+
+
+def _recipe(text: str) -> str:
+    """Of releases that had a second model, for DES."""
+    if text != "training":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is gone: the model for every sky measures DES tiles (deblend_assets tiles add, make tile); "
+            "leave the option out to measure stamps of LSST"
+        )
+    return text
 
 
 def _band_image(text: str) -> tuple[str, str]:
@@ -278,7 +288,7 @@ def parser() -> argparse.ArgumentParser:
         topic.add_argument(
             "--out", type=Path, required=True, metavar=what, help="where; it appears whole or not at all"
         )
-        topic.add_argument("--recipe", choices=("training", "des"), default="training", help="which model")
+        topic.add_argument("--recipe", type=_recipe, help=argparse.SUPPRESS)
         topic.add_argument("--replace", action="store_true", help="write over what this command made there before")
     return command
 

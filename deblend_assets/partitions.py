@@ -41,14 +41,14 @@ def shard_range(profile: Profile) -> str:
     return f"{shards[0].key}...{shards[-1].key}"
 
 
-def main(what: str = "main") -> None:
-    """Print a range of shards ("main": LSST, "des": DES) or the simulated tiles ("tiles"), for the Makefile."""
+def main(what: str = "shards") -> None:
+    """Print the range of all shards ("shards") or the simulated tiles ("tiles"), for the Makefile."""
     try:
         profile = load_profile()
         if what == "tiles":
             print(*(profile.des.sky.tiles if profile.des.archive.served_here else ()))
         else:
-            print(shard_range(profile.des_leg if what == "des" else profile))
+            print(shard_range(profile))
     except SettingsError as error:
         sys.exit(str(error))
 

@@ -38,6 +38,17 @@ PROFILE_FOLDER = Path(__file__).parent / "profiles"
 SPLITS = ("train", "validation", "test")
 # Instead of an archive's URL: the survey that the package simulates and serves.
 SIMULATED_ARCHIVE = "simulated"
+# Keys of earlier releases, and why they are no longer known.
+_GONE = {
+    **dict.fromkeys(
+        ("recipes.des", "recipes.des_shapes"),
+        "is gone: the model for every sky, [recipes.sky], measures DES too. Delete the section",
+    ),
+    **dict.fromkeys(
+        ("des.simulation.scenes", "des.simulation.shard_scenes"),
+        "is gone: no scenes of DES are stored, since no model is trained on them. Delete the key",
+    ),
+}
 # Object stores (an object appears whole or not at all), and the client package of each.
 _OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
@@ -84,7 +95,7 @@ class ScenesPerSplit(_Section):
     test: int = Field(ge=1)
 
 
-class SimulationSettings(_Section):
+class SceneSettings(_Section):
     """Content of a scene, and how it is observed."""
 
     survey: str = Field(default="LSST", min_length=1, description="a SurveyCodex survey name")
@@ -92,10 +103,6 @@ class SimulationSettings(_Section):
         default="torch", description="torch: batched, checked against BTK on every shard; btk: the reference renderer"
     )
     stamp_pixels: int = Field(default=45, ge=15, le=255, description="stamp side [pixel]")
-    scenes: ScenesPerSplit
-    shard_scenes: int = Field(
-        default=1_000, ge=1, description="scenes in a shard, which is rendered, stored and checked as a whole"
-    )
     max_galaxies: int = Field(default=3, ge=1, le=20, description="a scene holds 1 to this many galaxies")
     target_i_max: float = Field(default=24.3, description="faintest target, AB magnitude in i")
     neighbour_i_min: float = Field(default=24.3, description="brightest neighbour, AB magnitude in i")
@@ -112,6 +119,21 @@ class SimulationSettings(_Section):
     seed: int = Field(default=2, ge=0)
 
     @model_validator(mode="after")
+    def _brighter_first(self) -> SceneSettings:
+        if self.neighbour_i_min >= self.neighbour_i_max:
+            raise ValueError("neighbour_i_min must be brighter (smaller) than neighbour_i_max")
+        return self
+
+
+class SimulationSettings(SceneSettings):
+    """The stored scenes of the LSST model."""
+
+    scenes: ScenesPerSplit
+    shard_scenes: int = Field(
+        default=1_000, ge=1, description="scenes in a shard, which is rendered, stored and checked as a whole"
+    )
+
+    @model_validator(mode="after")
     def _whole_shards(self) -> SimulationSettings:
         for split in SPLITS:
             scenes = getattr(self.scenes, split)
@@ -119,8 +141,6 @@ class SimulationSettings(_Section):
                 raise ValueError(
                     f"scenes.{split} = {scenes} is not a whole number of shards of {self.shard_scenes} scenes"
                 )
-        if self.neighbour_i_min >= self.neighbour_i_max:
-            raise ValueError("neighbour_i_min must be brighter (smaller) than neighbour_i_max")
         return self
 
     def shards(self, split: str) -> int:
@@ -396,6 +416,11 @@ class SkyRecipe(TrainingSettings):
 class SkyModelRecipe(_Section):
     """How the trained network for every sky is calibrated, and its prior fitted."""
 
+    start: Literal["fresh", "every"] = Field(
+        default="fresh",
+        description="prior and calibration: fresh (fitted), or every (the shipped ones, only checked), for a network "
+        "that starts from every and is fine-tuned on fields too few to fit them to",
+    )
     orientations: int = Field(default=1, ge=1, le=8, description="orientations of each stamp that are averaged")
     observations: int = Field(
         default=2, ge=1, description="new observations of each validation field, which the calibration is fitted to"
@@ -404,22 +429,24 @@ class SkyModelRecipe(_Section):
 
 
 class RecipeSettings(_Section):
-    """Recipes of this model and of the report, trained on the same arrays for comparison, and of the DES model."""
+    """Recipes of the LSST model and of the report, trained on the same arrays for comparison, and of every sky's."""
 
     training: Recipe
     baseline: Recipe
-    des: Recipe
     shapes: ShapeRecipe = ShapeRecipe()
-    des_shapes: ShapeRecipe = ShapeRecipe()
     sky: SkyRecipe = SkyRecipe()
     sky_model: SkyModelRecipe = SkyModelRecipe()
 
     @model_validator(mode="after")
+    def _shipped_together(self) -> RecipeSettings:
+        if self.sky_model.start == "every" and self.sky.start != "every":
+            raise ValueError('sky_model.start = "every" needs sky.start = "every": another network has other errors')
+        return self
+
+    @model_validator(mode="after")
     def _ours_alone_has_a_flow(self) -> RecipeSettings:
-        if "flow" in (self.baseline.prior, self.des.prior):
-            raise ValueError(
-                "the flow is fitted to the latent of `training` only: prior must be normal in the other recipes"
-            )
+        if self.baseline.prior == "flow":
+            raise ValueError("the flow is fitted to the latent of `training` only: prior must be normal in `baseline`")
         return self
 
 
@@ -551,9 +578,9 @@ class RefereeSettings(_Section):
 
 
 class DesSettings(_Section):
-    """The DES model (trained on DES simulations), the archive and the tiles."""
+    """Scenes of DES, the archive and the tiles."""
 
-    simulation: SimulationSettings
+    simulation: SceneSettings
     referee: RefereeSettings = RefereeSettings()
     archive: ArchiveSettings = ArchiveSettings()
     sky: SkySettings = SkySettings()
@@ -562,7 +589,7 @@ class DesSettings(_Section):
     @model_validator(mode="after")
     def _sky_of_its_own(self) -> DesSettings:
         if self.sky.seed == self.simulation.seed:
-            raise ValueError("sky.seed must differ from simulation.seed, or the tiles repeat the model's test scenes")
+            raise ValueError("sky.seed must differ from simulation.seed, or the tiles repeat the referee's scenes")
         return self
 
 
@@ -641,14 +668,10 @@ class Profile(_Section):
         return self._leg
 
     @property
-    def shape_recipe(self) -> ShapeRecipe:
-        """Recipe of the shape posterior for this simulation."""
-        return self.recipes.shapes if self._leg == "main" else self.recipes.des_shapes
-
-    @property
     def des_leg(self) -> Profile:
-        """This profile with the DES simulation instead of the main one; the DES model is made from it."""
-        leg = self.model_copy(update={"simulation": self.des.simulation, "referee": self.des.referee})
+        """This profile with DES's scenes and the referee's numbers for DES instead of the main ones."""
+        simulation = SimulationSettings(**{**dict(self.simulation), **dict(self.des.simulation)})
+        leg = self.model_copy(update={"simulation": simulation, "referee": self.des.referee})
         leg._leg = "des"
         return leg
 
@@ -697,7 +720,7 @@ def parse_profile(raw: Mapping[str, Any], *, where: str) -> Profile:
             raise SettingsError(str(error), where=where, remedy="use numbers, strings and tables only") from error
         first, *others = error.errors()
         key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-        problem = "is not a known key" if first["type"] == "extra_forbidden" else _lower(first["msg"])
+        problem = _GONE.get(key, "is not a known key") if first["type"] == "extra_forbidden" else _lower(first["msg"])
         given = "" if isinstance(first["input"], Mapping) else f" (given: {first['input']!r})"
         more = f"; and {len(others)} more" if others else ""
         raise SettingsError(

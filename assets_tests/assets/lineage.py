@@ -53,12 +53,7 @@ POSTERIOR = (
 )
 ALL = (CATALOG, *SIMULATED, STATISTICS, *STAGES, EVALUATION, *POSTERIOR)
 
-DES_SIMULATED = ("des_model/truth", "des_model/isolated", "des_model/noisy", "des_model/blended")
-DES_STATISTICS = "des_model/normalization_statistics"
-DES_STAGES = ("des_model/stage1_vae", "des_model/stage2_deblender", "des_model/stage3_regressor")
-DES_EVALUATION = "des_model/simulated_evaluation"
-DES_POSTERIOR = tuple(name.replace("shapes/", "des_model/") for name in POSTERIOR)
-DES_MODEL = (CATALOG, *DES_SIMULATED, DES_STATISTICS, *DES_STAGES, DES_EVALUATION, *DES_POSTERIOR)
+SKY_SHAPES = ("sky_shapes/training_fields", "sky_shapes/sky_network", "sky_shapes/sky_model")
 SKY = "des/simulated_sky"
 IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
     "des/im3shape_catalog",
@@ -187,10 +182,9 @@ class Lineage:
 
         A tile's name is registered first, whatever it is: the UI takes any.
         """
-        profile = self.profile.des_leg if set(assets) & set(DES_SIMULATED) else self.profile
-        keys = list(shards) or [shard.key for shard in all_shards(profile.simulation)]
+        keys = list(shards) or [shard.key for shard in all_shards(self.profile.simulation)]
         tags: dict[str, str] = {}
-        if set(assets) & {*SIMULATED, *DES_SIMULATED}:
+        if set(assets) & set(SIMULATED):
             tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         if tile:
             self.instance.add_dynamic_partitions(str(TILES.name), [tile])

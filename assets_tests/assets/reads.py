@@ -13,11 +13,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from deblend_assets.assets.keys import DES_MODEL, SKY
+from deblend_assets.assets.keys import SKY, TRAINING_FIELDS
 from deblend_assets.resources.storage import Storage
 from deblend_assets.stores import checkpoints, project, referee, tiles
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.sky import SimulatedSky
+from deblend_assets.stores.training_fields import TrainingFieldStore
 
 Reads = dict[str, set[str]]
 # Tables of a tile that have no asset of their own.
@@ -61,6 +62,7 @@ def recorded_reads(reads: Reads) -> Iterator[None]:
         _record_arrays(patch, recorder)
         for method in ("table", "image"):
             _record_method(patch, SimulatedSky, method, SKY.to_user_string(), recorder)
+        _record_method(patch, TrainingFieldStore, "read", TRAINING_FIELDS.to_user_string(), recorder)
         yield
 
 
@@ -88,22 +90,19 @@ def _record_method(patch: pytest.MonkeyPatch, cls: type, name: str, what: str, r
 def _record_arrays(patch: pytest.MonkeyPatch, recorder: _Recorder) -> None:
     read, read_truth = SimulatedArrays.read, SimulatedArrays.read_truth
 
-    def prefix(arrays: SimulatedArrays) -> str:
-        return DES_MODEL if DES_MODEL in arrays.folder.parts else "simulated"
-
     def recorded(arrays: SimulatedArrays, name: str, shard: Any) -> Any:
-        recorder.add(f"{prefix(arrays)}/{name}")
+        recorder.add(f"simulated/{name}")
         return read(arrays, name, shard)
 
     def recorded_truth(arrays: SimulatedArrays, shards: Any) -> Any:
-        recorder.add(f"{prefix(arrays)}/truth")
+        recorder.add("simulated/truth")
         return read_truth(arrays, shards)
 
     def frame(name: str) -> property:
         """An attribute that records that it is read; stored as before, so that worker processes find it."""
 
         def value(arrays: SimulatedArrays) -> Any:
-            recorder.add(f"{prefix(arrays)}/attributes")
+            recorder.add("simulated/attributes")
             return vars(arrays)[name]
 
         def store(arrays: SimulatedArrays, content: Any) -> None:

@@ -36,16 +36,9 @@ stage1 = { epochs = 1, learning_rate = 1e-4 }
 stage2 = { epochs = 1, learning_rate = 1e-4 }
 stage3 = { epochs = 1, learning_rate = 1e-3 }
 
-[recipes.des]
-stage1 = { epochs = 1, learning_rate = 1e-3 }
-stage2 = { epochs = 1, learning_rate = 1e-3 }
-stage3 = { epochs = 1, learning_rate = 1e-3 }
-
 [des.simulation]
 survey = "DES"
 seed = 6
-shard_scenes = 16
-scenes = { train = 16, validation = 16, test = 16 }
 
 [run]
 workers = 2

@@ -17,6 +17,7 @@ from assets_tests.assets.lineage import (
     CATALOG,
     EVALUATION,
     POSTERIOR,
+    SKY_SHAPES,
     STAGES,
     STATISTICS,
     Lineage,
@@ -32,7 +33,7 @@ from deblend_assets.stores.project import STAGES as STAGE_NAMES
 pytestmark = pytest.mark.slow
 
 LATENT, REDSHIFT = "latent/latent_flow", "redshift/redshift_posterior"
-OTHERS = ("baseline/simulated_evaluation", LATENT, REDSHIFT)
+OTHERS = ("baseline/simulated_evaluation", LATENT, REDSHIFT, *SKY_SHAPES)
 CHECKS = {
     CATALOG: {"published_relations", "split_fractions"},
     "simulated/truth": {"complete", "split_by_galaxy"},
@@ -101,9 +102,9 @@ def test_every_asset_is_materialised_and_every_check_is_reported(
 def the_rest(
     first_run: tuple[Lineage, Made], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Lineage, dg.ExecuteInProcessResult]:
-    """Everything else that is made for LSST, from a copy of the finished lineage."""
+    """Everything else that is trained, from a copy of the finished lineage."""
     lineage = first_run[0].copy(tmp_path_factory.mktemp("rest"))
-    return lineage, lineage.succeeds(*BASELINE, "baseline/simulated_evaluation", LATENT, REDSHIFT)
+    return lineage, lineage.succeeds(*BASELINE, *OTHERS)
 
 
 def test_every_asset_declares_what_it_reads_and_reads_what_it_declares(

@@ -77,7 +77,7 @@ def test_the_evaluation_s_numbers_come_out_again(
     assert "distortion" in units["e1"][1]
     assert "shear-type" in units["g1"][1]
     card = json.loads((out / "measurements.json").read_text())
-    assert card["model_version"] == store.model_version("training")
+    assert card["model_version"] == store.model_version()
 
 
 def test_a_folder_of_stamps_gives_the_array_s_numbers(finished: Lineage, blends: StorePath, tmp_path: Path) -> None:

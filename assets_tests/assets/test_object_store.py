@@ -1,4 +1,4 @@
-"""The whole smoke lineage, both legs, with its storage in an object store: the same bytes as in a folder."""
+"""The smoke lineage and a tile with their storage in an object store: the same bytes as in a folder."""
 
 from __future__ import annotations
 

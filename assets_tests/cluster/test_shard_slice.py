@@ -41,15 +41,15 @@ def test_a_task_beyond_the_array_is_refused(script: dict[str, Any], task: int) -
         script["shard_slice"](["a", "b"], task, 4)
 
 
-def test_the_script_prints_the_range_of_its_leg() -> None:
+def test_the_script_prints_the_range_of_its_task() -> None:
     def printed(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "DEBLEND_PROFILE": "smoke", "PYTHONPATH": str(CHECKOUT)}
         return subprocess.run(
             [sys.executable, str(SCRIPT), *words], env=environment, capture_output=True, text=True, timeout=120
         )
 
-    assert printed("main", "0", "2").stdout == "train_000...train_002\n"
-    assert printed("des", "6", "7").stdout == "test_001...test_001\n"
-    wrong = printed("main", "2", "2")
+    assert printed("0", "2").stdout == "train_000...train_002\n"
+    assert printed("6", "7").stdout == "test_001...test_001\n"
+    wrong = printed("2", "2")
     assert wrong.returncode == 1
     assert len(wrong.stderr.splitlines()) == 1

@@ -1,6 +1,6 @@
-"""The job scripts on a real Slurm of one node: the DES leg and its tiles in one submission, its training interrupted.
+"""The job scripts on a real Slurm of one node: the LSST model and tiles in one submission, the training interrupted.
 
-The LSST leg is submitted by the same lines with other names: `test_submission.py`.
+The network for every sky is submitted by the same lines with other names: `test_submission.py`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ SCRIPTS = CHECKOUT / "cluster" / "slurm"
 # A test fails by what is printed, not by the clock of a busy machine.
 PATIENCE_SECONDS = 900.0
 EPOCHS = 40
+GROUPS = "group:simulation or group:normalization or group:training"
 
 
 def profile_text(epochs: int = EPOCHS) -> str:
     """The smoke profile with fewer scenes and a stage 1 that lasts."""
     text = (PROFILE_FOLDER / "smoke.toml").read_text(encoding="utf-8")
-    text = text.replace("stage1 = { epochs = 2,", f"stage1 = {{ epochs = {epochs},")
-    text = text.replace("stage1 = { epochs = 1,", f"stage1 = {{ epochs = {epochs},")
-    text = text.replace("train = 64, validation = 16, test = 32", "train = 32, validation = 16, test = 16")
-    return text.replace("cells = 5", "cells = 4")
+    for old, new in {
+        "stage1 = { epochs = 2,": f"stage1 = {{ epochs = {epochs},",
+        "train = 64, validation = 16, test = 32": "train = 32, validation = 16, test = 16",
+        "scenes = 200\nvalidation_scenes = 200\ncalibration_scenes = 200": "scenes = 100\nvalidation_scenes = 100\n"
+        "calibration_scenes = 100",
+        "cells = 5": "cells = 4",
+    }.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
 
 
 class Cluster(Home):
@@ -100,8 +107,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
 def finished(node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cluster, dict[str, str]]:
     """Everything submitted at once; the training is requeued in the middle, then told that its time is up."""
     cluster = Cluster(node, tmp_path_factory.mktemp("cluster") / "home")
-    jobs = cluster.submit_lineage(LEGS="des")
-    training = jobs["des-training"]
+    jobs = cluster.submit_lineage(PARTS="lsst tiles")
+    training = jobs["training"]
     cluster.wait_for(training, "epoch 5/")
     node.command("scontrol", "requeue", training)
     cluster.run_again(training)
@@ -117,9 +124,7 @@ def finished(node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The model by one plain command, undisturbed."""
-    names = ("truth", "isolated", "noisy", "blended", "normalization_statistics", "stage*")
-    assets = " or ".join(['key:"simulation/galaxy_catalog"', *(f'key:"des_model/{name}"' for name in names)])
-    selection = ["--select", assets, "--partition-range", "train_000...test_000"]
+    selection = ["--select", GROUPS, "--partition-range", "train_000...test_000"]
     home = Home(tmp_path_factory.mktemp("plain") / "home", "small", profile_text(), selection)
     home.finish()
     return home
@@ -127,7 +132,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def test_every_shard_is_drawn_by_one_of_two_tasks(finished: tuple[Cluster, dict[str, str]]) -> None:
     cluster, jobs = finished
-    tasks = cluster.node.show(jobs["des-shards"])
+    tasks = cluster.node.show(jobs["shards"])
     printed = [Path(task["StdOut"]).read_text() for task in sorted(tasks, key=lambda task: task["ArrayTaskId"])]
     ranges = [match[1] for text in printed if (match := re.search(r"^shards (\S+)$", text, re.MULTILINE))]
     assert ranges == ["train_000...train_001", "validation_000...test_000"]
@@ -137,8 +142,8 @@ def test_every_shard_is_drawn_by_one_of_two_tasks(finished: tuple[Cluster, dict[
 def test_arrays_and_checkpoints_are_those_of_a_plain_run(finished: tuple[Cluster, dict[str, str]], plain: Home) -> None:
     cluster, _ = finished
     wanted = results(plain.storage / "small")
-    drawn = [name for name in wanted if name.startswith("des_model/simulated/")]
-    assert len([name for name in drawn if "/_done/" in name]) == len(all_shards(plain.profile.des_leg.simulation))
+    drawn = [name for name in wanted if name.startswith("simulated/")]
+    assert len([name for name in drawn if "/_done/" in name]) == len(all_shards(plain.profile.simulation))
     assert len([name for name in wanted if name.endswith("checkpoint.pt")]) == 3
     found = results(cluster.storage / "small")
     assert {name: found.get(name) for name in wanted} == wanted
@@ -146,9 +151,9 @@ def test_arrays_and_checkpoints_are_those_of_a_plain_run(finished: tuple[Cluster
 
 def test_an_interrupted_training_went_on_where_it_was(finished: tuple[Cluster, dict[str, str]]) -> None:
     cluster, jobs = finished
-    (job,) = cluster.node.show(jobs["des-training"])
+    (job,) = cluster.node.show(jobs["training"])
     assert job["Restarts"] == "2"
-    starts = re.split(r"\(start [12]\)", cluster.output(jobs["des-training"]))
+    starts = re.split(r"\(start [12]\)", cluster.output(jobs["training"]))
     assert len(starts) == 3
     for (before, again), least in zip(itertools.pairwise(starts), (5, EPOCHS // 2), strict=True):
         epochs = [int(number) for number in re.findall(rf"stage1_vae: epoch (\d+)/{EPOCHS},", before)]
@@ -181,7 +186,7 @@ def test_a_training_killed_without_a_word_does_not_block_the_next(finished: tupl
     longer = cluster.folder / "longer" / "small.toml"
     longer.parent.mkdir()
     longer.write_text(profile_text(EPOCHS + 1))
-    script = [str(SCRIPTS / "training.sh"), "des_model/stage1_vae"]
+    script = [str(SCRIPTS / "training.sh"), "training/stage1_vae"]
     killed = cluster.submit(*script, DEBLEND_PROFILE=str(longer))
     cluster.wait_for(killed, "epoch 5/")
     cluster.node.kill(killed)

@@ -1,4 +1,4 @@
-"""What `submit_lineage.sh` submits for both legs: the same jobs under other names, which select every asset of the leg.
+"""What `submit_lineage.sh` submits: jobs that select every asset of their parts once, each after those that it needs.
 
 An `sbatch` that only notes what it is given takes Slurm's place; `test_slurm.py` runs the jobs.
 """
@@ -23,12 +23,14 @@ number=$(($(cat "$NOTES/number" 2>/dev/null || echo 0) + 1))
 echo "$number" | tee "$NOTES/number"
 printf '%s\\n' "$@" > "$NOTES/$number"
 """
+PARTS = {
+    "lsst": ("shards", "normalization", "training", "evaluation"),
+    "sky": ("fields", "sky-training"),
+    "tiles": ("survey", "tiles"),
+}
 
 
-@pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """The words of each job, by its name."""
-    folder = tmp_path_factory.mktemp("slurm")
+def submitted(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     (folder / "home").mkdir()
     (folder / "sbatch").write_text(NOTING)
     (folder / "sbatch").chmod(0o755)
@@ -41,51 +43,81 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "DEBLEND_PYTHON": sys.executable,
         "PROFILE": "smoke",
         "PYTHONPATH": str(CHECKOUT),
+        **settings,
     }
-    answer = subprocess.run(
+    return subprocess.run(
         [str(SCRIPTS / "submit_lineage.sh")], env=environment, capture_output=True, text=True, timeout=120
     )
-    assert answer.returncode == 0, answer.stderr
-    named = dict(line.split() for line in answer.stdout.splitlines())
-    return {name: (folder / number).read_text().splitlines() for name, number in named.items()}
 
 
-def of_leg(jobs: dict[str, list[str]], leg: str) -> dict[str, list[str]]:
-    return {name.removeprefix(f"{leg}-"): words for name, words in jobs.items() if name.startswith(f"{leg}-")}
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The number of each job by its name, and the words that it was submitted with."""
+    folder = tmp_path_factory.mktemp("slurm")
+    done = submitted(folder)
+    assert done.returncode == 0, done.stderr
+    numbers = dict(line.split() for line in done.stdout.splitlines())
+    return numbers, {name: (folder / number).read_text().splitlines() for name, number in numbers.items()}
 
 
-def test_both_legs_are_the_same_jobs(jobs: dict[str, list[str]]) -> None:
-    main, des = of_leg(jobs, "main"), of_leg(jobs, "des")
-    assert list(main) == list(des) == ["shards", "normalization", "training", "evaluation"]
-    assert jobs.keys() == {"catalog", "survey", "tiles"} | {f"{leg}-{name}" for leg in ("main", "des") for name in main}
-    for name in main:
-        scripts, dependencies = (
-            [[Path(word).name for word in words if mark in word] for words in (main[name], des[name])]
-            for mark in (".sh", "--dependency=afterok:")
-        )
-        assert scripts[0] == scripts[1]
-        assert len(dependencies[0]) == len(dependencies[1]) == 1
+@pytest.fixture(scope="module")
+def jobs(answer: tuple[dict[str, str], dict[str, list[str]]]) -> dict[str, list[str]]:
+    """The words of each job, by its name."""
+    return answer[1]
+
+
+def test_every_job_comes_after_those_that_it_needs(answer: tuple[dict[str, str], dict[str, list[str]]]) -> None:
+    numbers, jobs = answer
+    names = {number: name for name, number in numbers.items()}
+    after = {
+        name: {names[n] for word in words if word.startswith("--dependency=afterok:") for n in word.split(":")[1:]}
+        for name, words in jobs.items()
+    }
+    assert after == {
+        "catalog": set(),
+        "shards": {"catalog"},
+        "normalization": {"shards"},
+        "training": {"normalization"},
+        "evaluation": {"training"},
+        "fields": {"catalog"},
+        "sky-training": {"fields"},
+        "survey": {"catalog"},
+        "tiles": {"survey", "sky-training"},
+    }
+
+
+def test_trainings_alone_ask_for_a_gpu_and_go_back_into_the_queue(jobs: dict[str, list[str]]) -> None:
+    assert {name for name, words in jobs.items() if "--gres=gpu:1" in words} == {"training", "sky-training"}
+    scripts = {name: next(Path(word).name for word in words if word.endswith(".sh")) for name, words in jobs.items()}
+    assert {name for name, script in scripts.items() if script == "training.sh"} == {"training", "sky-training"}
 
 
 @pytest.mark.parametrize(
-    ("leg", "groups", "apart"),
-    [
-        ("main", {"normalization", "training", "evaluation", "shapes"}, set()),
-        ("des", {"des_model"}, {"truth", "isolated", "noisy", "blended"}),
-    ],
+    ("part", "groups"),
+    [("lsst", {"normalization", "training", "evaluation", "shapes"}), ("sky", {"sky_shapes"})],
 )
-def test_a_leg_selects_each_of_its_assets_once(
-    jobs: dict[str, list[str]], leg: str, groups: set[str], apart: set[str]
-) -> None:
+def test_a_part_selects_each_of_its_assets_once(jobs: dict[str, list[str]], part: str, groups: set[str]) -> None:
     graph = build_defs(load_profile("smoke")).resolve_asset_graph()
     found = [
         key
-        for name, words in of_leg(jobs, leg).items()
+        for name in PARTS[part]
         if name != "shards"
-        for key in dg.AssetSelection.from_string(words[-1]).resolve(graph)
+        for key in dg.AssetSelection.from_string(jobs[name][-1]).resolve(graph)
     ]
-    wanted = {
-        key for key in graph.get_all_asset_keys() if graph.get(key).group_name in groups and key.path[-1] not in apart
-    }
+    wanted = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name in groups}
     assert len(found) == len(set(found))
     assert set(found) == wanted
+
+
+def test_a_part_can_be_left_out(tmp_path: Path) -> None:
+    done = submitted(tmp_path, PARTS="tiles")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["catalog", *PARTS["tiles"]]
+    assert "--dependency=afterok:2" in (tmp_path / "3").read_text(), "the tiles wait for no model"
+
+
+def test_an_unknown_part_is_one_line_and_submits_nothing(tmp_path: Path) -> None:
+    done = submitted(tmp_path, PARTS="lsst des")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.rstrip().endswith("PARTS holds lsst, sky and tiles, not des")

@@ -232,9 +232,7 @@ def check_dagster(words: Sequence[str], profile: Profile) -> None:
     graph = build_defs(profile).resolve_asset_graph()
     selected = dg.AssetSelection.from_string(given["--select"]).resolve(graph)
     assert selected, f"nothing is selected by {given['--select']}"
-    shards = {
-        key for simulated in (profile, profile.des_leg) for key in shard_partitions(simulated).get_partition_keys()
-    }
+    shards = set(shard_partitions(profile).get_partition_keys())
     for key in (given.get("--partition"), *given.get("--partition-range", "").split("...")):
         if key and key not in shards:
             tile_name(key)

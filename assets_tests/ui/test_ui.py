@@ -84,11 +84,9 @@ def assets(dev: DagsterDev, lineage: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tile(dev: DagsterDev, lineage: dict[str, Any]) -> str:
-    """A tile of the simulated survey, registered and made on the pages of the groups des_model and des."""
+    """A tile of the simulated survey, registered and made on the page of the group des."""
     # It would make the tile as soon as it is registered, which is `automation.test_daemon`'s to see.
     stop_sensor(dev, AUTOMATION_SENSOR)
-    shards = shard_partitions(load_profile(PROFILE).des_leg).get_partition_keys()
-    finished_run(dev, materialize_in_one_run(dev, ("des_model",), shards[0], shards[-1]))
     name = load_profile(PROFILE).des.sky.tiles[0]
     add_partition(dev, str(TILES.name), name)
     finished_run(dev, materialize_in_one_run(dev, ("des",), name, name))
@@ -112,7 +110,7 @@ def test_every_asset_says_what_it_is(dev: DagsterDev) -> None:
         assert node["opVersion"] in CODE_VERSIONS.values(), key
         assert all(check["description"] for check in node["assetChecksOrError"]["checks"]), key
     for stage in ("stage1_vae", "stage2_deblender", "stage3_regressor"):
-        for recipe in ("training", "baseline", "des_model"):
+        for recipe in ("training", "baseline"):
             node = described[f"{recipe}/{stage}"]
             assert re.search(r"section 3\.2", node["description"]), node["description"]
             assert re.search(r"Eq\. \d", node["description"]), node["description"]

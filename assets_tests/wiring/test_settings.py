@@ -109,11 +109,15 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("recipes.training.stage2", ..., "recipes.training.stage2", "required"),
         ("recipes.baseline", ..., "recipes.baseline", "required"),
         ("evaluation.bootstrap", 1, "evaluation.bootstrap", "10"),
-        ("recipes.des", ..., "recipes.des", "required"),
-        ("recipes.des.band_dropout", 1.0, "recipes.des.band_dropout", "less than 1"),
+        ("recipes.shapes.band_dropout", 1.0, "recipes.shapes.band_dropout", "less than 1"),
+        ("recipes.sky_model", {"start": "every"}, "recipes", 'sky_model.start = "every" needs sky.start = "every"'),
+        ("recipes.des", {"batch_size": 16}, "recipes.des", "is gone: the model for every sky, [recipes.sky]"),
+        ("recipes.des_shapes", {"scenes": 200}, "recipes.des_shapes", "is gone: the model for every sky"),
         ("des", ..., "des", "required"),
         ("des.simulation", ..., "des.simulation", "required"),
-        ("des.simulation.scenes.train", 65, "des.simulation", "scenes.train = 65 is not a whole number of shards"),
+        ("simulation.scenes.train", 65, "simulation", "scenes.train = 65 is not a whole number of shards"),
+        ("des.simulation.scenes", {"train": 64}, "des.simulation.scenes", "is gone: no scenes of DES are stored"),
+        ("des.simulation.shard_scenes", 16, "des.simulation.shard_scenes", "is gone: no scenes of DES are stored"),
         ("des.archive.url", "x", "des.archive.url", "not a known key"),
         ("des.archive.sia_url", "https://a.b/sia", "des.archive", "must both be 'simulated', or neither"),
         ("des.archive.tap_url", "", "des.archive.tap_url", "at least 1 character"),
@@ -166,11 +170,12 @@ def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky() 
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_des_leg_of_a_profile_has_the_des_simulation_its_referee_and_all_else_of_it(name: str) -> None:
+def test_the_des_leg_of_a_profile_has_scenes_of_des_its_referee_and_all_else_of_it(name: str) -> None:
     profile = load_profile(name)
-    leg = profile.des_leg
+    leg, stored = profile.des_leg, {"scenes", "shard_scenes"}
     assert (profile.leg, leg.leg) == ("main", "des")
-    assert leg.simulation == profile.des.simulation != profile.simulation
+    assert leg.simulation.model_dump(exclude=stored) == profile.des.simulation.model_dump()
+    assert leg.simulation.model_dump(include=stored) == profile.simulation.model_dump(include=stored)
     assert leg.simulation.survey == "DES"
     assert leg.referee == profile.des.referee
     others = {"simulation", "referee"}

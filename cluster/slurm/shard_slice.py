@@ -1,8 +1,8 @@
 """Print a task's slice of the shards, as `dagster asset materialize --partition-range` takes it.
 
-    python shard_slice.py main 3 16     the fourth of sixteen slices of the shards, such as train_012...train_015
+    python shard_slice.py 3 16     the fourth of sixteen slices of the shards, such as train_012...train_015
 
-`main` is the LSST model, `des` the DES model. Slices are contiguous and differ in length by at most one shard; an empty
+Slices are contiguous and differ in length by at most one shard; an empty
 one prints nothing.
 """
 
@@ -30,15 +30,14 @@ def shard_slice(keys: Sequence[str], task: int, tasks: int) -> str:
     return f"{mine[0]}...{mine[-1]}" if mine else ""
 
 
-def main(leg: str, task: str, tasks: str) -> None:
+def main(task: str, tasks: str) -> None:
     """Print the slice for the profile of `DEBLEND_PROFILE`."""
     try:
-        profile = load_profile()
-        settings = profile.des_leg.simulation if leg == "des" else profile.simulation
-        print(shard_slice([shard.key for shard in all_shards(settings)], int(task), int(tasks)))
+        keys = [shard.key for shard in all_shards(load_profile().simulation)]
+        print(shard_slice(keys, int(task), int(tasks)))
     except SettingsError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:3])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Array job: catalogue, cutouts, shapes and evaluation of tiles. Run survey.sh and make the DES model before it.
+# Array job: catalogue, cutouts, shapes and evaluation of tiles. Run survey.sh before it.
 # With as many tasks as tiles, each task makes one tile; with fewer, task k makes lines k, k + tasks, ... of the list.
 #   sbatch --array=0-99%4 cluster/slurm/tiles.sh LIST      (%4: four at a time, which is enough for a public archive)
 #SBATCH --job-name=deblend-tiles

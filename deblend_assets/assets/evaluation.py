@@ -1,11 +1,11 @@
-"""Groups `evaluation` and `baseline`, and the DES model's evaluation: a recipe's three stages on held-out galaxies."""
+"""Groups `evaluation` and `baseline`: a recipe's three stages on held-out galaxies."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
 from deblend_assets.assets.declare import accelerated, asset
-from deblend_assets.assets.keys import RECIPES, simulated_keys, statistics_key
+from deblend_assets.assets.keys import RECIPES, SIMULATED, STATISTICS
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
@@ -14,12 +14,12 @@ from deblend_assets.stores.project import STAGES
 
 
 def evaluation_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
-    """`simulated_evaluation` of one recipe; keys `evaluation/…`, `baseline/…` or `des_model/…`."""
+    """`simulated_evaluation` of one recipe; keys `evaluation/…` or `baseline/…`."""
     keys = RECIPES[recipe]
 
     @asset(
         keys.evaluation,
-        deps=[*(keys.stage(name) for name in STAGES), statistics_key(profile), *simulated_keys(profile).values()],
+        deps=[*(keys.stage(name) for name in STAGES), STATISTICS, *SIMULATED.values()],
         version="evaluation",
         kinds={"pytorch", "html"},
         op_tags=accelerated(profile.run),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import TRAINING_POOL, accelerated, asset
-from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, simulated_keys, statistics_key
+from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, SIMULATED, STATISTICS
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
@@ -15,14 +15,13 @@ from deblend_assets.stores.project import STAGES
 
 def latent_flow_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`latent_flow`, of our recipe."""
-    simulated = simulated_keys(profile)
 
     @asset(
         LATENT_FLOW,
         deps=[
             RECIPES["training"].stage(STAGES[0]),
-            statistics_key(profile),
-            *(simulated[name] for name in ("noisy", "isolated", "truth")),
+            STATISTICS,
+            *(SIMULATED[name] for name in ("noisy", "isolated", "truth")),
         ],
         version="latent_flow",
         kinds={"pytorch"},

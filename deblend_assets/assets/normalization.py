@@ -5,19 +5,18 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import asset
-from deblend_assets.assets.keys import simulated_keys, statistics_key
+from deblend_assets.assets.keys import SIMULATED, STATISTICS
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 from deblend_assets.steps.outcome import Outcome
 
 
 def normalization_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """`normalization_statistics`, for one survey; keys `normalization/…` or `des_model/…`."""
-    simulated = simulated_keys(profile)
+    """`normalization_statistics`; key `normalization/…`."""
 
     @asset(
-        statistics_key(profile),
-        deps=[simulated["isolated"], simulated["noisy"], simulated["blended"]],
+        STATISTICS,
+        deps=[SIMULATED["isolated"], SIMULATED["noisy"], SIMULATED["blended"]],
         version="normalization",
         kinds={"numpy"},
         checks={

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import TRAINING_POOL, accelerated, asset
-from deblend_assets.assets.keys import CATALOG, REDSHIFT, shape_keys, simulated_keys
+from deblend_assets.assets.keys import CATALOG, REDSHIFT, SHAPES, SIMULATED
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -15,11 +15,10 @@ from deblend_assets.steps.outcome import Outcome
 
 def redshift_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`redshift_posterior`, of the LSST model."""
-    keys, simulated = shape_keys(profile), simulated_keys(profile)
 
     @asset(
         REDSHIFT,
-        deps=[CATALOG, keys["shape_network"], simulated["blended"], simulated["truth"]],
+        deps=[CATALOG, SHAPES["shape_network"], SIMULATED["blended"], SIMULATED["truth"]],
         version="redshift",
         kinds={"pytorch"},
         checks={"learning": "Its scatter is below that of one redshift for all galaxies."},

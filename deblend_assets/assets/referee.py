@@ -7,12 +7,15 @@ import dagster as dg
 from deblend_assets.assets.declare import accelerated, asset
 from deblend_assets.assets.keys import (
     CATALOG,
+    DES_SHEAR_CALIBRATION,
+    PEER_COMPARISON,
     RECIPES,
+    REFEREE_REPORT,
+    SHAPES,
+    SHEAR_CALIBRATION,
+    SIMULATED,
     SKY_MODEL,
-    referee_keys,
-    shape_keys,
-    simulated_keys,
-    statistics_key,
+    STATISTICS,
 )
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
@@ -28,17 +31,16 @@ def _report_configuration() -> list[dg.AssetKey]:
 
 def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`peer_comparison`, for the LSST model; key `referee/peer_comparison`."""
-    key, simulated, shapes = referee_keys(profile)["peer_comparison"], simulated_keys(profile), shape_keys(profile)
 
     @asset(
-        key,
+        PEER_COMPARISON,
         deps=[
             CATALOG,
-            *(simulated[name] for name in ("truth", "isolated", "blended")),
-            statistics_key(profile),
+            *(SIMULATED[name] for name in ("truth", "isolated", "blended")),
+            STATISTICS,
             RECIPES["training"].stage("stage2_deblender"),
-            shapes["shape_posterior"],
-            shapes["fisher_floor"],
+            SHAPES["shape_posterior"],
+            SHAPES["fisher_floor"],
             *_report_configuration(),
         ],
         version="peer_comparison",
@@ -61,7 +63,7 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         """
         from deblend_assets.steps.referee.peer_comparison import write_peer_comparison
 
-        with devices.allocate(key.to_user_string(), context.log) as lease:
+        with devices.allocate(PEER_COMPARISON.to_user_string(), context.log) as lease:
             outcome = write_peer_comparison(storage.open(profile), lease.torch_device, workers, context.log.info)
         return outcome.with_device(lease.metadata())
 
@@ -70,8 +72,7 @@ def peer_comparison_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 def shear_calibration_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`shear_calibration`, on scenes of LSST and of DES; keys `referee/…`."""
-    shapes = shape_keys(profile)
-    lsst = [shapes["shape_posterior"], shapes["fisher_floor"], *_report_configuration(), statistics_key(profile)]
+    lsst = [SHAPES["shape_posterior"], SHAPES["fisher_floor"], *_report_configuration(), STATISTICS]
     return [_shear_calibration(profile, profile, lsst), _shear_calibration(profile.des_leg, profile, [])]
 
 
@@ -83,7 +84,7 @@ def _shear_calibration(profile: Profile, main: Profile, specialists: Sequence[dg
         main: of the LSST leg, whose model for every sky is evaluated.
         specialists: what is of this leg's survey alone.
     """
-    key = referee_keys(profile)["shear_calibration"]
+    key = SHEAR_CALIBRATION if profile.leg == "main" else DES_SHEAR_CALIBRATION
 
     @asset(
         key,
@@ -122,17 +123,16 @@ def _shear_calibration(profile: Profile, main: Profile, specialists: Sequence[dg
 
 def referee_report_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`referee_report`, for both surveys; key `referee/referee_report`."""
-    keys, des_keys = referee_keys(profile), referee_keys(profile.des_leg)
 
     @asset(
-        keys["referee_report"],
+        REFEREE_REPORT,
         deps=[
-            keys["peer_comparison"],
-            keys["shear_calibration"],
-            des_keys["shear_calibration"],
+            PEER_COMPARISON,
+            SHEAR_CALIBRATION,
+            DES_SHEAR_CALIBRATION,
             # The stamps of the worst failures, and the photons' limit beside the shape noise.
-            simulated_keys(profile)["blended"],
-            shape_keys(profile)["fisher_floor"],
+            SIMULATED["blended"],
+            SHAPES["fisher_floor"],
         ],
         version="referee_report",
         kinds={"html"},

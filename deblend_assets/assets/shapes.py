@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import DISTRIBUTING, TRAINING_POOL, accelerated, asset
-from deblend_assets.assets.keys import CATALOG, shape_keys, simulated_keys
+from deblend_assets.assets.keys import CATALOG, SHAPES, SIMULATED
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -15,9 +15,8 @@ from deblend_assets.steps.outcome import Outcome
 
 
 def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """`shape_network`, a head each of `heads.HEADS`, `shape_posterior`; keys `shapes/…` or `des_model/…`."""
-    keys = shape_keys(profile)
-    network, posterior, heads = keys["shape_network"], keys["shape_posterior"], [keys[head.name] for head in HEADS]
+    """`shape_network`, a head each of `heads.HEADS`, `shape_posterior`; keys `shapes/…`."""
+    network, posterior, heads = SHAPES["shape_network"], SHAPES["shape_posterior"], [SHAPES[h.name] for h in HEADS]
 
     @asset(
         network,
@@ -44,7 +43,7 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
     def head_asset(head: Head) -> dg.AssetsDefinition:
         @asset(
-            keys[head.name],
+            SHAPES[head.name],
             deps=[network, CATALOG],
             version=head.name,
             kinds={"pytorch"},
@@ -93,12 +92,11 @@ def shape_posterior_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 
 def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """`fisher_floor`, `shape_evaluation`; keys `shapes/…` or `des_model/…`."""
-    keys, simulated = shape_keys(profile), simulated_keys(profile)
+    """`fisher_floor`, `shape_evaluation`; keys `shapes/…`."""
 
     @asset(
-        keys["fisher_floor"],
-        deps=[CATALOG, simulated["truth"]],
+        SHAPES["fisher_floor"],
+        deps=[CATALOG, SIMULATED["truth"]],
         version="fisher_floor",
         kinds={"parquet"},
         op_tags=DISTRIBUTING,
@@ -113,8 +111,8 @@ def shape_evaluation_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         return write_floor(storage.open(profile), workers, context.log.info)
 
     @asset(
-        keys["shape_evaluation"],
-        deps=[keys["shape_posterior"], keys["fisher_floor"], simulated["blended"], simulated["truth"]],
+        SHAPES["shape_evaluation"],
+        deps=[SHAPES["shape_posterior"], SHAPES["fisher_floor"], SIMULATED["blended"], SIMULATED["truth"]],
         version="shape_evaluation",
         kinds={"pytorch", "html"},
         checks={"coverage": "Central 68 and 95 % intervals of e and g cover the truth as often, within 5 points."},

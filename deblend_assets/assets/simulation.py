@@ -13,7 +13,7 @@ from deblend_assets.assets.declare import (
     materialized,
     user_errors,
 )
-from deblend_assets.assets.keys import CATALOG, DES_MODEL, simulated_keys
+from deblend_assets.assets.keys import CATALOG, SIMULATED
 from deblend_assets.partitions import shard_partitions, shards_of
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -75,13 +75,12 @@ def catalog_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 
 def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """`truth`, `isolated`, `noisy`, `blended`, partitioned by shard; keys `simulated/…` or `des_model/…`."""
-    keys, main = simulated_keys(profile), profile.leg == "main"
+    """`truth`, `isolated`, `noisy`, `blended`, partitioned by shard; keys `simulated/…`."""
 
     # One rendering pass makes all four: the one declaration that `declare.asset` does not cover.
     @dg.multi_asset(
-        name="simulated_shards" if main else "des_simulated_shards",
-        group_name="simulation" if main else DES_MODEL,
+        name="simulated_shards",
+        group_name="simulation",
         partitions_def=shard_partitions(profile),
         backfill_policy=ONE_RUN,
         op_tags=DISTRIBUTING,
@@ -94,9 +93,9 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
                 kinds={"parquet"} if name == "truth" else {"zarr", "galsim"},
                 code_version=CODE_VERSIONS["simulated"],
             )
-            for name, key in keys.items()
+            for name, key in SIMULATED.items()
         ],
-        check_specs=[spec for name, key in keys.items() for spec in check_specs(key, _CHECKS[name])],
+        check_specs=[spec for name, key in SIMULATED.items() for spec in check_specs(key, _CHECKS[name])],
     )
     def simulated(
         context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers
@@ -106,7 +105,7 @@ def simulated_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         shards = shards_of(profile, list(context.partition_keys))
         with user_errors():
             outcomes = render_shards(storage.open(profile), shards, workers, context.log.info)
-        for name, key in keys.items():
+        for name, key in SIMULATED.items():
             yield materialized(outcomes[name], key)
 
     return [simulated]

@@ -1,11 +1,11 @@
-"""Groups `training`, `baseline` and the stages of `des_model`: section 3.2, by our recipe and by the report's."""
+"""Groups `training` and `baseline`: section 3.2, by our recipe and by the report's."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
 from deblend_assets.assets.declare import TRAINING_POOL, accelerated, asset
-from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, simulated_keys, statistics_key
+from deblend_assets.assets.keys import LATENT_FLOW, RECIPES, SIMULATED, STATISTICS
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
@@ -16,7 +16,6 @@ from deblend_assets.stores.project import STAGES
 _RECIPE_WORDS = {
     "training": "Our recipe.",
     "baseline": "The report's own choices: mean L1 loss, bilinear resize, no augmentation, e > 0.1.",
-    "des": "Our recipe, on simulated DES scenes: five bands, DES's pixels, PSFs and noise.",
 }
 _CHECKS = {
     "learning": "The validation loss fell below that of the first epoch.",
@@ -28,9 +27,9 @@ _CHECKS = {
 def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]:
     """`stage1_vae`, `stage2_deblender`, `stage3_regressor` of one recipe.
 
-    Keys `training/…`, `baseline/…` or `des_model/…`.
+    Keys `training/…` or `baseline/…`.
     """
-    keys, simulated, statistics = RECIPES[recipe], simulated_keys(profile), statistics_key(profile)
+    keys = RECIPES[recipe]
     stage1, stage2, stage3 = (keys.stage(name) for name in STAGES)
     learned_prior = [LATENT_FLOW] if getattr(profile.recipes, recipe).prior == "flow" else []
 
@@ -61,14 +60,14 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
     return [
         stage(
             stage1,
-            [statistics, simulated["noisy"], simulated["isolated"], simulated["truth"]],
+            [STATISTICS, SIMULATED["noisy"], SIMULATED["isolated"], SIMULATED["truth"]],
             ["learning", "no_collapse"],
             "Training 1 (section 3.2, Fig. 9 and 22a): VAE, noisy isolated → clean isolated galaxy. Loss of Eq. 6: "
             "β KL (Eq. 5) + reconstruction (Eq. 3).",
         ),
         stage(
             stage2,
-            [stage1, *learned_prior, statistics, *(simulated[name] for name in ("blended", "isolated", "truth"))],
+            [stage1, *learned_prior, STATISTICS, *(SIMULATED[name] for name in ("blended", "isolated", "truth"))],
             ["learning", "no_collapse", "decoder_frozen"],
             "Training 2 (section 3.2, Fig. 22b): encoder of the blends, blended → clean isolated target, before the "
             "frozen decoder of stage 1. It starts from stage 1's encoder; the report's starts from random weights. "
@@ -76,7 +75,7 @@ def stage_assets(profile: Profile, recipe: str) -> Sequence[dg.AssetsDefinition]
         ),
         stage(
             stage3,
-            [stage2, statistics, simulated["blended"], simulated["truth"]],
+            [stage2, STATISTICS, SIMULATED["blended"], SIMULATED["truth"]],
             ["learning"],
             "Training 3 (section 3.2, Fig. 10 and 23): regressor, latent mean of the blend → observed distortion "
             "(e1, e2) of Eq. 12 in the label band and, where the recipe says so, intrinsic shear-type (g1, g2), each "

@@ -28,10 +28,9 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
             "Statistics, the three stages of our recipe and the shape posterior, and their evaluation on held-out "
             "galaxies.",
         ),
-        "des_model": (
-            dg.AssetSelection.groups("des_model"),
-            "Simulated DES scenes of the chosen shards, the three stages and the shape posterior on them, their "
-            "evaluation.",
+        "sky_shapes": (
+            dg.AssetSelection.groups("sky_shapes"),
+            "Training fields, the network for every sky and its calibration.",
         ),
         "des_tiles": (
             dg.AssetSelection.assets(*tile_assets),

@@ -37,7 +37,7 @@ def deblender_results(store: ProjectStore, name: str = "evaluation") -> list[str
     """The deblended images and the stage-3 regressor on held-out blends.
 
     Args:
-        store: of the model.
+        store: of the profile.
         name: of the report's folder.
     """
     folder = store.report_folder(name)
@@ -64,7 +64,7 @@ def tile_results(store: ProjectStore, tile: str) -> list[str]:
     """One evaluated tile: g against im3shape's and, of a simulated tile, positions and fluxes against the truth.
 
     Args:
-        store: of the DES model.
+        store: of the profile.
         tile: its name.
 
     Raises:
@@ -127,15 +127,15 @@ def results_of(store: ProjectStore, what: str) -> tuple[tuple[str, ...], list[st
     """Groups of assets behind a target of the Makefile, and what they gave, without tiles.
 
     Args:
-        store: of the main simulation.
+        store: of the profile.
         what: "lsst", "des", "demo" (both), "baseline", "worlds" or "referee"; another word has neither groups nor
             lines.
     """
     if what in ("lsst", "demo"):
-        groups = _LSST if what == "lsst" else (*_LSST, "des_model", "worlds")
+        groups = _LSST if what == "lsst" else (*_LSST, "sky_shapes", "worlds")
         return groups, [*shape_results(store), *deblender_results(store)]
     if what == "des":
-        return ("des_model",), []
+        return ("simulation",), []
     if what == "baseline":
         return ("baseline",), deblender_results(store, "baseline")
     if what == "worlds":

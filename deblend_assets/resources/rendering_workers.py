@@ -25,7 +25,7 @@ import dagster as dg
 import pandas as pd
 
 from deblend_assets.errors import DeviceError
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SceneSettings
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
@@ -76,7 +76,7 @@ Open = Callable[[pd.DataFrame, Any], Any]
 _opened: Any = None
 
 
-def open_renderer(catalog: pd.DataFrame, settings: SimulationSettings) -> ShardRenderer:
+def open_renderer(catalog: pd.DataFrame, settings: SceneSettings) -> ShardRenderer:
     """The renderer of a rendering process.
 
     Raises:

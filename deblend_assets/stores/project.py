@@ -8,7 +8,6 @@
       reports/<name>/{report.html,numbers.json,estimates.parquet}
       worlds/<world>/<fingerprint>/…        see `stores.worlds`
       training_fields/<kind>/<fingerprint>/…  see `stores.training_fields`
-      des_model/{simulated,normalization}/…  the same for the DES model (`Profile.des_leg`)
       des_sky/…, archive/…, tiles/…          tiles and their sky, see `stores.des`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
@@ -85,6 +84,11 @@ CODE_VERSIONS = {
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"
+SIMULATED_ASSET = "simulated/{truth,isolated,noisy,blended}"
+STATISTICS_ASSET = "normalization/normalization_statistics"
+SHAPES_REPORT = "shapes"
+SHAPE_EVALUATION_ASSET = "shapes/shape_evaluation"
+FLOOR_ASSET = "shapes/fisher_floor"
 STAGES = ("stage1_vae", "stage2_deblender", "stage3_regressor")
 SHAPE_STAGES = ("shape_network", *(head.name for head in HEADS), "shape_posterior")
 _LENGTHS = ("stage1", "stage2", "stage3", "flow")
@@ -127,10 +131,6 @@ class ProjectStore:
     def __init__(self, root: StorePath, profile: Profile) -> None:
         self.root, self.profile = root, profile
         self.folder = root / safe_name(profile.name)
-        main = profile.leg == "main"
-        self.leg_folder = self.folder if main else self.folder / "des_model"
-        self.simulated_asset = ("simulated" if main else "des_model") + "/{truth,isolated,noisy,blended}"
-        self.statistics_asset = ("normalization" if main else "des_model") + "/normalization_statistics"
 
     # -- galaxy catalogue ---------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class ProjectStore:
         }
 
     def _simulation_folder(self, identity: dict[str, Any]) -> StorePath:
-        return self.leg_folder / "simulated" / fingerprint(identity)
+        return self.folder / "simulated" / fingerprint(identity)
 
     def create_arrays(self, survey: SurveyModel) -> SimulatedArrays:
         """The arrays of the present settings, laid out if they were not."""
@@ -195,10 +195,10 @@ class ProjectStore:
                 raise MismatchError(
                     f"the arrays there are of other simulations ({', '.join(others)}); wanted {folder.name}",
                     where=str(folder.parent),
-                    remedy=f"materialise {self.simulated_asset} with the present profile, catalogue and libraries",
+                    remedy=f"materialise {SIMULATED_ASSET} with the present profile, catalogue and libraries",
                 ) from error
             raise MissingDataError(
-                "nothing is simulated yet", where=str(folder), remedy=f"materialise {self.simulated_asset}"
+                "nothing is simulated yet", where=str(folder), remedy=f"materialise {SIMULATED_ASSET}"
             ) from error
         return SimulatedArrays(folder, self.profile.simulation, described["attributes"], described)
 
@@ -313,7 +313,7 @@ class ProjectStore:
 
     @property
     def statistics_path(self) -> StorePath:
-        return self.leg_folder / "normalization" / "normalization_statistics.json"
+        return self.folder / "normalization" / "normalization_statistics.json"
 
     def _statistics_inputs(self, arrays: SimulatedArrays) -> str:
         return fingerprint(
@@ -341,12 +341,12 @@ class ProjectStore:
         """
         from deblend_assets.science.stamps.normalization import Normalization
 
-        _, record = read_vouched(self.statistics_path, asset=self.statistics_asset)
+        _, record = read_vouched(self.statistics_path, asset=STATISTICS_ASSET)
         if record.get("inputs") != self._statistics_inputs(self.arrays()):
             raise MismatchError(
                 "the statistics are of another simulation or another beta",
                 where=str(self.statistics_path),
-                remedy=f"materialise {self.statistics_asset} again",
+                remedy=f"materialise {STATISTICS_ASSET} again",
             )
         content = read_json(self.statistics_path)
         return Normalization(tuple(content["bands"]), tuple(content["mean_max"]), content["beta"])
@@ -367,8 +367,7 @@ class ProjectStore:
         if stage == STAGES[1] and getattr(self.profile.recipes, recipe).prior == "flow":
             parent += self.latent_flow().sha256()
         identity = fingerprint(settings, data, parent, CODE_VERSIONS["training"])
-        asset = f"{'des_model' if recipe == 'des' else recipe}/{stage}"
-        return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, asset)
+        return CheckpointFolder(self.folder / "checkpoints" / recipe / stage, identity, f"{recipe}/{stage}")
 
     def latent_flow(self) -> CheckpointFolder:
         """Folder of the flow of stage 1's latent; errors as `CheckpointFolder.sha256`."""
@@ -382,11 +381,11 @@ class ProjectStore:
         )
 
     def shape_checkpoint(self, stage: str) -> CheckpointFolder:
-        """Folder of this model's shape network, or of a stage made from it (`SHAPE_STAGES`, `redshift_posterior`)."""
+        """Folder of the shape network, or of a stage made from it (`SHAPE_STAGES`, `redshift_posterior`)."""
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
         network = stage == SHAPE_STAGES[0]
-        recipe = self.profile.shape_recipe.model_dump(mode="json")
+        recipe = self.profile.recipes.shapes.model_dump(mode="json")
         recipe = {k: v for k, v in recipe.items() if k not in _SHAPE_LENGTHS.values() or k == _SHAPE_LENGTHS[stage]}
         if stage != SHAPE_STAGES[-1]:
             del recipe["orientations"]
@@ -396,23 +395,17 @@ class ProjectStore:
         parent = self.simulation_identity() if network else "".join(self.shape_checkpoint(b).sha256() for b in before)
         version = CODE_VERSIONS[_SHAPE_VERSIONS.get(stage, stage)]
         identity = fingerprint(recipe, parent, version)
-        main = self.profile.leg == "main"
         group = "redshift" if stage == "redshift_posterior" else "shapes"
-        asset = f"{group if main else 'des_model'}/{stage}"
-        folder = self.folder / "checkpoints" / ("shapes" if main else "des_shapes") / stage
-        return CheckpointFolder(folder, identity, asset)
+        return CheckpointFolder(self.folder / "checkpoints" / "shapes" / stage, identity, f"{group}/{stage}")
 
-    def model_version(self, recipe: str = "des") -> str:
-        """Fingerprint of a finished model, deblender and shapes: the name that catalogues carry.
-
-        Args:
-            recipe: `training` for the LSST store, `des` for the DES store.
+    def model_version(self) -> str:
+        """Fingerprint of the finished LSST model, deblender and shapes: the name that catalogues carry.
 
         Raises:
             MissingDataError: a part of it is not trained with the present inputs and settings.
         """
         # The regressor of stage 3 measures nothing: retraining it leaves every catalogue as it is.
-        parts = self.checkpoint(recipe, STAGES[1]), self.shape_checkpoint(SHAPE_STAGES[-1])
+        parts = self.checkpoint("training", STAGES[1]), self.shape_checkpoint(SHAPE_STAGES[-1])
         for part in parts:
             if not part.finished:
                 raise MissingDataError(
@@ -422,7 +415,7 @@ class ProjectStore:
 
     def _statistics_sha256(self) -> str:
         self.normalization()
-        return str(read_record(self.statistics_path, asset=self.statistics_asset)["sha256"])
+        return str(read_record(self.statistics_path, asset=STATISTICS_ASSET)["sha256"])
 
     # -- reports ------------------------------------------------------------------------------------------
 
@@ -433,20 +426,10 @@ class ProjectStore:
         """The table of estimates behind a report of `simulated_evaluation`; see `_read_table`."""
         return self._read_table(name, f"{name}/simulated_evaluation", model)
 
-    @property
-    def shapes_report(self) -> str:
-        """Name of the report of this model's `shape_evaluation`."""
-        return "shapes" if self.profile.leg == "main" else "des_shapes"
-
-    @property
-    def shape_evaluation_asset(self) -> str:
-        """Key of this model's `shape_evaluation`."""
-        return ("shapes" if self.profile.leg == "main" else "des_model") + "/shape_evaluation"
-
     def read_shape_estimates(self) -> pd.DataFrame:
-        """The table of estimates behind the report of this model's present shape posterior; see `_read_table`."""
+        """The table of estimates behind the report of the present shape posterior; see `_read_table`."""
         model = self.shape_checkpoint(SHAPE_STAGES[-1]).fingerprint
-        return self._read_table(self.shapes_report, self.shape_evaluation_asset, model)
+        return self._read_table(SHAPES_REPORT, SHAPE_EVALUATION_ASSET, model)
 
     def _read_table(self, name: str, asset: str, model: str) -> pd.DataFrame:
         """Estimates of a report.
@@ -471,12 +454,8 @@ class ProjectStore:
     # -- floor of the shape errors ------------------------------------------------------------------------
 
     @property
-    def _floor_asset(self) -> str:
-        return ("shapes" if self.profile.leg == "main" else "des_model") + "/fisher_floor"
-
-    @property
     def floor_path(self) -> StorePath:
-        return self.leg_folder / "shapes" / "fisher_floor.parquet"
+        return self.folder / "shapes" / "fisher_floor.parquet"
 
     def floor_identity(self) -> str:
         """Fingerprint of the floor of the present simulation's test scenes."""
@@ -487,7 +466,7 @@ class ProjectStore:
         """Whether the floor that lies there is of the present simulation."""
         if not is_file(self.floor_path):
             return False
-        return bool(read_record(self.floor_path, asset=self._floor_asset).get("inputs") == self.floor_identity())
+        return bool(read_record(self.floor_path, asset=FLOOR_ASSET).get("inputs") == self.floor_identity())
 
     def write_floor(self, table: pd.DataFrame, columns: dict[str, tuple[str, str]], note: str) -> None:
         write_vouched(self.floor_path, to_parquet(table, columns, note), {"inputs": self.floor_identity()})
@@ -499,14 +478,14 @@ class ProjectStore:
             MissingDataError, CorruptDataError: not there; not what was written.
             MismatchError: of another simulation.
         """
-        data, record = read_vouched(self.floor_path, asset=self._floor_asset)
+        data, record = read_vouched(self.floor_path, asset=FLOOR_ASSET)
         if record.get("inputs") != self.floor_identity():
             raise MismatchError(
                 "the floor is of another simulation",
                 where=str(self.floor_path),
-                remedy=f"materialise {self._floor_asset} again",
+                remedy=f"materialise {FLOOR_ASSET} again",
             )
-        return from_parquet(data, where=str(self.floor_path), asset=self._floor_asset)
+        return from_parquet(data, where=str(self.floor_path), asset=FLOOR_ASSET)
 
     def write_report(self, name: str, files: dict[str, bytes], info: dict[str, Any]) -> StorePath:
         """Write a report's files, each whole; returns the folder. The tables are vouched for."""

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from deblend_assets.science.simulation import relations
 from deblend_assets.science.simulation.galaxies import Morphology
-from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.morphologies import shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.sources import SkyCatalog
@@ -23,7 +22,7 @@ def small_catalog(galaxies: int = 6000, faintest: float = 27.0) -> SkyCatalog:
     columns = {name: population[name].to_numpy() for name in population}
     shaped = shaped_galaxies(columns, {Morphology.SERSIC: 1.0}, seed=2)
     density = float(relations.count_density(faintest) - relations.count_density(relations.I_BRIGHTEST))
-    return SkyCatalog(shaped, intrinsic_shapes(shaped), galaxies / density)
+    return SkyCatalog(shaped, galaxies / density)
 
 
 def small_sky(side: int = 64, psf: PSF | None = None) -> Sky:

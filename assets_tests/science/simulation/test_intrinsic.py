@@ -11,7 +11,7 @@ from scipy import optimize, special
 
 from assets_tests.science.simulation.galaxy_samples import random_galaxies
 from deblend_assets.science.simulation.galaxies import DISC, KNOTS, Galaxies, Morphology, concatenate, ellipse_matrices
-from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
+from deblend_assets.science.simulation.intrinsic import ShapesOnDemand, intrinsic_shapes
 from deblend_assets.science.stamps.conventions import add_shear
 
 ANALYTIC = (Morphology.SERSIC, Morphology.ALIGNED, Morphology.MISALIGNED, Morphology.KNOTTED)
@@ -158,11 +158,23 @@ def test_truth_does_not_depend_on_the_others_and_real_images_have_none() -> None
     real = random_galaxies(Morphology.SERSIC, 2)
     real = replace(real, morphology=np.full(2, Morphology.REAL, np.int8), image=np.arange(2))
     together = intrinsic_shapes(concatenate([*parts, real]))
-    alone = np.concatenate([intrinsic_shapes(part).g for part in parts])
-    np.testing.assert_allclose(together.g[:-2], alone, atol=1e-5)
+    alone = [intrinsic_shapes(part) for part in parts]
+    for name in ("g", "hlr", "concentration", "centroid"):
+        wanted = np.concatenate([getattr(shapes, name) for shapes in alone])
+        assert np.array_equal(getattr(together, name)[:-2], wanted), f"{name}: the same bits"
     for values in (together.g, together.hlr, together.concentration, together.centroid):
         assert np.isnan(values[-2:]).all()
         assert np.isfinite(values[:-2]).all()
+
+
+def test_on_demand_it_is_the_truth_of_the_rows_that_are_asked_for() -> None:
+    galaxies = concatenate([random_galaxies(kind, 40) for kind in ANALYTIC])
+    whole, demanded = intrinsic_shapes(galaxies), ShapesOnDemand(galaxies)
+    rows = np.array([150, 3, 3, 77])
+    for name in ("g", "hlr", "concentration", "centroid"):
+        assert np.array_equal(getattr(demanded[rows], name), getattr(whole, name)[rows])
+    assert np.array_equal(demanded.hlr, whole.hlr)
+    assert len(demanded[:0]) == 0
 
 
 def test_all_of_it_is_the_light_of_r() -> None:

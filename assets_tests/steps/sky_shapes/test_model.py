@@ -12,18 +12,18 @@ import torch
 from assets_tests.science.sky_shapes.samples import observed
 from assets_tests.steps.sky_shapes.test_fields import CPU, Here, small  # noqa: F401 - a fixture
 from assets_tests.steps.sky_shapes.test_network import store  # noqa: F401 - a fixture
-from deblend_assets.errors import MissingDataError
+from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.science.sky_shapes.coverage import ALL, NAMES
-from deblend_assets.settings import SkyModelRecipe
+from deblend_assets.settings import SkyModelRecipe, SkyRecipe, StageSettings
 from deblend_assets.steps.measuring.model import load_sky_model, trained_sky_model
 from deblend_assets.steps.sky_shapes import fields as fields_step
 from deblend_assets.steps.sky_shapes import model as model_step
 from deblend_assets.steps.sky_shapes.fields import make_training_fields
-from deblend_assets.steps.sky_shapes.model import calibrate_sky_model, coverage_check
+from deblend_assets.steps.sky_shapes.model import calibrate_sky_model, coverage_check, fit_sky_model
 from deblend_assets.steps.sky_shapes.network import fit_sky_network
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
+from deblend_assets.stores.shipped import EVERY, shipped, shipped_fingerprint
 
 
 def test_a_network_that_is_trained_is_calibrated_once(
@@ -84,3 +84,38 @@ def test_the_check_allows_what_so_many_galaxies_cannot_tell() -> None:
     assert not failed.passed
     assert "ln_flux 68% in masked: 0.630" in failed.words
     assert coverage_check({ALL: shares(10_000), "masked": shares(50, ln_flux=-0.2)}).passed
+
+
+def fine_tuned(given: ProjectStore, **calibration: Any) -> ProjectStore:
+    """The same profile, but it goes on from the shipped model for an epoch of tiny steps."""
+    step = StageSettings(epochs=1, learning_rate=1e-6)
+    changes = {
+        "sky": SkyRecipe(start="every", batch_size=32, training=step),
+        "sky_model": SkyModelRecipe(start="every", observations=1, **calibration),
+    }
+    recipes = given.profile.recipes.model_copy(update=changes)
+    return ProjectStore(given.root, given.profile.model_copy(update={"recipes": recipes}))
+
+
+def test_fine_tuned_on_a_few_fields_it_keeps_the_shipped_units_prior_and_calibration(
+    store: ProjectStore,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_step, "training_fields", fields_step.training_fields)
+    tuned = fine_tuned(store)
+    make_training_fields(tuned, Here(), print)
+    trained, _ = fit_sky_network(tuned, Here(), CPU, print)
+    theirs = shipped(EVERY, "sky")
+    assert trained.card["population"] == theirs.card["population"]
+    steps = {name: (tensor - theirs.weights[f"network.{name}"]).abs().max() for name, tensor in trained.weights.items()}
+    # Adam moves no weight by more than some step sizes a step.
+    assert 0 < max(steps.values()) < 1e-6 * 10 * len(trained.history) * trained.card["training_scenes"] / 32 + 1e-6
+    tuned.sky_checkpoint().finish(trained)
+    made = fit_sky_model(tuned, Here(), CPU, print)
+    for name, tensor in made.weights.items():
+        wanted = trained.weights[name.removeprefix("network.")] if name.startswith("network.") else theirs.weights[name]
+        assert torch.equal(tensor, wanted), name
+    assert made.card["prior_galaxies"] == theirs.card["prior_galaxies"]
+    assert made.card["coverage"][ALL]["n"] > 0
+    with pytest.raises(MismatchError, match=r"of 1 orientations, not of 2"):
+        fit_sky_model(fine_tuned(store, orientations=2), Here(), CPU, print)

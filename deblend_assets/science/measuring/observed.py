@@ -22,7 +22,7 @@ POSTERIOR, LIKELIHOOD = "network", "network_likelihood"
 WORDS = {
     POSTERIOR: (
         "shipped networks",
-        "posterior mean of the shipped networks of LSST and DES, on stamps of their pixel scale; given pixels alone",
+        "posterior mean of the shipped networks of LSST, on stamps of their pixel scale; given pixels alone",
     ),
     LIKELIHOOD: (
         "shipped networks, likelihood only",

@@ -22,7 +22,7 @@ from deblend_assets.science.simulation.observed import adaptive_moments
 from deblend_assets.science.simulation.rendering import RenderedScenes
 from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
-from deblend_assets.settings import DesSettings, SimulationSettings
+from deblend_assets.settings import DesSettings, SceneSettings
 
 _SURVEY = "DES"
 CELL_PIXELS = 65
@@ -79,7 +79,7 @@ class TileSky:
         }
 
 
-def sky_simulation(settings: DesSettings) -> SimulationSettings:
+def sky_simulation(settings: DesSettings) -> SceneSettings:
     """Settings for the cells of every tile: the DES simulation in stamps of a cell's size, with the sky's seed.
 
     Raises:

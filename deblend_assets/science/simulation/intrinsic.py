@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,7 +81,8 @@ def intrinsic_shapes(galaxies: Galaxies, band: str = TRUTH_BAND) -> IntrinsicSha
         band: whose light; of u, g, r, i, z, y.
 
     Returns:
-        N rows. A shear or turn of the galaxies changes it as its methods say: it need not be computed again.
+        N rows, each the same bits whichever the others are. A shear or turn of the galaxies changes it as its methods
+        say: it need not be computed again.
 
     Raises:
         RuntimeError: no convergence (not observed).
@@ -108,6 +110,26 @@ def intrinsic_shapes(galaxies: Galaxies, band: str = TRUTH_BAND) -> IntrinsicSha
                 g[chunk], hlr[chunk], centroid[chunk] = solver.solve()
                 concentration[chunk] = solver.concentration()
     return IntrinsicShapes(g, hlr, concentration, centroid)
+
+
+class ShapesOnDemand:
+    """The truth of a catalogue's galaxies, computed when it is asked for: a field has a few of them.
+
+    Args:
+        galaxies: of the catalogue.
+    """
+
+    def __init__(self, galaxies: Galaxies) -> None:
+        self._galaxies = galaxies
+
+    def __getitem__(self, rows: slice | NDArray) -> IntrinsicShapes:
+        """Of some of the galaxies, by a slice, a mask or row numbers."""
+        return intrinsic_shapes(self._galaxies[rows])
+
+    @cached_property
+    def hlr(self) -> Floats:
+        """Half-light radii of all of them, (N,) [arcsec]; some 50 µs each."""
+        return intrinsic_shapes(self._galaxies).hlr
 
 
 class _Solver:
@@ -144,20 +166,24 @@ class _Solver:
 
     def solve(self) -> tuple[Complex, Floats, Complex]:
         """g, half-light radius and centroid, (G,) each."""
+        # A galaxy that is done does not move with those that are not.
+        done = np.zeros(len(self.g), bool)
         for _ in range(_STEPS):
             self._place()
             before = self.ln_radius
-            self.ln_radius = self._ln_radius_holding(0.5, before)
+            self.ln_radius = np.where(done, before, self._ln_radius_holding(0.5, before))
             residual, offset = self._residual()
-            self.g = add_shear(residual, self.g)
-            self.centre = self.centre + self._in_the_sky(offset)
-            scale = np.exp(-self.ln_radius)
-            if max(np.abs(change).max() for change in (residual, offset * scale, self.ln_radius - before)) < _TOLERANCE:
+            self.g = np.where(done, self.g, add_shear(residual, self.g))
+            self.centre = np.where(done, self.centre, self.centre + self._in_the_sky(offset))
+            changes = (residual, offset * np.exp(-self.ln_radius), self.ln_radius - before)
+            done |= np.max(np.abs(changes), axis=0) < _TOLERANCE
+            if done.all():
                 return self.g, np.exp(self.ln_radius), self.centre
         raise RuntimeError(f"the shapes of {len(self.g)} galaxies did not converge in {_STEPS} steps")
 
     def concentration(self) -> Floats:
         """5 log10(r80 / r20) of the solution, (G,)."""
+        self._place()
         r20, r80 = (self._ln_radius_holding(part, self.ln_radius) for part in (0.2, 0.8))
         return 5 / np.log(10.0) * (r80 - r20)
 
@@ -193,13 +219,15 @@ class _Solver:
         """
         within = self._light_function()
         ln_r, low, high = start, start - 20.0, start + 20.0
+        done = np.zeros(len(start), bool)
         for number in range(80):
             light, slope = within(ln_r)
             low, high = np.where(light < part, ln_r, low), np.where(light < part, high, ln_r)
             before, ln_r = ln_r, ln_r + np.clip((part - light) / np.maximum(slope, 1e-3), -0.7, 0.7)
             halve = (ln_r < low) | (ln_r > high) | ((number % 2 > 0) & (high - low < 1.5) & self.knotted)
-            ln_r = np.where(halve, 0.5 * (low + high), ln_r)
-            if np.minimum(np.abs(ln_r - before), high - low).max() < 0.1 * _TOLERANCE:
+            ln_r = np.where(done, before, np.where(halve, 0.5 * (low + high), ln_r))
+            done |= np.minimum(np.abs(ln_r - before), high - low) < 0.1 * _TOLERANCE
+            if done.all():
                 break
         return np.asarray(ln_r)
 

@@ -24,7 +24,7 @@ from deblend_assets.science.simulation.renderers import GalaxyRenderer, new_gala
 from deblend_assets.science.simulation.scene_truth import scene_truth
 from deblend_assets.science.simulation.scenes import SceneSampler, Shard, scene_seed
 from deblend_assets.science.simulation.surveys import SurveyModel, survey_magnitudes
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SceneSettings
 
 # Scenes rendered at a time: their light stays in a core's cache.
 _SCENES_AT_ONCE = 25
@@ -78,7 +78,7 @@ class ShardRenderer:
         survey: bands, PSFs, pixel scale, sky.
     """
 
-    def __init__(self, catalog: pd.DataFrame, settings: SimulationSettings, survey: SurveyModel) -> None:
+    def __init__(self, catalog: pd.DataFrame, settings: SceneSettings, survey: SurveyModel) -> None:
         self.settings, self.survey = settings, survey
         self.label_band = survey.band_index(settings.label_band)
         self.sampler = SceneSampler(catalog, settings, survey.pixel_scale)

@@ -12,7 +12,7 @@ from deblend_assets.science.simulation.scenes import Shard
 from deblend_assets.science.simulation.surveys import SurveyModel
 from deblend_assets.science.stamps.conventions import add_shear
 from deblend_assets.science.stamps.moments import half_light_radius, image_moments, intrinsic_shear
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SceneSettings
 
 # Column: (unit, meaning). Columns named {band} stand for one a band of the survey.
 TRUTH_COLUMNS: dict[str, tuple[str, str]] = {
@@ -56,7 +56,7 @@ def scene_truth(
     catalog: Mapping[str, NDArray],
     magnitudes: NDArray,
     survey: SurveyModel,
-    settings: SimulationSettings,
+    settings: SceneSettings,
 ) -> pd.DataFrame:
     """The truth table of some scenes of a shard.
 

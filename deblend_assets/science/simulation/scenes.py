@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import CatalogError
-from deblend_assets.settings import SPLITS, SimulationSettings
+from deblend_assets.settings import SPLITS, SceneSettings, SimulationSettings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def all_shards(settings: SimulationSettings) -> list[Shard]:
     return shards
 
 
-def scene_seed(settings: SimulationSettings, shard: Shard, scene: int) -> np.random.SeedSequence:
+def scene_seed(settings: SceneSettings, shard: Shard, scene: int) -> np.random.SeedSequence:
     """The seed of everything random in one scene: independent of chunking, workers and other shards."""
     return np.random.SeedSequence(settings.seed, spawn_key=(SPLITS.index(shard.split), shard.index, scene))
 
@@ -75,7 +75,7 @@ class SceneSampler:
     def __init__(
         self,
         catalog: pd.DataFrame,
-        settings: SimulationSettings,
+        settings: SceneSettings,
         pixel_scale: float,
         splits: Sequence[str] = SPLITS,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from deblend_assets.errors import CatalogError
 from deblend_assets.science.simulation.counts import thin_to_measured
 from deblend_assets.science.simulation.galaxies import Galaxies, Morphology, concatenate, nanojansky
-from deblend_assets.science.simulation.intrinsic import IntrinsicShapes
+from deblend_assets.science.simulation.intrinsic import IntrinsicShapes, ShapesOnDemand
 from deblend_assets.science.simulation.placement import place_galaxies
 from deblend_assets.science.simulation.stars import SightLine
 from deblend_assets.science.skies.sky import Sky
@@ -49,26 +50,29 @@ class SkyCatalog:
 
     Attributes:
         galaxies: of the catalogue, or of one of its splits.
-        shapes: their truth, `intrinsic.intrinsic_shapes`.
         area: of the sky on which so many galaxies lie [arcmin²]; of a split, its share of the catalogue's area.
     """
 
     galaxies: Galaxies
-    shapes: IntrinsicShapes
     area: float
 
     def __post_init__(self) -> None:
-        if len(self.galaxies) != len(self.shapes) or not self.area > 0:
+        if not self.area > 0:
             raise CatalogError(
-                f"{len(self.galaxies)} galaxies, {len(self.shapes)} shapes, {self.area:g} square arcmin",
+                f"{len(self.galaxies)} galaxies on {self.area:g} square arcmin",
                 where="SkyCatalog",
-                remedy="give one shape a galaxy, and the area that they cover",
+                remedy="give the area that they cover",
             )
+
+    @cached_property
+    def shapes(self) -> ShapesOnDemand:
+        """Truth of the galaxies."""
+        return ShapesOnDemand(self.galaxies)
 
     def with_measured_counts(self, rng: np.random.Generator) -> SkyCatalog:
         """A part of the galaxies whose numbers by magnitude are those of COSMOS2020; see `counts`."""
         rows, area = thin_to_measured(self.galaxies.magnitudes()[:, _I], self.area, rng)
-        return SkyCatalog(self.galaxies[rows], self.shapes[rows], area)
+        return SkyCatalog(self.galaxies[rows], area)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.frame import StampFrame
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SceneSettings
 
 # Effective wavelengths of the LSST filters whose magnitudes CatSim lists [nm] (SurveyCodex 1.3, from speclite).
 _CATSIM_WAVELENGTH = {"u": 368.1, "g": 486.4, "r": 625.0, "i": 756.5, "z": 870.2, "y": 972.2}
@@ -62,7 +62,7 @@ class SurveyModel:
             )
         return self.bands.index(band)
 
-    def frame(self, settings: SimulationSettings) -> StampFrame:
+    def frame(self, settings: SceneSettings) -> StampFrame:
         """The frame of this survey's simulated stamps."""
         return StampFrame(
             bands=self.bands,

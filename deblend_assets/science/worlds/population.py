@@ -13,7 +13,6 @@ from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, assign_spl
 from deblend_assets.science.simulation.cosmos import RealImages, read_cosmos_fits
 from deblend_assets.science.simulation.counts import thin_to_measured
 from deblend_assets.science.simulation.galaxies import Galaxies, Morphology
-from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.simulation.morphologies import (
     NEW_MIX,
     TRAINING_MIX,
@@ -61,7 +60,7 @@ def sky_catalog(catalog: pd.DataFrame, settings: CatalogSettings, split: str, po
         {name: rows[name].to_numpy() for name in CATSIM_COLUMNS}, _MIXES[population], settings.seed
     )
     if population == "report":
-        return SkyCatalog(galaxies, intrinsic_shapes(galaxies), 1.0)
+        return SkyCatalog(galaxies, 1.0)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,)))
     if settings.cosmos_fits is not None:
         fits = read_cosmos_fits(Path(settings.cosmos_fits), settings.seed)
@@ -73,8 +72,7 @@ def sky_catalog(catalog: pd.DataFrame, settings: CatalogSettings, split: str, po
     kept, area = thin_to_measured(galaxies.magnitudes()[:, _I], 1.0, rng)
     if population == "new" and len(kept) > _MOST_NEW:
         kept, area = np.sort(rng.permutation(kept)[:_MOST_NEW]), area * _MOST_NEW / len(kept)
-    galaxies = galaxies[kept]
-    return SkyCatalog(galaxies, intrinsic_shapes(galaxies), area)
+    return SkyCatalog(galaxies[kept], area)
 
 
 def real_images(settings: CatalogSettings) -> RealImages | None:

@@ -12,7 +12,7 @@ from deblend_assets.science.skies.psf import ConstantPSF
 from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.worlds.cells import CELLS, cell_centres
-from deblend_assets.settings import SimulationSettings
+from deblend_assets.settings import SceneSettings
 
 _I = CATSIM_BANDS.index("i")
 
@@ -39,9 +39,7 @@ def nominal_sky(survey: SurveyModel, side: int) -> Sky:
     )
 
 
-def sample_report_scenes(
-    catalog: SkyCatalog, sky: Sky, settings: SimulationSettings, rng: np.random.Generator
-) -> Sources:
+def sample_report_scenes(catalog: SkyCatalog, sky: Sky, settings: SceneSettings, rng: np.random.Generator) -> Sources:
     """One scene in each cell of a square image; nothing else is in the field.
 
     Args:

@@ -13,7 +13,7 @@ from deblend_assets.stores.measurements import require_free
 from deblend_assets.stores.project import library_versions
 
 
-def export_model(model: Model, path: Path, recipe: str, *, replace: bool = False) -> dict[str, Any]:
+def export_model(model: Model, path: Path, *, replace: bool = False) -> dict[str, Any]:
     """Write the program and, beside it, `<name>.json`; returns the latter's content.
 
     Raises:
@@ -22,7 +22,6 @@ def export_model(model: Model, path: Path, recipe: str, *, replace: bool = False
     require_free(path, sidecar(path).name, replace=replace)
     card = {
         **model_card(model),
-        "recipe": recipe,
         "inputs": INPUTS,
         "outputs": OUTPUTS,
         "use": USE,

@@ -1,9 +1,8 @@
-"""A recipe's trained model, ready to measure."""
+"""The trained models, or the shipped ones, ready to measure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 
@@ -14,28 +13,19 @@ from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_va
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.normalization import Normalization
-from deblend_assets.settings import Profile, fingerprint
+from deblend_assets.settings import fingerprint
 from deblend_assets.steps.training.models import load_vae
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import EVERY, shipped, surveys
 
-# The recipes whose regressor gives both ellipticities, which the catalogues hold.
-Measuring = Literal["training", "des"]
 
-
-def leg_of(profile: Profile, recipe: Measuring) -> Profile:
-    """The profile with the simulation that a recipe is trained on."""
-    return profile.des_leg if recipe == "des" else profile
-
-
-def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Model:
-    """The networks on a device.
+def load_model(store: ProjectStore, torch_device: str) -> Model:
+    """The networks of our recipe on a device.
 
     Args:
-        store: of the recipe's profile (`leg_of`).
-        recipe: which model.
-        torch_device: where it computes.
+        store: of the profile.
+        torch_device: where they compute.
 
     Raises:
         MissingDataError: a stage has not been trained.
@@ -44,11 +34,11 @@ def load_model(store: ProjectStore, recipe: Measuring, torch_device: str) -> Mod
     """
     # The first in the lineage that is missing is the one to name.
     store.arrays()
-    network = Deblender(load_vae(store, recipe, "stage2_deblender"), None, store.normalization())
+    network = Deblender(load_vae(store, "training", "stage2_deblender"), None, store.normalization())
     return Model(
         network=network.to(torch.device(torch_device)),
         shapes=load_shapes(store).to(torch.device(torch_device)),
-        version=store.model_version(recipe),
+        version=store.model_version(),
     )
 
 
@@ -79,7 +69,7 @@ def trained_sky_model(store: ProjectStore) -> CheckpointFolder | None:
     """Where the model for every sky lies that is made with the present inputs and settings; none: there is none.
 
     Args:
-        store: of the LSST leg.
+        store: of the profile.
     """
     return store.trained_sky_model()
 
@@ -95,10 +85,10 @@ def load_sky_model(folder: CheckpointFolder | None) -> SkyModel:
     return SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
 
 
-def available_model(store: ProjectStore, recipe: Measuring, torch_device: str, log: Callable[[str], None]) -> Model:
+def available_model(store: ProjectStore, torch_device: str, log: Callable[[str], None]) -> Model:
     """The trained model, or where nothing has been trained the shipped one of the same survey; errors as both."""
     try:
-        return load_model(store, recipe, torch_device)
+        return load_model(store, torch_device)
     except MissingDataError as missing:
         survey = store.profile.simulation.survey
         if not {"shapes", "deblender"} <= set(surveys().get(survey, ())):

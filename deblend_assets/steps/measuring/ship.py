@@ -2,8 +2,8 @@
 
     DEBLEND_PROFILE=gpu python -m deblend_assets.steps.measuring.ship training
 
-`training` is the model of the main simulation, `des` that of the DES one, `sky` the one for every sky. The model card
-beside the weights is written by hand.
+`training` is the model of the profile's simulation, `sky` the one for every sky. The model card beside the weights is
+written by hand.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ import sys
 from typing import Literal, get_args
 
 from deblend_assets.settings import load_profile, storage_root
-from deblend_assets.steps.measuring.model import Measuring, leg_of
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import EVERY, Kind, ship
 
-Shipping = Literal[Measuring, "sky"]
+Shipping = Literal["training", "sky"]
 
 
 def main(recipe: Shipping) -> None:
-    """Ship deblender and shape posterior of one recipe, or the model for every sky."""
-    profile, survey = load_profile(), EVERY
+    """Ship deblender and shape posterior of our recipe, or the model for every sky."""
+    profile = load_profile()
+    store, survey = ProjectStore(storage_root(), profile), profile.simulation.survey
     finished: dict[Kind, CheckpointFolder]
     if recipe == "sky":
-        finished = {"sky": ProjectStore(storage_root(), profile).sky_model_checkpoint()}
+        finished, survey = {"sky": store.sky_model_checkpoint()}, EVERY
     else:
-        leg = leg_of(profile, recipe)
-        store, survey = ProjectStore(storage_root(), leg), leg.simulation.survey
         finished = {
             "deblender": store.checkpoint(recipe, "stage2_deblender"),
             "shapes": store.shape_checkpoint("shape_posterior"),

@@ -18,7 +18,7 @@ def measure_statistics(store: ProjectStore, log: Callable[[str], None]) -> Outco
     """Measure the mean maximum of the noisy isolated training stamps and store it.
 
     Args:
-        store: of the LSST or the DES model.
+        store: of the profile.
         log: takes progress lines.
     """
     profile, arrays = store.profile, store.arrays()

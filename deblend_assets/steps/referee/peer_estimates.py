@@ -248,7 +248,7 @@ def _ours(
     log: Log,
 ) -> list[pd.DataFrame]:
     """Our rows, the report's and the floor's."""
-    model, normalization = available_model(store, "training", torch_device, log), store.normalization()
+    model, normalization = available_model(store, torch_device, log), store.normalization()
     networks: dict[str, Deblender] = {OURS: model.network}
     if specialists.report is not None:
         networks[REPORT] = specialists.report

@@ -52,7 +52,7 @@ def blend_feeds(
 def trained_network(store: ProjectStore, device: torch.device) -> tuple[ShapeNetwork, Checkpoint]:
     """The finished shape network on a device, in evaluation mode, and its checkpoint."""
     trained = store.shape_checkpoint("shape_network").read()
-    network = new_shape_network(StampFrame.from_card(trained.card["frame"]), store.profile.shape_recipe)
+    network = new_shape_network(StampFrame.from_card(trained.card["frame"]), store.profile.recipes.shapes)
     network.load_state_dict(trained.weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return network, trained
@@ -86,7 +86,7 @@ def card_of(store: ProjectStore, frame: StampFrame, population: PriorMoments) ->
         "survey": store.profile.simulation.survey,
         "population": asdict(population),
         "quantities": list(QUANTITIES),
-        "recipe": store.profile.shape_recipe.model_dump(mode="json"),
+        "recipe": store.profile.recipes.shapes.model_dump(mode="json"),
         "versions": library_versions("torch", "numpy", "zuko"),
     }
 

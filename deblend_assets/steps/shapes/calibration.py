@@ -83,7 +83,7 @@ def fit_calibration(
 
     It is calibrated on validation galaxies.
     """
-    recipe = store.profile.shape_recipe
+    recipe = store.profile.recipes.shapes
     network, trained = trained_network(store, device)
     frame, population = StampFrame.from_card(trained.card["frame"]), PriorMoments(**trained.card["population"])
     heads = {head: store.shape_checkpoint(head.name).read() for head in HEADS}

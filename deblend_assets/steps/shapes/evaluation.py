@@ -31,7 +31,13 @@ from deblend_assets.steps.summaries import shape_summary
 from deblend_assets.steps.training.step import Log
 from deblend_assets.stores.arrays import truth_columns
 from deblend_assets.stores.files import to_json
-from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore, library_versions
+from deblend_assets.stores.project import (
+    CODE_VERSIONS,
+    SHAPE_EVALUATION_ASSET,
+    SHAPES_REPORT,
+    ProjectStore,
+    library_versions,
+)
 from deblend_assets.stores.tables import to_parquet
 
 # Samples of the flow for each galaxy, for the rank of the truth among them.
@@ -97,7 +103,7 @@ def estimated(
 
 def evaluate_posterior(store: ProjectStore, devices: ComputeDevices, log: logging.Logger) -> Outcome:
     """Evaluate the shape posterior on a leased device and write the report."""
-    with devices.allocate(store.shape_evaluation_asset, log) as lease:
+    with devices.allocate(SHAPE_EVALUATION_ASSET, log) as lease:
         outcome = write_shape_evaluation(store, lease.torch_device, log.info)
     return outcome.with_device(lease.metadata())
 
@@ -160,7 +166,7 @@ def write_shape_evaluation(store: ProjectStore, torch_device: str, log: Log) -> 
     columns = truth_columns(arrays.bands) | table_columns(simulation.label_band, arrays.bands)
     columns |= {f"{n}_floor": ("", f"least standard error of an unbiased {n}") for n in ("g1", "g2", "e1", "e2")}
     folder = store.write_report(
-        store.shapes_report,
+        SHAPES_REPORT,
         {
             "estimates.parquet": to_parquet(table, columns, _NOTE),
             "numbers.json": to_json({"evaluation": evaluation, "provenance": provenance}),

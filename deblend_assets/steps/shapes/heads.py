@@ -80,7 +80,7 @@ def fit_head(
 
     It is trained on as many blends of training galaxies as the calibration has of validation galaxies.
     """
-    recipe, frame = store.profile.shape_recipe, store.frame()
+    recipe, frame = store.profile.recipes.shapes, store.frame()
     network, _ = trained_network(store, device)
     scenes = {"train": recipe.calibration_scenes, "validation": recipe.validation_scenes}
     light = light_of(store, workers, scenes, log)

@@ -50,7 +50,7 @@ def fit_network(
         SettingsError: see `light_of`.
         TrainingError, TrainingStopped: see `science.training.loop.train`.
     """
-    recipe, frame = store.profile.shape_recipe, store.frame()
+    recipe, frame = store.profile.recipes.shapes, store.frame()
     light = light_of(store, workers, {"train": recipe.scenes, "validation": recipe.validation_scenes}, log)
     population, samples = PriorMoments.of(light["train"].values), len(light["train"].values)
     network = new_shape_network(frame, recipe)

@@ -69,7 +69,7 @@ def train_redshift(
         found = evaluate_redshift(store, checkpoint, torch.device(lease.torch_device), log.info)
     identity = fingerprint(checkpoint.fingerprint, store.profile.evaluation, CODE_VERSIONS["redshift"])
     path = store.write_report(
-        store.shapes_report + "_redshift",
+        "shapes_redshift",
         {"numbers.json": to_json({"evaluation": found, "provenance": {"evaluation": identity}, "methods": _METHODS})},
         {"evaluation": identity},
     )
@@ -101,7 +101,7 @@ def fit_redshift(
     store: ProjectStore, workers: RenderingWorkers, device: torch.device, log: Log
 ) -> tuple[Checkpoint, dict[str, float]]:
     """Train the mixture and the trunk before it, starting from the finished shape network; see `step.fit`."""
-    recipe, frame = store.profile.shape_recipe, store.frame()
+    recipe, frame = store.profile.recipes.shapes, store.frame()
     shapes = new_shape_network(frame, recipe)
     shapes.load_state_dict(store.shape_checkpoint("shape_network").read().weights)
     light = light_of(store, workers, {"train": recipe.scenes, "validation": recipe.validation_scenes}, log)
@@ -155,7 +155,7 @@ def evaluate_redshift(
 ) -> dict[str, Evaluation]:
     """Accuracy of our redshifts and the peers' on the test blends, by the keys of `_METHODS`."""
     arrays, frame, settings = store.arrays(), store.frame(), store.profile.evaluation
-    network = load_redshift(checkpoint, frame, store.profile.shape_recipe).to(device)
+    network = load_redshift(checkpoint, frame, store.profile.recipes.shapes).to(device)
     sigma = np.asarray(frame.sky_sigma, dtype=np.float32)[:, None, None]
     shards = arrays.shards("test")
     progress = Progress("redshifts", sum(s.scenes for s in shards), "scenes", log)

@@ -28,7 +28,7 @@ def render_shards(
     """Render the shards that are not finished, and check all of them.
 
     Args:
-        store: of the LSST or the DES model.
+        store: of the profile.
         shards: at least one.
         workers: render the scenes.
         log: takes progress lines.

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deblend_assets.errors import MismatchError
 from deblend_assets.resources.devices import ComputeDevices, account
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.reports.figures.sky_coverage import coverage_by_group
@@ -19,7 +20,7 @@ from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import TERMS, SkyCalibration, row_terms
 from deblend_assets.science.sky_shapes.coverage import ALL, LEVELS, NAMES, coverage, held, known_groups
 from deblend_assets.science.sky_shapes.inputs import GivenStamps
-from deblend_assets.science.sky_shapes.model import network_posteriors
+from deblend_assets.science.sky_shapes.model import SkyModel, network_posteriors
 from deblend_assets.science.sky_shapes.network import SkyShapeNetwork
 from deblend_assets.science.sky_shapes.population import SkyPopulation
 from deblend_assets.science.stamps.quantities import PriorMoments
@@ -30,6 +31,7 @@ from deblend_assets.steps.sky_shapes.fields import fixed_stream, observing
 from deblend_assets.steps.training.step import Log, weights_of
 from deblend_assets.stores.checkpoints import Checkpoint
 from deblend_assets.stores.project import ProjectStore, library_versions
+from deblend_assets.stores.shipped import EVERY, shipped
 
 # `fixed_stream`s; `network` has 0 and 1.
 _PRIOR, _CALIBRATION = 2, 3
@@ -115,10 +117,11 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
     """The calibrated model of the finished network, not yet stored.
 
     Its coverage is measured on fields that the calibration of that measurement was not fitted to: half of them;
-    the stored calibration is fitted to all.
+    the stored calibration is fitted to all. The shipped calibration is measured on all.
 
     Raises:
-        MissingDataError, MismatchError: the network is not trained with the present inputs; a field is not made.
+        MissingDataError, MismatchError: the network is not trained with the present inputs; a field is not made; the
+            shipped calibration is of another number of orientations.
     """
     trained, recipe, settings = store.sky_checkpoint().read(), store.profile.recipes.sky_model, store.profile
     bands, card = trained.card["bands"], trained.card
@@ -126,23 +129,28 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
     network.load_state_dict(trained.weights)
     network.to(device).eval()
     moments = PriorMoments(**card["population"])
-    seen = training_fields(settings.training_fields, "train")[: recipe.prior_fields]
-    prior = SkyPopulation(bands)
-    given, values = _skies(store, seen, workers, moments)
-    prior.fit(given, values, len(seen))
-    log(f"prior: fitted to {len(values):,} targets of {len(seen)} fields")
     unseen = training_fields(settings.training_fields, "validation")
     rows = _joined(list(_calibration_rows(store, unseen, workers, moments, network)))
     log(f"calibration: {len(rows.star):,} targets of {len(unseen)} fields, observed {recipe.observations} times")
     within = np.full((len(LEVELS), len(rows.star), len(NAMES)), np.nan)
-    # At random: every other field is of the same surveys.
-    order = np.random.default_rng(store.profile.recipes.sky.seed).permutation(len(unseen))
-    halves = [order[rows.field] % 2 == half for half in (0, 1)]
-    for fitted, kept in (halves, halves[::-1]):
-        # A single field is its own measure.
-        if kept.any():
-            within[:, kept] = _held(_calibrated(rows.some(fitted if fitted.any() else kept)), rows.some(kept))
-    calibration = _calibrated(rows)
+    if recipe.start == EVERY:
+        prior, calibration, prior_galaxies = _shipped(recipe.orientations)
+        within[:] = _held(calibration, rows)
+    else:
+        prior = SkyPopulation(bands)
+        seen = training_fields(settings.training_fields, "train")[: recipe.prior_fields]
+        given, values = _skies(store, seen, workers, moments)
+        prior.fit(given, values, len(seen))
+        prior_galaxies = int(values.isfinite().all(dim=1).sum())
+        log(f"prior: fitted to {len(values):,} targets of {len(seen)} fields")
+        # At random: every other field is of the same surveys.
+        order = np.random.default_rng(store.profile.recipes.sky.seed).permutation(len(unseen))
+        halves = [order[rows.field] % 2 == half for half in (0, 1)]
+        for fitted, kept in (halves, halves[::-1]):
+            # A single field is its own measure.
+            if kept.any():
+                within[:, kept] = _held(_calibrated(rows.some(fitted if fitted.any() else kept)), rows.some(kept))
+        calibration = _calibrated(rows)
     factors = (calibration(rows.posterior, rows.terms).errors / rows.posterior.errors).median(dim=0).values
     kinds = {f"fields of {kind}": rows.kind == kind for kind in dict.fromkeys(rows.kind.tolist())}
     parts = {"network": trained.weights, "prior": weights_of(prior), "calibration": weights_of(calibration)}
@@ -160,12 +168,25 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
             "levels": [f"{level:.0%}" for level in LEVELS],
             "coverage": coverage(within, known_groups(rows.terms) | kinds),
             "calibration_targets": len(rows.star),
-            "prior_galaxies": int(values.isfinite().all(dim=1).sum()),
+            "prior_galaxies": prior_galaxies,
             "versions": library_versions("torch", "numpy", "scipy"),
         },
         trained.history,
         store.sky_model_checkpoint().fingerprint,
     )
+
+
+def _shipped(orientations: int) -> tuple[SkyPopulation, SkyCalibration, int]:
+    """Prior and calibration of the shipped model, and the number of galaxies that the prior was fitted to."""
+    checkpoint = shipped(EVERY, "sky")
+    model = SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
+    if model.orientations != orientations:
+        raise MismatchError(
+            f"the shipped calibration is of {model.orientations} orientations, not of {orientations}",
+            where="recipes.sky_model.orientations",
+            remedy=f'set it to {model.orientations}, or start = "fresh"',
+        )
+    return model.prior, model.calibration, int(checkpoint.card["prior_galaxies"])
 
 
 @dataclass(frozen=True)

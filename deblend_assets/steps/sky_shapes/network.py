@@ -55,7 +55,11 @@ def fit_sky_network(
     """
     recipe, settings = store.profile.recipes.sky, store.profile.training_fields
     seen, unseen = (training_fields(settings, split) for split in ("train", "validation"))
-    population = population_of(store, seen[: recipe.prior_fields], workers)
+    if recipe.start == EVERY:
+        # In its own units, in which its prior and calibration are, too.
+        population = PriorMoments(**shipped(EVERY, "sky").card["population"])
+    else:
+        population = population_of(store, seen[: recipe.prior_fields], workers)
     network = new_sky_network(recipe, population)
     with observing(store, unseen, workers, population) as observe:
         validation = fixed_feed(

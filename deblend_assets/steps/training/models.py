@@ -26,7 +26,7 @@ _TRANSFORMS, _HIDDEN = 5, 128
 
 
 def recipe_of(profile: Profile, name: str) -> Recipe:
-    """The recipe `training` (ours), `baseline` (the report's) or `des` (ours, on DES stamps)."""
+    """The recipe `training` (ours) or `baseline` (the report's)."""
     recipe: Recipe = getattr(profile.recipes, name)
     return recipe
 
