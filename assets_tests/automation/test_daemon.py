@@ -11,6 +11,7 @@ import torch
 
 from assets_tests.assets.homes import Home
 from assets_tests.assets.lineage import CATALOG, CHAIN, SKY, SKY_SHAPES, Lineage
+from assets_tests.assets.reads import differences
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
 from deblend_assets.assets.keys import TILE_ASSETS
@@ -125,7 +126,9 @@ def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(
     kept = sorted(site.lineage.des.archive_folder.rglob("*"))
 
     assert first.startswith("shipped-")
-    site.lineage.succeeds(*SKY_SHAPES)
+    lineage = site.lineage
+    lineage.succeeds(*SKY_SHAPES)
+    assert differences(lineage.reads, lineage.deps) == []
     second = site.model_version
     assert second != first
     requested = len(site.tile_runs())
