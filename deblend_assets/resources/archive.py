@@ -20,7 +20,7 @@ class Archive(dg.ConfigurableResource):
         """A client, for the duration of the block, during which the simulated survey is served on loopback.
 
         Args:
-            store: of the profile's LSST or DES model.
+            store: of the profile.
             log: takes a line for every request that is tried again.
 
         Raises:
