@@ -39,7 +39,7 @@ def known(observed: ObservedStamps, **changes: float) -> SkyScene:
     mean = np.tile([values.get(name, 0.0) for name in QUANTITIES], (n, 1))
     covariance = np.tile(np.diag(np.full(len(QUANTITIES), 1e-4)), (n, 1, 1))
     posterior = GaussianPosterior(torch.from_numpy(mean), covariance=torch.from_numpy(covariance), blocks=BLOCKS)
-    targets = SkyMeasurement(posterior, posterior, np.zeros(n), np.zeros(n, dtype=np.int64))
+    targets = SkyMeasurement(posterior, posterior, np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.int64))
     numbers = np.stack(
         [
             *observed.position.T,

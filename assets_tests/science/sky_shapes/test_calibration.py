@@ -10,7 +10,7 @@ from assets_tests.science.sky_shapes.samples import given_of_every_kind, skies
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import TERMS, SkyCalibration, row_terms, surroundings
 from deblend_assets.science.sky_shapes.inputs import SCALARS, GivenStamps, turned
-from deblend_assets.science.sky_shapes.network import STAR
+from deblend_assets.science.sky_shapes.network import BLEND, CHANCES, STAR
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.quantities import columns_of
@@ -19,6 +19,8 @@ from deblend_assets.science.stamps.symmetries import ORDER
 R = CATSIM_BANDS.index("r")
 FLUX = QUANTITIES.index("ln_flux")
 LEVELS = (0.68, 0.95)
+# Offset and slope of the true log-odds over the stated ones.
+ODDS = {STAR: (0.5, 0.7), BLEND: (-0.8, 1.2)}
 
 
 def posteriors(number: int, seed: int) -> GaussianPosterior:
@@ -26,7 +28,7 @@ def posteriors(number: int, seed: int) -> GaussianPosterior:
     rng = np.random.default_rng(seed)
     lower = np.tril(rng.normal(0, 0.1, (number, 9, 9)), -1) + np.eye(9) * rng.uniform(0.2, 0.6, (number, 1, 9))
     covariance = torch.from_numpy(lower @ lower.swapaxes(1, 2))
-    odds = {STAR: torch.from_numpy(rng.normal(0, 2, (number, 1)))}
+    odds = {name: torch.from_numpy(rng.normal(0, 2, (number, 1))) for name in CHANCES}
     return GaussianPosterior(
         torch.from_numpy(rng.normal(size=(number, 9))), covariance=covariance, log_odds=odds, blocks=BLOCKS
     )
@@ -60,18 +62,19 @@ def case(
 ) -> tuple[GivenStamps, GaussianPosterior, torch.Tensor, torch.Tensor]:
     given, posterior = skies(number // 20, 20, seed), posteriors(number, seed + 1)
     values, _ = sampled(given, posterior, seed + 2, tail)
-    chance = torch.sigmoid(0.5 + 0.7 * posterior.log_odds[STAR][:, 0]).numpy()
-    star = np.random.default_rng(seed + 3).random(number) < chance
-    return given, posterior, values, torch.from_numpy(star)
+    rng = np.random.default_rng(seed + 3)
+    chances = {name: torch.sigmoid(a + b * posterior.log_odds[name][:, 0]).numpy() for name, (a, b) in ODDS.items()}
+    true = np.stack([rng.random(number) < chances[name] for name in CHANCES], axis=1)
+    return given, posterior, values, torch.from_numpy(true)
 
 
 @pytest.mark.parametrize("tail", [0.0, 0.05])
 def test_wrong_errors_become_right(tail: float) -> None:
     """Coverage on other rows, over all and in thirds; the calibration's own error is that of its ten coefficients."""
     calibration = SkyCalibration()
-    given, posterior, values, star = case(6_000, 1, tail)
-    values[star] = torch.nan
-    calibration.fit(posterior, terms_of(given, posterior), values, star)
+    given, posterior, values, true = case(6_000, 1, tail)
+    values[true[:, 0]] = torch.nan
+    calibration.fit(posterior, terms_of(given, posterior), values, true)
     given, posterior, values, _ = case(6_000, 11, tail)
     found = calibration(posterior, terms_of(given, posterior))
     before = ((values - posterior.mean) / posterior.errors).abs().numpy()
@@ -91,8 +94,8 @@ def test_wrong_errors_become_right(tail: float) -> None:
 
 def test_the_factors_are_found_and_shared_by_a_pair() -> None:
     calibration = SkyCalibration()
-    given, posterior, values, star = case(8_000, 21)
-    calibration.fit(posterior, terms_of(given, posterior), values, star)
+    given, posterior, values, true = case(8_000, 21)
+    calibration.fit(posterior, terms_of(given, posterior), values, true)
     _, factors = sampled(given, posterior, 0)
     ratio = (calibration(posterior, terms_of(given, posterior)).errors / posterior.errors).numpy()
     for columns in columns_of(BLOCKS):
@@ -128,21 +131,25 @@ def test_at_first_it_changes_nothing() -> None:
     given, posterior = skies(2, 5, 1), posteriors(10, 2)
     found = SkyCalibration()(posterior, terms_of(given, posterior))
     torch.testing.assert_close(found.covariance, posterior.covariance)
-    assert torch.equal(found.log_odds[STAR], posterior.log_odds[STAR])
+    for name in CHANCES:
+        assert torch.equal(found.log_odds[name], posterior.log_odds[name])
     np.testing.assert_allclose(SkyCalibration().half_widths(0.95), 1.959964, rtol=1e-5)
 
 
-def test_log_odds_of_a_star_are_calibrated() -> None:
+def test_log_odds_of_stars_and_blends_are_calibrated() -> None:
     calibration = SkyCalibration()
-    given, posterior, values, star = case(6_000, 31)
-    calibration.fit(posterior, terms_of(given, posterior), values, star)
-    offset, slope = calibration.star.tolist()
-    # Of a logistic fit to 6,000 rows with log-odds of scatter 2: 0.03 each.
-    assert offset == pytest.approx(0.5, abs=0.12)
-    assert slope == pytest.approx(0.7, abs=0.12)
+    given, posterior, values, true = case(6_000, 31)
+    calibration.fit(posterior, terms_of(given, posterior), values, true)
+    for (offset, slope), name in zip(calibration.chances.tolist(), CHANCES, strict=True):
+        # Of a logistic fit to 6,000 rows with log-odds of scatter 2: 0.03 each.
+        assert (offset, slope) == pytest.approx(ODDS[name], abs=0.12)
+    found = calibration(posterior, terms_of(given, posterior)).log_odds
+    for number, name in enumerate(CHANCES):
+        a, b = calibration.chances[number].tolist()
+        torch.testing.assert_close(found[name], a + b * posterior.log_odds[name])
     without = SkyCalibration()
-    without.fit(posterior, terms_of(given, posterior), values, torch.zeros_like(star))
-    assert without.star.isfinite().all()
+    without.fit(posterior, terms_of(given, posterior), values, torch.zeros_like(true))
+    assert without.chances.isfinite().all()
 
 
 def test_neighbours_are_counted_and_lost_pixels_weighed() -> None:

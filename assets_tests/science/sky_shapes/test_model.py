@@ -16,7 +16,7 @@ from deblend_assets.science.sky_shapes.centring import shifts_to_light
 from deblend_assets.science.sky_shapes.coverage import ALL, NAMES, coverage, held, known_groups
 from deblend_assets.science.sky_shapes.inputs import given
 from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel, multiplies_bfloat16, network_posteriors
-from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented
+from deblend_assets.science.sky_shapes.network import BLEND, STAR, SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.population import SkyPopulation
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -41,8 +41,10 @@ def model() -> SkyModel:
     generator = torch.Generator().manual_seed(3)
     for buffer in (found.prior.mean, found.prior.log_variance, found.calibration.factors):
         buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
+    # Wide beside the posteriors: most rows have an estimate without it.
+    found.prior.log_variance[:, 0] += 2.0
     found.calibration.tails.copy_(torch.tensor([[0.05], [2.5]]))
-    found.calibration.star.copy_(torch.tensor([0.3, 1.5]))
+    found.calibration.chances.copy_(torch.tensor([[0.3, 1.5], [-0.4, 0.8]]))
     return found
 
 
@@ -72,8 +74,11 @@ def test_own_units_are_those_of_the_stamp(model: SkyModel, stamps: ObservedStamp
     np.testing.assert_allclose(found[:, [DX, DY]], mean[:, [DX, DY]] * units.fwhm[:, None])
     np.testing.assert_allclose(found_errors[:, :7], errors[:, :7])
     np.testing.assert_allclose(found_errors[:, [DX, DY]], errors[:, [DX, DY]] * units.fwhm[:, None])
-    odds = 0.3 + 1.5 * raw.log_odds[STAR][:, 0]
-    np.testing.assert_allclose(measured.star, 1 / (1 + np.exp(-odds.numpy())))
+    for chance, odds in (
+        (measured.star, 0.3 + 1.5 * raw.log_odds[STAR][:, 0]),
+        (measured.blend, -0.4 + 0.8 * raw.log_odds[BLEND][:, 0]),
+    ):
+        np.testing.assert_allclose(chance, 1 / (1 + np.exp(-odds.numpy())))
     np.testing.assert_array_equal(measured.reference, units.reference)
 
 
@@ -81,7 +86,8 @@ def test_the_prior_of_each_sky_is_divided_out(
     model: SkyModel, stamps: ObservedStamps, measured: SkyMeasurement
 ) -> None:
     part = given(stamps)
-    expected = model.posterior(part, exact=True).likelihood_only(model.prior(part)).in_own_units(model.population)
+    posterior = model.posterior(part, exact=True)
+    expected = posterior.likelihood_only(model.prior(part, posterior.mean)).in_own_units(model.population)
     np.testing.assert_allclose(measured.likelihood.mean[:, :4], expected.mean[:, :4])
     assert measured.likelihood.flags is not None
     assert expected.flags is not None
@@ -125,6 +131,7 @@ def test_a_stamp_without_weight_has_no_number(model: SkyModel, stamps: ObservedS
         assert values[3].isnan().all()
         assert values[[0, 1, 2, 4]].isfinite().all()
     assert np.isnan(found.star[3])
+    assert np.isnan(found.blend[3])
 
 
 def test_it_is_its_checkpoint(model: SkyModel, stamps: ObservedStamps, measured: SkyMeasurement) -> None:
@@ -153,7 +160,7 @@ def test_coverage_counts_components_of_galaxies_in_groups() -> None:
     """Truths a known number of errors away; two rows are no galaxies."""
     calibration, n = SkyCalibration(), 600
     rng = np.random.default_rng(1)
-    posterior = SkyPopulation(CATSIM_BANDS)(given(observed(6))).rows(np.zeros(6, dtype=bool) | True)
+    posterior = SkyPopulation(CATSIM_BANDS)(given(observed(6)), torch.zeros(6, 9)).rows(np.ones(6, dtype=bool))
     posterior = type(posterior).joined([posterior] * (n // 6))
     pulls = rng.normal(size=(n, 9))
     pulls[:, 0], pulls[:, 1] = 0.5, 1.5

@@ -18,7 +18,7 @@ from deblend_assets.science.networks.trunk import ModulatedTrunk, StampTrunk
 from deblend_assets.science.shapes.network import ShapeNetwork
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.inputs import SCALARS, SIDE, GivenStamps, given, turned
-from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, continued, oriented, started_from
+from deblend_assets.science.sky_shapes.network import CHANCES, STAR, SkyShapeNetwork, continued, oriented, started_from
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, prior_of, turn
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.quantities import PriorMoments
@@ -64,7 +64,8 @@ def test_a_turned_sky_has_the_turned_posterior(
         expected = posterior.turned(elements)
         torch.testing.assert_close(found.mean, turn(posterior.mean, elements), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found.log_odds[STAR], posterior.log_odds[STAR], rtol=1e-4, atol=1e-5)
+        for name in CHANCES:
+            torch.testing.assert_close(found.log_odds[name], posterior.log_odds[name], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -220,7 +221,7 @@ def test_the_shipped_weights_answer_as_they_did() -> None:
     assert (new.mean[:, 6:] == 0).all()
     torch.testing.assert_close(new.covariance[:, 6:, 6:], torch.eye(3).expand(12, 3, 3))
     assert (new.covariance[:, :6, 6:] == 0).all()
-    assert (new.log_odds[STAR] == 0).all()
+    assert all((new.log_odds[name] == 0).all() for name in CHANCES)
     # What is lost, and neighbours, have no effect yet.
     other = network(stamps._replace(seen=torch.zeros_like(stamps.seen), neighbours=1 + stamps.neighbours))
     torch.testing.assert_close(other.mean, new.mean)
@@ -262,7 +263,7 @@ def test_a_new_network_knows_the_population_alone() -> None:
     posterior = SkyShapeNetwork(WIDTHS, DENSE)(plain_stamps(3))
     assert posterior.blocks == BLOCKS
     torch.testing.assert_close(posterior.covariance, torch.eye(len(QUANTITIES)).expand(3, -1, -1))
-    assert (posterior.log_odds[STAR] == 0).all()
+    assert all((posterior.log_odds[name] == 0).all() for name in CHANCES)
 
 
 @torch.no_grad()
@@ -281,4 +282,5 @@ def test_it_is_continued_in_the_units_of_another_population(network: SkyShapeNet
     first, second = (one(stamps).double().in_own_units(moments) for one, moments in ((network, before), (again, after)))
     torch.testing.assert_close(second.mean, first.mean, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(second.covariance, first.covariance, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(second.log_odds[STAR], first.log_odds[STAR])
+    for name in CHANCES:
+        torch.testing.assert_close(second.log_odds[name], first.log_odds[name])

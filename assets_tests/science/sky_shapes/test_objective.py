@@ -10,7 +10,7 @@ from assets_tests.science.savers import Memory
 from assets_tests.science.sky_shapes.samples import observed
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.inputs import SCALARS, GivenStamps, given, reference_mask, turned
-from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork
+from deblend_assets.science.sky_shapes.network import BLEND, STAR, SkyShapeNetwork
 from deblend_assets.science.sky_shapes.objective import SkyObjective
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, turn
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -34,7 +34,7 @@ class Recorder(SkyShapeNetwork):
         self.seen.append(given)
         mean, scale = (part[: len(given.images)] for part in self.answers)
         odds = mean[:, :1] * 0.7
-        return GaussianPosterior(mean, cholesky=torch.diag_embed(scale), log_odds={STAR: odds})
+        return GaussianPosterior(mean, cholesky=torch.diag_embed(scale), log_odds={STAR: odds, BLEND: -2 * odds})
 
 
 def batch(number: int = 8) -> tuple[GivenStamps, torch.Tensor, torch.Tensor]:
@@ -42,29 +42,30 @@ def batch(number: int = 8) -> tuple[GivenStamps, torch.Tensor, torch.Tensor]:
     star = torch.arange(number) % 4 == 1
     values[star] = torch.nan
     values[2, 3:] = torch.nan
-    return given(observed(number)), values, star
+    return given(observed(number)), values, torch.stack([star, torch.arange(number) % 3 == 1], dim=1)
 
 
 def numbers(stamps: GivenStamps, seed: int = 3) -> RandomNumbers:
     return RandomNumbers(torch.Generator().manual_seed(seed), Portion.whole(*stamps))
 
 
-def test_losses_are_those_of_galaxies_and_of_stars() -> None:
+def test_losses_are_those_of_galaxies_and_of_chances() -> None:
     network = Recorder()
-    stamps, values, star = batch()
-    found = SkyObjective(network, 0.5, 0.5).losses((*stamps, values, star), numbers(stamps), training=False)
+    stamps, values, true = batch()
+    found = SkyObjective(network, 0.5, 0.5).losses((*stamps, values, true), numbers(stamps), training=False)
     assert all(torch.equal(a, b) for a, b in zip(network.seen[0], stamps, strict=True))
-    galaxy = ~star
+    galaxy = ~true[:, 0]
     galaxy[2] = False
     mean, scale = (part[:8][galaxy] for part in network.answers)
     pull = (values[galaxy] - mean) / scale
     nll = (0.5 * pull.square() + scale.log() + 0.5 * np.log(2 * np.pi)).sum(dim=1).sum() / 8
     squares = ((values[galaxy] - mean).square().mean(dim=0) / scale.square().mean(dim=0)).mean() * galaxy.sum() / 8
-    chance = torch.sigmoid(network.answers[0][:8, 0] * 0.7)
-    crossed = -torch.where(star, chance, 1 - chance).log().mean()
+    odds = network.answers[0][:8, :1] * 0.7
+    chance = torch.sigmoid(torch.cat([odds, -2 * odds], dim=1))
+    crossed = -torch.where(true, chance, 1 - chance).log().mean(dim=0).sum()
     torch.testing.assert_close(found["nll"], nll)
     torch.testing.assert_close(found["squares"], squares)
-    torch.testing.assert_close(found["star"], crossed)
+    torch.testing.assert_close(found["chances"], crossed)
     torch.testing.assert_close(found["total"], nll + 4.5 * squares + crossed)
 
 
@@ -73,20 +74,20 @@ def test_a_batch_without_galaxies_still_has_gradients() -> None:
     network = SkyShapeNetwork((4,), 8)
     stamps, values, _ = batch(4)
     values[:] = torch.nan
-    star = torch.ones(4, dtype=torch.bool)
-    found = SkyObjective(network, 0.1, 0.1).losses((*stamps, values, star), numbers(stamps), training=True)
+    true = torch.ones(4, 2, dtype=torch.bool)
+    found = SkyObjective(network, 0.1, 0.1).losses((*stamps, values, true), numbers(stamps), training=True)
     assert found["nll"] == found["squares"] == 0
     found["total"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-    assert network.star.bias.grad is not None
-    assert network.star.bias.grad.abs() > 0.1
+    assert network.chances.bias.grad is not None
+    assert (network.chances.bias.grad.abs() > 0.1).all()
 
 
 def test_in_training_stamps_and_values_turn_together() -> None:
     network = Recorder()
-    stamps, values, star = batch(24)
+    stamps, values, true = batch(24)
     objective = SkyObjective(network, 0.0, 0.0)
-    losses = objective.losses((*stamps, values, star), numbers(stamps), training=True)
+    losses = objective.losses((*stamps, values, true), numbers(stamps), training=True)
     shown = network.seen[0]
     found = []
     for row in range(24):
@@ -101,15 +102,15 @@ def test_in_training_stamps_and_values_turn_together() -> None:
     assert len(set(found)) > 4
     again = Recorder()
     expected = SkyObjective(again, 0.0, 0.0).losses(
-        (*stamps, turn(values, torch.tensor(found)), star), numbers(stamps), training=False
+        (*stamps, turn(values, torch.tensor(found)), true), numbers(stamps), training=False
     )
     torch.testing.assert_close(losses["total"], expected["total"])
 
 
 def test_bands_are_lost_but_for_the_reference_band_and_neighbours_are_left_out() -> None:
     network = Recorder()
-    stamps, values, star = batch(64)
-    SkyObjective(network, 0.5, 0.3).losses((*stamps, values, star), numbers(stamps), training=True)
+    stamps, values, true = batch(64)
+    SkyObjective(network, 0.5, 0.3).losses((*stamps, values, true), numbers(stamps), training=True)
     shown = network.seen[0]
     assert (shown.present <= stamps.present).all()
     reference = reference_mask(CATSIM_BANDS, stamps.present)
@@ -146,7 +147,7 @@ def gaussians(number: int, seed: int) -> tuple[GivenStamps, torch.Tensor, torch.
         vectors=torch.zeros((number, 1, 2)),
         pixel_scale=torch.full((number,), 0.2),
     )
-    return stamps, torch.from_numpy(values).float(), torch.zeros(number, dtype=torch.bool)
+    return stamps, torch.from_numpy(values).float(), torch.zeros((number, 2), dtype=torch.bool)
 
 
 @pytest.mark.slow
@@ -157,8 +158,8 @@ def test_a_trained_network_uses_the_psf_that_it_is_given() -> None:
     network = SkyShapeNetwork((16, 32), 32, bands=("r",), side=P)
 
     def feed(number: int, seed: int) -> Feed:
-        stamps, values, star = gaussians(number, seed)
-        return Feed(lambda _: (*stamps, values, star), 1, 1, recipe.batch_size)
+        stamps, values, true = gaussians(number, seed)
+        return Feed(lambda _: (*stamps, values, true), 1, 1, recipe.batch_size)
 
     result = train(
         SkyObjective(network, 0.1, 0.1),
@@ -172,7 +173,7 @@ def test_a_trained_network_uses_the_psf_that_it_is_given() -> None:
         log=lambda _: None,
         name="given",
     )
-    assert result.history[-1]["validation_star"] < 0.05
+    assert result.history[-1]["validation_chances"] < 0.05
     stamps, values, _ = gaussians(1000, 4)
     with torch.no_grad():
         posterior = network(stamps)

@@ -34,7 +34,7 @@ from deblend_assets.science.sky_shapes.inputs import (
     reference_mask,
     reference_values,
 )
-from deblend_assets.science.sky_shapes.network import STAR
+from deblend_assets.science.sky_shapes.network import CHANCES
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES
 from deblend_assets.science.stamps.quantities import columns_of
 
@@ -66,21 +66,21 @@ class Tail(NamedTuple):
 
 
 class SkyCalibration(nn.Module):
-    """Factors on the expected errors, shares and widths of the tails, and the log-odds of a star; `fit` sets them.
+    """Factors on the expected errors, shares and widths of the tails, and log-odds; `fit` sets them.
 
     At first it changes nothing.
     """
 
     factors: Tensor
     tails: Tensor
-    star: Tensor
+    chances: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         for name, values in (
             ("factors", torch.zeros(len(TERMS), len(BLOCKS))),
             ("tails", torch.tensor([[0.0], [1.0]]).expand(2, len(BLOCKS)).clone()),
-            ("star", torch.tensor([0.0, 1.0])),
+            ("chances", torch.tensor([0.0, 1.0]).expand(len(CHANCES), 2).clone()),
         ):
             self.register_buffer(name, values.double())
 
@@ -88,13 +88,15 @@ class SkyCalibration(nn.Module):
         """Calibrated posteriors.
 
         Args:
-            posterior: of the network, standardized, float64 on the host, with the log-odds STAR.
+            posterior: of the network, standardized, float64 on the host, with the log-odds of `CHANCES`.
             terms: `row_terms` of the same N stamps.
         """
         factors = _spread_over_blocks((terms @ self.factors).exp() * self._core_widths())
         found = posterior.stretched(factors.numpy())
-        offset, slope = self.star.tolist()
-        found.log_odds = posterior.log_odds | {STAR: offset + slope * posterior.log_odds[STAR]}
+        found.log_odds = {
+            name: offset + slope * posterior.log_odds[name]
+            for name, (offset, slope) in zip(CHANCES, self.chances.tolist(), strict=True)
+        }
         return found
 
     def half_widths(self, share: float) -> Floats:
@@ -102,20 +104,21 @@ class SkyCalibration(nn.Module):
         widths = [_half_width(tail, share) / _half_width(tail, _ONE_SIGMA) for tail in self.tail_of_blocks]
         return np.repeat(widths, [len(block.names) for block in BLOCKS])
 
-    def fit(self, posterior: GaussianPosterior, terms: Tensor, values: Tensor, star: Tensor) -> None:
+    def fit(self, posterior: GaussianPosterior, terms: Tensor, values: Tensor, true: Tensor) -> None:
         """Set all that it holds.
 
         Args:
             posterior, terms: of N stamps, as `forward` takes them.
             values: standardized true values, (N, 9); rows of NaN are no galaxies.
-            star: whether the target is one, (N,) bool.
+            true: what each of `CHANCES` is of, (N, chances) bool.
         """
         galaxy = values.isfinite().all(dim=1)
         pulls = ((values.double() - posterior.mean) / posterior.errors)[galaxy]
         for number, columns in enumerate(columns_of(BLOCKS)):
             factors, tail = _fitted(terms[galaxy], pulls[:, columns])
             self.factors[:, number], self.tails[:, number] = factors, self.tails.new_tensor(tail)
-        self.star.copy_(_platt(posterior.log_odds[STAR][:, 0].double(), star.double()))
+        for number, name in enumerate(CHANCES):
+            self.chances[number] = _platt(posterior.log_odds[name][:, 0].double(), true[:, number].double())
 
     @property
     def tail_of_blocks(self) -> list[Tail]:

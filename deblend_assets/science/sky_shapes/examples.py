@@ -1,4 +1,4 @@
-"""What one target gives to a training: the network's inputs, the true values, whether it is a star."""
+"""What one target gives to a training: the network's inputs, the true values, whether it is a star or a blend."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.inputs import given
+from deblend_assets.science.sky_shapes.network import CHANCES
 from deblend_assets.science.sky_shapes.quantities import units_of, values_of
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.training.feeding import Batch
@@ -20,11 +21,11 @@ def examples(targets: Targets) -> Batch:
 
     Returns:
         Those of `GivenStamps`; true values, (N, 9) float64, not standardized, NaN where the target is no galaxy;
-        whether it is a star, (N,) bool.
+        whether it is what each of `CHANCES` is of, (N, chances) bool.
     """
-    star = torch.tensor(targets.truth["star"].to_numpy(bool))
+    true = torch.tensor(targets.truth[list(CHANCES.values())].to_numpy(bool))
     stamps, _ = centred(targets.stamps, units_of(targets.stamps).fwhm)
-    return (*given(stamps), torch.from_numpy(values_of(targets.truth, stamps)), star)
+    return (*given(stamps), torch.from_numpy(values_of(targets.truth, stamps)), true)
 
 
 def standardized(batch: Batch, prior: PriorMoments) -> Batch:
@@ -34,5 +35,5 @@ def standardized(batch: Batch, prior: PriorMoments) -> Batch:
         batch: tensors of `examples`.
         prior: the population's moments.
     """
-    *inputs, values, star = batch
-    return (*inputs, torch.from_numpy(prior.whiten(values.numpy())).float(), star)
+    *inputs, values, true = batch
+    return (*inputs, torch.from_numpy(prior.whiten(values.numpy())).float(), true)

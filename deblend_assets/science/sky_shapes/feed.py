@@ -23,7 +23,7 @@ Observe = Callable[[Sequence[int], np.random.SeedSequence], Iterator[Batch]]
 """Takes numbers of fields and the seed of an epoch; gives the targets of a new observation of each field, in order.
 
 The observation of a field depends on `field_seed` alone, not on the other fields. The tensors of a field have one row a
-target, all on the CPU: the network's inputs, the true values, whether it is a star.
+target, all on the CPU: the network's inputs, the true values, whether it is a star or a blend.
 """
 
 _CPU = torch.device("cpu")

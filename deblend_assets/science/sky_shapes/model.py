@@ -15,7 +15,7 @@ from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import SkyCalibration, row_terms
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
-from deblend_assets.science.sky_shapes.network import STAR, SkyShapeNetwork, oriented
+from deblend_assets.science.sky_shapes.network import BLEND, STAR, SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.population import SkyPopulation
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, Units, units_of
 from deblend_assets.science.stamps.batches import in_batches
@@ -36,12 +36,14 @@ class SkyMeasurement(NamedTuple):
         posterior: calibrated; with its log-odds.
         likelihood: the prior divided out, with flags: bit k for block k of `quantities.BLOCKS`.
         star: probability that the target is a star, (N,).
+        blend: probability that the detection is an unrecognised blend, (N,).
         reference: number of the reference band of each stamp, (N,).
     """
 
     posterior: GaussianPosterior
     likelihood: GaussianPosterior
     star: Floats
+    blend: Floats
     reference: NDArray[np.int64]
 
 
@@ -91,7 +93,7 @@ class SkyModel(nn.Module):
         return self.network.bands
 
     def posterior(self, stamps: GivenStamps, orientations: int | None = None, exact: bool = False) -> GaussianPosterior:
-        """Calibrated standardized posteriors with the log-odds of a star, float64 on the host.
+        """Calibrated standardized posteriors with their log-odds, float64 on the host.
 
         Args:
             stamps: N stamps, on the host.
@@ -122,14 +124,16 @@ class SkyModel(nn.Module):
         for start in range(0, len(stamps), _AT_ONCE):
             part = given(stamps.rows(slice(start, start + _AT_ONCE)))
             posterior = self.posterior(part, orientations, exact)
-            parts.append((posterior, posterior.likelihood_only(self.prior(part))))
+            parts.append((posterior, posterior.likelihood_only(self.prior(part, posterior.mean))))
         posterior, likelihood = (
             _outside(_joined([part[k] for part in parts]).in_own_units(self.population), units, shift) for k in (0, 1)
         )
-        star = posterior.log_odds[STAR][:, 0].sigmoid().numpy()
         known = np.isfinite(units.flux)
+        star, blend = (
+            np.where(known, posterior.log_odds[name][:, 0].sigmoid().numpy(), np.nan) for name in (STAR, BLEND)
+        )
         places = np.array([bands.index(band) if band in bands else 0 for band in self.bands])
-        return SkyMeasurement(posterior, likelihood, np.where(known, star, np.nan), places[units.reference])
+        return SkyMeasurement(posterior, likelihood, star, blend, places[units.reference])
 
 
 def network_posteriors(

@@ -1,4 +1,4 @@
-"""From what is given of a stamp to a Gaussian posterior of its target's quantities, and the log-odds of a star.
+"""From what is given of a stamp to a Gaussian posterior of its target's quantities, and log-odds of what it is.
 
 The trunk is that of the shape network. PSF, noise, pixel scale, the detection's place and the present bands enter by an
 embedding that scales and shifts the channels of its every layer. It begins at zero: a network that starts from shipped
@@ -8,6 +8,7 @@ weights first answers as these do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.science.stamps.quantities import PriorMoments
 from deblend_assets.science.stamps.symmetries import ORDER, inverse
 
-STAR = "star"
-"""Name of the log-odds, (N, 1), that the target is a star."""
+STAR, BLEND = "star", "blend"
+CHANCES: Mapping[str, str] = MappingProxyType({STAR: "star", BLEND: "unrecognized"})
+"""Log-odds, (N, 1) each, and the columns of the truth that they are of: the target is a star; the detection is an
+unrecognised blend, another source of a tenth of its light having no detection."""
 # Units of the embedding's two layers.
 _EMBEDDED = 128
 
@@ -78,8 +81,8 @@ class SkyShapeNetwork(nn.Module):
         self.embedding = Embedding(count_of_numbers(len(bands)), sum(self.trunk.channels))
         self.mean = nn.Linear(dense, quantities)
         self.spread = nn.Linear(dense, quantities * (quantities + 1) // 2)
-        self.star = nn.Linear(dense, 1)
-        for layer in (self.spread, self.star):
+        self.chances = nn.Linear(dense, len(CHANCES))
+        for layer in (self.spread, self.chances):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         rows, columns = torch.tril_indices(quantities, quantities)
@@ -87,15 +90,20 @@ class SkyShapeNetwork(nn.Module):
         self.register_buffer("_columns", columns, persistent=False)
 
     def forward(self, given: GivenStamps) -> GaussianPosterior:
-        """The posterior of `quantities.BLOCKS` in float32, with the log-odds STAR; any value where a band is absent."""
+        """The posterior of `quantities.BLOCKS` with the log-odds of `CHANCES`, float32; any value of an absent band."""
         further = torch.cat([given.lost.float(), given.neighbours.float()], dim=1)
         modulation = self.embedding(numbers_of(given))
         features = self.trunk(given.images.float(), further, given.present, modulation).float()
         # The three digits of bfloat16 are not enough for a bright galaxy's shape.
         with torch.autocast(features.device.type, enabled=False):
-            mean, spread, star = self.mean(features), self.spread(features), self.star(features)
+            mean, spread, chances = self.mean(features), self.spread(features), self.chances(features)
         cholesky = cholesky_of(spread, self._rows, self._columns)
-        return GaussianPosterior(mean, cholesky=cholesky, log_odds={STAR: star}, blocks=BLOCKS)
+        return GaussianPosterior(mean, cholesky=cholesky, log_odds=log_odds_of(chances), blocks=BLOCKS)
+
+
+def log_odds_of(chances: Tensor) -> dict[str, Tensor]:
+    """By the names of `CHANCES`, (N, 1) each, of their columns side by side."""
+    return dict(zip(CHANCES, chances.split(1, dim=1), strict=True))
 
 
 def oriented(network: SkyShapeNetwork, given: GivenStamps, orientations: int) -> GaussianPosterior:
@@ -127,7 +135,7 @@ def started_from(
     On stamps of that network's own sky, PSF and depth, where nothing is lost and no other detection is given, its
     posterior of g, e, ln size and ln flux is that network's, in the new units and standardization. (The e that it
     estimates is still the old one, of unweighted moments.) Of concentration and position it knows the population, and
-    of a star nothing. PSF, noise, mask and other detections have no effect yet.
+    of stars and blends nothing. PSF, noise, mask and other detections have no effect yet.
 
     Args:
         weights: of the `ShapeNetwork`; its bands include u, g, r, i, z and y.

@@ -1,12 +1,15 @@
-"""The prior of a posterior: the population of the quantities under the sky of a stamp, pixels apart.
+"""The prior of a posterior: the population of the quantities under the sky of a stamp.
 
 In units of PSF and noise the population depends on the sky: galaxies are smaller in a wider PSF, and e behind the PSF
 has a part of the PSF's own shape. A network that is given the sky has this prior in its posterior, not that of all
-skies together, and this one is divided out (`GaussianPosterior.likelihood_only`).
+skies together, and this one is divided out (`GaussianPosterior.likelihood_only`). Of ellipticities the network also
+knows what it sees of the galaxy's brightness, size and concentration: large discs have wider ones than small round
+galaxies, and a small galaxy's e is the PSF's. Their prior is that of galaxies for which it gives the same estimates.
 
 Means of numbers, and the logarithms of all variances, are polynomials in what is given of the reference band; the mean
-of e is the PSF's g times such a polynomial. The means of g and of the offset are zero, since the universe has no
-direction. A pair's variance is that of either component: the prior turns with the stamp, exactly.
+of e is the PSF's g times such a polynomial. Those of ellipticities have further terms of the estimates. The means of g
+and of the offset are zero, since the universe has no direction. A pair's variance is that of either component: the
+prior turns with the stamp, exactly.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ _LN_FWHM, _LN_SCALE, _BANDS = 0, len(SCALARS), len(SCALARS) + 1
 _EDGE, _CONSTANT = 3.0, 1e-6
 # The block behind the PSF.
 _WITH_PSF = ("e1", "e2")
+# Of estimates, in units of the population: each, its square, and the product of the first two.
+_ESTIMATES = ("ln_flux", "ln_size", "concentration")
+_OF_ESTIMATES = 2 * len(_ESTIMATES) + 1
 # Weight of a coefficient's square in the fits, in skies of the usual size of its term: what is not given of a sky, its
 # depth above all, scatters the moments of its galaxies together.
 _PENALTY = 5.0
@@ -43,7 +49,7 @@ _ROUNDS, _STEPS, _LARGEST_STEP = 3, 30, 1.0
 
 
 class SkyPopulation(nn.Module):
-    """Moments of the standardized quantities (`quantities.BLOCKS`) given the sky; `fit` sets them.
+    """Moments of the standardized quantities (`quantities.BLOCKS`); `fit` sets them.
 
     Args:
         bands: of the stamps.
@@ -58,7 +64,7 @@ class SkyPopulation(nn.Module):
         super().__init__()
         self.bands = tuple(bands)
         numbers = len(SCALARS) + 2
-        terms = 1 + numbers + 4 + len(self.bands)
+        terms = 1 + numbers + 4 + len(self.bands) + _OF_ESTIMATES
         for name, values in (
             ("centre", torch.zeros(numbers)),
             ("unit", torch.ones(numbers)),
@@ -67,13 +73,14 @@ class SkyPopulation(nn.Module):
         ):
             self.register_buffer(name, values.double())
 
-    def forward(self, given: GivenStamps) -> GaussianPosterior:
+    def forward(self, given: GivenStamps, estimates: Tensor) -> GaussianPosterior:
         """The prior of each galaxy, standardized, float64 on the host; without correlations.
 
         Args:
             given: N stamps, on the host.
+            estimates: standardized posterior means, (N, 9).
         """
-        terms, direction = self._terms(given), self._psf(given)
+        terms, direction = self._terms(given, estimates), self._psf(given)
         mean, variance = terms.new_zeros(len(terms), len(QUANTITIES)), terms.new_zeros(len(terms), len(QUANTITIES))
         for number, (block, columns) in enumerate(zip(BLOCKS, columns_of(BLOCKS), strict=True)):
             along = direction if block.names == _WITH_PSF else torch.ones_like(mean[:, columns])
@@ -81,11 +88,12 @@ class SkyPopulation(nn.Module):
             variance[:, columns] = (terms @ self.log_variance[number]).exp()[:, None]
         return GaussianPosterior(mean, covariance=torch.diag_embed(variance), blocks=BLOCKS)
 
-    def fit(self, given: GivenStamps, values: Tensor, skies: int) -> None:
+    def fit(self, given: GivenStamps, estimates: Tensor, values: Tensor, skies: int) -> None:
         """Set the moments by maximum likelihood of a Gaussian.
 
         Args:
             given: N stamps, on the host.
+            estimates: standardized posterior means, (N, 9).
             values: standardized true values, (N, 9); rows of NaN are left out.
             skies: how many there are among the stamps; few of them do not fix all coefficients.
         """
@@ -96,11 +104,13 @@ class SkyPopulation(nn.Module):
         # What is the same in all skies has no effect.
         spread = numbers.std(dim=0, correction=0)
         self.unit.copy_(torch.where(spread > _CONSTANT, spread, torch.inf))
-        terms, direction = self._terms(given).numpy(), self._psf(given).numpy()
+        terms, direction = self._terms(given, estimates[galaxy]).numpy(), self._psf(given).numpy()
         for number, (block, columns) in enumerate(zip(BLOCKS, columns_of(BLOCKS), strict=True)):
-            mean, log_variance = _fitted(terms, direction, values[:, columns].numpy(), block, _PENALTY / skies)
-            self.mean[number] = torch.from_numpy(mean)
-            self.log_variance[number] = torch.from_numpy(log_variance)
+            # A number's own estimate is no part of its prior.
+            used = terms.shape[1] - (0 if block.spin == 2 else _OF_ESTIMATES)
+            fitted = _fitted(terms[:, :used], direction, values[:, columns].numpy(), block, _PENALTY / skies)
+            for into, found in zip((self.mean[number], self.log_variance[number]), fitted, strict=True):
+                into.zero_()[:used] = torch.from_numpy(found)
 
     def _numbers(self, given: GivenStamps) -> Tensor:
         """Those of the sky that the polynomials are made of, (N, S + 2) float64."""
@@ -108,13 +118,15 @@ class SkyPopulation(nn.Module):
         further = torch.stack([given.pixel_scale.log(), given.present.sum(dim=1).float()], dim=1)
         return torch.cat([scalars, further], dim=1).double()
 
-    def _terms(self, given: GivenStamps) -> Tensor:
-        """1, the numbers, their products, and which band is the reference band; (N, terms) float64."""
+    def _terms(self, given: GivenStamps, estimates: Tensor) -> Tensor:
+        """1, the numbers, their products, which band is the reference band, the estimates'; (N, terms) float64."""
         numbers = ((self._numbers(given) - self.centre) / self.unit).clamp(-_EDGE, _EDGE)
         fwhm, scale, bands = (numbers[:, k, None] for k in (_LN_FWHM, _LN_SCALE, _BANDS))
         reference = reference_mask(self.bands, given.present).double()
         products = [fwhm**2, scale**2, fwhm * scale, bands**2]
-        return torch.cat([torch.ones_like(fwhm), numbers, *products, reference], dim=1)
+        seen = estimates[:, [QUANTITIES.index(name) for name in _ESTIMATES]].double().clamp(-_EDGE, _EDGE)
+        of_estimates = [seen, seen.square(), seen[:, :1] * seen[:, 1:2]]
+        return torch.cat([torch.ones_like(fwhm), numbers, *products, reference, *of_estimates], dim=1)
 
     def _psf(self, given: GivenStamps) -> Tensor:
         """g of the reference band's PSF in units of its scatter, (N, 2) float64."""

@@ -24,8 +24,8 @@ from deblend_assets.science.sky_shapes.calibration import Surroundings, row_term
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
-from deblend_assets.science.sky_shapes.model import SkyModel
-from deblend_assets.science.sky_shapes.network import STAR, oriented
+from deblend_assets.science.sky_shapes.model import SkyModel, network_posteriors
+from deblend_assets.science.sky_shapes.network import CHANCES, log_odds_of, oriented
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
 
@@ -115,7 +115,8 @@ def measure_response(
 def _responses(model: SkyModel, stamps: ObservedStamps, orientations: int, generator: torch.Generator) -> Floats:
     """(2: posterior and likelihood, 3: shear, PSF, model of the PSF, N, 2, 2)."""
     part = given(stamps)
-    operators, prior, around = StampChanges(stamps, part), model.prior(part), surroundings(model.bands, part)
+    operators, around = StampChanges(stamps, part), surroundings(model.bands, part)
+    prior = model.prior(part, network_posteriors(model.network, part, orientations, exact=True).mean)
 
     def along(at: GivenStamps, changes: Changes) -> Floats:
         """Derivatives of both g, (2, direction, N, 2)."""
@@ -157,7 +158,7 @@ def _differentiated(
     def answer(images: Tensor, neighbours: Tensor, spins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         stamps = there._replace(images=images, neighbours=neighbours, spins=spins)
         found = oriented(model.network, stamps, orientations)
-        return found.mean, found.covariance, found.log_odds[STAR]
+        return found.mean, found.covariance, torch.cat([found.log_odds[name] for name in CHANCES], dim=1)
 
     def along(*directions: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         found = torch.func.jvp(answer, begun, directions)
@@ -165,9 +166,9 @@ def _differentiated(
 
     # The stamps' own answer is computed once, and is the same for all directions.
     values, slopes = torch.func.vmap(along)(*(values.to(device) for values in changes))
-    mean, covariance, star = (part[0].cpu().double() for part in values)
+    mean, covariance, chances = (part[0].cpu().double() for part in values)
     changed = [part.cpu().double() for part in slopes]
-    posterior = GaussianPosterior(mean, covariance=covariance, log_odds={STAR: star}, blocks=BLOCKS)
+    posterior = GaussianPosterior(mean, covariance=covariance, log_odds=log_odds_of(chances), blocks=BLOCKS)
     return posterior, [_Change(*parts) for parts in zip(*changed[:2], strict=True)]
 
 

@@ -131,16 +131,16 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
     moments = PriorMoments(**card["population"])
     unseen = training_fields(settings.training_fields, "validation")
     rows = _joined(list(_calibration_rows(store, unseen, workers, moments, network)))
-    log(f"calibration: {len(rows.star):,} targets of {len(unseen)} fields, observed {recipe.observations} times")
-    within = np.full((len(LEVELS), len(rows.star), len(NAMES)), np.nan)
+    log(f"calibration: {len(rows.true):,} targets of {len(unseen)} fields, observed {recipe.observations} times")
+    within = np.full((len(LEVELS), len(rows.true), len(NAMES)), np.nan)
     if recipe.start == EVERY:
         prior, calibration, prior_galaxies = _shipped(recipe.orientations)
         within[:] = _held(calibration, rows)
     else:
         prior = SkyPopulation(bands)
         seen = training_fields(settings.training_fields, "train")[: recipe.prior_fields]
-        given, values = _skies(store, seen, workers, moments)
-        prior.fit(given, values, len(seen))
+        given, estimates, values = _skies(store, seen, workers, moments, network)
+        prior.fit(given, estimates, values, len(seen))
         prior_galaxies = int(values.isfinite().all(dim=1).sum())
         log(f"prior: fitted to {len(values):,} targets of {len(seen)} fields")
         # At random: every other field is of the same surveys.
@@ -167,7 +167,7 @@ def fit_sky_model(store: ProjectStore, workers: RenderingWorkers, device: torch.
             "tails": {name: tail._asdict() for name, tail in zip(NAMES, calibration.tail_of_blocks, strict=True)},
             "levels": [f"{level:.0%}" for level in LEVELS],
             "coverage": coverage(within, known_groups(rows.terms) | kinds),
-            "calibration_targets": len(rows.star),
+            "calibration_targets": len(rows.true),
             "prior_galaxies": prior_galaxies,
             "versions": library_versions("torch", "numpy", "scipy"),
         },
@@ -197,7 +197,7 @@ class _Rows:
         posterior: of the network, standardized.
         terms: of the calibration, (N, terms).
         values: standardized true ones, (N, 9).
-        star: (N,) bool.
+        true: what each of `CHANCES` is of, (N, chances) bool.
         field: number of the field, (N,).
         kind: of the field, (N,).
     """
@@ -205,14 +205,14 @@ class _Rows:
     posterior: GaussianPosterior
     terms: Tensor
     values: Tensor
-    star: Tensor
+    true: Tensor
     field: NDArray[np.int64]
     kind: NDArray[np.str_]
 
     def some(self, chosen: NDArray[np.bool_]) -> _Rows:
         posterior, rows = self.posterior.rows(chosen), torch.from_numpy(chosen)
         return _Rows(
-            posterior, self.terms[rows], self.values[rows], self.star[rows], self.field[chosen], self.kind[chosen]
+            posterior, self.terms[rows], self.values[rows], self.true[rows], self.field[chosen], self.kind[chosen]
         )
 
 
@@ -221,24 +221,36 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
         GaussianPosterior.joined([part.posterior for part in parts]),
         torch.cat([part.terms for part in parts]),
         torch.cat([part.values for part in parts]),
-        torch.cat([part.star for part in parts]),
+        torch.cat([part.true for part in parts]),
         np.concatenate([part.field for part in parts]),
         np.concatenate([part.kind for part in parts]),
     )
 
 
 def _skies(
-    store: ProjectStore, fields: Sequence[TrainingField], workers: RenderingWorkers, moments: PriorMoments
-) -> tuple[GivenStamps, Tensor]:
-    """What is given of the targets of one observation of some fields, without pixels, and their true values."""
-    parts = []
+    store: ProjectStore,
+    fields: Sequence[TrainingField],
+    workers: RenderingWorkers,
+    moments: PriorMoments,
+    network: SkyShapeNetwork,
+) -> tuple[GivenStamps, Tensor, Tensor]:
+    """Of the targets of one observation of some fields: what is given without pixels, posterior means, true values."""
+    orientations = store.profile.recipes.sky_model.orientations
+    skies: list[GivenStamps] = []
+    means: list[Tensor] = []
+    true: list[Tensor] = []
     with observing(store, fields, workers, moments) as observe:
         for batch in observe(range(len(fields)), fixed_stream(store.profile.recipes.sky, _PRIOR)):
             given = GivenStamps(*batch[:_GIVEN])
+            if not len(given.images):
+                continue
+            estimates = network_posteriors(network, given, orientations).mean
             images = {name: getattr(given, name)[..., :0, :0] for name in ("images", "seen", "neighbours")}
-            parts.append((given._replace(**images), batch[_GIVEN]))
-    given = GivenStamps(*(torch.cat(values) for values in zip(*(part[0] for part in parts), strict=True)))
-    return given, torch.cat([part[1] for part in parts])
+            skies.append(given._replace(**images))
+            means.append(estimates)
+            true.append(batch[_GIVEN])
+    joined = GivenStamps(*(torch.cat(values) for values in zip(*skies, strict=True)))
+    return joined, torch.cat(means), torch.cat(true)
 
 
 def _calibration_rows(
@@ -253,19 +265,19 @@ def _calibration_rows(
     with observing(store, fields, workers, moments) as observe:
         for number in range(recipe.observations):
             batches = observe(range(len(fields)), fixed_stream(store.profile.recipes.sky, _CALIBRATION + number))
-            for field, (*tensors, values, star) in enumerate(batches):
-                if not len(star):
+            for field, (*tensors, values, true) in enumerate(batches):
+                if not len(true):
                     continue
                 given = GivenStamps(*tensors)
                 posterior = network_posteriors(network, given, recipe.orientations)
                 terms = row_terms(network.bands, given, posterior)
                 kind = fields[field].world.rpartition("_")[2]
-                yield _Rows(posterior, terms, values, star, np.full(len(star), field), np.full(len(star), kind))
+                yield _Rows(posterior, terms, values, true, np.full(len(true), field), np.full(len(true), kind))
 
 
 def _calibrated(rows: _Rows) -> SkyCalibration:
     found = SkyCalibration()
-    found.fit(rows.posterior, rows.terms, rows.values, rows.star)
+    found.fit(rows.posterior, rows.terms, rows.values, rows.true)
     return found
 
 
