@@ -128,6 +128,13 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
     ),
     Entry("star_probability", "", "stat.probability", "probability of a star", lambda rows, _: rows.scene.targets.star),
     Entry(
+        "neighbor_probability",
+        "",
+        "stat.probability",
+        "probability that another source of a tenth of the light or more has no detection of its own",
+        lambda rows, _: rows.scene.targets.blend,
+    ),
+    Entry(
         "blendedness",
         "",
         "stat.value",
