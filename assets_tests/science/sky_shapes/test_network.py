@@ -284,3 +284,16 @@ def test_it_is_continued_in_the_units_of_another_population(network: SkyShapeNet
     torch.testing.assert_close(second.covariance, first.covariance, rtol=1e-3, atol=1e-5)
     for name in CHANCES:
         torch.testing.assert_close(second.log_odds[name], first.log_odds[name])
+
+
+@torch.no_grad()
+def test_a_nearly_singular_covariance_stays_one(network: SkyShapeNetwork) -> None:
+    """One direction with 1e8 times the variance of the others: float32 products would round these below zero."""
+    network = deepcopy(network)
+    network.spread.weight.zero_()
+    rows, columns = torch.tril_indices(len(QUANTITIES), len(QUANTITIES))
+    network.spread.bias.copy_(torch.where(rows == columns, math.log(1e-3), torch.where(columns == 0, 3.0, 0.0)))
+    for orientations in (1, 8):
+        found = oriented(network, plain_stamps(4), orientations)
+        assert found.covariance.dtype == torch.float64
+        assert (torch.linalg.eigvalsh(found.covariance)[:, 0] > 0).all()

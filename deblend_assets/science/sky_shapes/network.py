@@ -107,7 +107,7 @@ def log_odds_of(chances: Tensor) -> dict[str, Tensor]:
 
 
 def oriented(network: SkyShapeNetwork, given: GivenStamps, orientations: int) -> GaussianPosterior:
-    """Standardized posteriors averaged over orientations of each stamp and turned back; so are the log-odds.
+    """Standardized posteriors, float64, averaged over orientations of each stamp and turned back; so are the log-odds.
 
     All that is given turns with the pixels. No direction is preferred, whatever the number: eight orientations are the
     whole group; fewer are counted from the canonical one of the images (`shapes.orientations.canonical`).
@@ -122,9 +122,16 @@ def oriented(network: SkyShapeNetwork, given: GivenStamps, orientations: int) ->
     parts = []
     for number in range(orientations):
         elements = torch.full((len(given.images),), number, device=given.images.device)
-        posterior = network(turned(upright, elements) if number else upright).turned(inverse(elements))
+        posterior = _precise(network(turned(upright, elements) if number else upright)).turned(inverse(elements))
         parts.append(posterior if begun is None else posterior.turned(inverse(begun)))
     return GaussianPosterior.averaged(parts)
+
+
+def _precise(posterior: GaussianPosterior) -> GaussianPosterior:
+    """The same in float64: multiplied out in float32, a covariance may have a negative variance along a direction."""
+    log_odds = {name: odds.double() for name, odds in posterior.log_odds.items()}
+    mean, cholesky = posterior.mean.double(), posterior.cholesky.double()
+    return GaussianPosterior(mean, cholesky=cholesky, log_odds=log_odds, blocks=posterior.blocks)
 
 
 def started_from(
