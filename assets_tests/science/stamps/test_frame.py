@@ -80,7 +80,7 @@ def test_a_card_gives_the_same_frame() -> None:
     assert json.loads(json.dumps(FRAME.attributes())) == FRAME.attributes()
 
 
-@pytest.mark.parametrize("survey", ["LSST", "DES"])
+@pytest.mark.parametrize("survey", ["LSST"])
 def test_the_frame_of_the_shipped_weights_is_their_survey_s(survey: str) -> None:
     assert "shapes" in surveys()[survey]
     frame = StampFrame.from_card(shipped(survey, "shapes").card["frame"])
