@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import dagster as dg
 import psutil
 
+from deblend_assets.automation.recovery import recover_dead_runs
 from deblend_assets.settings import Profile, load_profile
 from deblend_assets.stores.project import ProjectStore
 
@@ -78,12 +80,9 @@ class Home:
         assert self.materialize().wait(PATIENCE_SECONDS) == 0, self.log()[-3000:]
 
     def recover(self) -> list[str]:
-        command = [sys.executable, "-m", "deblend_assets.automation.recovery"]
-        run = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-        )
-        assert run.returncode == 0, run.stderr
-        return run.stdout.splitlines()
+        """The runs that were dead; in this process, which is what the command does in one of its own."""
+        with dg.DagsterInstance.from_config(str(self.folder)) as instance:
+            return recover_dead_runs(instance)
 
     def kill_when(self, condition: Callable[[], bool], *, group: bool) -> list[psutil.Process]:
         """Starts the run, kills it as soon as `condition` holds; the processes it had started."""
