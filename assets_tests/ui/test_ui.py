@@ -269,7 +269,7 @@ def test_a_tile_s_pages_show_its_plots_and_numbers(dev: DagsterDev, tile: str) -
     for key, wanted in {
         "des/im3shape_catalog": {"distributions", "attrition_chart"},
         "des/des_cutouts": {"ellipses"},
-        "des/des_evaluation": {"shapes_against_im3shape", "shape_distributions", "likeness", "dynamic_range"},
+        "des/des_evaluation": {"shapes_against_im3shape", "shape_distributions", "trust", "dynamic_range"},
     }.items():
         pictures = plots(shown[key])
         assert wanted <= set(pictures)
