@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deblend_assets.science.detection.filtering import FWHM_OVER_SIGMA
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 
 FWHM = 4.0
 SIGMA = FWHM / FWHM_OVER_SIGMA

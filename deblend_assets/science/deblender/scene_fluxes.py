@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.deblender.scene_sources import FWHM_OVER_SIGMA, NUMBERS, SceneSources, psf_sigma
+from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources, psf_sigma
 from deblend_assets.science.simulation.renderers.sersic_stamps import RenderedStamps, SersicStamps
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.correlation import correlated
 from deblend_assets.science.stamps.observed import ObservedStamps
 
@@ -156,7 +157,8 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     root = np.sqrt(stamps.inverse_variance[:, present].reshape(n, bands, 1, -1).astype(np.float64))
     # In units of the noise; float64, for what two like sources differ by. The sky's level is the last column.
     basis = np.concatenate([images.numpy() * root, root], axis=2)
-    taken = basis * window(stamps, sources)[:, present].reshape(n, bands, 1, -1)
+    about = window(stamps, sources)[:, present].reshape(n, bands, 1, -1)
+    taken = basis * about
     data = stamps.pixels[:, present].reshape(n, bands, -1) * root[:, :, 0]
     normal = taken @ np.swapaxes(basis, -1, -2)
     solution, seen = _least_squares(normal, (taken @ data[..., None])[..., 0])
@@ -165,7 +167,9 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     spread_taken, sums = _correlated(taken, stamps.noise_correlation[:, present])
     noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
     noise = noise[..., :size, :size]
-    spread = _spread(rendered, sources, by_concentration, basis, taken, residual, root, solution)[:, :, :size]
+    spread = _spread(rendered, sources, by_concentration, taken, residual[:, :, None] * about, root, solution)[
+        :, :, :size
+    ]
     shapes = _limited(spread @ np.swapaxes(spread, -1, -2), solution.prior[..., :size])
     # (n, S, band, number): between the bands of each source, the numbers of all.
     per_source = spread.swapaxes(1, 2)
@@ -243,17 +247,23 @@ def _spread(
     rendered: RenderedStamps,
     sources: SceneSources,
     by_concentration: Floats,
-    basis: Floats,
     taken: Floats,
-    residual: Floats,
+    left: Floats,
     root: Floats,
     solution: _Solution,
 ) -> Floats:
-    """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6)."""
+    """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6).
+
+    Args:
+        rendered, sources, by_concentration: as `_solve` has them.
+        taken: the columns within the window, in units of the noise, (n, B, C, pixels).
+        left: the residual within it, (n, B, 1, pixels).
+        root: of the inverse variance.
+        solution: of the scene.
+    """
     (n, size), (bands, columns) = sources.star.shape, taken.shape[1:3]
-    left = residual[:, :, None] * (taken[:, :, -1:] / np.where(root > 0, root, 1))
     weighted = (np.concatenate([taken, left], axis=2) * root).astype(np.float32)
-    side = round(basis.shape[-1] ** 0.5)
+    side = round(taken.shape[-1] ** 0.5)
     # Slopes times columns and times the residual, (n, S, B, 6, C + 1).
     sums = rendered.slopes_times(torch.from_numpy(weighted.reshape(n, bands, columns + 1, side, side)))
     per_number = np.ones((n, size, len(NUMBERS)))

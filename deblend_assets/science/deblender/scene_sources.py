@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.simulation import sersic
 from deblend_assets.science.simulation.renderers.sersic_stamps import Profiles
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 
 NUMBERS = ("x", "y", "g1", "g2", "ln_hlr", "concentration")
 """What is known of a source with a covariance; see `SceneSources`."""
 
 Floats = NDArray[np.float64]
 
-FWHM_OVER_SIGMA = float(2 * np.sqrt(2 * np.log(2)))
 # Of a Gaussian, half-light radius over sigma.
 _HLR_OVER_SIGMA = FWHM_OVER_SIGMA / 2
 # Of ln s, to which an expansion in it means something.

@@ -18,9 +18,10 @@ import sep
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.science.detection.filtering import FWHM_OVER_SIGMA, FilteredImage, filter_bands
+from deblend_assets.science.detection.filtering import FilteredImage, filter_bands
 from deblend_assets.science.detection.peaks import prominent
 from deblend_assets.science.detection.signal import measure_signal
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.settings import DetectionSettings
 
 # Unit and meaning of each column; {band} once a band.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
-# FWHM of a Gaussian in units of its σ.
-FWHM_OVER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
+
 # Kernels end at this many σ.
 _REACH = 4.0
 

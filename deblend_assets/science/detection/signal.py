@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.detection.filtering import FWHM_OVER_SIGMA
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 
 # Gaussian σ of the profiles before the PSF, in units of the seeing's.
 SIZES = (0.0, 0.5, 1.0, 1.7, 3.0, 5.0)

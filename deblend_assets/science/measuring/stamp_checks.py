@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.stats import norm
 
-from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats, measured_psfs
+from deblend_assets.science.sky_shapes.inputs import Floats, measured_psfs
 from deblend_assets.science.stamps.batches import distinct
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.correlation import on_torus
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 

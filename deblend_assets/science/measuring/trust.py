@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
-from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats
+from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps
 

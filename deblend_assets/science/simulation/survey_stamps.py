@@ -12,10 +12,16 @@ from deblend_assets.science.stamps.observed import ObservedStamps, of_report
 from deblend_assets.settings import SimulationSettings
 
 
-def psf_images(survey: SurveyModel, side: int) -> NDArray[np.float32]:
-    """The survey's PSFs, pixel included, centred on the middle one of `side` × `side` pixels; (band, y, x) float32."""
+def psf_images(survey: SurveyModel, side: int, pixel_scale: float | None = None) -> NDArray[np.float32]:
+    """The survey's PSFs, pixel included, centred on the middle one of `side` × `side` pixels; (band, y, x) float32.
+
+    Args:
+        survey: whose PSFs.
+        side: of the images [pixel].
+        pixel_scale: of the images [arcsec]; none: the survey's.
+    """
     psfs = [survey.btk_survey.get_filter(band).psf for band in survey.bands]
-    drawn = [psf.drawImage(nx=side, ny=side, scale=survey.pixel_scale).array for psf in psfs]
+    drawn = [psf.drawImage(nx=side, ny=side, scale=pixel_scale or survey.pixel_scale).array for psf in psfs]
     return np.stack(drawn).astype(np.float32)
 
 

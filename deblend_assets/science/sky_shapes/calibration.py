@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.inputs import (
-    FWHM_OVER_SIGMA,
     SCALARS,
     Floats,
     GivenStamps,
@@ -36,6 +35,7 @@ from deblend_assets.science.sky_shapes.inputs import (
 )
 from deblend_assets.science.sky_shapes.network import CHANCES
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.quantities import columns_of
 
 # Radius of the neighbours that are counted, sigma of the weight of lost pixels [FWHM].

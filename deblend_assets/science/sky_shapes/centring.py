@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from deblend_assets.science.sky_shapes.inputs import FWHM_OVER_SIGMA, Floats
+from deblend_assets.science.sky_shapes.inputs import Floats
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 # A smaller offset is the detection's own noise, a larger one is another source's [pixel].

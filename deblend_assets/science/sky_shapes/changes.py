@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from deblend_assets.science.sky_shapes.inputs import (
-    FWHM_OVER_SIGMA,
     SIDE,
     SPINS,
     GivenStamps,
@@ -29,6 +28,7 @@ from deblend_assets.science.sky_shapes.inputs import (
     central,
     reference_fwhm,
 )
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 # D ln P fades out where |P| falls from the first to the second: there is no light to shear, but noise.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deblend_assets.science.simulation.observed import REFERENCE_ORDER, reference_band
 from deblend_assets.science.skies.psf_images import PSFNumbers, measure_psf_images
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 from deblend_assets.science.stamps.symmetries import transform_ellipticity, transform_images, transform_vectors
 
@@ -23,7 +24,6 @@ Floats = NDArray[np.float64]
 
 SIDE = 45
 """Side of the network's stamps [pixel]."""
-FWHM_OVER_SIGMA = float(2 * np.sqrt(2 * np.log(2)))
 # Origins of the logarithms, in the middle of the range of skies (`skies.limits`).
 _FWHM, _PIXEL_SCALE = 3.5, 0.2
 # Greatest pixel, within float16 [sky sigma].

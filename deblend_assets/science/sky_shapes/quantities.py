@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblend_assets.science.sky_shapes.inputs import (
-    FWHM_OVER_SIGMA,
     Floats,
     central,
     measured_psfs,
     reference_of,
 )
 from deblend_assets.science.stamps import quantities as all_quantities
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 from deblend_assets.science.stamps.quantities import Block, PriorMoments, names_of
 

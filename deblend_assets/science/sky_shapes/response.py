@@ -24,7 +24,7 @@ from deblend_assets.science.sky_shapes.calibration import Surroundings, row_term
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
-from deblend_assets.science.sky_shapes.model import SkyModel, network_posteriors
+from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.network import CHANCES, log_odds_of, oriented
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -116,11 +116,12 @@ def _responses(model: SkyModel, stamps: ObservedStamps, orientations: int, gener
     """(2: posterior and likelihood, 3: shear, PSF, model of the PSF, N, 2, 2)."""
     part = given(stamps)
     operators, around = StampChanges(stamps, part), surroundings(model.bands, part)
-    prior = model.prior(part, network_posteriors(model.network, part, orientations, exact=True).mean)
+    both = Changes.joined([operators.of_light(), operators.of_psf()])
+    measured = _differentiated(model, part, both, orientations)
+    prior = model.prior(part, measured[0].mean)
 
-    def along(at: GivenStamps, changes: Changes) -> Floats:
+    def slopes(posterior: GaussianPosterior, changed: list[_Change]) -> Floats:
         """Derivatives of both g, (2, direction, N, 2)."""
-        posterior, changed = _differentiated(model, at, changes, orientations)
         scale = model.population.scale[_G]
         likelihood = [
             np.subtract(*(_likelihood(model, part, around, prior, posterior, change, s) for s in (_STEP, -_STEP)))
@@ -129,10 +130,13 @@ def _responses(model: SkyModel, stamps: ObservedStamps, orientations: int, gener
         mean = np.stack([change.mean[:, _G].numpy() for change in changed])
         return np.stack([mean, np.stack(likelihood) / (2 * _STEP)]) * scale
 
-    found = along(part, Changes.joined([operators.of_light(), operators.of_psf()]))
+    found = slopes(*measured)
     noise = operators.noise(generator)
     of_noise, added = operators.of_light(noise), np.sqrt(_ADDED)
-    ahead, behind = (along(operators.with_noise(sign * added * noise), of_noise) for sign in (1.0, -1.0))
+    ahead, behind = (
+        slopes(*_differentiated(model, operators.with_noise(sign * added * noise), of_noise, orientations))
+        for sign in (1.0, -1.0)
+    )
     found[:, :LIGHT] -= (ahead - behind) / (2 * added)
     shear, image, psf_model = (found[:, k : k + 2] for k in (0, 2, 4))
     together = np.stack([shear, image + psf_model, psf_model], axis=1)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # rendering processes avoid torch's start-up time and memory
     import torch
 
 CATSIM_BANDS = ("u", "g", "r", "i", "z", "y")
+FWHM_OVER_SIGMA = float(2 * np.sqrt(2 * np.log(2)))
+"""Of a Gaussian."""
 
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.detection.beside import detect_beside
+from deblend_assets.science.simulation.survey_stamps import psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.mask_bits import MaskBit
@@ -17,7 +18,7 @@ from deblend_assets.settings import DetectionSettings
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.tiles import Cutouts
 
-# Digits of a pixel scale [arcsec] by which PSFs are told apart.
+# Digits of a pixel scale [arcsec] by which PSFs differ.
 _DIGITS = 5
 
 
@@ -66,15 +67,15 @@ class TileStamps:
         position = (side - 1) / 2 + offset
         zero_point = galaxies[[f"zero_point_{band}" for band in bands]].to_numpy(np.float64)
         scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
-        psf = np.stack([self._psfs(one) for one in scales.tolist()])[which]
-        others, count = self._others(pixels, weight, position, zero_point, psf)
+        psfs = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])
+        others, count = self._others(pixels, weight, position, zero_point, measure_psf_images(psfs).fwhm[which])
         lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
         return ObservedStamps(
             bands=tuple(band.lower() for band in bands),
             pixels=pixels,
             inverse_variance=weight,
             mask=np.where(weight > 0, 0, lost).astype(np.uint16),
-            psf=psf,
+            psf=psfs[which],
             noise_correlation=np.ones((number, len(bands), 1, 1), dtype=np.float32),
             position=position,
             others=others,
@@ -86,22 +87,15 @@ class TileStamps:
             sky_position=galaxies[["ra", "dec"]].to_numpy(np.float64),
         )
 
-    def _psfs(self, pixel_scale: float) -> NDArray[np.float32]:
-        """Images of the survey's PSFs, pixel included, (band, y, x)."""
-        side = self.psf_side
-        psfs = [self.survey.btk_survey.get_filter(band).psf for band in self.cutouts.bands]
-        return np.stack([psf.drawImage(nx=side, ny=side, scale=pixel_scale).array for psf in psfs])
-
     def _others(
         self,
         pixels: NDArray[np.float32],
         weight: NDArray[np.float32],
         position: NDArray[np.float64],
         zero_point: NDArray[np.float64],
-        psf: NDArray[np.float32],
+        fwhm: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Other detections of each stamp, (N, other, 2), NaN behind the last, and their number."""
-        fwhm = measure_psf_images(psf).fwhm
         found = [
             detect_beside(
                 pixels[n],

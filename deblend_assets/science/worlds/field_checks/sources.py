@@ -19,7 +19,7 @@ from deblend_assets.science.detection.detect import Detections
 from deblend_assets.science.simulation.observed import Observed, adaptive_moments
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.batches import distinct
-from deblend_assets.science.stamps.conventions import shear_from_distortion
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA, shear_from_distortion
 from deblend_assets.science.stamps.cutting import ObservedImage
 
 LEAST_SNR = 25.0
@@ -32,7 +32,6 @@ _LEAST_REACH = 2.25
 _APART, _APART_BRIGHT = 1.75, 3.5
 # Largest share of the outer aperture on pixels that are lost or another's.
 _MOST_LOST = 0.2
-_FWHM_OVER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 Floats = NDArray[np.float64]
 
@@ -148,7 +147,7 @@ def _measured(
     isolated = without_neighbour & core & (lost < _MOST_LOST) & (half >= _LEAST_REACH * stamps.fwhm)
 
     light = _without_sky(stamps.light, stamps.used, radius)
-    guess = stamps.fwhm / _FWHM_OVER_SIGMA
+    guess = stamps.fwhm / FWHM_OVER_SIGMA
     star = adaptive_moments(light, half + x, half + y, guess)
     still = _psf_moments(stamps.psf, guess)
     model = _without_sky(_shifted(stamps.psf, star.x - still.x, star.y - still.y), stamps.used, radius)
