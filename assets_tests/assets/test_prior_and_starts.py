@@ -74,7 +74,7 @@ def test_stage_2_counts_its_kl_from_the_flow_where_the_recipe_says_so(lineage: C
         (asset,) = (a for a in build_assets(smoke(recipes__training__prior=prior)) if key in a.keys)
         assert (dg.AssetKey(FLOW.split("/")) in asset.dependency_keys) == depends
     with pytest.raises(SettingsError, match="prior must be normal"):
-        smoke(recipes__des__prior="flow")
+        smoke(recipes__baseline__prior="flow")
 
 
 def test_stages_learn_from_drawn_scenes(lineage: Callable[..., Lineage]) -> None:

@@ -58,8 +58,8 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
     assert [row[0] for row in cells] == [B, A]
     assert cells[0][1:] == ["no", "-", "-", "retired"]
     assert cells[1][1] == "yes"
-    assert cells[1][-2:] == ["0123456789ab", "evaluated"]
-    assert present.startswith("present model: none (")
+    assert cells[1][-2:] == ["0123456789ab", "stale"], "evaluated by another model than the shipped one"
+    assert present.startswith("present model: shipped-")
 
 
 def test_an_error_is_one_line_and_status_1() -> None:
