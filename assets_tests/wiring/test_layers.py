@@ -34,7 +34,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("stamps", "statistics"),
     ("skies",),
     ("detection", "simulation", "networks"),
-    ("training", "peers", "worlds"),
+    ("training", "peers", "worlds", "images"),
     ("deblender", "shapes", "sky_shapes", "redshift", "shear", "des"),
     ("measuring", "simulated_survey"),
     ("evaluation",),
