@@ -21,9 +21,9 @@ from benchmarks.field_check_fields import (
     benchmark_field,
     catalog,
 )
+from deblend_assets.science.images.field_checks.checks import check_band, check_field
+from deblend_assets.science.images.field_checks.report import CHECKS, Check, FieldReport
 from deblend_assets.science.statistics.format import MISSING, Table, format_number
-from deblend_assets.science.worlds.field_checks.checks import check_band, check_field
-from deblend_assets.science.worlds.field_checks.report import CHECKS, Check, FieldReport
 
 DAMAGES: dict[str, tuple[Callable[[DamagedField, int], Case], str]] = {
     "PSF 5 % too large or small": (DamagedField.psf_size, "psf_size"),

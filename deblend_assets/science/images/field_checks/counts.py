@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.images.field_checks.sources import LEAST_SNR, BandSources
+from deblend_assets.science.images.field_checks.stars import size_error, stellar_locus
 from deblend_assets.science.simulation.counts import measured_density
 from deblend_assets.science.simulation.placement import correlation_asked
 from deblend_assets.science.stamps.cutting import ObservedImage
-from deblend_assets.science.worlds.field_checks.report import Check
-from deblend_assets.science.worlds.field_checks.sources import LEAST_SNR, BandSources
-from deblend_assets.science.worlds.field_checks.stars import size_error, stellar_locus
 
 # The flux limit over that of a star of `LEAST_SNR`: galaxies, which are larger, are found at it.
 _ABOVE = 2.0

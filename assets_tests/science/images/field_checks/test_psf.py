@@ -6,12 +6,12 @@ import galsim
 import numpy as np
 import pytest
 
-from assets_tests.science.worlds.field_checks.star_fields import PSF, star_field, turned
+from assets_tests.science.images.field_checks.star_fields import PSF, star_field, turned
+from deblend_assets.science.images.field_checks.psf import check_psf
+from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.images.field_checks.sources import BandSources, measure_sources
+from deblend_assets.science.images.field_checks.stars import choose_stars, clipped_mean, size_error, stellar_locus
 from deblend_assets.science.skies.psf_shape import measure_psf
-from deblend_assets.science.worlds.field_checks.psf import check_psf
-from deblend_assets.science.worlds.field_checks.report import Check
-from deblend_assets.science.worlds.field_checks.sources import BandSources, measure_sources
-from deblend_assets.science.worlds.field_checks.stars import choose_stars, clipped_mean, size_error, stellar_locus
 
 
 def checks(given: galsim.GSObject, sigma: float = 1.0) -> dict[str, Check]:

@@ -7,13 +7,13 @@ import sep
 from numpy.typing import NDArray
 
 from deblend_assets.science.detection.detect import Detections
+from deblend_assets.science.images.field_checks.counts import check_counts
+from deblend_assets.science.images.field_checks.noise import check_noise, source_free
+from deblend_assets.science.images.field_checks.psf import check_psf
+from deblend_assets.science.images.field_checks.report import Check, FieldReport
+from deblend_assets.science.images.field_checks.sources import measure_sources
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.cutting import ObservedImage
-from deblend_assets.science.worlds.field_checks.counts import check_counts
-from deblend_assets.science.worlds.field_checks.noise import check_noise, source_free
-from deblend_assets.science.worlds.field_checks.psf import check_psf
-from deblend_assets.science.worlds.field_checks.report import Check, FieldReport
-from deblend_assets.science.worlds.field_checks.sources import measure_sources
 
 # Mesh of the sky that is subtracted [pixel].
 _MESH = 64

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.statistics.metrics import robust_sigma
-from deblend_assets.science.worlds.field_checks.report import Check
 
 # Pixels nearer to a detection's segment than this hold its light [FWHM].
 _HALO = 1.5

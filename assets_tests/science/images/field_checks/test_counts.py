@@ -8,18 +8,18 @@ import galsim
 import numpy as np
 import pytest
 
-from assets_tests.science.worlds.field_checks.star_fields import PSF, SCALE, SIDE, psf_image, star_field
-from deblend_assets.science.simulation.counts import MAGNITUDES, PER_MAGNITUDE
-from deblend_assets.science.skies.measured_psf import flux_error
-from deblend_assets.science.skies.noise import resampled
-from deblend_assets.science.worlds.field_checks.counts import (
+from assets_tests.science.images.field_checks.star_fields import PSF, SCALE, SIDE, psf_image, star_field
+from deblend_assets.science.images.field_checks.counts import (
     check_counts,
     magnitude_in_i,
     published_count,
     star_flux_error,
 )
-from deblend_assets.science.worlds.field_checks.report import Check
-from deblend_assets.science.worlds.field_checks.sources import LEAST_SNR, BandSources
+from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.images.field_checks.sources import LEAST_SNR, BandSources
+from deblend_assets.science.simulation.counts import MAGNITUDES, PER_MAGNITUDE
+from deblend_assets.science.skies.measured_psf import flux_error
+from deblend_assets.science.skies.noise import resampled
 
 
 def galaxies(number: int, flux: float) -> BandSources:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assets_tests.science.worlds.field_checks.star_fields import PSF, star_field
-from deblend_assets.science.worlds.field_checks.checks import check_field, without_sky
-from deblend_assets.science.worlds.field_checks.report import CHECKS, Check, FieldReport
+from assets_tests.science.images.field_checks.star_fields import PSF, star_field
+from deblend_assets.science.images.field_checks.checks import check_field, without_sky
+from deblend_assets.science.images.field_checks.report import CHECKS, Check, FieldReport
 
 
 def test_a_field_of_stars_passes_what_is_testable_and_its_sky_is_subtracted() -> None:

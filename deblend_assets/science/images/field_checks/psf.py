@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from deblend_assets.science.worlds.field_checks.report import Check
-from deblend_assets.science.worlds.field_checks.sources import BandSources
-from deblend_assets.science.worlds.field_checks.stars import LEAST_STARS, choose_stars, clipped_mean, size_error
+from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.images.field_checks.sources import BandSources
+from deblend_assets.science.images.field_checks.stars import LEAST_STARS, choose_stars, clipped_mean, size_error
 
 _NAMES = ("psf_size", "psf_shape", "psf_profile")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deblend_assets.science.images.field_checks.noise import check_noise, source_free
+from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, resampled
-from deblend_assets.science.worlds.field_checks.noise import check_noise, source_free
-from deblend_assets.science.worlds.field_checks.report import Check
 
 SHAPE = (400, 400)
 EVERYWHERE = np.ones(SHAPE, bool)

@@ -9,9 +9,9 @@ import pytest
 from benchmarks import field_check_fields
 from benchmarks.field_check_fields import PSF_CELLS, DamagedField, benchmark_field, other_profile
 from benchmarks.field_checks import DAMAGES, JudgedField, found_table, judged, right_table
+from deblend_assets.science.images.field_checks.report import CHECKS, Check, FieldReport
 from deblend_assets.science.skies.psf import PSFModel
 from deblend_assets.science.skies.psf_shape import measure_psf
-from deblend_assets.science.worlds.field_checks.report import CHECKS, Check, FieldReport
 from deblend_assets.science.worlds.population import sky_catalog
 from deblend_assets.settings import CatalogSettings
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.images.field_checks.sources import BandSources
 from deblend_assets.science.statistics.metrics import robust_sigma
-from deblend_assets.science.worlds.field_checks.sources import BandSources
 
 STAR_SNR = 50.0
 """S/N in the band from which on a star is used."""
