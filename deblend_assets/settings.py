@@ -621,6 +621,21 @@ class DetectionSettings(_Section):
     )
 
 
+class FieldSettings(_Section):
+    """How a user's images of a field are measured."""
+
+    detection: DetectionSettings = DetectionSettings()
+    stamps: StampSettings = StampSettings()
+    background: Literal["none", "subtract"] = Field(
+        default="none",
+        description="subtract: SEP's background is taken off, in two passes, sources masked in the second",
+    )
+    responses: float = Field(
+        default=0.05, ge=0, le=1, description="share of the galaxies that have responses to shear and PSF"
+    )
+    seed: int = Field(default=0, ge=0, description="of the choice of these, and of the noise of responses")
+
+
 class EvaluationSettings(_Section):
     """The evaluation on held-out galaxies."""
 

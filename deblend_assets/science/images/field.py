@@ -16,6 +16,7 @@ from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.cutting import ObservedImage
+from deblend_assets.settings import FieldSettings
 
 # Largest distance of the corners of two bands [pixel].
 _APART = 0.1
@@ -57,10 +58,12 @@ class Field:
     Attributes:
         bands: observations by band, in lower case; from blue to red, whatever the order in which they are given.
         name: of the field, for files and messages.
+        settings: how it is measured.
     """
 
     bands: Mapping[str, Observation]
     name: str = "field"
+    settings: FieldSettings = FieldSettings()
 
     def __post_init__(self) -> None:
         if not self.bands:
