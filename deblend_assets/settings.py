@@ -621,7 +621,7 @@ class DetectionSettings(_Section):
     )
 
 
-class FieldSettings(_Section):
+class MeasurementSettings(_Section):
     """How a user's images of a field are measured."""
 
     detection: DetectionSettings = DetectionSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.cutting import ObservedImage
-from deblend_assets.settings import FieldSettings
+from deblend_assets.settings import MeasurementSettings
 
 # Largest distance of the corners of two bands [pixel].
 _APART = 0.1
@@ -63,7 +64,7 @@ class Field:
 
     bands: Mapping[str, Observation]
     name: str = "field"
-    settings: FieldSettings = FieldSettings()
+    settings: MeasurementSettings = dataclass_field(default_factory=MeasurementSettings)
 
     def __post_init__(self) -> None:
         if not self.bands:
