@@ -18,7 +18,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # from an optional extra
 
 # A place in the storage: in a folder or, below a URL, in an object store.
 StorePath: TypeAlias = "Path | UPath"
+_Model = TypeVar("_Model", bound=BaseModel)
 
 PROFILE_VARIABLE = "DEBLEND_PROFILE"
 STORAGE_VARIABLE = "DEBLEND_STORAGE"
@@ -727,9 +728,26 @@ def load_profile(name_or_path: str | None = None) -> Profile:
 
 def parse_profile(raw: Mapping[str, Any], *, where: str) -> Profile:
     """Validate the contents of a profile; see `load_profile` for the errors."""
+    return validated(
+        Profile, raw, where=where, remedy="see deblend_assets/settings.py for every key, its unit and its range"
+    )
+
+
+def validated(model: type[_Model], raw: Mapping[str, Any], *, where: str, remedy: str) -> _Model:
+    """What a TOML file holds, as a model.
+
+    Args:
+        model: with the file's keys.
+        raw: as `tomllib` reads it.
+        where: name of the file in messages.
+        remedy: for keys and values that are wrong.
+
+    Raises:
+        SettingsError: an unknown key or a value out of range; the message is one line and names the key.
+    """
     try:
         # Through JSON, so that strict validation takes TOML's integers for floats but no string for a number.
-        return Profile.model_validate_json(json.dumps(raw))
+        return model.model_validate_json(json.dumps(raw))
     except (ValidationError, TypeError) as error:
         if isinstance(error, TypeError):
             raise SettingsError(str(error), where=where, remedy="use numbers, strings and tables only") from error
@@ -738,11 +756,7 @@ def parse_profile(raw: Mapping[str, Any], *, where: str) -> Profile:
         problem = _GONE.get(key, "is not a known key") if first["type"] == "extra_forbidden" else _lower(first["msg"])
         given = "" if isinstance(first["input"], Mapping) else f" (given: {first['input']!r})"
         more = f"; and {len(others)} more" if others else ""
-        raise SettingsError(
-            f"{key}: {problem}{given}{more}",
-            where=where,
-            remedy="see deblend_assets/settings.py for every key, its unit and its range",
-        ) from error
+        raise SettingsError(f"{key}: {problem}{given}{more}", where=where, remedy=remedy) from error
 
 
 def _lower(message: str) -> str:
