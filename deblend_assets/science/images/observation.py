@@ -9,10 +9,14 @@ from typing import Any, Literal, Protocol
 import galsim
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.stamps.mask_bits import MaskBit
+
+# Side of the squares that a lost region holds where the image ends [pixel].
+_WIDE = 9
 
 MapKind = Literal["weight", "variance", "rms"]
 """What a noise map holds: inverse variance, variance, or standard deviation."""
@@ -79,7 +83,8 @@ class Observation:
     def read(self, window: tuple[slice, slice]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
         """Pixels, inverse variance and mask (`MaskBit`) of a window; without a noise map the weight is 1 where known.
 
-        A pixel that is lost has weight 0 and value 0.
+        A pixel that is lost has weight 0 and value 0. Where no mask says why, it is BAD_COLUMN, or in lost regions that
+        hold a square of `_WIDE` pixels NO_DATA: there the image ends.
         """
         pixels = np.asarray(self.image[window]).astype(np.float32)
         weight = np.ones(pixels.shape, np.float32) if self.weight is None else self._inverse_variance(window)
@@ -89,7 +94,9 @@ class Observation:
             for bit, meaning in self.lost.items():
                 mask |= np.where(bits & bits.dtype.type(bit), np.uint16(meaning), np.uint16(0))
         known = np.isfinite(pixels) & (weight > 0) & (mask == 0)
-        mask[~known & (mask == 0)] = MaskBit.NO_DATA
+        unsaid = ~known & (mask == 0)
+        mask[unsaid] = MaskBit.BAD_COLUMN
+        mask[unsaid & _wide(~known)] = MaskBit.NO_DATA
         return np.where(known, pixels, np.float32(0)), np.where(known, weight, np.float32(0)), mask
 
     def _inverse_variance(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
@@ -100,3 +107,10 @@ class Observation:
         power = {"weight": 1, "variance": -1, "rms": -2}[self.weight_kind]
         found = np.where(good, safe**power, 0.0)
         return np.where(np.isfinite(found), found, 0.0).astype(np.float32)
+
+
+def _wide(lost: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Lost pixels (y, x) that lie in a lost square of `_WIDE` pixels."""
+    if not lost.any() or min(lost.shape) < _WIDE:
+        return np.zeros(lost.shape, bool)
+    return np.asarray(ndimage.binary_opening(lost, np.ones((_WIDE, _WIDE), bool)))

@@ -37,6 +37,8 @@ class RowFlag(IntFlag):
     BRIGHT = 4096
     COLOR = 8192
     MISFIT = 16384
+    STAR = 32768
+    CROWDED = 65536
 
 
 # Thresholds; docs/trust.md has the share of undamaged rows beyond each.
@@ -77,6 +79,9 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
         RowFlag.COLOR: "other bands lack the light that any galaxy has, by 3 sigma",
         RowFlag.MISFIT: "the scene does not describe the pixels under the target",
+        RowFlag.STAR: "more probably a star than a galaxy (catalogues of fields alone)",
+        RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
+        "(catalogues of fields alone)",
     }
 )
 """One line for each flag."""

@@ -1,0 +1,86 @@
+"""What is found in the cells of a field, and what is measured of the detections of a cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.detection.detect import Detections
+from deblend_assets.science.images.cells import Cell, outside
+from deblend_assets.science.images.field import Field
+from deblend_assets.science.measuring.field_look import Look, window_of
+from deblend_assets.science.measuring.field_rows import measure_rows
+from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.stamps.cutting import ObservedImage, cut
+
+# Beside half of a stamp, what cells overlap by [pixel].
+_BESIDE = 40
+# Detections of one connected region of the detection image from which on it is crowded.
+CROWDED = 60
+
+
+def overlap(look: Look) -> int:
+    """By which the window of a cell is wider than the cell [pixel]."""
+    return look.side // 2 + _BESIDE
+
+
+def detect_cell(field: Field, look: Look, cell: Cell) -> pd.DataFrame:
+    """The detections of a cell's window, with positions on the whole image.
+
+    Returns:
+        `DETECTION_COLUMNS`, and `crowded`; no row where no pixel of the window has a weight.
+    """
+    try:
+        _, found = window_of(field, look, cell.outer)
+    except MissingDataError:
+        return pd.DataFrame({name: np.zeros(0) for name in ("x", "y", "snr")}).assign(crowded=np.zeros(0, bool))
+    return found.table.assign(
+        x=found.table["x"] + cell.outer.x0, y=found.table["y"] + cell.outer.y0, crowded=_crowded(found)
+    )
+
+
+def window_for(field: Field, look: Look, cell: Cell) -> ObservedImage:
+    """The window of a cell as its targets are measured."""
+    return window_of(field, look, cell.outer)[0]
+
+
+def measure_cell(
+    model: SkyModel, field: Field, look: Look, cell: Cell, detections: pd.DataFrame, rows: NDArray[np.integer]
+) -> pd.DataFrame:
+    """Measure some of the detections of a field, which lie in one cell.
+
+    Args:
+        model: calibrated.
+        field: with the settings.
+        look: at the field.
+        cell: whose window has the stamps of the targets.
+        detections: of the whole field; columns x, y [pixel of the image].
+        rows: of the targets, (N,).
+
+    Returns:
+        One row a target, columns of `field_columns` that are measured.
+    """
+    image = window_for(field, look, cell)
+    x, y = (detections[name].to_numpy(np.float64) for name in "xy")
+    near = outside(cell.outer, x, y) == 0
+    near[rows] = True
+    place = np.cumsum(near) - 1
+    stamps = cut(image, x[near] - cell.outer.x0, y[near] - cell.outer.y0, look.side, place[rows])
+    return measure_rows(
+        model, stamps.with_nearest(field.settings.stamps.others), field, int(rows[0]) if len(rows) else 0
+    )
+
+
+def _crowded(found: Detections) -> NDArray[np.bool_]:
+    """Which detections share a connected region of segments with more than `CROWDED` others."""
+    from scipy import ndimage
+
+    regions, _ = ndimage.label(found.segments > 0, np.ones((3, 3)))
+    number = len(found.table)
+    region = np.zeros(number + 1, np.int64)
+    region[found.segments.ravel()] = regions.ravel()
+    region[0] = 0
+    members = np.bincount(region[1:], minlength=int(regions.max(initial=0)) + 1)
+    return np.asarray((members[region[1:]] > CROWDED) & (region[1:] > 0))

@@ -1,0 +1,39 @@
+"""The columns of a field's catalogue, in order: identity and position, what is measured, what is said of each band."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deblend_assets.science.measuring.field_rows import BAND_REASONS
+from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
+from deblend_assets.science.measuring.sky_columns import MEASURED
+
+_BITS = "; ".join(f"{int(flag)} {flag.name}" for flag in BAND_REASONS)
+
+FIELD_IDENTITY: tuple[Entry[Any], ...] = (
+    Entry("id", "", "meta.id;meta.main", "number of the row, from 1, or the id that was given"),
+    Entry("ra", "deg", "pos.eq.ra;meta.main", "right ascension of the detection, ICRS; NaN without a celestial WCS"),
+    Entry("dec", "deg", "pos.eq.dec;meta.main", "declination of the detection, ICRS; NaN without a celestial WCS"),
+    Entry("x", "pixel", "pos.cartesian.x;instr.det", "position along a row, from 0 at the centre of the first pixel"),
+    Entry(
+        "y", "pixel", "pos.cartesian.y;instr.det", "position along a column, from 0 at the centre of the first pixel"
+    ),
+    Entry(
+        "position_err",
+        "pixel",
+        "stat.error;pos.cartesian",
+        "least standard error of x and of y, of an isolated source; NaN where the position was given",
+    ),
+    Entry("detection_snr", "", "stat.snr", "of a matched filter over all bands; NaN where the position was given"),
+)
+FIELD_ENDS: tuple[Entry[Any], ...] = (
+    Entry("flags_{band}", "", "meta.code.qual;{spectrum}", f"of band {{band}} alone, bits, 0 is good: {_BITS}"),
+    Entry("mask_bits", "", "meta.code", "bits of the pixel nearest to the position, of all bands, for information"),
+    Entry("model_version", "", "meta.version;meta.modelled", "fingerprint of the model"),
+)
+
+
+def field_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
+    """The columns of the catalogue of a field with some bands, in order."""
+    return columns_of((*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS), bands)

@@ -1,0 +1,180 @@
+"""A first look at a field, before it is measured: its noise, its PSFs, and whether they are what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.detection.detect import Detections, detect
+from deblend_assets.science.images.background import SkyLevel, sky_level, without_background
+from deblend_assets.science.images.cells import cells_of
+from deblend_assets.science.images.field import BandNoise, Box, Field
+from deblend_assets.science.images.field_checks.checks import check_field, without_sky
+from deblend_assets.science.images.field_checks.noise import source_free
+from deblend_assets.science.images.field_checks.report import FieldReport
+from deblend_assets.science.images.noise import NoiseSample, measure_noise
+from deblend_assets.science.skies.psf import PSF
+from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.stamps.cutting import ObservedImage, side_for
+from deblend_assets.science.statistics.metrics import robust_sigma
+
+# Greatest side of the window that is looked at [pixel].
+_WINDOW = 1536
+_WHITE = np.ones((1, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is found of a field.
+
+    Attributes:
+        noise: by band.
+        psfs: by band, given or measured.
+        fwhm: of each band's PSF in the middle of the window [pixel].
+        side: of the stamps [pixel].
+        box: the window that was looked at.
+        report: checks of what was given.
+        sky: level of the sky that is left, by band, as the images were given.
+    """
+
+    noise: Mapping[str, BandNoise]
+    psfs: Mapping[str, PSF]
+    fwhm: tuple[float, ...]
+    side: int
+    box: Box
+    report: FieldReport
+    sky: Mapping[str, SkyLevel]
+
+
+def look_at(field: Field) -> Look:
+    """Measure the noise, make sure of the PSFs, and check both against the field's own stars and sky.
+
+    Raises:
+        MissingDataError: a band has no known pixel, or too few without a source; or no PSF, and too few stars.
+    """
+    box = _window(field)
+    psfs = _psfs(field)
+    rough = {band: _rough_noise(field, band, box) for band in field.names}
+    image = field.observed(box, rough, psfs, field.settings.stamps.psf_side)
+    height, width = image.pixels.shape[1:]
+    fwhm = tuple(measure_psf_images(image.psf((width - 1) / 2, (height - 1) / 2)).fwhm.tolist())
+    found = detections_of(field, image, fwhm, white=True)
+    free = free_pixels(image, found, fwhm)
+    noise = {
+        band: measure_noise(
+            [NoiseSample(without_sky(image.pixels[k], free[k]), _given_weight(image, k, rough[band]), free[k])],
+            field.settings.stamps.lags,
+            field.bands[band].weight is not None,
+            f"{band} = {field.bands[band].where}",
+        )
+        for k, band in enumerate(field.names)
+    }
+    image = field.observed(box, noise, psfs, field.settings.stamps.psf_side)
+    sky = {band: sky_level(image, k, free[k]) for k, band in enumerate(field.names)}
+    if field.settings.background == "subtract":
+        image = without_background(image, free)
+    report = check_field(image, detections_of(field, image, fwhm))
+    side = max(side_for(max(fwhm)), field.settings.stamps.side)
+    return Look(noise, psfs, fwhm, side, box, report, sky)
+
+
+def window_of(field: Field, look: Look, box: Box) -> tuple[ObservedImage, Detections]:
+    """A window as it is measured, without its sky where the settings say so, and what is found in it.
+
+    Raises:
+        MissingDataError: no pixel of it has a weight.
+    """
+    image = field.observed(box, look.noise, look.psfs, field.settings.stamps.psf_side)
+    found = detections_of(field, image, look.fwhm)
+    if field.settings.background == "subtract":
+        image = without_background(image, free_pixels(image, found, look.fwhm))
+        found = detections_of(field, image, look.fwhm)
+    return image, found
+
+
+def detections_of(field: Field, image: ObservedImage, fwhm: tuple[float, ...], white: bool = False) -> Detections:
+    """What is found in a window.
+
+    Args:
+        field: with the settings.
+        image: of the window.
+        fwhm: of each band's PSF [pixel].
+        white: whether the noise is taken as white.
+    """
+    return detect(
+        image.pixels,
+        image.inverse_variance,
+        fwhm,
+        image.bands,
+        field.settings.detection,
+        zero_points=image.zero_point.tolist(),
+        noise_correlation=None if white else list(image.noise_correlation),
+    )
+
+
+def free_pixels(image: ObservedImage, found: Detections, fwhm: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Known pixels away from all detections, of each band, (band, y, x)."""
+    return np.stack(
+        [
+            source_free(found.segments, weight > 0, width)
+            for weight, width in zip(image.inverse_variance, fwhm, strict=True)
+        ]
+    )
+
+
+def _window(field: Field) -> Box:
+    """The part of the image with the most known pixels, of at most `_WINDOW` a side; of equal ones the most central."""
+    height, width = field.shape
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    cells = cells_of(field.shape, 0, _WINDOW)
+    known = [_known_pixels(field, cell.inner) for cell in cells] if len(cells) > 1 else [1]
+    centres = [((cell.inner.x0 + cell.inner.x1) / 2, (cell.inner.y0 + cell.inner.y1) / 2) for cell in cells]
+    order = [
+        (-number // 1000, float(np.hypot(*(np.array(c) - middle)))) for number, c in zip(known, centres, strict=True)
+    ]
+    return cells[min(range(len(cells)), key=order.__getitem__)].inner
+
+
+def _known_pixels(field: Field, box: Box) -> int:
+    """Of all bands, on every 16th row and column."""
+    coarse = slice(box.y0, box.y1, 16), slice(box.x0, box.x1, 16)
+    return sum(int((observation.read(coarse)[1] > 0).sum()) for observation in field.bands.values())
+
+
+def _rough_noise(field: Field, band: str, box: Box) -> BandNoise:
+    """White noise of a level by the differences of neighbours, where there is no noise map."""
+    observation = field.bands[band]
+    if observation.weight is not None:
+        return BandNoise(_WHITE)
+    pixels, weight, _ = observation.read(box.window)
+    known = (weight[:, 1:] > 0) & (weight[:, :-1] > 0)
+    change = (pixels[:, 1:].astype(np.float64) - pixels[:, :-1])[known]
+    sigma = float(robust_sigma(change)) / np.sqrt(2) if len(change) else float("nan")
+    if not sigma > 0:
+        raise MissingDataError(
+            "has no known pixel" if not len(change) else "has no noise",
+            where=f"{band} = {observation.where}",
+            remedy="leave the band out, or give its image with its noise",
+        )
+    return BandNoise(_WHITE, sigma)
+
+
+def _given_weight(image: ObservedImage, band: int, rough: BandNoise) -> NDArray[np.floating]:
+    """The weights of a band as given: those of a rough noise are taken back."""
+    weight = image.inverse_variance[band]
+    return weight if np.isnan(rough.sigma) else np.asarray(weight > 0, np.float64)
+
+
+def _psfs(field: Field) -> dict[str, PSF]:
+    missing = [band for band, observation in field.bands.items() if observation.psf is None]
+    if missing:
+        raise MissingDataError(
+            f"no PSF in {', '.join(missing)}",
+            where=field.name,
+            remedy='give psf = "file", or {fwhm = 0.8} with the FWHM in arcsec',
+        )
+    return {band: observation.psf for band, observation in field.bands.items() if observation.psf is not None}

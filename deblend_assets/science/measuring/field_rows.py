@@ -1,0 +1,94 @@
+"""Rows of a field's catalogue: what is measured of stamps, and what is said of each band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntFlag
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.images.field import Field
+from deblend_assets.science.measuring.sky_catalog import measure_catalog
+from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
+from deblend_assets.science.sky_shapes.inputs import measured_psfs
+from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
+from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.science.stamps.observed import ObservedStamps
+
+
+class BandFlag(IntFlag):
+    """What is wrong with a row in one band."""
+
+    LOST = 1
+    MASKED = 2
+    SATURATED = 4
+    EDGE = 8
+
+
+BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
+    {
+        BandFlag.LOST: "no pixel of the stamp has a weight in this band: its flux is NaN",
+        BandFlag.MASKED: f"more than {MOST_MASKED:.0%} of a point source's light lies on lost pixels",
+        BandFlag.SATURATED: "a saturated pixel within one FWHM",
+        BandFlag.EDGE: "the image of this band ends within 1.5 FWHM",
+    }
+)
+"""One line for each flag of a band."""
+
+
+def measure_rows(model: SkyModel, stamps: ObservedStamps, field: Field, seed: int) -> pd.DataFrame:
+    """The measured columns of a field's catalogue, one row a stamp.
+
+    Args:
+        model: calibrated.
+        stamps: of N targets, in the field's bands.
+        field: with the settings.
+        seed: added to the field's own, for the choice of responses.
+    """
+    settings = field.settings
+    table = measure_catalog(model, stamps, settings.responses, settings.seed + seed)
+    star = table["star_probability"].to_numpy(np.float64)
+    table["flags"] |= np.where(np.nan_to_num(star) > 0.5, np.int32(RowFlag.STAR), np.int32(0))
+    for band, flags in zip(stamps.bands, band_flags(stamps).T, strict=True):
+        table[f"flags_{band}"] = flags
+    table["mask_bits"] = central_bits(stamps)
+    return table
+
+
+def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:
+    """`BandFlag` of N stamps, (N, band)."""
+    present = stamps.present
+    fwhm = np.where(present, np.nan_to_num(measured_psfs(stamps.psf, present).fwhm, nan=1.0), 1.0)
+    axis = np.arange(stamps.side)
+    x, y = axis - stamps.position[:, :1], axis - stamps.position[:, 1:]
+    squared = (y[:, :, None] ** 2 + x[:, None, :] ** 2)[:, None]
+    weight = np.exp(-0.5 * squared * (FWHM_OVER_SIGMA / fwhm[:, :, None, None]) ** 2)
+    lost = stamps.inverse_variance == 0
+    share = (weight * lost).sum(axis=(2, 3)) / weight.sum(axis=(2, 3))
+
+    def near(bit: MaskBit, widths: float) -> NDArray[np.bool_]:
+        has = (stamps.mask & int(bit)) > 0
+        return np.asarray((has & (squared < (widths * fwhm[:, :, None, None]) ** 2)).any(axis=(2, 3)))
+
+    reasons = {
+        BandFlag.LOST: ~present,
+        BandFlag.MASKED: share > MOST_MASKED,
+        BandFlag.SATURATED: near(MaskBit.SATURATED, 1.0),
+        BandFlag.EDGE: near(MaskBit.NO_DATA, 1.5),
+    }
+    flags = np.zeros(present.shape, np.int16)
+    for flag, where in reasons.items():
+        flags |= np.where(where, np.int16(flag), np.int16(0))
+    return flags
+
+
+def central_bits(stamps: ObservedStamps) -> NDArray[np.int32]:
+    """Mask bits of the pixel nearest to each target, of all bands, (N,)."""
+    nearest = np.clip(np.floor(stamps.position + 0.5).astype(int), 0, stamps.side - 1)
+    rows = np.arange(len(stamps))
+    bits = stamps.mask[rows, :, nearest[:, 1], nearest[:, 0]]
+    return np.asarray(np.bitwise_or.reduce(bits, axis=1).astype(np.int32))
