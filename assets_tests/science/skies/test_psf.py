@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import galsim
@@ -59,6 +61,13 @@ def test_without_optics_it_is_galsims_profile() -> None:
     same = galsim.Moffat(beta=2.7, fwhm=0.8).shear(g1=0.03, g2=0.05).shift(0.1, -0.05)
     ours, theirs = (p.drawImage(nx=48, ny=48, scale=0.2, dtype=float).array for p in (model.profile(), same))
     assert np.abs(ours - theirs).max() < 1e-6 * theirs.max()
+
+
+def test_the_profiles_of_earlier_skies_are_let_go() -> None:
+    """One with optics takes 20 MB: a process that renders thousands of fields keeps those of two skies at most."""
+    profiles = [weakref.ref(PSFModel("kolmogorov", 0.5 + 0.01 * k).profile()) for k in range(60)]
+    gc.collect()
+    assert sum(profile() is not None for profile in profiles) <= 12
 
 
 def test_aberrations_make_the_psf_lopsided() -> None:

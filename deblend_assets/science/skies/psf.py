@@ -29,6 +29,8 @@ _ARCSEC = 180 / np.pi * 3600  # in a radian
 # Side of the optical PSF's image [arcsec]. Behind a seeing of 0.5 arcsec it is within 3e-3 of the peak of a four times
 # larger one, in a tenth of the time.
 _PUPIL_FIELD = 4.0
+# Profiles that are kept: twice the bands of a field. One with optics takes 20 MB.
+_KEPT = 12
 
 
 class PSF(Protocol):
@@ -199,7 +201,7 @@ class PSFModel:
         return self.profile()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KEPT)
 def _round_base(
     atmosphere: Atmosphere, fwhm: float, beta: float | None, optics: Optics | None
 ) -> tuple[galsim.GSObject, complex]:
