@@ -35,7 +35,7 @@ from deblend_assets.science.skies.limits import fwhm_limits
 from deblend_assets.science.skies.named import sample_sky, survey_pixel_scale
 from deblend_assets.science.skies.noise import resampled
 from deblend_assets.science.skies.psf import PSF, ConstantPSF
-from deblend_assets.science.skies.psf_files import ImagePSF
+from deblend_assets.science.skies.image_psf import ImagePSF
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS

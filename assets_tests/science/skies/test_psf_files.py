@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
+from galsim.des import DES_PSFEx
 
 from assets_tests.science.skies.real_data import real_file
 from deblend_assets.errors import CorruptDataError, SettingsError
-from deblend_assets.science.skies.psf_files import ImagePSF, before_pixel, read_psf
+from deblend_assets.science.skies.image_psf import ImagePSF, before_pixel
+from deblend_assets.science.skies.psf_files import read_psf
 from deblend_assets.science.skies.psf_shape import measure_psf
 
 SCALE = 0.25
@@ -137,6 +139,74 @@ def test_psfex_of_several_chips_is_refused(tmp_path: Path) -> None:
         read_psf(tmp_path / "model.psf", SCALE)
 
 
+def test_psfex_counts_pixels_from_1(tmp_path: Path) -> None:
+    """from_the_field #14: POLZERO 1000.5, POLSCAL 1000, degree 1; x = 999.5 from 0 is the zero point."""
+    table = psfex_table()
+    names = {"POLNAME1": "XWIN_IMAGE", "POLNAME2": "YWIN_IMAGE", "POLDEG1": 1, "PSFAXIS3": 3}
+    zero = {f"POLZERO{axis}": 1000.5 for axis in (1, 2)} | {f"POLSCAL{axis}": 1000.0 for axis in (1, 2)}
+    basis = table.data["psf_mask"][0][:3]
+    mask = fits.Column("psf_mask", f"{basis.size}E", dim="(51,51,3)", array=basis[None])
+    linear = fits.BinTableHDU.from_columns([mask], name="PSF_DATA")
+    linear.header.update({**table.header, **linear.header, **names, **zero})
+    linear.writeto(tmp_path / "model.psf")
+    psf = read_psf(tmp_path / "model.psf", SCALE)
+    assert np.array_equal(psf.image(999.5, 999.5), basis[0])
+    assert np.array_equal(psf.image(1999.5, 999.5), basis[0].astype(float) + basis[1])
+    assert np.array_equal(psf.image(999.5, 1999.5), basis[0].astype(float) + basis[2])
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"POLNAME1": "MAG_AUTO"}, "MAG_AUTO, Y_IMAGE"),
+        ({"POLNAME1": "Y_IMAGE", "POLNAME2": "X_IMAGE"}, "Y_IMAGE, X_IMAGE"),
+        ({"POLNAXIS": 3, "POLNAME3": "MAG_AUTO"}, "X_IMAGE, Y_IMAGE, MAG_AUTO"),
+        ({"POLNAXIS": 1}, "varies with X_IMAGE"),
+        ({"POLDEG1": 1}, "degree 1"),
+    ],
+    ids=str,
+)
+def test_psfex_that_varies_with_something_else_is_refused(keys: dict[str, Any], named: str, tmp_path: Path) -> None:
+    table = psfex_table()
+    table.header.update(keys)
+    table.writeto(tmp_path / "model.psf")
+    with pytest.raises(CorruptDataError, match=named):
+        read_psf(tmp_path / "model.psf", SCALE)
+
+
+def test_psfex_that_does_not_vary(tmp_path: Path) -> None:
+    """PSFVAR_DEGREES 0 leaves no axis, or one image without a third axis."""
+    image = stamp(STAR, 51, SCALE * 0.7).astype(np.float32)
+    for name, dim in (("flat", "(51,51)"), ("cube", "(51,51,1)")):
+        column = fits.Column(
+            "PSF_MASK", f"{image.size}E", dim=dim, array=image[None] if name == "flat" else image[None, None]
+        )
+        table = fits.BinTableHDU.from_columns([column])
+        table.header.update({"POLNAXIS": 0, "PSF_SAMP": 0.7, "PSFNAXIS": 3})
+        table.writeto(tmp_path / f"{name}.psf")
+        assert close(on_pixels(read_psf(tmp_path / f"{name}.psf", SCALE), 1500.0, 7.0), stamp(STAR), 3e-3)
+
+
+def test_psfex_is_that_of_galsim(tmp_path: Path) -> None:
+    psfex_table().writeto(tmp_path / "model.psf")
+    galsims = DES_PSFEx(str(tmp_path / "model.psf"))
+    ours = read_psf(tmp_path / "model.psf", SCALE)
+    for x, y in ((3.0, 900.0), (1500.0, 7.0)):
+        assert np.allclose(ours.image(x, y), galsims.getPSFArray(galsim.PositionD(x + 1, y + 1)), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("moved", [(0.0, 0.0), (0.3, -0.2)], ids=["centred", "moved"])
+def test_models_that_are_off_centre_are_centred(moved: tuple[float, float], tmp_path: Path) -> None:
+    """By shifts of their images [image pixel]."""
+    image = stamp(STAR.shift(moved[0] * SCALE, moved[1] * SCALE), 51, SCALE * 0.7)
+    column = fits.Column("psf_mask", f"{image.size}E", dim="(51,51,1)", array=image[None, None])
+    table = fits.BinTableHDU.from_columns([column])
+    table.header.update({"POLNAXIS": 0, "PSF_SAMP": 0.7})
+    table.writeto(tmp_path / "model.psf")
+    shape = measure_psf(read_psf(tmp_path / "model.psf", SCALE).at(0, 0))
+    assert np.hypot(shape.x, shape.y) < 0.01 * SCALE
+
+
 # Piff
 
 
@@ -251,7 +321,11 @@ def test_real_psfs_are_within_the_range(name: str, scale: float, plane: int, pos
 def test_real_hsc_images_come_out_as_they_went_in(plane: int) -> None:
     path = real_file("hsc_hst_pair/PSF_HSC.fits")
     image = fits.getdata(path)[plane]
-    drawn = read_psf(path, 0.168, plane=plane).at(0, 0).drawImage(nx=31, ny=31, scale=0.168, dtype=float).array
+    values = galsim.Image(np.ascontiguousarray(image, float))
+    offset = galsim.hsm.FindAdaptiveMom(values).moments_centroid - values.true_center
+    assert 0.05 < np.hypot(offset.x, offset.y) < 0.7  # they have the sub-pixel phase of an object
+    profile = read_psf(path, 0.168, plane=plane).at(0, 0)
+    drawn = profile.drawImage(nx=31, ny=31, scale=0.168, dtype=float, offset=offset).array
     assert close(drawn, image, 2e-3)
 
 
