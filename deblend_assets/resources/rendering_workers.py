@@ -119,23 +119,33 @@ class RenderingWorkers(dg.ConfigurableResource):
         # Errors of every worker are raised here first: a worker that cannot start breaks the pool, and its reason is
         # lost.
         opened(catalog, settings)
+        # Passed by a file: a process reads its pipe only when its imports are done, and the next one is not started
+        # before.
+        with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
+            path = Path(folder) / "catalog.parquet"
+            catalog.to_parquet(path, compression=None)
+            with self.pool((path, settings, opened), _open_with_catalog) as pool:
+                yield pool
+
+    @contextmanager
+    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
+        """A pool whose workers hold what `opened` makes of `given`; it ends with the block.
+
+        Args:
+            given: sent to every worker; small.
+            opened: prepares a worker, once.
+        """
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
-            # Passed by a file: a process reads its pipe only when its imports are done, and the next one is not
-            # started before.
-            with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
-                path = Path(folder) / "catalog.parquet"
-                catalog.to_parquet(path, compression=None)
-                context = multiprocessing.get_context(_START)
-                context.set_forkserver_preload(_PRELOADED)
-                # The server keeps the environment of its first pool.
-                given = (path, settings, opened, dict(os.environ))
-                executor = ProcessPoolExecutor(
-                    self.count, mp_context=context, initializer=_start_worker, initargs=given
-                )
-                with executor:
-                    yield WorkerPool(executor, self.count)
+            context = multiprocessing.get_context(_START)
+            context.set_forkserver_preload(_PRELOADED)
+            # The server keeps the environment of its first pool.
+            executor = ProcessPoolExecutor(
+                self.count, mp_context=context, initializer=_start_worker, initargs=(given, opened, dict(os.environ))
+            )
+            with executor:
+                yield WorkerPool(executor, self.count)
         finally:
             for name, value in saved.items():
                 if value is None:
@@ -185,14 +195,19 @@ def whole_scenes(renderer: ShardRenderer, shard: SceneShard) -> RenderedScenes:
     return renderer.render_whole(shard)
 
 
-def _start_worker(catalog: Path, settings: Any, opened: Open, environment: dict[str, str]) -> None:
+def _open_with_catalog(given: tuple[Path, Any, Open]) -> Any:
+    path, settings, opened = given
+    return opened(pd.read_parquet(path), settings)
+
+
+def _start_worker(given: Any, opened: Callable[[Any], Any], environment: dict[str, str]) -> None:
     global _opened
     os.environ.clear()
     os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _opened = opened(pd.read_parquet(catalog), settings)
+    _opened = opened(given)
 
 
 def _end_with(sentinel: int) -> None:

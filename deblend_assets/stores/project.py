@@ -81,6 +81,7 @@ CODE_VERSIONS = {
     "des_cutouts": "2",
     "des_evaluation": "4",
     "shape_catalog": "8",
+    "field_catalog": "1",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

@@ -50,6 +50,14 @@ def cells_of(shape: tuple[int, int], overlap: int, side: int = SIDE) -> list[Cel
     return found
 
 
+def cell_at(cells: list[Cell], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of the cell that a position lies in, (N,); -1 off the image."""
+    found = np.full(len(x), -1)
+    for cell in cells:
+        found[outside(cell.inner, x, y) == 0] = cell.number
+    return found
+
+
 def outside(box: Box, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance of positions from a box's pixels, 0 within, (N,) [pixel]."""
     dx = np.maximum(np.maximum(box.x0 - 0.5 - x, x - (box.x1 - 0.5)), 0)

@@ -47,7 +47,13 @@ def window_for(field: Field, look: Look, cell: Cell) -> ObservedImage:
 
 
 def measure_cell(
-    model: SkyModel, field: Field, look: Look, cell: Cell, detections: pd.DataFrame, rows: NDArray[np.integer]
+    model: SkyModel,
+    field: Field,
+    look: Look,
+    cell: Cell,
+    detections: pd.DataFrame,
+    rows: NDArray[np.integer],
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Measure some of the detections of a field, which lie in one cell.
 
@@ -58,6 +64,7 @@ def measure_cell(
         cell: whose window has the stamps of the targets.
         detections: of the whole field; columns x, y [pixel of the image].
         rows: of the targets, (N,).
+        seed: added to the field's, for the choice of responses.
 
     Returns:
         One row a target, columns of `field_columns` that are measured.

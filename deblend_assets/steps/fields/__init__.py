@@ -1,0 +1,1 @@
+"""Steps from a user's images to a catalogue."""

@@ -1,0 +1,83 @@
+"""What a user reads after the measurement of a field: counts, flags, and what the field says of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
+from deblend_assets.steps.fields.catalog import FieldCatalog
+
+# What is said of the rows with a flag, the most frequent ones first.
+_WORDS: Mapping[RowFlag, str] = MappingProxyType(
+    {
+        RowFlag.NO_DATA: "without data",
+        RowFlag.FAINT: "below S/N 5",
+        RowFlag.MASKED: f"masked by more than {MOST_MASKED:.0%}".replace("%", " %"),
+        RowFlag.SATURATED: "saturated",
+        RowFlag.EDGE: "at the edge",
+        RowFlag.SKY: "with sky left in",
+        RowFlag.NOISE: "with other noise than stated",
+        RowFlag.FILLED: "on filled pixels",
+        RowFlag.NEGATIVE: "on negative pixels",
+        RowFlag.SHARP: "sharper than the PSF",
+        RowFlag.OFF_CENTRE: "off centre",
+        RowFlag.LARGE: "too large",
+        RowFlag.BRIGHT: "too bright",
+        RowFlag.COLOR: "of impossible color",
+        RowFlag.MISFIT: "not described by the model",
+        RowFlag.STAR: "stars",
+        RowFlag.CROWDED: "crowded",
+    }
+)
+
+
+def summary_lines(field: Field, catalog: FieldCatalog) -> list[str]:
+    """The lines that are printed last, but for the paths."""
+    return [_counts(catalog), *_checks(field, catalog), *_sky(field, catalog)]
+
+
+def _counts(catalog: FieldCatalog) -> str:
+    flags = catalog.table["flags"].to_numpy()
+    numbers = {words: int(((flags & int(flag)) > 0).sum()) for flag, words in _WORDS.items()}
+    listed = sorted(((n, words) for words, n in numbers.items() if n), key=lambda pair: -pair[0])
+    off = f" ({catalog.off_image:,} positions are not on the image)" if catalog.off_image else ""
+    reasons = ": " + ", ".join(f"{n:,} {words}" for n, words in listed) if listed else ""
+    return f"{len(flags):,} measured{off}, {catalog.good:,} good for shapes (flags == 0){reasons}"
+
+
+def _checks(field: Field, catalog: FieldCatalog) -> list[str]:
+    report, scale = catalog.look.report, field.pixel_scale
+    lines = []
+    for band, width in zip(field.names, catalog.look.fwhm, strict=True):
+        checks = {check.name: check for check in report.checks if check.band == band}
+        size = checks["psf_size"]
+        stars = "too few stars to check it"
+        if size.verdict != "not testable":
+            wider = 100 * np.expm1(size.value)
+            stars = f"stars {abs(wider):.1f} ± {100 * size.error:.1f} % {'wider' if wider >= 0 else 'narrower'}"
+        lines.append(f'PSF of {band}: {width * scale:.2f}", {stars}')
+    failed = [_failure(check) for check in report.failed]
+    if failed:
+        lines.append(f"CHECK FAILED: {'; '.join(failed)}")
+    return lines
+
+
+def _failure(check: Check) -> str:
+    return f"{check.name} of {check.band} is {check.value:.3f} ± {check.error:.3f} (at most {check.threshold:g})"
+
+
+def _sky(field: Field, catalog: FieldCatalog) -> list[str]:
+    seen = {band: level for band, level in catalog.look.sky.items() if level.seen}
+    if not seen:
+        return []
+    words = [
+        f"{band} {100 * level.level:+.1f} % of a pixel's noise ({level.level / level.error:.0f} sigma)"
+        for band, level in seen.items()
+    ]
+    left = "Sky left in: " + ", ".join(words)
+    return [left + ("; subtracted" if field.settings.background == "subtract" else "; consider background = subtract")]
