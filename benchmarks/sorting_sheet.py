@@ -31,11 +31,11 @@ from deblend_assets.science.reports.figures.style import new_figure, to_png
 from deblend_assets.science.simulation.field_light import FieldRenderer
 from deblend_assets.science.simulation.galaxies import Galaxies, concatenate
 from deblend_assets.science.simulation.sources import SkyCatalog, sample_sources
+from deblend_assets.science.skies.image_psf import ImagePSF
 from deblend_assets.science.skies.limits import fwhm_limits
 from deblend_assets.science.skies.named import sample_sky, survey_pixel_scale
 from deblend_assets.science.skies.noise import resampled
 from deblend_assets.science.skies.psf import PSF, ConstantPSF
-from deblend_assets.science.skies.image_psf import ImagePSF
 from deblend_assets.science.skies.psf_shape import measure_psf
 from deblend_assets.science.skies.sky import Sky, SkyBand
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
