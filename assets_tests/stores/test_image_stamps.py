@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from deblend_assets import cli
 from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
 from deblend_assets.science.stamps.frame import StampFrame
 from deblend_assets.stores.image_stamps import ImageStamps
-from deblend_assets.stores.positions import read_positions
 
 SCALE, SIDE, ZERO = 0.2, 9, 27.0
 FRAME = StampFrame(
@@ -145,84 +143,6 @@ def test_positions_are_icrs_whatever_the_images_frame_and_what_is_none_keeps_its
     assert np.isnan(stamps[1:]).all()
 
 
-def test_tables_are_read_for_their_positions_alone(tmp_path: Path) -> None:
-    big = 2**60 + 1
-    several = table(tmp_path / "a.fits", id=["a", "bb"], x=[1.0, 2.0], y=[3, 4], apertures=np.zeros((2, 5)))
-    assert list(read_positions(several).columns["id"]) == ["a", "bb"]
-    in_hours = Table({"ra": [2.0], "dec": [-28.0]}, units={"ra": "hourangle", "dec": "deg"})
-    in_hours.write(tmp_path / "hours.ecsv")
-    assert read_positions(tmp_path / "hours.ecsv").columns["ra"] == pytest.approx([30.0])
-    pd.DataFrame({"id": pd.array([big, None], "Int64"), "x": [1.0, None], "y": [2, 3]}).to_parquet(
-        tmp_path / "m.parquet"
-    )
-    (tmp_path / "m.csv").write_text(f"id,x,y\n{big},1,2\n,far,3\n")
-    for name in ("m.parquet", "m.csv"):
-        found = read_positions(tmp_path / name).columns
-        assert list(found) == ["id", "x", "y"]
-        assert list(found["id"]) == [str(big), ""]
-        np.testing.assert_array_equal(found["x"], [1.0, np.nan])
-    pd.DataFrame({"id": [big, 2], "x": [1, 2], "y": [2, 3]}).to_parquet(tmp_path / "w.parquet")
-    assert read_positions(tmp_path / "w.parquet").columns["id"].dtype == np.int64
-    with pytest.raises(MissingDataError, match="0 rows"):
-        read_positions(table(tmp_path / "none.ecsv", x=np.zeros(0), y=np.zeros(0)))
-
-
-@pytest.mark.parametrize("text", ["x y mag\n10.5 3 21\n30 40 22\n", "# x y\n10.5 3\n30 40\n", "x,y\n10.5,3\n30,40\n"])
-@pytest.mark.parametrize("name", ["positions.txt", "POSITIONS.DAT"])
-def test_plain_text_with_a_line_of_names_is_a_table(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
-    found = read_positions(tmp_path / name).columns
-    np.testing.assert_array_equal([found["x"], found["y"]], [[10.5, 30], [3, 40]])
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("bare.txt", "10.5 3\n30 40\n", "has 2 rows of col1, col2"),
-        ("prose.txt", "dear reader\nhow do you do\n", "is not a readable table (ERROR: Unable to guess"),
-        ("sources.cat", "x y\n1 2\n", ".txt with a line of column names"),
-    ],
-)
-def test_other_text_is_refused_with_the_formats_that_are_read(tmp_path: Path, name: str, text: str, words: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises((CorruptDataError, MissingDataError)) as caught:
-        read_positions(tmp_path / name)
-    assert words in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
-    given = pd.DataFrame({"id": [7, 3, 9], "ra": [1.0, 2.0, 3.0], "dec": [4.0, 5.0, 6.0]})
-    counted = given.drop(columns="id").rename_axis("id")
-    for index, expected in ((["id"], given), (["ra", "dec"], given), (["id", "ra", "dec"], given), ([], given)):
-        (given.set_index(index) if index else given).to_parquet(tmp_path / "p.parquet")
-        found = read_positions(tmp_path / "p.parquet").columns
-        assert list(found) == ["id", "ra", "dec"]
-        for name, values in found.items():
-            np.testing.assert_array_equal(values, expected[name])
-    counted.to_parquet(tmp_path / "counted.parquet")
-    assert list(read_positions(tmp_path / "counted.parquet").columns["id"]) == [0, 1, 2]
-    given.set_index(pd.Index(["a", "b", "c"])).to_parquet(tmp_path / "nameless.parquet")
-    assert list(read_positions(tmp_path / "nameless.parquet").columns["id"]) == [7, 3, 9]
-
-
-def test_identifiers_of_any_kind_become_numbers_or_text(tmp_path: Path) -> None:
-    for given, expected in (
-        ([b"\xffa", b"b", None], ["\\xffa", "b", ""]),
-        ([Decimal("1.50"), None, Decimal(2)], ["1.50", "", "2.00"]),
-        (pd.Categorical(["a", None, "c"]), ["a", "", "c"]),
-        ([[1, 2], [3], None], ["[1 2]", "[3]", ""]),
-    ):
-        pd.DataFrame({"id": given, "x": [1.0, 2.0, 3.0], "y": [1, 2, 3]}).to_parquet(tmp_path / "p.parquet")
-        assert list(read_positions(tmp_path / "p.parquet").columns["id"]) == expected
-
-
-def test_positions_that_are_no_numbers_are_one_line(tmp_path: Path) -> None:
-    pd.DataFrame({"x": [[1.0, 2.0], [3.0]], "y": [1.0, 2.0]}).to_parquet(tmp_path / "lists.parquet")
-    with pytest.raises(CorruptDataError, match=r"column x does not have one value per row .*lists\.parquet"):
-        read_positions(tmp_path / "lists.parquet")
-
-
 def test_a_sky_that_is_not_the_trainings_is_told(images: dict[str, Path], tmp_path: Path) -> None:
     values = fits.getdata(images["r"]) * 3
     images["r"] = write(tmp_path / "deep.fits", values)
@@ -258,18 +178,6 @@ def test_an_image_as_galsim_writes_it_needs_no_celestial_coordinates(tmp_path: P
     galsim.ImageF(60, 50, scale=0.263).write(str(coarse))
     with pytest.raises(MismatchError, match=r"pixels are 0\.2630"):
         opened({"g": coarse}, positions)
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet", "fits"])
-def test_columns_may_be_in_capital_letters(tmp_path: Path, ending: str) -> None:
-    columns = pd.DataFrame({"ID": [7, 8], "RA": [1.0, 2.0], "Dec": [3.0, 4.0], "MAG": [20.0, 21.0]})
-    path = tmp_path / f"p.{ending}"
-    if ending == "parquet":
-        columns.to_parquet(path)
-    else:
-        Table.from_pandas(columns).write(path)
-    found = read_positions(path).columns
-    assert {name: values.tolist() for name, values in found.items()} == {"id": [7, 8], "ra": [1, 2], "dec": [3, 4]}
 
 
 def test_what_cannot_be_used_is_one_line(images: dict[str, Path], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def open_user_image(name: str) -> FitsImage:
             in arcsec as GalSim writes it.
         CorruptDataError: the file cannot be read.
     """
-    path, extension = _split(name)
+    path, extension = split_name(name)
     if not path.is_file():
         raise MissingDataError("is not a file", where=str(path), remedy="name a FITS image, as BAND=PATH")
     try:
@@ -72,7 +72,8 @@ def _is_galsim_grid(header: fits.Header) -> bool:
     return "GS_WCS" in header and all(header.get(f"CTYPE{axis}") == "LINEAR" for axis in (1, 2))
 
 
-def _split(name: str) -> tuple[Path, str | int | None]:
+def split_name(name: str) -> tuple[Path, str | int | None]:
+    """Path and extension of PATH or PATH[EXT]; a file whose own name ends so is no extension."""
     bracketed = re.fullmatch(r"(.+)\[([^\[\]]+)\]", name)
     if bracketed is None or Path(name).exists():
         return Path(name), None

@@ -77,7 +77,9 @@ class ImageStamps:
         _require_aligned({band: layer.image for band, layer in self._layers.items()})
         given = read_positions(positions, sky=self._layers_are_celestial())
         self._columns = given.columns
-        self._x, self._y = given.pixels(next(iter(self._layers.values())).image.wcs)
+        first = next(iter(self._layers.values())).image
+        self._x, self._y = given.pixels(first.wcs)
+        given.require_on(self._x, self._y, first.values.shape, log, lambda moved: moved.pixels(first.wcs))
         self.shape = len(self._x), *frame.shape
         self.attributes: dict[str, Any] = {
             **frame.attributes(),

@@ -1,0 +1,83 @@
+"""Positions on the sky as pixels of an image."""
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS, NoConvergence
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import NDArray
+
+from deblend_assets.science.images.field import Field
+
+Floats = NDArray[np.float64]
+
+# Positions beyond so many times the distance of a field's corners from its centre have no pixels: distortions are
+# fitted to the image alone, and a tangential projection shows the antipode of its centre as the centre.
+_REACH = 2.0
+# A position that a distortion folds back comes back elsewhere [pixel].
+_RETURNS_WITHIN = 0.01
+
+
+def sky_to_field(field: Field, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
+    """Pixels of ICRS positions [deg], (N,) each, from 0; NaN far from a celestial field and where undefined."""
+    height, width = field.shape
+    x = np.array([(width - 1) / 2, -0.5, width - 0.5, -0.5, width - 0.5])
+    y = np.array([(height - 1) / 2, -0.5, -0.5, height - 0.5, height - 0.5])
+    centre, *corners = _unit_vectors(*field.sky(x, y))
+    reach = _REACH * np.nanmax([np.linalg.norm(corner - centre) for corner in corners])
+    near = np.flatnonzero((np.abs(dec) <= 90) & (np.linalg.norm(_unit_vectors(ra, dec) - centre, axis=1) <= reach))
+    found = np.full((2, len(ra)), np.nan)
+    found[:, near] = _invert(field.wcs, ra[near], dec[near])
+    x, y = found
+    again = np.full((2, len(ra)), np.nan)
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    again[:, known] = field.sky(x[known], y[known])
+    apart = np.linalg.norm(_unit_vectors(*again) - _unit_vectors(ra, dec), axis=1)
+    found[:, ~(np.rad2deg(apart) * 3600 <= _RETURNS_WITHIN * field.pixel_scale)] = np.nan
+    return found[0], found[1]
+
+
+def _invert(wcs: galsim.BaseWCS, ra: Floats, dec: Floats) -> Floats:
+    """(2, N) pixels from 0; NaN where the inversion fails."""
+    if not len(ra):
+        return np.empty((2, 0))
+    try:
+        return np.stack(wcs.radecToxy(ra.copy(), dec.copy(), units="degrees")) - 1
+    except (galsim.GalSimError, NoConvergence, ValueError):
+        # One position that fails takes all of its call with it.
+        if len(ra) == 1:
+            return np.full((2, 1), np.nan)
+        half = len(ra) // 2
+        return np.concatenate([_invert(wcs, ra[part], dec[part]) for part in (slice(half), slice(half, None))], axis=1)
+
+
+def _unit_vectors(ra: Floats, dec: Floats) -> Floats:
+    """(N, 3); NaN where a position is not finite."""
+    with np.errstate(invalid="ignore"):
+        longitude, latitude = np.radians(ra), np.radians(dec)
+        flat = np.cos(latitude)
+        return np.stack([flat * np.cos(longitude), flat * np.sin(longitude), np.sin(latitude)], axis=-1)
+
+
+def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
+    """Convert ICRS positions [deg] to pixels of an image, (N,) each [0-based], for any celestial frame of its WCS.
+
+    NaN where a position is not valid, or where the projection or its distortion is not defined.
+    """
+    x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+    known = np.isfinite(ra) & (np.abs(dec) <= 90)
+    if not known.any():
+        return x, y
+    sky = SkyCoord(ra[known], dec[known], unit="deg", frame="icrs").transform_to(wcs_to_celestial_frame(wcs))
+    longitude, latitude = sky.spherical.lon.deg, sky.spherical.lat.deg
+    try:
+        places = np.stack(wcs.all_world2pix(longitude, latitude, 0), axis=1)
+    except NoConvergence as error:
+        places = np.array(error.best_solution, dtype=np.float64)
+        for astray in (error.divergent, error.slow_conv):
+            if astray is not None:
+                places[astray] = np.nan
+    x[known], y[known] = places.T
+    return x, y
