@@ -100,13 +100,29 @@ def test_units_are_followed(tmp_path: Path, unit: str, ending: str) -> None:
     on_sky(written(tmp_path / f"p.{ending}", table, **({"format": "votable"} if ending == "vot" else {})))
 
 
-def test_units_of_our_own_parquet_are_followed(tmp_path: Path) -> None:
+def test_our_own_parquet_is_read_with_its_units(tmp_path: Path) -> None:
     from deblend_assets.stores.tables import to_parquet
 
-    frame = pd.DataFrame({"ra": np.radians(RA), "dec": np.radians(DEC), "flux": [1.0, 2.0, 3.0]})
-    columns = {"ra": ("rad", ""), "dec": ("rad", ""), "flux": ("nJy", "")}
+    identifiers = pd.array([2**60 + 1, None, 3], "Int64")
+    frame = pd.DataFrame({"id": identifiers, "ra": np.radians(RA), "dec": np.radians(DEC), "flux": [1.0, 2.0, 3.0]})
+    columns = {"id": ("", ""), "ra": ("rad", ""), "dec": ("rad", ""), "flux": ("nJy", "")}
     (tmp_path / "p.parquet").write_bytes(to_parquet(frame, columns, ""))
-    assert on_sky(tmp_path / "p.parquet").units == {"flux": "nJy"}
+    found = on_sky(tmp_path / "p.parquet")
+    assert found.units == {"flux": "nJy"}
+    assert found.others["id"].tolist() == [2**60 + 1, pd.NA, 3]
+
+
+def test_units_of_voparquet_are_followed(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from deblend_assets.stores.table_metadata import metadata_of
+
+    frame = pd.DataFrame({"coord_ra": np.radians(RA), "coord_dec": np.radians(DEC)})
+    described = metadata_of(frame, {"coord_ra": ("rad", ""), "coord_dec": ("rad", "")}, "")
+    kept = {name: value for name, value in described.items() if name.startswith(b"IVOA")}
+    pq.write_table(pa.Table.from_pandas(frame).replace_schema_metadata(kept), tmp_path / "p.parquet")
+    on_sky(tmp_path / "p.parquet")
 
 
 def test_a_unit_that_is_no_angle_is_one_line(tmp_path: Path) -> None:

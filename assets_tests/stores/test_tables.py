@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from astropy.io.votable import parse_single_table
+from astropy.table import Table
 
 from deblend_assets.errors import CorruptDataError
 from deblend_assets.stores.tables import column_units, from_parquet, to_parquet
@@ -55,6 +58,30 @@ def test_the_same_table_is_the_same_bytes_and_another_is_not(table: pd.DataFrame
 def test_a_column_without_unit_and_meaning_is_refused(table: pd.DataFrame) -> None:
     with pytest.raises(KeyError, match="secret"):
         to_parquet(table.assign(secret=1), COLUMNS, NOTE)
+
+
+def test_pandas_astropy_and_readers_of_votable_see_units_and_meanings(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Case 15."""
+    columns = {name: (*words, "meta.id") if name == "split" else words for name, words in COLUMNS.items()}
+    path = tmp_path / "t.parquet"
+    path.write_bytes(to_parquet(table.assign(n=pd.array([1, None, 3], "Int64")), {**columns, "n": ("nJy", "n")}, NOTE))
+    read = Table.read(path)
+    assert {name: str(read[name].unit) for name in read.colnames if read[name].unit} == {"a_d": "arcsec", "n": "nJy"}
+    assert read["e1"].description == COLUMNS["e1"][1]
+    assert read["split"].meta["ucd"] == "meta.id"
+    assert read.meta["description"] == NOTE
+    assert list(read["galtileid"]) == list(table["galtileid"])
+    assert list(read["split"]) == list(table["split"])
+    attributes = pd.read_parquet(path).attrs
+    assert attributes["units"] == {"a_d": "arcsec", "n": "nJy"}
+    assert attributes["descriptions"]["e1"] == COLUMNS["e1"][1]
+    assert attributes["description"] == NOTE
+    metadata = pq.read_schema(path).metadata
+    fields = parse_single_table(io.BytesIO(metadata[b"IVOA.VOTable-Parquet.content"])).fields
+    assert [field.name for field in fields] == [*table, "n"]
+    assert {field.name: str(field.unit) for field in fields if field.unit is not None} == attributes["units"]
+    assert next(field for field in fields if field.name == "split").ucd == "meta.id"
+    assert b"<DATA" not in metadata[b"IVOA.VOTable-Parquet.content"]
 
 
 def test_an_empty_table_keeps_its_columns(table: pd.DataFrame) -> None:

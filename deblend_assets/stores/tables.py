@@ -1,4 +1,4 @@
-"""Parquet tables whose schema carries each column's unit and meaning."""
+"""Parquet tables whose schema carries each column's unit and meaning, where pandas, astropy and TOPCAT see them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deblend_assets.errors import CorruptDataError
+from deblend_assets.stores.table_metadata import metadata_of
 
 # Unit, meaning and, if known, UCD of each column; and their names in a field's metadata.
 Columns = Mapping[str, tuple[str, str] | tuple[str, str, str]]
@@ -40,7 +41,11 @@ def to_arrow(table: pd.DataFrame, columns: Columns, note: str) -> Any:
     fields = []
     for field in arrow.schema:
         fields.append(field.with_metadata(dict(zip(_FIELDS, columns[field.name], strict=False))))
-    metadata = {**(arrow.schema.metadata or {}), b"description": note.encode()}
+    metadata = {
+        **(arrow.schema.metadata or {}),
+        b"description": note.encode(),
+        **metadata_of(table, columns, note),
+    }
     return arrow.cast(pa.schema(fields, metadata=metadata))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
-from astropy.table import Table
+from astropy.table import Table, meta
 
 from deblend_assets.stores.positions.columns import Columns, from_astropy, from_pandas
 from deblend_assets.stores.positions.text import read_text
@@ -76,13 +76,17 @@ def _fits(path: Path, extension: str | int | None, suits: Callable[[Columns], bo
 def _parquet(path: Path) -> Columns:
     schema = pq.read_schema(path)
     known = schema.metadata or {}
-    if b"table_meta_yaml" in known:
-        return from_astropy(Table.read(path, format="parquet"))
-    frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
     units = {field.name: field.metadata[b"unit"].decode() for field in schema if b"unit" in (field.metadata or {})}
-    if _VOPARQUET in known:
-        described = parse_single_table(io.BytesIO(known[_VOPARQUET]))
-        units = {field.name: str(field.unit) for field in described.fields if field.unit is not None}
+    if b"table_meta_yaml" in known:
+        described = meta.get_header_from_yaml(known[b"table_meta_yaml"].decode().split("\n"))
+        if "__serialized_columns__" in described.get("meta", {}):
+            return from_astropy(Table.read(path, format="parquet"))
+        units |= {column["name"]: str(column["unit"]) for column in described["datatype"] if "unit" in column}
+    elif _VOPARQUET in known:
+        fields = parse_single_table(io.BytesIO(known[_VOPARQUET])).fields
+        units |= {field.name: str(field.unit) for field in fields if field.unit is not None}
+    # Not astropy's reader: integers of which some are missing would become floats.
+    frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
     named = [name for name in frame.index.names if name is not None and name not in frame]
     frame = frame.reset_index(level=named).reset_index(drop=True) if named else frame.reset_index(drop=True)
     return from_pandas(frame, {name: unit for name, unit in units.items() if unit})
