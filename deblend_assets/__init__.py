@@ -2,7 +2,7 @@
 
     import deblend_assets as da
 
-    table = da.measure(stamps)  # (N, 6, 45, 45) in electrons, with the weights that the package ships for LSST
+    catalog = da.measure(da.read_field("field.toml"))  # images of any survey: detected, deblended, measured
 
 The names for a script are those of `deblend_assets.api`, imported when they are first used. The science lives in
 `deblend_assets.science` and needs no Dagster; `deblend_assets.definitions` is where the science, the stores, the
@@ -14,10 +14,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deblend_assets.api import DeblendError, Model, deblend, load_model, measure
+    from deblend_assets.api import (
+        GOOD_FLUX,
+        GOOD_SHAPE,
+        DeblendError,
+        Field,
+        MeasurementSettings,
+        Model,
+        Observation,
+        RowFlag,
+        SkyModel,
+        deblend,
+        detect,
+        field_from_ngmix,
+        load_model,
+        load_sky_model,
+        measure,
+        read_field,
+    )
 
 __version__ = "0.2.0"
-__all__ = ["DeblendError", "Model", "deblend", "load_model", "measure"]
+__all__ = [
+    "GOOD_FLUX",
+    "GOOD_SHAPE",
+    "DeblendError",
+    "Field",
+    "MeasurementSettings",
+    "Model",
+    "Observation",
+    "RowFlag",
+    "SkyModel",
+    "deblend",
+    "detect",
+    "field_from_ngmix",
+    "load_model",
+    "load_sky_model",
+    "measure",
+    "read_field",
+]
 
 
 def __getattr__(name: str) -> Any:

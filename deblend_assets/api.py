@@ -1,28 +1,66 @@
-"""Names for a script or a notebook; `import deblend_assets as da` offers them as `da.load_model`, `da.measure`, ….
+"""Names for a script or a notebook; `import deblend_assets as da` offers them as `da.measure`, `da.read_field`, ….
 
-They measure stamps with the weights that the package ships, and need no checkout, profile or Dagster.
+They measure fields of images and stamps with the weights that the package ships, and need no checkout, profile or
+Dagster.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from astropy.table import Column, Table
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import DeblendError, MismatchError
+from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.given import field_from_ngmix, observation
+from deblend_assets.science.images.projection import sky_to_field
+from deblend_assets.science.measuring.field_columns import detection_columns
+from deblend_assets.science.measuring.field_look import look_at
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
+from deblend_assets.science.measuring.registry import CatalogColumn
+from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFlag
+from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.settings import MeasurementSettings
+from deblend_assets.steps.fields.catalog import catalog_of
+from deblend_assets.steps.fields.cells import OpenField, detect_field, pool_of
+from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
 from deblend_assets.steps.measuring.model import shipped_model
+from deblend_assets.stores.field_files import read_field
+from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 from deblend_assets.stores.stamps import open_stamps
 
-__all__ = ["DeblendError", "Model", "deblend", "load_model", "measure"]
+__all__ = [
+    "GOOD_FLUX",
+    "GOOD_SHAPE",
+    "DeblendError",
+    "Field",
+    "MeasurementSettings",
+    "Model",
+    "Observation",
+    "RowFlag",
+    "SkyModel",
+    "deblend",
+    "detect",
+    "field_from_ngmix",
+    "load_model",
+    "load_sky_model",
+    "measure",
+    "read_field",
+]
+
+Observation = observation
 
 
 def load_model(survey: str = "LSST", *, device: str = "cpu") -> Model:
-    """The model that the package ships for a survey.
+    """The model that the package ships for the stamps of a survey.
 
     Args:
         survey: `"LSST"` (ugrizy, 0.2 arcsec a pixel).
@@ -38,33 +76,64 @@ def load_model(survey: str = "LSST", *, device: str = "cpu") -> Model:
     return shipped_model(survey, device)
 
 
-def measure(stamps: ArrayLike | str | PathLike[str], model: Model | None = None) -> Table:
-    """Shapes, sizes and fluxes of the galaxies in the middle of stamps.
+def load_sky_model() -> SkyModel:
+    """The shipped model for every sky, on the CPU: it measures fields of any bands, PSF and depth."""
+    return _load_sky_model(None)
+
+
+def detect(field: Field) -> Table:
+    """The sources of a field.
 
     Args:
-        stamps: (N, band, y, x) or one (band, y, x) [electron of the whole exposure], bands and pixels as in
-            `model.frame`, every pixel of a missing band NaN; or the path of a Zarr array or a folder of stamps, as
-            `deblend_assets measure` takes.
-        model: of `load_model`; none: the shipped one of LSST.
+        field: of `read_field`, or `da.Field({"r": da.Observation(…), …})`.
 
     Returns:
-        One row a stamp; unit and description of a column are in its `unit` and `description`. Shapes are in the pixel
-        frame, x with the column, y with the row, and not calibrated for shear.
+        One row a detection, x and y from 0 at the centre of the first pixel; see docs/detection.md.
 
     Raises:
-        MismatchError: the stamps are not in the model's frame.
-        MissingDataError, CorruptDataError: what the path names cannot be read.
+        MissingDataError: no PSF, no noise or no known pixel.
     """
+    opened = OpenField(field, look_at(field), load_sky_model())
+    with pool_of(opened, 1) as pool:
+        found = detect_field(opened, pool, None, _silent)
+    return _described(found[list(detection_columns(field.names))], detection_columns(field.names))
+
+
+def measure(
+    source: Field | ArrayLike | str | PathLike[str],
+    table: Table | pd.DataFrame | None = None,
+    *,
+    model: Model | SkyModel | None = None,
+    progress: bool = False,
+) -> Table:
+    """Shapes, sizes and fluxes of the galaxies of a field, or of those in the middle of stamps.
+
+    Args:
+        source: a field of images; or stamps (N, band, y, x) or one (band, y, x) [electron of the whole exposure],
+            bands and pixels as in `load_model().frame`, every pixel of a missing band NaN; or the path of stamps, a
+            Zarr array or a folder, as `deblend_assets measure` takes.
+        table: of a field alone: x, y [pixel, from 0], or ra, dec [deg], in the place of what is detected; its other
+            columns are kept.
+        model: of `load_sky_model` for a field, of `load_model` for stamps; default: the shipped ones.
+        progress: whether lines of progress are written to standard error.
+
+    Returns:
+        One row a source; unit and description of a column are in its `unit` and `description`. Shapes of a field are in
+        the sky frame (x west, y north), those of stamps in the pixel frame; neither is calibrated for shear.
+
+    Raises:
+        MismatchError: stamps that are not in the model's frame; a table without positions; a model of the other kind.
+        MissingDataError, CorruptDataError: what is missing or cannot be read.
+    """
+    if isinstance(source, Field):
+        return _measure_field(source, table, model, _to_stderr if progress else _silent)
+    if table is not None or isinstance(model, SkyModel):
+        raise MismatchError(
+            "stamps, with a table or a model for fields", where="measure", remedy="give a Field, or stamps alone"
+        )
     model = load_model() if model is None else model
-    rows, _ = measure_block(model, _electrons(stamps, model))
-    described = model.columns()
-    columns = {str(name): (rows[name].to_numpy(), described[str(name)]) for name in rows}
-    return Table(
-        [
-            Column(values, name=name, unit=c.unit or None, description=c.meaning, meta={"ucd": c.ucd})
-            for name, (values, c) in columns.items()
-        ]
-    )
+    rows, _ = measure_block(model, _electrons(source, model))
+    return _described(rows, model.columns())
 
 
 def deblend(stamps: ArrayLike | str | PathLike[str], model: Model | None = None) -> NDArray[np.float32]:
@@ -72,7 +141,7 @@ def deblend(stamps: ArrayLike | str | PathLike[str], model: Model | None = None)
 
     Args:
         stamps: as of `measure`.
-        model: as of `measure`.
+        model: of `load_model`; default: the shipped one of LSST.
 
     Returns:
         (N, band, y, x) [electron]; NaN where a stamp cannot be measured.
@@ -85,7 +154,46 @@ def deblend(stamps: ArrayLike | str | PathLike[str], model: Model | None = None)
     return images
 
 
-def _electrons(stamps: ArrayLike | str | PathLike[str], model: Model) -> NDArray[np.float32]:
+def _measure_field(field: Field, table: Table | pd.DataFrame | None, model: Any, log: Callable[[str], None]) -> Table:
+    if model is not None and not isinstance(model, SkyModel):
+        raise MismatchError(
+            f"a model of {type(model).__name__}", where="measure", remedy="give that of load_sky_model, or none"
+        )
+    version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else "given"
+    chosen = load_sky_model() if model is None else model
+    positions = None if table is None else _positions(field, table)
+    catalog = catalog_of(field, chosen, version, positions=positions, log=log)
+    return _described(catalog.table, catalog.columns)
+
+
+def _positions(field: Field, table: Table | pd.DataFrame) -> pd.DataFrame:
+    """x and y on the field, and the other columns."""
+    given = table.to_pandas() if isinstance(table, Table) else table.reset_index(drop=True)
+    if {"x", "y"} <= set(given):
+        return given
+    if not {"ra", "dec"} <= set(given):
+        raise MismatchError(
+            f"a table of {', '.join(map(str, given))}", where="measure", remedy="give x and y [pixel], or ra and dec"
+        )
+    if not field.wcs.isCelestial():
+        raise MismatchError(
+            "the images have no celestial coordinates", where=field.name, remedy="give x and y in pixels, from 0"
+        )
+    x, y = sky_to_field(field, *(given[name].to_numpy(np.float64) for name in ("ra", "dec")))
+    return given.drop(columns=["ra", "dec"]).assign(x=x, y=y)
+
+
+def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) -> Table:
+    columns = {str(name): (rows[name].to_numpy(), described[str(name)]) for name in rows}
+    return Table(
+        [
+            Column(values, name=name, unit=c.unit or None, description=c.meaning, meta={"ucd": c.ucd})
+            for name, (values, c) in columns.items()
+        ]
+    )
+
+
+def _electrons(stamps: Any, model: Model) -> NDArray[np.float32]:
     """Stamps in the model's frame, (N, band, y, x)."""
     if isinstance(stamps, str | PathLike):
         opened = open_stamps(Path(stamps).resolve())
@@ -99,3 +207,11 @@ def _electrons(stamps: ArrayLike | str | PathLike[str], model: Model) -> NDArray
         )
     model.frame.require(model.frame.attributes() | {"shape": list(electrons.shape[1:])}, "stamps")
     return electrons
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

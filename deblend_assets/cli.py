@@ -15,10 +15,10 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deblend_assets import __version__
 from deblend_assets.errors import DeblendError, UsageError
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from deblend_assets.automation.tile_registry import TileRow
-    from deblend_assets.science.measuring.measure import Model
     from deblend_assets.settings import Profile
     from deblend_assets.stores.project import ProjectStore
-    from deblend_assets.stores.stamps import Stamps
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
@@ -82,58 +80,106 @@ def _cells(row: TileRow) -> tuple[str, ...]:
 
 
 def measure(given: argparse.Namespace, profile: Profile) -> None:
-    """Measure stamps, or galaxies of images, with the profile's trained model or the shipped one."""
+    """Measure ready stamps, or a field of images."""
     _require_one_source(given)
+    if given.image or given.source.suffix == ".toml":
+        _measure_field(given, profile)
+    else:
+        _measure_stamps(given, profile)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _measure_stamps(given: argparse.Namespace, profile: Profile) -> None:
+    """With the profile's trained model of its survey, or the shipped one."""
     from deblend_assets.science.deblender.network import BATCH
     from deblend_assets.settings import storage_root
     from deblend_assets.steps.measuring.model import available_model
     from deblend_assets.steps.measuring.run import measure_stamps
     from deblend_assets.stores.project import ProjectStore
-
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    from deblend_assets.stores.stamps import open_stamps
 
     store = ProjectStore(storage_root(), profile)
     with _device(given.device) as device:
-        model = available_model(store, device, log)
         done = measure_stamps(
-            _stamps(given, model, log),
-            model,
+            open_stamps(given.source.resolve()),
+            available_model(store, device, _log),
             given.out.resolve(),
             images=given.images,
             batch=given.batch or BATCH,
             replace=given.replace,
-            log=log,
+            log=_log,
         )
     counts = f"{done.stamps:,} stamps, {done.flagged:,} flagged"
     print(f"{given.out.resolve()}: {counts}, {done.rate:,.0f} stamps/s on {device}")
 
 
+def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
+    """With the model for every sky: the profile's trained one, or the shipped one."""
+    from deblend_assets.settings import storage_root
+    from deblend_assets.steps.fields.command import measure_files
+    from deblend_assets.stores.field_files import field_file_of_arguments, read_field_file
+    from deblend_assets.stores.project import ProjectStore
+
+    if given.image:
+        by_band: dict[str, Any] = {key if key == "rms" else f"{key}s": _by_band(given, key) for key in _MAPS}
+        settings = field_file_of_arguments(_by_band(given, "image"), **by_band, name=given.out.name)
+    else:
+        settings = read_field_file(given.source)
+    if given.subtract_background:
+        settings = settings.model_copy(update={"background": "subtract"})
+    if given.pixel_scale:
+        settings = settings.model_copy(update={"pixel_scale": given.pixel_scale})
+    done = measure_files(
+        settings,
+        ProjectStore(storage_root(), profile),
+        given.out.resolve(),
+        positions=given.positions,
+        origin=given.origin,
+        processes=given.processes,
+        replace=given.replace,
+        log=_log,
+    )
+    print(*done.lines, ", ".join(map(str, done.files)), sep="\n")
+
+
+_MAPS = ("weight", "variance", "rms", "bmask", "psf", "zero_point")
+
+
+def _by_band(given: argparse.Namespace, key: str) -> dict[str, str]:
+    return dict(getattr(given, key) or [])
+
+
 def _require_one_source(given: argparse.Namespace) -> None:
-    """UsageError unless the arguments name stamps, or else one image a band and positions."""
-    images, where = given.image or [], "deblend_assets measure"
-    if (given.stamps is not None, bool(images), given.positions is not None) not in (
-        (True, False, False),
-        (False, True, True),
-    ):
+    """UsageError unless the arguments name one source, and what goes with it."""
+    where, images = "deblend_assets measure", given.image or []
+    if (given.source is None) == (not images):
         raise UsageError(
-            "neither stamps alone nor images with positions",
+            "names " + ("no source" if given.source is None else "two sources"),
             where=where,
-            remedy="name STAMPS, or --image BAND=PATH for each band and --positions TABLE",
+            remedy="name a field.toml, or --image BAND=PATH for each band, or stamps (a Zarr array or a folder)",
         )
-    twice = sorted({band for n, (band, _) in enumerate(images) if band in dict(images[:n])})
-    if twice:
-        raise UsageError(f"more than one --image in {', '.join(twice)}", where=where, remedy="name one image a band")
-
-
-def _stamps(given: argparse.Namespace, model: Model, log: Callable[[str], None]) -> Stamps:
-    """The stamps that the arguments name: ready-cut, or to be cut from images."""
-    from deblend_assets.stores.image_stamps import ImageStamps
-    from deblend_assets.stores.stamps import open_stamps
-
-    if given.stamps is not None:
-        return open_stamps(given.stamps.resolve())
-    return ImageStamps(dict(given.image), given.positions.resolve(), model.frame, log)
+    for key in ("image", *_MAPS):
+        listed = [band for band, _ in getattr(given, key) or []]
+        option = f"--{key.replace('_', '-')}"
+        twice = sorted({band for band in listed if listed.count(band) > 1})
+        if twice:
+            raise UsageError(f"more than one {option} in {', '.join(twice)}", where=where, remedy="name one a band")
+        without = [band for band in listed if band not in dict(images)]
+        if without:
+            raise UsageError(
+                f"{option} of {', '.join(without)} without an --image of that band",
+                where=where,
+                remedy="name its image, or write both into the field.toml",
+            )
+    if not images and given.source.suffix != ".toml":
+        for key in ("positions", "subtract_background", "pixel_scale", "processes", "origin"):
+            if getattr(given, key):
+                raise UsageError(
+                    f"--{key.replace('_', '-')} is of images, not of stamps", where=where, remedy="leave it out"
+                )
 
 
 @contextlib.contextmanager
@@ -223,11 +269,62 @@ def _recipe(text: str) -> str:
     return text
 
 
-def _band_image(text: str) -> tuple[str, str]:
-    band, separator, path = text.partition("=")
-    if not (band and separator and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=PATH or BAND=PATH[EXT]")
-    return band, str(Path(path).resolve())
+def _of_band(text: str) -> tuple[str, str]:
+    band, separator, value = text.partition("=")
+    if not (band and separator and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=VALUE, such as r=coadd_r.fits or r=coadd_r.fits[SCI]")
+    return band, value
+
+
+def _zero_point_of_band(text: str) -> tuple[str, float]:
+    band, value = _of_band(text)
+    try:
+        return band, float(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=MAGNITUDE") from error
+
+
+def _add_measure(topics: Any) -> argparse.ArgumentParser:
+    measuring: argparse.ArgumentParser = topics.add_parser(
+        "measure",
+        help="detect, deblend and measure the galaxies of images, or measure stamps",
+        description="A catalogue of shapes and fluxes of a field of images (docs/measuring_images.md), or of ready "
+        "stamps (docs/measuring.md).",
+    )
+    measuring.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        metavar="FIELD.toml | STAMPS",
+        help="a field's images, or stamps: a Zarr array, or a folder of .npy or .fits",
+    )
+    images = measuring.add_argument_group("images, in the place of FIELD.toml, each once a band")
+    for option, what, text in (
+        ("--image", "PATH[EXT]", "the image; EXT: number or name of an extension"),
+        ("--weight", "PATH[EXT]", "its inverse variance"),
+        ("--variance", "PATH[EXT]", "instead: its variance"),
+        ("--rms", "PATH[EXT]", "instead: its standard deviation"),
+        ("--bmask", "PATH[EXT]", "its mask"),
+        ("--psf", "PATH", "its PSF: PSFEx, Piff, a FITS image or cube, or the word measure"),
+    ):
+        images.add_argument(option, type=_of_band, action="append", metavar=f"BAND={what}", help=text)
+    images.add_argument(
+        "--zero-point",
+        type=_zero_point_of_band,
+        action="append",
+        metavar="BAND=MAG",
+        help="AB magnitude of one image unit, where the header does not say",
+    )
+    images.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of images without a WCS")
+    images.add_argument("--subtract-background", action="store_true", help="take SEP's background off, in two passes")
+    images.add_argument("--positions", metavar="TABLE", help="measure these positions in the place of detections")
+    images.add_argument("--origin", type=int, choices=(0, 1), help="of x and y in TABLE: what the first pixel is")
+    images.add_argument("--processes", type=_positive, default=0, metavar="N", help="that work (default: one a core)")
+    ready = measuring.add_argument_group("stamps")
+    ready.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
+    ready.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU")
+    ready.add_argument("--images", action="store_true", help="keep the deblended stamps too, as a Zarr array")
+    return measuring
 
 
 def parser() -> argparse.ArgumentParser:
@@ -258,27 +355,7 @@ def parser() -> argparse.ArgumentParser:
         help="of which target of make (default: demo, which is lsst and des), or of which tile",
     )
 
-    measuring = topics.add_parser(
-        "measure",
-        help="deblend and measure stamps with the trained model",
-        description="A catalogue of shapes and fluxes of any number of stamps; see docs/measuring.md.",
-    )
-    measuring.add_argument(
-        "stamps", type=Path, nargs="?", metavar="STAMPS", help="a Zarr array, or a folder of .npy or .fits"
-    )
-    measuring.add_argument(
-        "--image",
-        type=_band_image,
-        action="append",
-        metavar="BAND=PATH[EXT]",
-        help="in the place of STAMPS, once a band; EXT: number or name of an extension",
-    )
-    measuring.add_argument("--positions", type=Path, metavar="TABLE", help="with --image: ra and dec, or x and y")
-    measuring.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
-    measuring.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU"
-    )
-    measuring.add_argument("--images", action="store_true", help="keep the deblended stamps too, as a Zarr array")
+    measuring = _add_measure(topics)
     exporting = topics.add_parser(
         "export",
         help="write the trained model as a torch.export program",

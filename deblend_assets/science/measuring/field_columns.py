@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deblend_assets.science.detection.detect import DETECTION_COLUMNS
 from deblend_assets.science.measuring.field_rows import BAND_REASONS
 from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
 from deblend_assets.science.measuring.sky_columns import MEASURED
@@ -37,3 +38,8 @@ FIELD_ENDS: tuple[Entry[Any], ...] = (
 def field_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
     """The columns of the catalogue of a field with some bands, in order."""
     return columns_of((*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS), bands)
+
+
+def detection_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
+    """The columns of what is detected in a field."""
+    return columns_of([Entry(name, unit, "", meaning) for name, (unit, meaning) in DETECTION_COLUMNS.items()], bands)

@@ -86,6 +86,11 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
 )
 """One line for each flag."""
 
+GOOD_SHAPE = ~RowFlag(0)
+"""Flags of which a row that is good for shapes has none: all."""
+GOOD_FLUX = GOOD_SHAPE & ~(RowFlag.STAR | RowFlag.LARGE)
+"""Flags of which a row that is good for fluxes has none: a star, and a galaxy that its stamp hardly holds, may be."""
+
 
 class Trust(NamedTuple):
     """Of N targets.

@@ -23,7 +23,6 @@ from deblend_assets.science.des.cutouts import (
     read_weight,
     rejection,
 )
-from deblend_assets.science.des.frames import SAME_SCALE
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
 from deblend_assets.vo.contents import Refusal
@@ -33,6 +32,9 @@ MOST_REFUSED = 0.01
 # Margin requested around a stamp [pixel], to distinguish an image's edge from a stamp that fits exactly.
 _MARGIN_PIXELS = 4
 REFUSED = "the archive's image in the label band cannot be used"
+
+# Relative. Scales within it are treated as equal: the change of a galaxy's size is below its measurement error.
+_SAME_SCALE = 0.005
 
 
 def galaxy_columns(bands: tuple[str, ...]) -> dict[str, tuple[str, str]]:
@@ -167,7 +169,7 @@ class Cutter:
 
         def read(data: bytes) -> BandStamp | None:
             stamp = read_band(data, default_zero_point=self.settings.zero_point, **common)  # type: ignore[arg-type]
-            if stamp is not None and abs(stamp.pixel_scale / self.settings.pixel_scale_arcsec - 1) > SAME_SCALE:
+            if stamp is not None and abs(stamp.pixel_scale / self.settings.pixel_scale_arcsec - 1) > _SAME_SCALE:
                 # A repeated request would return the same.
                 raise Refusal(
                     f"the pixel scale is {stamp.pixel_scale:.4f} arcsec, not {self.settings.pixel_scale_arcsec:g}",

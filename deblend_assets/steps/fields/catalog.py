@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.cells import cell_at, cells_of
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import overlap
-from deblend_assets.science.measuring.field_columns import FIELD_IDENTITY, field_columns
+from deblend_assets.science.measuring.field_columns import FIELD_ENDS, FIELD_IDENTITY, field_columns
 from deblend_assets.science.measuring.field_look import Look, look_at
+from deblend_assets.science.measuring.field_rows import BandFlag
 from deblend_assets.science.measuring.registry import CatalogColumn
+from deblend_assets.science.measuring.sky_columns import MEASURED
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.steps.fields.cells import OpenField, detect_field, measure_detections, pool_of
@@ -33,7 +37,7 @@ class FieldCatalog:
         columns: their units, UCDs and meanings.
         look: at the field.
         detections: everything that was detected; x, y and `DETECTION_COLUMNS`.
-        off_image: number of given positions that are not on the image; they have no row.
+        off_image: number of given positions that are not on the image; their rows have no data.
     """
 
     table: pd.DataFrame
@@ -64,8 +68,8 @@ def catalog_of(
         field: images, whose planes can be sent to another process where there are several.
         model: calibrated.
         version: its fingerprint, for the column `model_version`.
-        positions: x, y [pixel, from 0] in the place of the detections, and other columns, which are kept; a detection
-            within one FWHM of a position counts as the same source.
+        positions: x, y [pixel, from 0] in the place of the detections, and other columns, which are kept; every
+            position has a row. A detection within one FWHM of a position counts as the same source.
         processes: that work.
         parts: keeps finished cells; None: nothing is kept.
         log: takes progress lines.
@@ -87,15 +91,15 @@ def catalog_of(
                 else "give ra, dec, or x, y that count from 0, of these images",
             )
         measured = measure_detections(opened, targets, others, pool, parts, log)
-    own = _own_columns(targets)
     table = pd.concat([_identity(field, targets), measured], axis=1)
     table["flags"] |= np.where(targets["crowded"], np.int32(RowFlag.CROWDED), np.int32(0))
+    columns: dict[str, CatalogColumn[Any]] = dict(field_columns(field.names))
+    if positions is not None:
+        own = _own_columns(positions)
+        table = pd.concat([_all_rows(field, table, targets["row"].to_numpy(), positions), own], axis=1)
+        columns |= {str(name): CatalogColumn("", "", "given with the positions") for name in own}
     table["model_version"] = version
-    columns = field_columns(field.names)
-    table = pd.concat([table[list(columns)], own], axis=1)
-    described: dict[str, CatalogColumn[Any]] = dict(columns)
-    described |= {str(name): CatalogColumn("", "", "given with the positions") for name in own}
-    return FieldCatalog(table, described, opened.look, found, off)
+    return FieldCatalog(table[list(columns)], columns, opened.look, found, off)
 
 
 def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
@@ -106,7 +110,8 @@ def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> 
     x, y = (positions[name].to_numpy(np.float64) for name in "xy")
     known = np.isfinite(x) & np.isfinite(y)
     cell = cell_at(cells, np.where(known, x, -1e9), np.where(known, y, -1e9))
-    targets = positions[cell >= 0].reset_index(drop=True).assign(cell=cell[cell >= 0])
+    rows = np.flatnonzero(cell >= 0)
+    targets = positions.iloc[rows].reset_index(drop=True).assign(row=rows, cell=cell[rows])
     targets = targets.assign(position_err=np.nan, snr=np.nan, crowded=False)
     beside = found
     if len(targets) and len(found):
@@ -132,12 +137,37 @@ def _identity(field: Field, targets: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-# Of detections; what else a table of positions has is the user's own.
-_OF_DETECTIONS = {"x", "y", "id", "position_err", "snr", "sigma", "masked_fraction", "pixels", "sep_flags", "cell"}
+def _all_rows(field: Field, measured: pd.DataFrame, rows: NDArray[np.integer], positions: pd.DataFrame) -> pd.DataFrame:
+    """A row for every given position, in their order; those off the image have no data."""
+    table = measured.set_axis(rows).reindex(range(len(positions)))
+    off = np.setdiff1d(np.arange(len(positions)), rows)
+    for name in measured:
+        if measured[name].dtype == object:
+            table[name] = table[name].fillna("")
+        elif not pd.api.types.is_float_dtype(measured[name].dtype):
+            table[name] = table[name].fillna(0).astype(measured[name].dtype)
+    table.loc[off, "flags"] = int(RowFlag.NO_DATA)
+    for band in field.names:
+        table.loc[off, f"flags_{band}"] = int(BandFlag.LOST)
+    table[["x", "y"]] = positions[["x", "y"]].to_numpy(np.float64)
+    if "id" in positions:
+        table["id"] = positions["id"].to_numpy()
+    else:
+        table["id"] = np.arange(1, len(positions) + 1)
+    return table
 
 
-def _own_columns(targets: pd.DataFrame) -> pd.DataFrame:
-    """The columns that came with given positions; those whose names the catalogue has begin with `given_`."""
-    own = [name for name in map(str, targets) if name not in {*_OF_DETECTIONS, "crowded"} and "snr_" not in name[:4]]
-    taken = {entry.name for entry in FIELD_IDENTITY} | {"flags"}
-    return targets[own].rename(columns={name: _GIVEN + name for name in own if name in taken}).reset_index(drop=True)
+def _own_columns(positions: pd.DataFrame) -> pd.DataFrame:
+    """The columns that came with given positions; those whose names the catalogue may have begin with `given_`."""
+    own = positions.drop(columns=["x", "y", "id"], errors="ignore")
+    taken = {entry.name for entry in (*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS)}
+    plain = {}
+    for name in map(str, own):
+        values = own[name].reset_index(drop=True)
+        # Of pandas' nullable types, which FITS has not: NaN where missing.
+        if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
+            text = isinstance(values.dtype, pd.StringDtype)
+            values = values.astype("object") if text else values.astype("float64")
+        template = re.sub(r"_[ugrizy](?=_|$)", "_{band}", name)
+        plain[_GIVEN + name if name in taken or template in taken else name] = values
+    return pd.DataFrame(plain, index=range(len(positions)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deblend_assets.science.measuring.columns import REGISTRY, words_of
+from deblend_assets.science.measuring.field_columns import FIELD_ENDS, FIELD_IDENTITY
 from deblend_assets.science.measuring.measured import FLAGS
 from deblend_assets.science.measuring.registry import Entry
 from deblend_assets.science.measuring.sky_columns import IDENTITY, MEASURED, PROVENANCE
@@ -36,6 +37,11 @@ class Tables(NamedTuple):
 
 
 PAGES = {
+    "measuring_images.md": Tables(
+        (*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS),
+        {},
+        {int(flag): f"{flag.name}: {words}" for flag, words in REASONS.items()},
+    ),
     "measuring.md": Tables(REGISTRY, words_of("{label band}"), FLAGS),
     "shape_catalog.md": Tables(
         (*IDENTITY, *MEASURED, *PROVENANCE),

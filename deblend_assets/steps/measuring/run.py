@@ -13,7 +13,6 @@ from deblend_assets.science.deblender.network import BATCH
 from deblend_assets.science.measuring.measure import Model, measure
 from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
-from deblend_assets.stores.image_stamps import CUT_FROM
 from deblend_assets.stores.measurements import Measurements, measurements_in
 from deblend_assets.stores.project import library_versions
 from deblend_assets.stores.stamps import Stamps, blocks
@@ -77,11 +76,8 @@ def measure_stamps(
         if images:
             measurements.create_images(stamps.shape, stamps.block, {**model_card(model), "description": "target alone"})
         flagged = _measure_all(stamps, model, batch, measurements, progress)
-        cut_from = {name: stamps.attributes[name] for name in CUT_FROM if name in stamps.attributes}
         versions = library_versions("torch", "numpy")
-        measurements.finish(
-            {"stamps": stamps.where, "note": NOTE, **cut_from, **model_card(model), "versions": versions}
-        )
+        measurements.finish({"stamps": stamps.where, "note": NOTE, **model_card(model), "versions": versions})
     return Measured(progress.done, flagged, progress.rate)
 
 

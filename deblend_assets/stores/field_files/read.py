@@ -10,6 +10,7 @@ from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import MapKind, Observation
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.skies.psf_files import read_psf
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.stores.field_files.coordinates import wcs_of
 from deblend_assets.stores.field_files.field_file import (
     MEASURED_PSF,
@@ -39,7 +40,8 @@ def read_field(settings: FieldFile | Path | str, log: Callable[[str], None] = pr
     if not isinstance(settings, FieldFile):
         settings = read_field_file(Path(settings))
     bands = {band: _observation(band, files, settings) for band, files in settings.bands.items()}
-    return Field(bands, settings.name)
+    chosen = MeasurementSettings(detection=settings.detection, background=settings.background)
+    return Field(bands, settings.name, chosen)
 
 
 def field_file_of_arguments(

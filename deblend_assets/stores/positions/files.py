@@ -23,7 +23,7 @@ _VOPARQUET = b"IVOA.VOTable-Parquet.content"
 _BINARY = (".fits", ".fit", ".fts", ".parquet", ".pq")
 
 
-def read_columns(path: Path, extension: str | int | None, suits: Callable[[Columns], bool]) -> Columns:
+def read_columns(path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]) -> Columns:
     """All columns of a table.
 
     Args:
@@ -54,7 +54,7 @@ def read_columns(path: Path, extension: str | int | None, suits: Callable[[Colum
     return read_text(whole)
 
 
-def _fits(path: Path, extension: str | int | None, suits: Callable[[Columns], bool]) -> Columns:
+def _fits(path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]) -> Columns:
     with fits.open(path) as hdus:
         tables = (fits.BinTableHDU, fits.TableHDU)
         if extension is not None:

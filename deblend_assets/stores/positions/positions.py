@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.field import Field
-from deblend_assets.stores.positions.projection import Floats, sky_to_field, sky_to_pixels
+from deblend_assets.science.images.projection import Floats, sky_to_field
 
 PIXELS = "x and y [pixel, from 0], or X_IMAGE and Y_IMAGE"
 """Columns that a message asks for."""
@@ -54,22 +53,6 @@ class Positions:
         """Whether the positions are on the sky."""
         return "ra" in self.places
 
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """`id`, where there is one, and the positions; missing identifiers make a column of text."""
-        columns = dict(self.places)
-        if "id" in self.others:
-            given = self.others["id"]
-            plain = given.map(str, na_action="ignore").fillna("") if given.isna().any() else given
-            columns = {"id": np.asarray(plain), **columns}
-        return columns
-
-    def pixels(self, wcs: WCS) -> tuple[Floats, Floats]:
-        """Positions x, y on an image of astropy's WCS, (N,) each [pixel, from 0]; not finite where undefined."""
-        if self.on_sky:
-            return sky_to_pixels(wcs, self.places["ra"], self.places["dec"])
-        return self.places["x"], self.places["y"]
-
     def on_field(self, target: Field) -> tuple[Floats, Floats]:
         """Positions x, y on a field, (N,) each [pixel, from 0]; NaN where undefined.
 
@@ -92,25 +75,8 @@ class Positions:
         Raises:
             MismatchError: none does; the message says what else the numbers may be.
         """
-        return self.require_on(*self.on_field(target), target.shape, log, lambda moved: moved.on_field(target))
-
-    def require_on(
-        self,
-        x: Floats,
-        y: Floats,
-        shape: tuple[int, int],
-        log: Callable[[str], None],
-        place: Callable[[Positions], tuple[Floats, Floats]],
-    ) -> NDArray[np.bool_]:
-        """As `covered`, of positions that have been placed.
-
-        Args:
-            x: [pixel, from 0], (N,).
-            y: the same.
-            shape: of the image, (y, x).
-            log: receives one line if some positions are not on the image.
-            place: gives x and y of other positions on the same image.
-        """
+        x, y = self.on_field(target)
+        shape = target.shape
         inside = _inside(x, y, shape)
         missing = int((~np.isfinite(np.stack(list(self.places.values()))).all(axis=0)).sum())
         off = len(self) - int(inside.sum()) - missing
@@ -120,7 +86,7 @@ class Positions:
             raise MismatchError(
                 f"none of {len(self):,} positions lies on {image}: {extent}",
                 where=self.where,
-                remedy=self._remedy(shape, place),
+                remedy=self._remedy(target),
             )
         if off or missing:
             without = f", {missing:,} rows have no position" if missing else ""
@@ -130,13 +96,13 @@ class Positions:
             )
         return inside
 
-    def _remedy(self, shape: tuple[int, int], place: Callable[[Positions], tuple[Floats, Floats]]) -> str:
+    def _remedy(self, target: Field) -> str:
         if not self.on_sky:
             return "give the positions on these images"
         ra, dec = self.places["ra"], self.places["dec"]
         for name, (of_ra, of_dec) in _MISTAKEN.items():
             moved = Positions({"ra": ra * of_ra, "dec": dec * of_dec}, self.others)
-            if count := int(_inside(*place(moved), shape).sum()):
+            if count := int(_inside(*moved.on_field(target), target.shape).sum()):
                 return f"as {name}, {count:,} would"
         return "give the positions of this part of the sky, ICRS in degrees"
 

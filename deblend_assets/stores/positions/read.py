@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
-from deblend_assets.stores.fits_files import split_name
+from deblend_assets.stores.field_files.names import image_name
 from deblend_assets.stores.positions.angles import degrees, numbers
 from deblend_assets.stores.positions.columns import Columns
 from deblend_assets.stores.positions.files import read_columns
@@ -39,7 +39,8 @@ def read_positions(path: str | Path, *, sky: bool = True, origin: int | None = N
     where = str(path)
     if origin not in (None, 0, 1):
         raise MismatchError(f"origin is {origin}", where=where, remedy="give 0 or 1")
-    file, extension = split_name(where)
+    named = image_name(where)
+    file, extension = named.path, named.extension
     if not file.is_file():
         raise MissingDataError("is not a file", where=where, remedy="name a table of positions")
 

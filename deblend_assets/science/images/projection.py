@@ -1,12 +1,10 @@
-"""Positions on the sky as pixels of an image."""
+"""Positions on the sky as pixels of a field."""
 
 from __future__ import annotations
 
 import galsim
 import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS, NoConvergence
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs import NoConvergence
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Field
@@ -59,25 +57,3 @@ def _unit_vectors(ra: Floats, dec: Floats) -> Floats:
         longitude, latitude = np.radians(ra), np.radians(dec)
         flat = np.cos(latitude)
         return np.stack([flat * np.cos(longitude), flat * np.sin(longitude), np.sin(latitude)], axis=-1)
-
-
-def sky_to_pixels(wcs: WCS, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
-    """Convert ICRS positions [deg] to pixels of an image, (N,) each [0-based], for any celestial frame of its WCS.
-
-    NaN where a position is not valid, or where the projection or its distortion is not defined.
-    """
-    x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
-    known = np.isfinite(ra) & (np.abs(dec) <= 90)
-    if not known.any():
-        return x, y
-    sky = SkyCoord(ra[known], dec[known], unit="deg", frame="icrs").transform_to(wcs_to_celestial_frame(wcs))
-    longitude, latitude = sky.spherical.lon.deg, sky.spherical.lat.deg
-    try:
-        places = np.stack(wcs.all_world2pix(longitude, latitude, 0), axis=1)
-    except NoConvergence as error:
-        places = np.array(error.best_solution, dtype=np.float64)
-        for astray in (error.divergent, error.slow_conv):
-            if astray is not None:
-                places[astray] = np.nan
-    x[known], y[known] = places.T
-    return x, y

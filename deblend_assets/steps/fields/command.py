@@ -1,0 +1,83 @@
+"""What the command `deblend_assets measure` does with a field: read it, measure it, say what was found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from deblend_assets.science.images.field import Field
+from deblend_assets.steps.fields.inputs import inputs_of
+from deblend_assets.steps.fields.measure import FieldMeasured, measure_field
+from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.stores.field_files import FieldFile, read_field
+from deblend_assets.stores.positions import read_positions
+from deblend_assets.stores.project import ProjectStore
+
+
+def measure_files(
+    settings: FieldFile,
+    store: ProjectStore,
+    folder: Path,
+    *,
+    positions: str | None = None,
+    origin: int | None = None,
+    processes: int = 0,
+    replace: bool = False,
+    log: Callable[[str], None],
+) -> FieldMeasured:
+    """Measure the field that a `field.toml` describes.
+
+    Args:
+        settings: what it holds.
+        store: whose trained model for every sky is used; without one the shipped one.
+        folder: for the catalogue.
+        positions: table in the place of detections, PATH or PATH[EXT]; default: what is detected.
+        origin: of its pixels, 0 or 1; default: by the names of its columns.
+        processes: that work; 0: one a core.
+        replace: whether a finished catalogue may be replaced.
+        log: takes progress lines.
+
+    Raises:
+        DeblendError: of the files, see `read_field`; of what is in them, see `catalog_of`; of the folder.
+    """
+    trained = store.trained_sky_model()
+    model, version = load_sky_model(trained), store.sky_model_version()
+    field = read_field(settings, log)
+    given = None if positions is None else place_positions(field, positions, origin, log)
+    return measure_field(
+        field,
+        model,
+        version,
+        folder,
+        inputs=inputs_of(settings, positions, origin),
+        positions=given,
+        processes=processes or cores(),
+        replace=replace,
+        log=log,
+    )
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def place_positions(field: Field, table: str, origin: int | None, log: Callable[[str], None]) -> pd.DataFrame:
+    """A table's positions on a field: x, y [pixel, from 0], NaN where undefined, and its other columns.
+
+    Args:
+        field: images.
+        table: PATH or PATH[EXT].
+        origin: see `read_positions`.
+        log: told how many positions are off the image.
+
+    Raises:
+        DeblendError: see `read_positions` and `Positions.covered`.
+    """
+    given = read_positions(table, sky=field.wcs.isCelestial(), origin=origin)
+    given.covered(field, log)
+    x, y = given.on_field(field)
+    return pd.concat([pd.DataFrame({"x": x, "y": y}), given.others.reset_index(drop=True)], axis=1)
