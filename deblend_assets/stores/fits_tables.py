@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
+from astropy.units import Unit
+from astropy.utils.exceptions import AstropyWarning
 
 from deblend_assets.science.measuring.registry import CatalogColumn
 
@@ -27,22 +31,27 @@ def to_fits(
     metadata, which include the UCD (`Table.read` ignores TCOMMn).
 
     Args:
-        table: columns of integers, floats (NaN is kept), booleans and ASCII text.
+        table: columns of integers, floats (NaN is kept), booleans and text; pandas' nullable integers are null where
+            missing (TNULL), nullable booleans become text. Letters that are not ASCII are written as escapes: a user's
+            own columns may have them.
         columns: unit, UCD and meaning of every column.
         note: the table's description and conventions, ASCII, written as COMMENT.
         header: provenance; keywords of at most eight capitals, digits, - and _.
 
     Raises:
         KeyError: a column has no unit, UCD and meaning.
-        ValueError: text is not ASCII, or a keyword is not valid in FITS.
+        ValueError: a keyword is not valid in FITS.
     """
     typed = Table([_column(name, table[name], columns[name]) for name in map(str, table)])
     stream = io.BytesIO()
-    typed.write(stream, format="fits")
+    with warnings.catch_warnings():
+        # Of a user's units that no standard has.
+        warnings.simplefilter("ignore", AstropyWarning)
+        typed.write(stream, format="fits")
     with fits.open(io.BytesIO(stream.getvalue())) as opened:
         rows = opened[1]
         rows.name = "SHAPES"
-        for index, name in enumerate(typed.colnames, start=1):
+        for index, name in enumerate(map(str, table), start=1):
             rows.header.set(f"TUCD{index}", columns[name].ucd, after=f"TFORM{index}")
             rows.header.set(f"TCOMM{index}", columns[name].meaning, after=f"TUCD{index}")
         for keyword, value in header.items():
@@ -56,11 +65,33 @@ def to_fits(
 
 
 def _column(name: str, values: pd.Series, column: CatalogColumn[Any]) -> Column:
+    unit = Unit(column.unit, parse_strict="silent") if column.unit else None
+    return _values(values, name=_ascii(name), unit=unit, description=column.meaning, meta={"ucd": column.ucd})
+
+
+def _values(values: pd.Series, **described: Any) -> Column:
+    missing, kind = values.isna().to_numpy(bool), getattr(values.dtype, "numpy_dtype", np.dtype(object))
+    if isinstance(values.array, pd.arrays.IntegerArray):
+        whole = values.to_numpy(kind, na_value=kind.type(0))
+        # astropy writes the fill value into TNULL and into the rows.
+        return MaskedColumn(whole, mask=missing, fill_value=_free(whole), **described)
     plain = values.to_numpy()
-    if not np.issubdtype(plain.dtype, np.number) and plain.dtype != np.bool_:
-        # Without rows the width would be 0, for which FITS has no format.
-        plain = np.array([text.encode("ascii") for text in values], dtype=bytes if len(values) else "S1")
-    return Column(plain, name=name, unit=column.unit or None, description=column.meaning, meta={"ucd": column.ucd})
+    if np.issubdtype(plain.dtype, np.number) or plain.dtype == np.bool_:
+        return Column(plain, **described)
+    text = ["" if absent else _ascii(str(value)) for value, absent in zip(values, missing, strict=True)]
+    # Without letters the width would be 0, for which FITS has no format.
+    return Column(np.array(text, dtype=bytes if any(text) else "S1"), **described)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _free(values: np.ndarray) -> int:
+    """An integer that is not among the values: the least one of their type that is free."""
+    least = int(np.iinfo(values.dtype).min)
+    taken = set(values.tolist())
+    return next(number for number in count(least) if number not in taken)
 
 
 def _check_keyword(keyword: str) -> None:

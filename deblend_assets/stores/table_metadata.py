@@ -7,11 +7,13 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from astropy.io.votable import from_table
-from astropy.table import Column, Table, meta
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 # IVOA note "VOParquet" 1.0: a VOTable without rows.
 _VERSION, _CONTENT = b"IVOA.VOTable-Parquet.version", b"IVOA.VOTable-Parquet.content"
@@ -30,6 +32,9 @@ def metadata_of(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], not
         `DataFrame.attrs` for pandas (`units`, `descriptions`, `description`); astropy's own description, with units,
         descriptions and UCDs; a VOTable for TOPCAT and STILTS.
     """
+    # Not at the top: the definitions, which need no astropy, load this module.
+    from astropy.table import Column, Table, meta
+
     described = {str(name): _words(columns[str(name)]) for name in table}
     empty = Table(
         [
@@ -68,6 +73,8 @@ def _plain(kind: object) -> np.dtype:
 
 
 def _votable(empty: Table, described: Mapping[str, tuple[str, str, str]]) -> bytes:
+    from astropy.io.votable import from_table
+
     with warnings.catch_warnings():
         # Of units that VOTable's standard does not have; readers take them as they are.
         warnings.simplefilter("ignore")
