@@ -20,7 +20,7 @@ WINDOW = Box(10, 5, 20, 12).window
 def written(folder: Path) -> Path:
     """Two bands with weight, PSF and zero point."""
     for band, zero_point in (("r", 30.0), ("g", 27.0)):
-        write_image(folder / f"{band}.fits", noise(seed=ord(band)), magzero=zero_point)
+        write_image(folder / f"{band}.fits", noise(0.5, ord(band)), magzero=zero_point)
         write_image(folder / f"{band}.weight.fits", np.full(SHAPE, 4.0, np.float32))
     psf = galsim.Gaussian(fwhm=0.8).drawImage(nx=31, ny=31, scale=0.2).array
     write_image(folder / "psf.fits", psf)
@@ -38,7 +38,7 @@ def test_a_toml_becomes_a_field(tmp_path: Path) -> None:
     assert field.shape == SHAPE
     assert field.pixel_scale == pytest.approx(0.2, rel=1e-6)
     pixels, weight, mask = field.bands["r"].read(WINDOW)
-    np.testing.assert_array_equal(pixels, noise(seed=ord("r"))[WINDOW])
+    np.testing.assert_array_equal(pixels, noise(0.5, ord("r"))[WINDOW])
     assert (weight == 4).all()
     assert not mask.any()
     assert field.bands["g"].psf is not None

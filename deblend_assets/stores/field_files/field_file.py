@@ -10,10 +10,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deblend_assets.errors import SettingsError
+from deblend_assets.science.images.observation import MapKind
 from deblend_assets.settings import DetectionSettings, validated
 from deblend_assets.stores.field_files.names import absolute
 
 _PATHS = ("image", "weight", "variance", "rms", "bmask", "psf")
+_NOISE_MAPS: tuple[MapKind, ...] = ("weight", "variance", "rms")
 # A PSF that is no file.
 MEASURED_PSF = "measure"
 _REMEDY = "see docs/field_files.md for every key of a field"
@@ -32,7 +34,8 @@ class BandFile(_Section):
     rms: str | None = Field(default=None, description="instead: its standard deviation")
     bmask: str | None = Field(default=None, description="its mask, of integers")
     lost: tuple[str | int, ...] | None = Field(
-        default=None, description="names or numbers of the mask's bits that lose a pixel; none given: by survey"
+        default=None,
+        description="names, or numbers from 0, of the mask's bits that lose a pixel; none given: by survey",
     )
     psf: str | dict[str, float | str] | None = Field(
         default=None, description='its PSF: a file, a profile as {fwhm = 0.8, beta = 3.0}, or "measure"'
@@ -41,9 +44,15 @@ class BandFile(_Section):
         default=None, gt=-100, lt=100, description="AB magnitude of one image unit; none given: from the header"
     )
 
+    @property
+    def noise_map(self) -> tuple[MapKind, str] | None:
+        """The noise map that is given, and its kind."""
+        given = ((kind, getattr(self, kind)) for kind in _NOISE_MAPS)
+        return next(((kind, name) for kind, name in given if name is not None), None)
+
     @model_validator(mode="after")
     def _one_noise_map(self) -> BandFile:
-        given = [name for name in ("weight", "variance", "rms") if getattr(self, name) is not None]
+        given = [name for name in _NOISE_MAPS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given: keep one of them")
         return self

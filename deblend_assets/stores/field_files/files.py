@@ -58,7 +58,7 @@ def _hdus(path: str, changed: int, process: int) -> fits.HDUList:
     with open(path, "rb") as file:
         beginning = file.read(6)
     unpack = next((opener for magic, opener in _COMPRESSED.items() if beginning.startswith(magic)), None)
-    return fits.open(path if unpack is None else _unpacked(path, unpack), memmap=True)
+    return fits.open(path if unpack is None else _unpacked(path, unpack), memmap=False)
 
 
 def _unpacked(path: str, unpack: Any) -> IO[bytes]:

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import galsim
+
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.images.observation import MapKind, Observation
+from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.skies.psf_files import read_psf
 from deblend_assets.settings import MeasurementSettings
-from deblend_assets.stores.field_files.coordinates import wcs_of
+from deblend_assets.stores.field_files.bands import require_band
+from deblend_assets.stores.field_files.coordinates import middle, wcs_of
+from deblend_assets.stores.field_files.exposures import with_companions
 from deblend_assets.stores.field_files.field_file import (
     MEASURED_PSF,
     BandFile,
@@ -19,12 +23,16 @@ from deblend_assets.stores.field_files.field_file import (
     parse_field_file,
     read_field_file,
 )
+from deblend_assets.stores.field_files.images import open_image
+from deblend_assets.stores.field_files.masks import mask_of
 from deblend_assets.stores.field_files.names import image_name
-from deblend_assets.stores.field_files.planes import open_image
+from deblend_assets.stores.field_files.weights import NoiseMap, with_noise_map
 from deblend_assets.stores.field_files.zero_points import zero_point
 
+Log = Callable[[str], None]
 
-def read_field(settings: FieldFile | Path | str, log: Callable[[str], None] = print) -> Field:
+
+def read_field(settings: FieldFile | Path | str, log: Log = print) -> Field:
     """The field that a `field.toml` describes; pixels are read when they are asked for.
 
     Args:
@@ -39,9 +47,12 @@ def read_field(settings: FieldFile | Path | str, log: Callable[[str], None] = pr
     """
     if not isinstance(settings, FieldFile):
         settings = read_field_file(Path(settings))
-    bands = {band: _observation(band, files, settings) for band, files in settings.bands.items()}
+    bands = tuple(settings.bands)
+    read = {
+        band: _observation(band, bands, files, settings, _of_band(log, band)) for band, files in settings.bands.items()
+    }
     chosen = MeasurementSettings(detection=settings.detection, background=settings.background)
-    return Field(bands, settings.name, chosen)
+    return Field(read, settings.name, chosen)
 
 
 def field_file_of_arguments(
@@ -51,8 +62,8 @@ def field_file_of_arguments(
     variances: Mapping[str, str] | None = None,
     rms: Mapping[str, str] | None = None,
     bmasks: Mapping[str, str] | None = None,
-    lost: Mapping[str, tuple[str | int, ...]] | None = None,
-    psfs: Mapping[str, str] | None = None,
+    lost: Mapping[str, list[str | int]] | None = None,
+    psfs: Mapping[str, Any] | None = None,
     zero_points: Mapping[str, float] | None = None,
     name: str = "field",
     **others: Any,
@@ -60,8 +71,9 @@ def field_file_of_arguments(
     """What a `field.toml` would hold; every argument by band, paths relative to the working folder.
 
     Args:
-        images, weights, variances, rms, bmasks, psfs: names of files; see `BandFile`.
+        images, weights, variances, rms, bmasks: names of files; see `BandFile`.
         lost: names or numbers of mask bits.
+        psfs: names of files, profiles, or "measure".
         zero_points: AB magnitude of one image unit.
         name: of the field.
         others: further keys of the file's top level.
@@ -69,15 +81,9 @@ def field_file_of_arguments(
     Raises:
         SettingsError: a band without an image, or see `read_field_file`.
     """
-    given = {
-        "image": images,
-        "weight": weights,
-        "variance": variances,
-        "rms": rms,
-        "bmask": bmasks,
-        "lost": lost,
-        "psf": psfs,
-        "zero_point": zero_points,
+    given: dict[str, Mapping[str, Any] | None] = {
+        **{"image": images, "weight": weights, "variance": variances, "rms": rms, "bmask": bmasks, "lost": lost},
+        **{"psf": psfs, "zero_point": zero_points},
     }
     bands: dict[str, dict[str, Any]] = {}
     for key, values in given.items():
@@ -86,31 +92,38 @@ def field_file_of_arguments(
     return parse_field_file({"name": name, "bands": bands, **others}, folder=Path.cwd(), where="arguments")
 
 
-def _observation(band: str, files: BandFile, settings: FieldFile) -> Observation:
-    image = open_image(image_name(files.image))
-    kind, noise_map = _noise_map(files)
-    wcs = wcs_of(image, settings.pixel_scale)
+def _of_band(log: Log, band: str) -> Log:
+    return lambda line: log(f"{band}: {line}")
+
+
+def _observation(band: str, bands: tuple[str, ...], files: BandFile, settings: FieldFile, log: Log) -> Observation:
+    image = open_image(image_name(files.image), band)
+    require_band(image, band)
+    files, of_psf = with_companions(files)
+    if of_psf is not None:
+        log(of_psf)
+    wcs = wcs_of(image, settings.pixel_scale, log)
+    noise_map = NoiseMap(image.plane, None)
+    kind, name = files.noise_map or ("weight", None)
+    if name is not None:
+        noise_map = with_noise_map(image, open_image(image_name(name), band), kind, log)
+    mask = None
+    if files.bmask is not None:
+        mask = mask_of(open_image(image_name(files.bmask), band), image.plane, files.lost, band)
     return Observation(
-        image=image.plane,
-        zero_point=zero_point(image, files.zero_point),
+        image=noise_map.image,
+        zero_point=zero_point(image, files.zero_point, wcs.pixelArea(middle(image.plane.shape))),
         wcs=wcs,
-        weight=None if noise_map is None else open_image(image_name(noise_map)).plane,
+        weight=noise_map.weight,
         weight_kind=kind,
+        bmask=None if mask is None else mask.plane,
+        lost={} if mask is None else mask.lost,
         psf=_psf(files.psf, wcs, image.plane.shape),
         where=files.image,
     )
 
 
-def _noise_map(files: BandFile) -> tuple[MapKind, str | None]:
-    kinds: tuple[MapKind, ...] = ("weight", "variance", "rms")
-    return next(((kind, getattr(files, kind)) for kind in kinds if getattr(files, kind) is not None), ("weight", None))
-
-
-def _psf(value: Any, wcs: Any, shape: tuple[int, int]) -> PSF | None:
-    import galsim
-    import numpy as np
-
+def _psf(value: Any, wcs: galsim.BaseWCS, shape: tuple[int, int]) -> PSF | None:
     if value is None or value == MEASURED_PSF:
         return None
-    area = wcs.pixelArea(galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2))
-    return read_psf(value, float(np.sqrt(area)))
+    return read_psf(value, float(wcs.pixelArea(middle(shape)) ** 0.5))
