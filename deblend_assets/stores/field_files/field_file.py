@@ -14,7 +14,7 @@ from deblend_assets.science.images.observation import MapKind
 from deblend_assets.settings import DetectionSettings, validated
 from deblend_assets.stores.field_files.names import absolute
 
-_PATHS = ("image", "weight", "variance", "rms", "bmask", "psf")
+_FILES = ("image", "weight", "variance", "rms", "bmask")
 _NOISE_MAPS: tuple[MapKind, ...] = ("weight", "variance", "rms")
 # A PSF that is no file.
 MEASURED_PSF = "measure"
@@ -37,8 +37,9 @@ class BandFile(_Section):
         default=None,
         description="names, or numbers from 0, of the mask's bits that lose a pixel; none given: by survey",
     )
-    psf: str | dict[str, float | str] | None = Field(
-        default=None, description='its PSF: a file, a profile as {fwhm = 0.8, beta = 3.0}, or "measure"'
+    psf: str | dict[str, bool | int | float | str] | None = Field(
+        default=None,
+        description='its PSF: a file, {path = …, oversampling = 5}, {fwhm = 0.8, beta = 3.0}, or "measure"',
     )
     zero_point: float | None = Field(
         default=None, gt=-100, lt=100, description="AB magnitude of one image unit; none given: from the header"
@@ -102,10 +103,12 @@ def parse_field_file(raw: Mapping[str, Any], *, folder: Path, where: str) -> Fie
     return checked.model_copy(update={"bands": bands})
 
 
-def _absolute(files: BandFile, folder: Path) -> dict[str, str]:
-    given = {key: getattr(files, key) for key in _PATHS}
-    return {
-        key: absolute(value, folder)
-        for key, value in given.items()
-        if isinstance(value, str) and not (key == "psf" and value == MEASURED_PSF)
+def _absolute(files: BandFile, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: absolute(name, folder) for key in _FILES if isinstance(name := getattr(files, key), str)
     }
+    if isinstance(files.psf, dict) and isinstance(files.psf.get("path"), str):
+        found["psf"] = {**files.psf, "path": absolute(str(files.psf["path"]), folder)}
+    elif isinstance(files.psf, str) and files.psf.strip().lower() != MEASURED_PSF:
+        found["psf"] = absolute(files.psf, folder)
+    return found

@@ -6,18 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import galsim
-
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation
-from deblend_assets.science.skies.psf import PSF
-from deblend_assets.science.skies.psf_files import read_psf
-from deblend_assets.settings import MeasurementSettings
+from deblend_assets.science.images.psfs.read import psf_of
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.stores.field_files.bands import require_band
 from deblend_assets.stores.field_files.coordinates import middle, wcs_of
 from deblend_assets.stores.field_files.exposures import with_companions
 from deblend_assets.stores.field_files.field_file import (
-    MEASURED_PSF,
     BandFile,
     FieldFile,
     parse_field_file,
@@ -47,7 +43,9 @@ def read_field(settings: FieldFile | Path | str, log: Log = print) -> Field:
     """
     if not isinstance(settings, FieldFile):
         settings = read_field_file(Path(settings))
-    bands = tuple(settings.bands)
+    # A cube of PSFs has its planes in this order.
+    given = {band.lower() for band in settings.bands}
+    bands = tuple(band for band in CATSIM_BANDS if band in given)
     read = {
         band: _observation(band, bands, files, settings, _of_band(log, band)) for band, files in settings.bands.items()
     }
@@ -110,20 +108,16 @@ def _observation(band: str, bands: tuple[str, ...], files: BandFile, settings: F
     mask = None
     if files.bmask is not None:
         mask = mask_of(open_image(image_name(files.bmask), band), image.plane, files.lost, band)
+    shape = image.plane.shape
+    area = wcs.pixelArea(middle(shape))
     return Observation(
         image=noise_map.image,
-        zero_point=zero_point(image, files.zero_point, wcs.pixelArea(middle(image.plane.shape))),
+        zero_point=zero_point(image, files.zero_point, area),
         wcs=wcs,
         weight=noise_map.weight,
         weight_kind=kind,
         bmask=None if mask is None else mask.plane,
         lost={} if mask is None else mask.lost,
-        psf=_psf(files.psf, wcs, image.plane.shape),
+        psf=psf_of(files.psf, wcs, shape, area**0.5, band.lower(), bands, files.image),
         where=files.image,
     )
-
-
-def _psf(value: Any, wcs: galsim.BaseWCS, shape: tuple[int, int]) -> PSF | None:
-    if value is None or value == MEASURED_PSF:
-        return None
-    return read_psf(value, float(wcs.pixelArea(middle(shape)) ** 0.5))
