@@ -27,6 +27,8 @@ _PV = re.compile(r"PV([12])_(\d+)")
 _LAST_OF_ORDER = (2, 6, 10, 16, 22, 30, 38)
 # Largest distance between GalSim's position and that of wcslib [arcsec].
 _SAME_PLACE = 1e-3
+# Pixel scales of an image of galaxies [arcsec]; readers take a degree where the header says none.
+_SCALES = (1e-3, 60.0)
 # Largest relative difference between a given pixel scale and the header's.
 _SAME_SCALE = 0.01
 
@@ -34,7 +36,7 @@ _SAME_SCALE = 0.01
 def wcs_of(image: FitsImage, pixel_scale: float | None, log: Callable[[str], None]) -> galsim.BaseWCS:
     """From pixels that count from 1 to the sky, or to arcsec with u west and v north.
 
-    TAN, SIP, TPV, SCAMP's PV terms under TAN (which are TPV), TNX, and the projections of wcslib, either axis first.
+    TAN, SIP, TPV, SCAMP's PV terms under TAN (which are TPV), TNX of order 4, wcslib's projections; either axis first.
     GalSim's own readers miss CROTA2, LONPOLE, and PV terms that are not written out: they are used where they agree
     with wcslib. FK5 at J2000 is taken for ICRS (23 mas at most).
 
@@ -73,14 +75,18 @@ def _celestial(image: FitsImage, log: Callable[[str], None]) -> galsim.BaseWCS:
         _remove(header, _SIP)
     if projection == "TPV" or (projection == "TAN" and "PV1_1" in header):
         _write_out_pv(header)
-    problem = "no reader knows it"
-    for read, referee in ((galsim.GSFitsWCS, projection != "TNX"), (galsim.AstropyWCS, False)):
+    problem = "of no known projection"
+    # wcslib takes TNX for TAN.
+    for read in (galsim.GSFitsWCS,) if projection == "TNX" else (galsim.GSFitsWCS, galsim.AstropyWCS):
         try:
+            _require_numbers(header)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 wcs = read(header=galsim.FitsHeader(header.copy()))
-                if not referee or _apart(wcs, WCS(header), image.plane.shape) < _SAME_PLACE:
-                    wcs.local(galsim.PositionD(1.0, 1.0))
+                scale = wcs.pixelArea(middle(image.plane.shape)) ** 0.5
+                if not _SCALES[0] < scale < _SCALES[1]:
+                    raise ValueError(f"pixels of {scale:g} arcsec")
+                if projection == "TNX" or _apart(wcs, WCS(header), image.plane.shape) < _SAME_PLACE:
                     return wcs
         # GalSim, astropy and wcslib raise all kinds of exceptions.
         except Exception as error:
@@ -107,6 +113,13 @@ def _require_icrs(image: FitsImage) -> None:
         raise MissingDataError(
             problem, where=image.where, remedy="write its WCS as RA and DEC, ICRS or FK5 at J2000, as SWarp does"
         )
+
+
+def _require_numbers(header: fits.Header) -> None:
+    """Raise ValueError where a number is missing, which wcslib takes for 0, or is no number."""
+    for keyword in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
+        if not isinstance(header.get(keyword), int | float):
+            raise ValueError(f"{keyword} is {header.get(keyword)!r}")
 
 
 def _two_axes(header: fits.Header) -> fits.Header:

@@ -62,9 +62,10 @@ def _hdus(path: str, changed: int, process: int) -> fits.HDUList:
 
 
 def _unpacked(path: str, unpack: Any) -> IO[bytes]:
-    # Without a name: it goes with the process, however that ends.
-    temporary = tempfile.TemporaryFile()  # noqa: SIM115
-    with unpack(path) as packed:
-        shutil.copyfileobj(packed, temporary, 1 << 20)
-    temporary.seek(0)
-    return temporary
+    with tempfile.NamedTemporaryFile(delete=False) as temporary:
+        unpacked = open(temporary.name, "rb")  # noqa: SIM115
+        # Without a name it goes with the process, however that ends.
+        os.unlink(temporary.name)
+        with unpack(path) as packed:
+            shutil.copyfileobj(packed, temporary, 1 << 20)
+    return unpacked

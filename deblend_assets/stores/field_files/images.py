@@ -13,6 +13,7 @@ from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane
 
 # EXTNAME, or EXTTYPE of older files of LSST's and HSC's stack, of the image among its maps.
 _SCIENCE = ("IMAGE", "SCI")
+_NAMELESS = ("", "PRIMARY", "COMPRESSED_IMAGE")
 
 
 def open_image(name: ImageName, band: str) -> FitsImage:
@@ -38,10 +39,11 @@ def open_image(name: ImageName, band: str) -> FitsImage:
 
 
 def hdu_names(hdus: fits.HDUList) -> dict[str, int]:
-    """Numbers of the HDUs by EXTNAME, or EXTTYPE where that is missing; the first of equal names."""
+    """Numbers of the HDUs by EXTNAME, or EXTTYPE where there is none; the first of equal names."""
     found: dict[str, int] = {}
     for number, hdu in enumerate(hdus):
-        found.setdefault((hdu.name or str(hdu.header.get("EXTTYPE", ""))).strip().upper(), number)
+        name = hdu.header.get("EXTTYPE", "") if hdu.name in _NAMELESS else hdu.name
+        found.setdefault(str(name).strip().upper(), number)
     return found
 
 

@@ -37,21 +37,22 @@ class MaskPlane:
         return self.plane.shape
 
     def __getitem__(self, window: Window) -> NDArray[np.int64]:
-        """The bits of a window (y, x).
+        """The bits of a window (y, x); a sign is the highest bit.
 
         Raises:
-            MismatchError: values that are no integers from 0.
+            MismatchError: values that are no integers.
         """
         values = self.plane[window]
         blank = np.zeros(values.shape, bool)
         if np.issubdtype(values.dtype, np.floating):
             blank = ~np.isfinite(values)
             values = np.where(blank, 0, values)
-        whole = values.astype(np.int64)
-        if np.any(whole != values) or np.any(whole < 0):
-            raise MismatchError(
-                "has values that are no bits", where=self.plane.where, remedy="give a mask of integers from 0"
-            )
+            if np.any(values != np.floor(values)) or np.any(values < 0):
+                raise MismatchError(
+                    "has values that are no bits", where=self.plane.where, remedy="give a mask of integers from 0"
+                )
+        bits = min(8 * values.dtype.itemsize, _HIGHEST + 1)
+        whole = values.astype(np.int64) & np.int64((1 << bits) - 1)
         if self.codes:
             whole = np.where(whole > 0, np.int64(1) << np.minimum(whole, _HIGHEST), 0)
         return np.where(blank, np.int64(1) << _BLANK_BIT, whole)

@@ -10,6 +10,7 @@ from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.stores.field_files.bands import require_band
 from deblend_assets.stores.field_files.coordinates import middle, wcs_of
 from deblend_assets.stores.field_files.exposures import with_companions

@@ -16,9 +16,8 @@ from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane, Known
 
 # Windows that a map is judged by: so many along an axis, of this side [pixel].
 _ALONG, _SIDE = 4, 128
-# The noise is measured on blocks of this side [pixel] with so many good pixels; of their σ a low quantile is taken,
-# since sources raise it.
-_BLOCK, _FEWEST, _QUANTILE = 64, 400, 0.25
+# The noise is measured on blocks of this side [pixel] with so many good pixels.
+_BLOCK, _FEWEST = 64, 400
 # Largest relative difference between a constant map's σ and the pixels'.
 _SAME_NOISE = 0.2
 
@@ -62,11 +61,11 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
     if constant is None:
         return NoiseMap(image.plane, plane)
     stated = {"weight": constant**-0.5, "variance": constant**0.5, "rms": constant}[kind]
-    measured = _noise(image.plane, plane)
-    if not measured > 0 or abs(stated / measured - 1) <= _SAME_NOISE:
+    low, high = _noise(image.plane, plane)
+    if not low > 0 or low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE):
         return NoiseMap(image.plane, plane)
     log(
-        f"{kind} is 0 or {constant:g}, for a noise of {stated:.3g}, but the pixels' noise is {measured:.3g}: it is "
+        f"{kind} is 0 or {constant:g}, for a noise of {stated:.3g}, but the pixels' noise is {high:.3g}: it is "
         f"taken as a mask, and the noise is measured [{noise_map.where}]"
     )
     return NoiseMap(KnownPlane(image.plane, plane), None)
@@ -112,18 +111,24 @@ def _constant(plane: Plane) -> float | None:
     return float(positive[0])
 
 
-def _noise(image: Plane, known: Plane) -> float:
-    """σ of the pixels where a map is positive; NaN where there are too few, 0 of an image without noise."""
+def _noise(image: Plane, known: Plane) -> tuple[float, float]:
+    """Bounds on σ of the pixels where a map is positive; NaN where there are too few.
+
+    From second differences along rows, which correlation of the noise makes smaller, and from the pixels themselves,
+    which sources make larger; medians over blocks.
+    """
     found = []
     for window in _windows(image.shape):
         pixels = np.asarray(image[window], np.float64)
-        good = np.isfinite(pixels) & (np.asarray(known[window]) > 0)
+        pixels[~(np.asarray(known[window]) > 0)] = np.nan
         for y in range(0, pixels.shape[0], _BLOCK):
             for x in range(0, pixels.shape[1], _BLOCK):
-                block = (slice(y, y + _BLOCK), slice(x, x + _BLOCK))
-                if good[block].sum() >= _FEWEST:
-                    found.append(float(robust_sigma(pixels[block][good[block]])))
-    return float(np.quantile(found, _QUANTILE)) if found else float("nan")
+                block = pixels[y : y + _BLOCK, x : x + _BLOCK]
+                differences = (block[:, :-2] - 2 * block[:, 1:-1] + block[:, 2:]) / 6**0.5
+                if np.isfinite(differences).sum() >= _FEWEST:
+                    found.append([robust_sigma(part[np.isfinite(part)]) for part in (differences, block)])
+    low, high = np.median(found, axis=0) if found else (float("nan"),) * 2
+    return float(low), float(high)
 
 
 def _windows(shape: tuple[int, ...]) -> list[Window]:
