@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,57 +25,10 @@ from deblend_assets.errors import DeblendError, UsageError
 if TYPE_CHECKING:
     import dagster as dg
 
-    from deblend_assets.automation.tile_registry import TileRow
+    from deblend_assets.automation.registry_commands import Topic
     from deblend_assets.settings import Profile
-    from deblend_assets.stores.project import ProjectStore
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells say it
-
-
-def add(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
-    """Register tiles; prints which of them are new."""
-    from deblend_assets.automation.tile_registry import add_tiles
-
-    new = add_tiles(instance, store.folder, names)
-    for name in dict.fromkeys(names):
-        print(f"{name}: {'registered' if name in new else 'was registered already'}")
-
-
-def retire(instance: dg.DagsterInstance, store: ProjectStore, names: Sequence[str]) -> None:
-    """Retire tiles."""
-    from deblend_assets.automation.tile_registry import retire_tiles
-    from deblend_assets.stores.des import DesStore
-
-    for name in retire_tiles(instance, store.folder, names):
-        data = DesStore(store).tile(name).folder
-        print(f"{name}: retired" + (f"; its data stay under {data}" if data.exists() else ""))
-
-
-def show(instance: dg.DagsterInstance, store: ProjectStore) -> None:
-    """Print a table of the tiles and the version of the present model."""
-    from deblend_assets.assets.keys import TILE_ASSETS
-    from deblend_assets.automation.tile_registry import list_tiles
-
-    try:
-        model, present = store.sky_model_version(), ""
-    except DeblendError as error:
-        model, present = None, str(error)
-    rows = list_tiles(instance, store.folder, TILE_ASSETS["des_evaluation"], model, TILE_ASSETS.values())
-    cells = [("tile", "registered", "evaluated", "model", "state"), *(_cells(row) for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    for line in cells if rows else []:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if not rows:
-        print("no tiles; `deblend_assets tiles add NAME` registers one")
-    for row in rows:
-        print(*(f"check failed: {line}\n" for line in row.failed_checks), sep="", end="")
-    print(f"present model: {model or 'none'}" + (f" ({present})" if present else ""))
-
-
-def _cells(row: TileRow) -> tuple[str, ...]:
-    at = datetime.fromtimestamp(row.evaluation.at, UTC).strftime("%Y-%m-%d %H:%M UTC") if row.evaluation else "-"
-    model = (row.evaluation.model_version if row.evaluation else None) or "-"
-    return (row.name, "yes" if row.registered else "no", at, model, row.state)
 
 
 def measure(given: argparse.Namespace, profile: Profile) -> None:
@@ -211,6 +163,20 @@ def export(given: argparse.Namespace, profile: Profile) -> None:
 
 def tiles(given: argparse.Namespace, profile: Profile) -> None:
     """Add, list or retire tiles."""
+    from deblend_assets.assets.keys import TILE_ASSETS
+    from deblend_assets.automation.registries import TILE_REGISTRY
+    from deblend_assets.automation.registry_commands import Topic
+    from deblend_assets.stores.des import DesStore
+
+    _registry(
+        Topic(TILE_REGISTRY, TILE_ASSETS.values(), lambda store, name: DesStore(store).tile(name).folder, "NAME"),
+        given,
+        profile,
+    )
+
+
+def _registry(topic: Topic, given: argparse.Namespace, profile: Profile) -> None:
+    """Do what the arguments say to a registry."""
     from deblend_assets.automation.instance import open_instance
     from deblend_assets.settings import storage_root
     from deblend_assets.stores.project import ProjectStore
@@ -218,9 +184,9 @@ def tiles(given: argparse.Namespace, profile: Profile) -> None:
     with open_instance() as instance:
         store = ProjectStore(storage_root(), profile)
         if given.action == "list":
-            show(instance, store)
+            topic.show(instance, store)
         else:
-            {"add": add, "retire": retire}[given.action](instance, store, given.names)
+            {"add": topic.add, "retire": topic.retire}[given.action](instance, store, given.names)
 
 
 def results(given: argparse.Namespace, profile: Profile) -> int:
@@ -229,8 +195,8 @@ def results(given: argparse.Namespace, profile: Profile) -> int:
     from deblend_assets.automation.checks import errors_among, failed_checks
     from deblend_assets.automation.instance import open_instance
     from deblend_assets.automation.outcome import check_lines
+    from deblend_assets.automation.registry_rows import evaluated_state
     from deblend_assets.automation.results import UI, evaluated_tiles, results_of, tile_results
-    from deblend_assets.automation.tile_registry import evaluated_state
     from deblend_assets.science.des.tiles import tile_name
     from deblend_assets.settings import storage_root
     from deblend_assets.stores.project import ProjectStore

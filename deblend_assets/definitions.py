@@ -12,7 +12,7 @@ from deblend_assets.automation import command_line
 from deblend_assets.automation.executors import build_executor
 from deblend_assets.automation.jobs import build_jobs
 from deblend_assets.automation.recovery import dead_runs
-from deblend_assets.automation.tile_schedule import build_schedules
+from deblend_assets.automation.schedules import build_schedules
 from deblend_assets.automation.tile_sensor import build_sensors
 from deblend_assets.lineage import build_assets
 from deblend_assets.resources.archive import Archive

@@ -20,7 +20,7 @@ from deblend_assets.assets.simulation import catalog_assets, simulated_assets
 from deblend_assets.assets.sky_shapes import sky_shape_assets
 from deblend_assets.assets.training import stage_assets
 from deblend_assets.assets.worlds import world_assets, world_evaluation_assets, world_floor_assets
-from deblend_assets.automation.conditions import automate_tiles
+from deblend_assets.automation.conditions import automate
 from deblend_assets.settings import Profile
 
 Builder = Callable[[Profile], Sequence[dg.AssetsDefinition]]
@@ -58,4 +58,4 @@ def build_assets(profile: Profile) -> list[dg.AssetsDefinition]:
         # `backfill_policy`, which --partition-range needs, is marked beta; a user can do nothing about it.
         warnings.simplefilter("ignore", BetaWarning)
         assets = [asset for _, build in LINEAGE for asset in build(profile)]
-        return automate_tiles(assets, TILE_ASSETS.values(), (SKY_MODEL,))
+        return automate(assets, "tile", TILE_ASSETS.values(), (SKY_MODEL,))

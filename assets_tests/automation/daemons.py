@@ -21,9 +21,8 @@ from assets_tests.dagster_internals import (
     create_test_daemon_workspace_context,
     launch_scheduled_runs,
 )
-from deblend_assets.automation.conditions import AUTOMATION_SENSOR
-from deblend_assets.automation.tile_schedule import SCHEDULE
-from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
+from deblend_assets.automation.schedules import STALE_TILES
+from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLANK_FIGURES = CHECKOUT / "assets_tests" / "blank_figures"
@@ -90,7 +89,7 @@ def looks(instance: dg.DagsterInstance) -> dict[str, int]:
     """How often each sensor has looked and come to an end."""
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
     found = {}
-    for name in (NEW_TILES_SENSOR, AUTOMATION_SENSOR):
+    for name in (NEW_TILES_SENSOR, TILE_AUTOMATION):
         ticks = (
             instance.get_ticks(states[name].instigator_origin_id, states[name].selector_id) if name in states else []
         )
@@ -120,7 +119,7 @@ class Scheduler:
         days = (-day.weekday()) % 7
         self.now = day + datetime.timedelta(days=days if day + datetime.timedelta(days=days) > self.now else days + 7)
         self._iterate()
-        (state,) = [found for found in self.instance.all_instigator_state() if found.instigator_name == SCHEDULE]
+        (state,) = [found for found in self.instance.all_instigator_state() if found.instigator_name == STALE_TILES]
         tick = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)[0]
         assert datetime.datetime.fromtimestamp(tick.timestamp, datetime.UTC) == self.now.replace(
             minute=0, microsecond=0

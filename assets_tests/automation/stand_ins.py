@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import dagster as dg
 
 from deblend_assets.assets.keys import SKY, SKY_MODEL, TILE_ASSETS
-from deblend_assets.automation.conditions import automate_tiles
-from deblend_assets.automation.tile_registry import MODEL_VERSION
-from deblend_assets.automation.tile_schedule import build_schedules
+from deblend_assets.automation.conditions import automate
+from deblend_assets.automation.registry_rows import MODEL_VERSION
+from deblend_assets.automation.schedules import build_schedules
 from deblend_assets.automation.tile_sensor import build_sensors
 from deblend_assets.errors import MissingDataError
 from deblend_assets.partitions import TILES
@@ -61,7 +61,7 @@ def of_a_tile(key: dg.AssetKey) -> dg.AssetsDefinition:
 
 def stand_in_assets() -> list[dg.AssetsDefinition]:
     assets = [unpartitioned(SKY), unpartitioned(MODEL), *(of_a_tile(key) for key in UPSTREAM)]
-    return automate_tiles(assets, TILE_ASSETS.values(), (MODEL,))
+    return automate(assets, "tile", TILE_ASSETS.values(), (MODEL,))
 
 
 def stand_in_definitions(profile: Profile, storage: Storage) -> dg.Definitions:

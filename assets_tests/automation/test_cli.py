@@ -15,8 +15,9 @@ import pytest
 import deblend_assets
 from assets_tests.assets.homes import CHECKOUT
 from assets_tests.automation.stand_ins import EVALUATION
-from deblend_assets.automation.tile_registry import registered_tiles, retired_tiles
+from deblend_assets.automation.registries import TILE_REGISTRY
 from deblend_assets.cli import main
+from deblend_assets.partitions import TILES
 
 A, B = "DES0433-5331", "DES0000+0015"
 
@@ -39,7 +40,7 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
 ) -> None:
     added = command("tiles", "add", A, B)
     assert (added.returncode, added.stdout) == (0, f"{A}: registered\n{B}: registered\n")
-    assert registered_tiles(instance) == [A, B]
+    assert TILE_REGISTRY.registered(instance) == [A, B]
 
     event = dg.AssetMaterialization(EVALUATION, partition=A, metadata={"model_version": "0123456789ab"})
     instance.report_runless_asset_event(event)
@@ -48,7 +49,7 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
     retired = command("tiles", "retire", B)
     assert retired.returncode == 0
     assert retired.stdout == f"{B}: retired; its data stay under {folder / 'tiles' / B}\n"
-    assert retired_tiles(folder) == {B}
+    assert TILE_REGISTRY.retired(folder) == {B}
 
     listed = command("tiles", "list")
     assert listed.returncode == 0, listed.stderr
@@ -80,6 +81,14 @@ def test_a_retired_tile_without_data_has_none_that_stay(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[-1] == f"{A}: retired"
 
 
+def test_a_bad_name_that_the_ui_took_is_retired(
+    instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance.add_dynamic_partitions(str(TILES.name), ["../../etc"])
+    assert main(["tiles", "retire", "../../etc"]) == 0
+    assert capsys.readouterr().out == "../../etc: retired\n"
+
+
 def test_without_tiles_the_list_says_how_to_add_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tiles", "list"]) == 0
     assert capsys.readouterr().out.startswith("no tiles; `deblend_assets tiles add NAME` registers one\n")
@@ -91,7 +100,7 @@ def test_without_dagster_home_the_folder_s_own_instance_is_taken(
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.chdir(home)
     assert main(["tiles", "add", A]) == 0
-    assert registered_tiles(instance) == [A]
+    assert TILE_REGISTRY.registered(instance) == [A]
 
 
 @pytest.mark.parametrize("value", [None, "nowhere", "/no/such/folder"])
@@ -120,6 +129,7 @@ def test_help_and_version_load_only_the_standard_library() -> None:
         code = f"""
 import sys
 from deblend_assets.cli import main
+from deblend_assets.partitions import TILES
 try:
     main([{argument!r}])
 except SystemExit:

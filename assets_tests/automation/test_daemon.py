@@ -15,7 +15,8 @@ from assets_tests.assets.reads import differences
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
 from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.automation.tile_registry import evaluations, registered_tiles
+from deblend_assets.automation.registries import TILE_REGISTRY
+from deblend_assets.automation.registry_rows import evaluations
 from deblend_assets.settings import PROFILE_FOLDER
 
 pytestmark = pytest.mark.slow
@@ -87,7 +88,7 @@ def tiles(site: Site) -> list[str]:
     assert len(names) == 2
     with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
         daemon.until(lambda: all(looks(site.instance).values()), "a look of each sensor")
-        assert registered_tiles(site.instance) == []
+        assert TILE_REGISTRY.registered(site.instance) == []
         with (site.store.folder / "tiles.txt").open("a") as mine:
             mine.write(f"{names[0]}  # two more\n{names[1]}\n")
         daemon.until(lambda: materializations(site.instance, EVALUATION) == names, "two tiles evaluated")

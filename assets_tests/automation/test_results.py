@@ -12,8 +12,8 @@ import pytest
 
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.checks import errors_among, failed_checks
+from deblend_assets.automation.registry_rows import MODEL_VERSION
 from deblend_assets.automation.results import deblender_results, referee_results, shape_results
-from deblend_assets.automation.tile_registry import MODEL_VERSION
 from deblend_assets.cli import main
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import load_profile

@@ -12,7 +12,7 @@ from assets_tests.automation import stand_ins
 from assets_tests.automation.daemons import Scheduler, scheduler_over
 from assets_tests.automation.stand_ins import EVALUATION, SHAPES, Storage
 from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.automation.tile_schedule import CRON, build_schedules
+from deblend_assets.automation.schedules import build_schedules
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import PROFILE_FOLDER, Profile
 
@@ -75,4 +75,4 @@ def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_tw
 def test_it_runs_by_default_on_mondays(profile: Profile) -> None:
     (schedule,) = build_schedules(profile, TILE_ASSETS)
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert (schedule.cron_schedule, schedule.execution_timezone) == (CRON, "UTC")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * MON", "UTC")

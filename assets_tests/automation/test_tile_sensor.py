@@ -14,9 +14,8 @@ import pytest
 
 from assets_tests.automation.stand_ins import Storage
 from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.automation.conditions import AUTOMATION_SENSOR
-from deblend_assets.automation.tile_registry import add_tiles, registered_tiles, retire_tiles
-from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, build_sensors
+from deblend_assets.automation.registries import TILE_REGISTRY
+from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION, build_sensors
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.queries import tiles_query
 from deblend_assets.settings import Profile
@@ -88,7 +87,7 @@ def sensor(profile: Profile, instance: dg.DagsterInstance, storage: Storage) -> 
 
 def test_both_sensors_run_by_default(profile: Profile) -> None:
     sensors = build_sensors(profile, TILE_ASSETS.values())
-    assert [sensor.name for sensor in sensors] == [NEW_TILES_SENSOR, AUTOMATION_SENSOR]
+    assert [sensor.name for sensor in sensors] == [NEW_TILES_SENSOR, TILE_AUTOMATION]
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
     assert sensors[0].required_resource_keys == {"storage"}, "an archive that nobody watches need not be there"
 
@@ -135,10 +134,10 @@ def test_a_look_registers_no_more_than_the_profile_says(
 def test_a_retired_tile_does_not_come_back_until_it_is_added(sensor: Sensor, instance: dg.DagsterInstance) -> None:
     sensor.list.write_text(f"{A}\n{B}\n")
     sensor.look()
-    retire_tiles(instance, sensor.folder, [A])
+    TILE_REGISTRY.retire(instance, sensor.folder, [A])
     assert sensor.look() == []
-    add_tiles(instance, sensor.folder, [A])
-    assert registered_tiles(instance) == [B, A]
+    TILE_REGISTRY.add(instance, sensor.folder, [A])
+    assert TILE_REGISTRY.registered(instance) == [B, A]
     (sensor.folder / "tiles" / "retired.json").write_text("damaged")
     sensor.list.write_text(C)
     assert sensor.look() == []

@@ -22,7 +22,7 @@ from assets_tests.object_stores import BUCKET, ObjectStore, clients_of, object_s
 from assets_tests.processes import PATIENCE_SECONDS, ready_process
 from assets_tests.stores import test_tiles as of_tiles
 from assets_tests.stores.test_arrays import FILES, scenes_of, settings_of, write
-from deblend_assets.automation.tile_registry import add_tiles, retire_tiles, retired_tiles
+from deblend_assets.automation.registries import TILE_REGISTRY
 from deblend_assets.automation.tile_sensor import read_list
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, SettingsError, StorageError
 from deblend_assets.science.simulation.scenes import Shard, all_shards
@@ -413,9 +413,9 @@ def test_the_users_list_of_tiles_and_the_retired_ones_lie_in_the_store_too(
     with pytest.raises(SettingsError, match="cannot be read"):
         read_list(root / "tiles.txt")
     with dg.DagsterInstance.ephemeral() as instance:
-        add_tiles(instance, root, ["DES1200+6000", "DES0000+6015"])
-        retire_tiles(instance, root, ["DES1200+6000"])
-        assert retired_tiles(root) == {"DES1200+6000"}
+        TILE_REGISTRY.add(instance, root, ["DES1200+6000", "DES0000+6015"])
+        TILE_REGISTRY.retire(instance, root, ["DES1200+6000"])
+        assert TILE_REGISTRY.retired(root) == {"DES1200+6000"}
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

@@ -31,10 +31,9 @@ from assets_tests.ui.lineage_page import (
     stop_sensor,
 )
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
-from deblend_assets.automation.conditions import AUTOMATION_SENSOR
 from deblend_assets.automation.recovery import DEAD_RUNS_SENSOR
-from deblend_assets.automation.tile_schedule import SCHEDULE
-from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR
+from deblend_assets.automation.schedules import STALE_TILES
+from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
 from deblend_assets.lineage import LINEAGE
 from deblend_assets.partitions import TILES, shard_partitions
 from deblend_assets.settings import SPLITS, load_profile
@@ -86,7 +85,7 @@ def assets(dev: DagsterDev, lineage: dict[str, Any]) -> dict[str, Any]:
 def tile(dev: DagsterDev, lineage: dict[str, Any]) -> str:
     """A tile of the simulated survey, registered and made on the page of the group des."""
     # It would make the tile as soon as it is registered, which is `automation.test_daemon`'s to see.
-    stop_sensor(dev, AUTOMATION_SENSOR)
+    stop_sensor(dev, TILE_AUTOMATION)
     name = load_profile(PROFILE).des.sky.tiles[0]
     add_partition(dev, str(TILES.name), name)
     finished_run(dev, materialize_in_one_run(dev, ("des",), name, name))
@@ -244,9 +243,9 @@ def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(
 def test_sensors_and_schedule_run_and_disturb_nothing(dev: DagsterDev, lineage: dict[str, Any]) -> None:
     states = instigators(dev)
     assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
-        (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, AUTOMATION_SENSOR, SCHEDULE), "RUNNING"
+        (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION, STALE_TILES), "RUNNING"
     )
-    for name in (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, AUTOMATION_SENSOR):
+    for name in (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION):
         ticks = states[name]["ticks"]
         assert ticks, f"{name} has not looked once in all that time"
         assert not [tick for tick in ticks if tick["runIds"] or tick["error"]], ticks

@@ -15,7 +15,8 @@ from typing import Any
 import dagster as dg
 
 from deblend_assets.automation.conditions import automation_sensor
-from deblend_assets.automation.tile_registry import registered_tiles, retired_tiles
+from deblend_assets.automation.registries import TILE_REGISTRY
+from deblend_assets.automation.ticks import tick_summary
 from deblend_assets.errors import DeblendError, SettingsError
 from deblend_assets.partitions import TILES
 from deblend_assets.science.des.queries import tiles_query
@@ -25,11 +26,11 @@ from deblend_assets.stores.files import read_bytes
 from deblend_assets.stores.project import ProjectStore
 
 NEW_TILES_SENSOR = "new_tiles"
+TILE_AUTOMATION = "des_automation"
 LOOK_SECONDS = 60
 ARCHIVE_SECONDS = 3600.0
 # A sensor that takes longer than a minute (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS) is ended and its cursor is lost.
 _SHORT_WAITS = {"attempts": 2, "timeout_s": 10.0, "job_timeout_s": 30.0}
-_PROBLEMS_SHOWN = 5
 
 
 @dataclass
@@ -151,19 +152,19 @@ def build_sensors(profile: Profile, tile_assets: Collection[dg.AssetKey]) -> Seq
             except DeblendError as error:
                 problems.append(str(error))
         try:
-            known = {*registered_tiles(context.instance), *retired_tiles(store.folder)}
+            known = {*TILE_REGISTRY.registered(context.instance), *TILE_REGISTRY.retired(store.folder)}
         except DeblendError as error:  # without the list of retired tiles, one of them could be registered again
             return dg.SensorResult(skip_reason=str(error), cursor=memory.cursor)
         new = [name for name in dict.fromkeys([*listed, *memory.found]) if name not in known]
         taken = new[: settings.new_tiles_per_tick]
         memory.found = [name for name in memory.found if name in new[len(taken) :]]
         return dg.SensorResult(
-            skip_reason=_summary(taken, len(new) - len(taken), problems),
+            skip_reason=tick_summary("tile", taken, len(new) - len(taken), problems),
             dynamic_partitions_requests=[TILES.build_add_request(taken)] if taken else [],
             cursor=memory.cursor,
         )
 
-    return [new_tiles, automation_sensor(tile_assets)]
+    return [new_tiles, automation_sensor(TILE_AUTOMATION, "tile", tile_assets)]
 
 
 def _with_short_waits(profile: Profile) -> Profile:
@@ -172,12 +173,3 @@ def _with_short_waits(profile: Profile) -> Profile:
     shorter = {key: min(limit, getattr(archive, key)) for key, limit in _SHORT_WAITS.items()}
     des = profile.des.model_copy(update={"archive": archive.model_copy(update=shorter)})
     return profile.model_copy(update={"des": des})
-
-
-def _summary(taken: Sequence[str], left: int, problems: Sequence[str]) -> str:
-    """What a tick did, in one line that the UI shows with it."""
-    words = f"registered {', '.join(taken)}" if taken else "no new tile"
-    later = f"; {left} more at the next ticks" if left else ""
-    hidden = len(problems) - _PROBLEMS_SHOWN
-    more = [f"and {hidden} more problems"] if hidden > 0 else []
-    return "; ".join([words + later, *problems[:_PROBLEMS_SHOWN], *more])
