@@ -64,6 +64,10 @@ class SceneFluxes:
     blendedness: Floats
     sky: Floats
 
+    def rows(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> SceneFluxes:
+        """Those of some of the stamps."""
+        return SceneFluxes(**{name: values[chosen] for name, values in vars(self).items()})
+
     @property
     def error(self) -> Floats:
         """Standard error of each flux, (N, S, B), of noise and profiles."""
@@ -142,7 +146,9 @@ def require_alike(stamps: ObservedStamps, sources: SceneSources) -> None:
         )
 
 
-class _Solution(NamedTuple):
+class Solution(NamedTuple):
+    """Weighted least squares with the weak prior of fluxes."""
+
     level: Floats  # of each column: the sources and the sky, (n, B, C)
     inverse: Floats  # of H with the prior, (n, B, C, C)
     prior: Floats  # inverse variance of the prior, (n, B, C)
@@ -161,10 +167,10 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     taken = basis * about
     data = stamps.pixels[:, present].reshape(n, bands, -1) * root[:, :, 0]
     normal = taken @ np.swapaxes(basis, -1, -2)
-    solution, seen = _least_squares(normal, (taken @ data[..., None])[..., 0])
+    solution, seen = least_squares(normal, (taken @ data[..., None])[..., 0])
     residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
 
-    spread_taken, sums = _correlated(taken, stamps.noise_correlation[:, present])
+    spread_taken, sums = correlated_columns(taken, stamps.noise_correlation[:, present])
     noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
     noise = noise[..., :size, :size]
     spread = _spread(rendered, sources, by_concentration, taken, residual[:, :, None] * about, root, solution)[
@@ -198,8 +204,8 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     )
 
 
-def _correlated(taken: Floats, correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Columns times the correlation matrix of the noise, and the products of both, (n, B, C, C)."""
+def correlated_columns(taken: Floats, correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Columns (n, B, C, pixels) times the correlation matrix of the noise, and the products of both, (n, B, C, C)."""
     middle = correlation.shape[-1] // 2
     coupled = np.count_nonzero(correlation, axis=(-2, -1)) > (correlation[..., middle, middle] != 0)
     spread = taken
@@ -211,7 +217,7 @@ def _correlated(taken: Floats, correlation: NDArray[np.float32]) -> tuple[Floats
     return spread, taken @ np.swapaxes(spread, -1, -2)
 
 
-def _reduced(basis: Floats, spread_taken: Floats, sums: Floats, residual: Floats, solution: _Solution) -> Floats:
+def _reduced(basis: Floats, spread_taken: Floats, sums: Floats, residual: Floats, solution: Solution) -> Floats:
     """Mean of the squared residuals under each source's squared light, over that of the noise alone, (n, B, S)."""
     # A mean over pixels needs no float64.
     columns, spread, together, inverse = (
@@ -229,7 +235,7 @@ def _diagonal(values: Floats) -> Floats:
     return values[..., None] * np.eye(values.shape[-1])
 
 
-def _least_squares(normal: Floats, along: Floats) -> tuple[_Solution, NDArray[np.bool_]]:
+def least_squares(normal: Floats, along: Floats) -> tuple[Solution, NDArray[np.bool_]]:
     """The solution with the weak prior, and which columns have a pixel of weight, (n, B, C)."""
     own = np.diagonal(normal, axis1=2, axis2=3)
     seen = own > 0
@@ -240,7 +246,7 @@ def _least_squares(normal: Floats, along: Floats) -> tuple[_Solution, NDArray[np
     scale = 1 / np.sqrt(safe)
     unit = normal * scale[..., None] * scale[..., None, :] + _diagonal(prior * scale**2)
     inverse = np.linalg.inv(unit) * scale[..., None] * scale[..., None, :]
-    return _Solution((inverse @ along[..., None])[..., 0], inverse, prior), seen
+    return Solution((inverse @ along[..., None])[..., 0], inverse, prior), seen
 
 
 def _spread(
@@ -250,7 +256,7 @@ def _spread(
     taken: Floats,
     left: Floats,
     root: Floats,
-    solution: _Solution,
+    solution: Solution,
 ) -> Floats:
     """J L of the solution's derivatives J and L Lᵀ = Σ, (n, B, C, S × 6).
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from deblend_assets.science.measuring.fit_response import with_fit_response
 from deblend_assets.science.measuring.sky_columns import sky_columns
 from deblend_assets.science.measuring.sky_rows import SkyRows
 from deblend_assets.science.measuring.sky_scene import measure_scenes
@@ -36,6 +37,6 @@ def measure_catalog(
     """
     names = stamps.bands if names is None else tuple(names)
     scene = measure_scenes(model, stamps)
-    answer = measure_response(model, stamps, responses, seed).posterior
+    answer = with_fit_response(measure_response(model, stamps, responses, seed).posterior, stamps, scene, model.bands)
     rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
     return pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})

@@ -7,17 +7,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.deblender.scene_fit import TargetFit, fit_targets
 from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes
 from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources, psf_sigma
+from deblend_assets.science.measuring.fitted_shapes import COLUMNS, with_fit
 from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel
-from deblend_assets.science.sky_shapes.quantities import QUANTITIES
+from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
 
 MOST_OTHERS = 12
 """Other detections of a stamp that join its scene: the nearest ones."""
 
-_OF_SCENE = {"x": "dx", "y": "dy", "g1": "g1", "g2": "g2", "ln_hlr": "ln_size", "concentration": "concentration"}
-_COLUMNS = np.array([QUANTITIES.index(_OF_SCENE[name]) for name in NUMBERS])
+BRIGHT = 3.25
+"""ln of the flux over the error of a faint point source from which on a target is fitted: S/N of some 25 over all
+bands; below, the fit adds less than a tenth of the information."""
 # Of a shape that is rendered.
 _FLATTEST = 0.95
 
@@ -26,19 +29,25 @@ class SkyScene(NamedTuple):
     """What is measured of N stamps.
 
     Attributes:
-        targets: the network's answers for the targets.
-        sources: the target of each stamp, then its other detections, with the network's shapes and positions; sizes
-            as `SceneSources.standing_for_their_spread`.
+        targets: what network and fit say of the targets.
+        sources: the target of each stamp, then its other detections, with the network's shapes and positions and the
+            target's with its fit; sizes as `SceneSources.standing_for_their_spread`.
         fluxes: of these sources.
+        fit: of bright targets to the pixels.
+        begun: the sources as the fit had them.
+        gain: of the fit in the targets' quantities, see `FittedShapes`.
     """
 
     targets: SkyMeasurement
     sources: SceneSources
     fluxes: SceneFluxes
+    fit: TargetFit
+    begun: SceneSources
+    gain: NDArray[np.float64]
 
 
 def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
-    """Measure targets and other detections, and solve for their fluxes together.
+    """Measure targets and other detections, fit the bright targets, and solve for all fluxes together.
 
     Another detection is measured on the target's stamp, cut anew around it: pixels off the stamp are lost to it.
 
@@ -58,9 +67,22 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
         at = (stamp, place + 1)
         values[at], covariance[at], star[at] = _numbers(beside, stamps.others[stamp, place])
     reference = stamps.psf[np.arange(len(stamps)), targets.reference]
-    sources = SceneSources(*_without_gaps(values, covariance, star))
-    sources = sources.standing_for_their_spread(psf_sigma(reference) * stamps.pixel_scale)
-    return SkyScene(targets, sources, solve_fluxes(stamps, sources))
+    sigma = psf_sigma(reference) * stamps.pixel_scale
+    begun = SceneSources(*_without_gaps(values, covariance, star)).standing_for_their_spread(sigma)
+    fit = fit_targets(stamps, begun, is_bright(targets, stamps))
+    joined = with_fit(targets, fit, stamps.position)
+    # The target stands first, where it was measured.
+    first = np.isfinite(values[:, 0, 0])
+    values[first, 0], covariance[first, 0], _ = (part[first] for part in _numbers(joined.measurement, stamps.position))
+    sources = SceneSources(*_without_gaps(values, covariance, star)).standing_for_their_spread(sigma)
+    return SkyScene(joined.measurement, sources, solve_fluxes(stamps, sources), fit, begun, joined.gain)
+
+
+def is_bright(targets: SkyMeasurement, stamps: ObservedStamps) -> NDArray[np.bool_]:
+    """Which targets are fitted, (N,): those whose flux is `exp(BRIGHT)` errors of a faint point source or more."""
+    ln_flux = targets.posterior.mean.numpy()[:, QUANTITIES.index("ln_flux")]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(ln_flux - np.log(units_of(stamps).flux) > BRIGHT)
 
 
 def others_of(stamps: ObservedStamps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -71,9 +93,9 @@ def others_of(stamps: ObservedStamps) -> tuple[NDArray[np.int64], NDArray[np.int
 
 def _numbers(found: SkyMeasurement, position: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """`NUMBERS` of measured detections, their covariance, and whether they are more probably stars than not."""
-    values = found.posterior.mean.numpy()[:, _COLUMNS]
+    values = found.posterior.mean.numpy()[:, COLUMNS]
     values[:, :2] += position
-    covariance = found.posterior.covariance.numpy()[:, _COLUMNS[:, None], _COLUMNS]
+    covariance = found.posterior.covariance.numpy()[:, COLUMNS[:, None], COLUMNS]
     # A mean beyond what is a shape is rendered as the flattest one.
     g = np.hypot(values[:, 2], values[:, 3])
     values[:, 2:4] *= (np.minimum(g, _FLATTEST) / np.maximum(g, 1e-12))[:, None]

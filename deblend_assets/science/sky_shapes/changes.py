@@ -133,19 +133,26 @@ class StampChanges:
             noise: in the place of the stamps' own pixels, (N, band, side, side) [sky sigma]; the other detections then
                 stay.
         """
-        images = self._images if noise is None else noise
+        changed = self._central(self.of_images(self._images if noise is None else noise))
+        changed = torch.where(self.given.seen, changed, 0)
+        neighbours = torch.zeros(LIGHT, *self.given.neighbours.shape)
+        if noise is None:
+            neighbours[:2] = self._moved()
+        return Changes(changed, neighbours, torch.zeros(LIGHT, *self.given.spins.shape))
+
+    def of_images(self, images: Tensor) -> Tensor:
+        """The same of whole stamps, (LIGHT, N, band, side, side), in their unit; lost pixels are filled.
+
+        Args:
+            images: light that has come through the PSF, (N, band, side, side).
+        """
         transform = torch.fft.rfft2(self._filled(images))
         smooth = transform * self._taper
         along_x, along_y = (self._back(1j * k * smooth) for k in (self._kx, self._ky))
         whole, bare = (self._back(transform * steepness) for steepness in (self._whole, self._bare))
         x, y = self._x, self._y
         turned = torch.stack([x * along_x - y * along_y, y * along_x + x * along_y])
-        changed = self._central(torch.cat([-turned - whole, bare]))
-        changed = torch.where(self.given.seen, changed, 0)
-        neighbours = torch.zeros(LIGHT, *self.given.neighbours.shape)
-        if noise is None:
-            neighbours[:2] = self._moved()
-        return Changes(changed, neighbours, torch.zeros(LIGHT, *self.given.spins.shape))
+        return torch.cat([-turned - whole, bare])
 
     def of_psf(self) -> Changes:
         """Along g1 and g2 of the given PSFs of all bands together, the pixels as they are: two directions."""

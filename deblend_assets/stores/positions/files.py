@@ -23,7 +23,9 @@ _VOPARQUET = b"IVOA.VOTable-Parquet.content"
 _BINARY = (".fits", ".fit", ".fts", ".parquet", ".pq")
 
 
-def read_columns(path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]) -> Columns:
+def read_columns(
+    path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]
+) -> Columns:
     """All columns of a table.
 
     Args:

@@ -200,6 +200,18 @@ class RenderedStamps:
                 found[row] = sums.view(len(PARAMETERS), *found.shape[1::2]).transpose(0, 1)
         return found
 
+    def slopes(self, side: int) -> Tensor:
+        """The images' derivatives by `PARAMETERS`, (G, band, 6, y, x) float32.
+
+        Args:
+            side: of the images [pixel].
+        """
+        found = torch.empty((*self.images.shape[:2], len(PARAMETERS), side, side))
+        for part in self._parts:
+            spectra = part.waves.slopes()[:, None] * self._transform(part.grid)[part.stamp][:, :, None]
+            found[part.rows] = torch.fft.irfft2(spectra, s=(part.grid, part.grid))[..., :side, :side]
+        return found
+
     def _spectra(self, others: Tensor, stamp: list[int], grid: int) -> Tensor:
         """Of some stamps' images, times the conjugate PSF's, over the number of waves, (P, band, C, 2 × waves)."""
         # The half plane of frequencies that rfft2 gives stands for the whole one; grids are even.
