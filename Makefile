@@ -21,7 +21,7 @@ TARGETS := key:"worlds/report" or key:"worlds/sky_*" or key:"worlds/pairs" or ke
 WORLDS := key:"simulation/galaxy_catalog" or group:worlds
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des worlds tile tile-assets baseline referee test test-slow test-all coverage lint bench ui help clean-env
+.PHONY: demo lsst des worlds tile tile-assets baseline referee test test-slow test-all coverage lint docs bench ui help clean-env
 
 # uv installs in a third of pip's time. Where it finds no package, as from a mirror that pip.conf alone names, pip does.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -38,8 +38,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(call install,-e .)
 	@touch $@
 
-# What tests and benchmarks want beside it: clusters, an S3 server, peers.
-$(VENV)/.test $(VENV)/.bench $(VENV)/.peers: $(VENV)/.%: $(VENV)/.installed
+# What tests, benchmarks and documentation want beside it: clusters, an S3 server, peers, Sphinx.
+$(VENV)/.test $(VENV)/.bench $(VENV)/.peers $(VENV)/.docs: $(VENV)/.%: $(VENV)/.installed
 	$(call install,-e '.[$*]')
 	@touch $@
 
@@ -107,6 +107,11 @@ test-all: $(VENV)/.test
 # Which share of the package's lines the quick tests run, and which lines they do not.
 coverage: $(VENV)/.test
 	$(PYTEST) -n $(CORES) -m 'not slow' --cov --cov-report=term-missing:skip-covered
+
+# The documentation site in build/site: pages of docs/, reference of Python and settings. Needs no network.
+docs: $(VENV)/.docs
+	$(RUN) sphinx -W --keep-going -q -j $(CORES) -b html -c docs/site -d build/doctrees . build/site
+	@echo build/site/index.html
 
 # Ratios against named peers, each row printed as it comes; an hour or two on two quiet cores. BENCH=--quick for a look.
 bench: $(VENV)/.bench

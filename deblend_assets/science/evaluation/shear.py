@@ -57,9 +57,9 @@ def evaluate_shear(table: pd.DataFrame) -> Evaluation:
     """m, c and what changes them.
 
     Args:
-        table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns (`conditions.
-            TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`), `turned`,
-            `{method}_1` and `{method}_2` of METHODS; of `posterior` or `sky` also `_err` and `_ln_size`, and
+        table: a row a scene, lens and condition: `condition`, `scene`, `galtileid`, the truth's columns
+            (`conditions.TRUTH`, as `true_g1`, `true_g2` where they would be taken for the applied shear `g1`, `g2`),
+            `turned`, `{method}_1` and `{method}_2` of METHODS; of `posterior` or `sky` also `_err` and `_ln_size`, and
             `_response_1` and `_2` from the images, NaN where they were not measured.
 
     Returns:
