@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
-from deblend_assets.science.images.projection import sky_to_field
 from deblend_assets.science.measuring.field_columns import detection_columns
 from deblend_assets.science.measuring.field_look import look_at
 from deblend_assets.science.measuring.measure import Model
@@ -34,6 +33,7 @@ from deblend_assets.steps.fields.cells import OpenField, detect_field, pool_of
 from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
 from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores.field_files import read_field
+from deblend_assets.stores.positions import positions_of
 from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 from deblend_assets.stores.stamps import open_stamps
 
@@ -112,8 +112,8 @@ def measure(
         source: a field of images; or stamps (N, band, y, x) or one (band, y, x) [electron of the whole exposure],
             bands and pixels as in `load_model().frame`, every pixel of a missing band NaN; or the path of stamps, a
             Zarr array or a folder, as `deblend_assets measure` takes.
-        table: of a field alone: x, y [pixel, from 0], or ra, dec [deg], in the place of what is detected; its other
-            columns are kept.
+        table: of a field alone: x, y [pixel, from 0], or else ra, dec or pixels by their usual names (see
+            docs/measuring_images.md), in the place of what is detected; its other columns are kept.
         model: of `load_sky_model` for a field, of `load_model` for stamps; default: the shipped ones.
         progress: whether lines of progress are written to standard error.
 
@@ -161,36 +161,25 @@ def _measure_field(field: Field, table: Table | pd.DataFrame | None, model: Any,
         )
     version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else "given"
     chosen = load_sky_model() if model is None else model
-    positions = None if table is None else _positions(field, table)
+    positions = None
+    if table is not None:
+        pixels = {"x", "y"} <= set(table.colnames if isinstance(table, Table) else table)
+        positions = positions_of(table, sky=field.wcs.isCelestial() and not pixels).placed(field, log)
     catalog = catalog_of(field, chosen, version, positions=positions, log=log)
     return _described(catalog.table, catalog.columns)
 
 
-def _positions(field: Field, table: Table | pd.DataFrame) -> pd.DataFrame:
-    """x and y on the field, and the other columns."""
-    given = table.to_pandas() if isinstance(table, Table) else table.reset_index(drop=True)
-    if {"x", "y"} <= set(given):
-        return given
-    if not {"ra", "dec"} <= set(given):
-        raise MismatchError(
-            f"a table of {', '.join(map(str, given))}", where="measure", remedy="give x and y [pixel], or ra and dec"
-        )
-    if not field.wcs.isCelestial():
-        raise MismatchError(
-            "the images have no celestial coordinates", where=field.name, remedy="give x and y in pixels, from 0"
-        )
-    x, y = sky_to_field(field, *(given[name].to_numpy(np.float64) for name in ("ra", "dec")))
-    return given.drop(columns=["ra", "dec"]).assign(x=x, y=y)
-
-
 def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) -> Table:
-    columns = {str(name): (rows[name].to_numpy(), described[str(name)]) for name in rows}
-    return Table(
-        [
-            Column(values, name=name, unit=c.unit or None, description=c.meaning, meta={"ucd": c.ucd})
-            for name, (values, c) in columns.items()
-        ]
-    )
+    columns = []
+    for name in map(str, rows):
+        values, column = rows[name], described[name]
+        words = {"unit": column.unit or None, "description": column.meaning, "meta": {"ucd": column.ucd}}
+        if isinstance(values.array, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
+            whole = values.fillna(0).to_numpy(getattr(values.dtype, "numpy_dtype", None))
+            columns.append(MaskedColumn(whole, name=name, mask=values.isna(), **words))
+        else:
+            columns.append(Column(values.to_numpy(), name=name, **words))
+    return Table(columns)
 
 
 def _electrons(stamps: Any, model: Model) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from astropy.wcs import WCS
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation
-from deblend_assets.stores.positions import Positions, read_positions
+from deblend_assets.stores.positions import Positions, positions_of, read_positions
 
 RA, DEC = np.array([30.0, 30.004, 29.996]), np.array([-45.0, -45.003, -44.998])
 IDS = [2**60 + 1, 7, 7]
@@ -521,6 +521,30 @@ def test_positions_none_of_which_is_on_the_image_are_one_line(
     ) as caught:
         read_positions(path).covered(a_field(), pytest.fail)
     assert re.search(words, str(caught.value))
+
+
+def test_placed_positions_keep_the_other_columns_and_say_what_is_left_out() -> None:
+    x, y = a_field().sky(np.array([10.0, 20.0, 1000.0]), np.array([5.0, 6.0, 7.0]))
+    table = QTable({"ALPHA_J2000": x, "DELTA_J2000": y, "x": [7, 8, 9], "flux": [1.0, 2.0, 3.0], "v": np.zeros((3, 4))})
+    table["flux"].unit = "nJy"
+    lines: list[str] = []
+    found = positions_of(table, where="sources").placed(a_field(), lines.append)
+    assert list(found) == ["x", "y", "given_x", "flux"]
+    np.testing.assert_allclose(found["x"], [10.0, 20.0, 1000.0 if np.isfinite(found["x"][2]) else np.nan], atol=1e-3)
+    assert found["given_x"].tolist() == [7, 8, 9]
+    assert found.attrs["units"] == {"flux": "nJy"}
+    assert [line[:30] for line in lines] == ["1 of 3 positions are off the i", "columns that do not have one v"]
+    assert "v ((4,) values a row) [sources]" in lines[1]
+
+
+@pytest.mark.parametrize("origin", [None, 1])
+def test_tables_in_memory_are_read_as_files_are(origin: int | None) -> None:
+    frame = pd.DataFrame({"id": [7, 8], "X_IMAGE": [1.0, 2.0], "Y_IMAGE": [3.0, 4.0]}).set_index("id")
+    found = positions_of(frame, origin=origin)
+    assert found.places["x"].tolist() == [0.0, 1.0]
+    assert found.others["id"].tolist() == [7, 8]
+    with pytest.raises(MissingDataError, match=r"has 2 rows of a \[table\]"):
+        positions_of(pd.DataFrame({"a": [1, 2]}))
 
 
 def test_positions_on_the_sky_need_a_celestial_field(tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def catalog_of(
     if positions is not None:
         own = _own_columns(positions)
         table = pd.concat([_all_rows(field, table, targets["row"].to_numpy(), positions), own], axis=1)
-        columns |= {str(name): CatalogColumn("", "", "given with the positions") for name in own}
+        units = positions.attrs.get("units", {})
+        columns |= {
+            str(name): CatalogColumn(units.get(str(name).removeprefix(_GIVEN), ""), "", "given with the positions")
+            for name in own
+        }
     table["model_version"] = version
     return FieldCatalog(table[list(columns)], columns, opened.look, found, off)
 
@@ -123,7 +127,7 @@ def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> 
 def _identity(field: Field, targets: pd.DataFrame) -> pd.DataFrame:
     x, y = (targets[name].to_numpy(np.float64) for name in "xy")
     ra, dec = field.sky(x, y)
-    ids = targets["id"].to_numpy() if "id" in targets else np.arange(1, len(targets) + 1)
+    ids = targets["id"].array if "id" in targets else np.arange(1, len(targets) + 1)
     return pd.DataFrame(
         {
             "id": ids,
@@ -151,7 +155,7 @@ def _all_rows(field: Field, measured: pd.DataFrame, rows: NDArray[np.integer], p
         table.loc[off, f"flags_{band}"] = int(BandFlag.LOST)
     table[["x", "y"]] = positions[["x", "y"]].to_numpy(np.float64)
     if "id" in positions:
-        table["id"] = positions["id"].to_numpy()
+        table["id"] = positions["id"].array
     else:
         table["id"] = np.arange(1, len(positions) + 1)
     return table
@@ -164,10 +168,6 @@ def _own_columns(positions: pd.DataFrame) -> pd.DataFrame:
     plain = {}
     for name in map(str, own):
         values = own[name].reset_index(drop=True)
-        # Of pandas' nullable types, which FITS has not: NaN where missing.
-        if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
-            text = isinstance(values.dtype, pd.StringDtype)
-            values = values.astype("object") if text else values.astype("float64")
         template = re.sub(r"_[ugrizy](?=_|$)", "_{band}", name)
         plain[_GIVEN + name if name in taken or template in taken else name] = values
     return pd.DataFrame(plain, index=range(len(positions)))

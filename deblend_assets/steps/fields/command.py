@@ -75,9 +75,6 @@ def place_positions(field: Field, table: str, origin: int | None, log: Callable[
         log: told how many positions are off the image.
 
     Raises:
-        DeblendError: see `read_positions` and `Positions.covered`.
+        DeblendError: see `read_positions` and `Positions.placed`.
     """
-    given = read_positions(table, sky=field.wcs.isCelestial(), origin=origin)
-    given.covered(field, log)
-    x, y = given.on_field(field)
-    return pd.concat([pd.DataFrame({"x": x, "y": y}), given.others.reset_index(drop=True)], axis=1)
+    return read_positions(table, sky=field.wcs.isCelestial(), origin=origin).placed(field, log)

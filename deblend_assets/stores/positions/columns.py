@@ -54,7 +54,9 @@ def from_astropy(table: Table) -> Columns:
 
 
 def from_pandas(frame: pd.DataFrame, units: dict[str, str]) -> Columns:
-    """Columns of a pandas table, without its index."""
+    """Columns of a pandas table, and the levels of its index that have a name."""
+    named = [name for name in frame.index.names if name is not None and name not in frame]
+    frame = (frame.reset_index(level=named) if named else frame).reset_index(drop=True)
     found, left_out = {}, {}
     for name in map(str, frame):
         column: Any = frame[name]

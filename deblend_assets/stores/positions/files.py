@@ -16,6 +16,7 @@ from astropy.table import Table, meta
 from deblend_assets.stores.positions.columns import Columns, from_astropy, from_pandas
 from deblend_assets.stores.positions.text import read_text
 
+Extension = str | int | tuple[str, int] | None
 _GZIP, _FITS, _PARQUET = b"\x1f\x8b", b"SIMPLE  =", b"PAR1"
 
 # Metadata of a Parquet file that describes its columns as a VOTable without rows.
@@ -23,9 +24,7 @@ _VOPARQUET = b"IVOA.VOTable-Parquet.content"
 _BINARY = (".fits", ".fit", ".fts", ".parquet", ".pq")
 
 
-def read_columns(
-    path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]
-) -> Columns:
+def read_columns(path: Path, extension: Extension, suits: Callable[[Columns], bool]) -> Columns:
     """All columns of a table.
 
     Args:
@@ -56,7 +55,7 @@ def read_columns(
     return read_text(whole)
 
 
-def _fits(path: Path, extension: str | int | tuple[str, int] | None, suits: Callable[[Columns], bool]) -> Columns:
+def _fits(path: Path, extension: Extension, suits: Callable[[Columns], bool]) -> Columns:
     with fits.open(path) as hdus:
         tables = (fits.BinTableHDU, fits.TableHDU)
         if extension is not None:
@@ -89,6 +88,4 @@ def _parquet(path: Path) -> Columns:
         units |= {field.name: str(field.unit) for field in fields if field.unit is not None}
     # Not astropy's reader: integers of which some are missing would become floats.
     frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
-    named = [name for name in frame.index.names if name is not None and name not in frame]
-    frame = frame.reset_index(level=named).reset_index(drop=True) if named else frame.reset_index(drop=True)
     return from_pandas(frame, {name: unit for name, unit in units.items() if unit})

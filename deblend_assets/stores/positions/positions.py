@@ -96,6 +96,25 @@ class Positions:
             )
         return inside
 
+    def placed(self, target: Field, log: Callable[[str], None]) -> pd.DataFrame:
+        """x, y on a field [pixel, from 0], NaN where undefined, and the other columns, with their units in `attrs`.
+
+        Other columns of the names x and y become `given_x` and `given_y`. Says how many positions are off the image
+        and which columns are left out.
+
+        Raises:
+            MismatchError: see `covered` and `on_field`.
+        """
+        self.covered(target, log)
+        if self.left_out:
+            names = ", ".join(f"{name} ({why})" for name, why in self.left_out.items())
+            log(f"columns that do not have one value a row are left out: {names} [{self.where}]")
+        x, y = self.on_field(target)
+        others = self.others.rename(columns=_beside_pixels)
+        table = pd.concat([pd.DataFrame({"x": x, "y": y}), others], axis=1)
+        table.attrs["units"] = {_beside_pixels(name): unit for name, unit in self.units.items()}
+        return table
+
     def _remedy(self, target: Field) -> str:
         if not self.on_sky:
             return "give the positions on these images"
@@ -105,6 +124,10 @@ class Positions:
             if count := int(_inside(*moved.on_field(target), target.shape).sum()):
                 return f"as {name}, {count:,} would"
         return "give the positions of this part of the sky, ICRS in degrees"
+
+
+def _beside_pixels(name: str) -> str:
+    return f"given_{name}" if name in ("x", "y") else name
 
 
 def _inside(x: Floats, y: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+from astropy.table import Table
+
 from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
 from deblend_assets.stores.field_files.names import image_name
 from deblend_assets.stores.positions.angles import degrees, numbers
-from deblend_assets.stores.positions.columns import Columns
+from deblend_assets.stores.positions.columns import Columns, from_astropy, from_pandas
 from deblend_assets.stores.positions.files import read_columns
 from deblend_assets.stores.positions.names import Pair, find_pair
 from deblend_assets.stores.positions.positions import PIXELS, Positions
@@ -37,18 +40,17 @@ def read_positions(path: str | Path, *, sky: bool = True, origin: int | None = N
         CorruptDataError: the table cannot be read, the positions are no numbers, or their unit is not an angle.
     """
     where = str(path)
-    if origin not in (None, 0, 1):
-        raise MismatchError(f"origin is {origin}", where=where, remedy="give 0 or 1")
+    _require_origin(origin, where)
     named = image_name(where)
     file, extension = named.path, named.extension
     if not file.is_file():
         raise MissingDataError("is not a file", where=where, remedy="name a table of positions")
 
-    def pair_of(names: list[str]) -> Pair | None:
-        return find_pair(names, sky=sky, origin=origin, where=where)
+    def suits(found: Columns) -> bool:
+        return find_pair(found.names, sky=sky, origin=origin, where=where) is not None
 
     try:
-        table = read_columns(file, extension, lambda found: pair_of(found.names) is not None)
+        table = read_columns(file, extension, suits)
     except DeblendError:
         raise
     # Each reader raises its own errors.
@@ -58,9 +60,40 @@ def read_positions(path: str | Path, *, sky: bool = True, origin: int | None = N
             where=where,
             remedy="give FITS, VOTable, Parquet, ECSV, CSV, or text with a line of column names",
         ) from error
-    pair = pair_of(table.names)
+    return _found(table, sky=sky, origin=origin, where=where)
+
+
+def positions_of(
+    table: Table | pd.DataFrame, *, sky: bool = True, origin: int | None = None, where: str = "table"
+) -> Positions:
+    """The positions of a table in memory, found as `read_positions` finds those of a file; the same arguments.
+
+    Args:
+        table: of astropy, or of pandas, whose named index levels are columns.
+        sky: see `read_positions`.
+        origin: see `read_positions`.
+        where: name of the table in messages.
+
+    Raises:
+        MissingDataError, MismatchError, CorruptDataError: see `read_positions`.
+    """
+    _require_origin(origin, where)
+    columns = (
+        from_pandas(table, table.attrs.get("units", {})) if isinstance(table, pd.DataFrame) else from_astropy(table)
+    )
+    return _found(columns, sky=sky, origin=origin, where=where)
+
+
+def _require_origin(origin: int | None, where: str) -> None:
+    if origin not in (None, 0, 1):
+        raise MismatchError(f"origin is {origin}", where=where, remedy="give 0 or 1")
+
+
+def _found(table: Columns, *, sky: bool, origin: int | None, where: str) -> Positions:
+    pair = find_pair(table.names, sky=sky, origin=origin, where=where)
     if pair is None or table.frame.empty:
-        raise _without_positions(table, pair_of([*table.names, *table.left_out]), sky, where)
+        nearly = find_pair([*table.names, *table.left_out], sky=sky, origin=origin, where=where)
+        raise _without_positions(table, nearly, sky, where)
     return _positions(table, pair, where)
 
 
