@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from assets_tests.science.measuring.test_stamp_checks import FWHM, SCALE, stamps
+from deblend_assets.science.deblender.scene_fit import fit_targets
 from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
 from deblend_assets.science.deblender.scene_sources import SceneSources
 from deblend_assets.science.measuring.sky_scene import SkyScene
@@ -52,7 +53,8 @@ def known(observed: ObservedStamps, **changes: float) -> SkyScene:
     sources = SceneSources(
         numbers[:, None], np.tile(np.diag(np.full(6, 1e-4)), (n, 1, 1, 1)), np.zeros((n, 1), dtype=bool)
     )
-    return SkyScene(targets, sources, solve_fluxes(observed, sources))
+    none = fit_targets(observed, sources, np.zeros(n, bool))
+    return SkyScene(targets, sources, solve_fluxes(observed, sources), none, sources, np.zeros((n, len(QUANTITIES), 6)))
 
 
 def share(found: Trust, flag: RowFlag) -> float:

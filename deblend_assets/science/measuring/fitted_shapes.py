@@ -25,7 +25,7 @@ from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.model import SkyMeasurement
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 
-WIDER, BY_CHI2, BY_BLEND = 4.0, 5.0, 4.5
+WIDER, BY_CHI2, BY_BLEND = 6.0, 5.0, 4.5
 # The quantity that each number of a profile is.
 _OF_NUMBER = {"x": "dx", "y": "dy", "g1": "g1", "g2": "g2", "ln_hlr": "ln_size", "concentration": "concentration"}
 COLUMNS = np.array([QUANTITIES.index(_OF_NUMBER[name]) for name in NUMBERS])
