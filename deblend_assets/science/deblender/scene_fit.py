@@ -106,7 +106,7 @@ class _Scene(NamedTuple):
         root: of the weights within the window, (n, B, 1, pixels).
         about: root of the window alone, (n, B, 1, pixels).
         data: the pixels in the same units, (n, B, pixels).
-        correlation: of the noise, (n, B, lag_y, lag_x).
+        share: of its information that each band keeps with its noise's correlation, (n, B).
         side: of the stamps [pixel].
     """
 
@@ -116,7 +116,7 @@ class _Scene(NamedTuple):
     root: Floats
     about: Floats
     data: Floats
-    correlation: NDArray[np.float32]
+    share: Floats
     side: int
 
     @classmethod
@@ -130,8 +130,15 @@ class _Scene(NamedTuple):
         images = renderer.stamps(profiles, stamp).view(n, size, len(bands), -1).transpose(1, 2).numpy()
         others = np.concatenate([images[:, :, 1:] * root, root], axis=2)
         data = stamps.pixels[:, bands].reshape(n, len(bands), -1) * root[:, :, 0]
-        correlation = stamps.noise_correlation[:, bands]
-        return cls(renderer, sources.values[:, 0].copy(), others, root, about, data, correlation, side)
+        share = _share(images[:, :, :1] * root, about, stamps.noise_correlation[:, bands])
+        return cls(renderer, sources.values[:, 0].copy(), others, root, about, data, share, side)
+
+
+def _share(own: Floats, about: Floats, correlation: NDArray[np.float32]) -> Floats:
+    """Variance of white noise in the direction of the targets' images over that of the correlated noise, (n, B)."""
+    _, sums = correlated_columns(own * about, correlation)
+    light = np.maximum((own**2).sum(axis=(2, 3)), 1e-30)
+    return np.asarray(np.clip(light / np.maximum(sums[:, :, 0, 0], 1e-30), _LEAST_SHARE, 1 / _LEAST_SHARE))
 
 
 class _Linear(NamedTuple):
@@ -161,17 +168,16 @@ def _linear(scene: _Scene, values: Floats) -> _Linear:
     basis = np.concatenate([own, scene.others], axis=2)
     solution, _ = least_squares(basis @ np.swapaxes(basis, -1, -2), (basis @ scene.data[..., None])[..., 0])
     residual = scene.data - (solution.level[:, :, None] @ basis)[:, :, 0]
-    # Noise of a correlated band in the direction of the target's image, over that of white noise.
-    _, sums = correlated_columns(own * scene.about, scene.correlation)
-    light = np.maximum((own**2).sum(axis=(2, 3)), 1e-30)
-    share = np.clip(light / np.maximum(sums[:, :, 0, 0], 1e-30), _LEAST_SHARE, 1 / _LEAST_SHARE)
-    slopes = rendered.slopes(scene.side).view(n, bands, len(NUMBERS), -1).numpy().astype(np.float64)
-    slopes[:, :, -1] *= by_concentration[:, None, None]
-    slopes *= solution.level[:, :, :1, None] * scene.root
-    slopes = slopes - (slopes @ np.swapaxes(basis, -1, -2)) @ solution.inverse @ basis
-    weighted = slopes * share[:, :, None, None]
-    information = (weighted @ np.swapaxes(slopes, -1, -2)).sum(axis=1)
-    gradient = (weighted @ residual[..., None])[..., 0].sum(axis=1)
+    slopes = rendered.slopes(scene.side).view(n, bands, len(NUMBERS), -1).numpy()
+    slopes[:, :, -1] *= by_concentration[:, None, None].astype(np.float32)
+    slopes *= (solution.level[:, :, :1, None] * scene.root).astype(np.float32)
+    # The projection needs no float64, which the fluxes of two like sources do.
+    columns = basis.astype(np.float32)
+    along = (slopes @ np.swapaxes(columns, -1, -2)) @ solution.inverse.astype(np.float32)
+    slopes = slopes - along @ columns
+    weighted = slopes * scene.share[:, :, None, None].astype(np.float32)
+    information = (weighted @ np.swapaxes(slopes, -1, -2)).sum(axis=1, dtype=np.float64)
+    gradient = (weighted @ residual.astype(np.float32)[..., None])[..., 0].sum(axis=1, dtype=np.float64)
     # Without the window, which lowers residuals, where it leaves anything to see.
     about = scene.about[:, :, 0]
     squared = np.where(about > _SEEN, own[:, :, 0] ** 2, 0.0)
@@ -195,7 +201,7 @@ def _fitted(scene: _Scene) -> tuple[Floats, ...]:
         step = np.linalg.solve(linear.information + prior, pull[..., None])[..., 0]
         shortened = np.minimum(1.0, (_LARGEST / np.maximum(np.abs(step), 1e-12)).min(axis=1, keepdims=True))
         values = _possible(values + step * shortened)
-    linear = _linear(scene, values)
+    # The last step is small: what the scene is before it holds for the end.
     covariance = np.asarray(np.linalg.inv(linear.information + prior), np.float64)
     return values, covariance, linear.chi2, linear.blendedness
 

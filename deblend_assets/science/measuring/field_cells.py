@@ -10,10 +10,10 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.detection.detect import Detections
 from deblend_assets.science.images.cells import Cell, outside
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.measuring.field_look import Look, window_of
+from deblend_assets.science.measuring.field_look import Look, image_of, window_of
 from deblend_assets.science.measuring.field_rows import measure_rows
 from deblend_assets.science.sky_shapes.model import SkyModel
-from deblend_assets.science.stamps.cutting import ObservedImage, cut
+from deblend_assets.science.stamps.cutting import cut
 
 # Beside half of a stamp, what cells overlap by [pixel].
 _BESIDE = 40
@@ -41,11 +41,6 @@ def detect_cell(field: Field, look: Look, cell: Cell) -> pd.DataFrame:
     )
 
 
-def window_for(field: Field, look: Look, cell: Cell) -> ObservedImage:
-    """The window of a cell as its targets are measured."""
-    return window_of(field, look, cell.outer)[0]
-
-
 def measure_cell(
     model: SkyModel,
     field: Field,
@@ -69,7 +64,7 @@ def measure_cell(
     Returns:
         One row a target, columns of `field_columns` that are measured.
     """
-    image = window_for(field, look, cell)
+    image = image_of(field, look, cell.outer)
     x, y = (detections[name].to_numpy(np.float64) for name in "xy")
     near = outside(cell.outer, x, y) == 0
     near[rows] = True

@@ -88,12 +88,16 @@ def window_of(field: Field, look: Look, box: Box) -> tuple[ObservedImage, Detect
     Raises:
         MissingDataError: no pixel of it has a weight.
     """
+    image = image_of(field, look, box)
+    return image, detections_of(field, image, look.fwhm)
+
+
+def image_of(field: Field, look: Look, box: Box) -> ObservedImage:
+    """A window as it is measured, without its sky where the settings say so."""
     image = field.observed(box, look.noise, look.psfs, field.settings.stamps.psf_side)
-    found = detections_of(field, image, look.fwhm)
-    if field.settings.background == "subtract":
-        image = without_background(image, free_pixels(image, found, look.fwhm))
-        found = detections_of(field, image, look.fwhm)
-    return image, found
+    if field.settings.background == "none":
+        return image
+    return without_background(image, free_pixels(image, detections_of(field, image, look.fwhm), look.fwhm))
 
 
 def detections_of(field: Field, image: ObservedImage, fwhm: tuple[float, ...], white: bool = False) -> Detections:
