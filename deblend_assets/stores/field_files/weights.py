@@ -119,7 +119,7 @@ def _noise(image: Plane, known: Plane) -> tuple[float, float]:
     """
     found = []
     for window in _windows(image.shape):
-        pixels = np.asarray(image[window], np.float64)
+        pixels = np.array(image[window], np.float64)
         pixels[~(np.asarray(known[window]) > 0)] = np.nan
         for y in range(0, pixels.shape[0], _BLOCK):
             for x in range(0, pixels.shape[1], _BLOCK):
