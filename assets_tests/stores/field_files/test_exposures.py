@@ -96,3 +96,5 @@ def test_a_coadd_of_des_brings_its_mask_and_weight(tmp_path: Path) -> None:
     np.testing.assert_allclose(weight[0, 1:], 1 / VARIANCE[7, 1:], rtol=1e-6)
     assert MaskBit(int(bits[0, 0])) == MaskBit.SATURATED
     assert not bits[0, 1:].any()
+    fits.PrimaryHDU(VARIANCE**0.5).writeto(tmp_path / "rms.fits")
+    assert read(tmp_path, 'image = "tile.fits.fz"\nrms = "rms.fits"').weight_kind == "rms"

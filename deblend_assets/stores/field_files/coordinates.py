@@ -22,9 +22,6 @@ from deblend_assets.stores.stamps import first_line
 _LINEAR = ("PixelScale", "OffsetWCS", "ShearWCS", "OffsetShearWCS", "JacobianWCS", "AffineTransform")
 _OTHER_AXES = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|NAXIS)[3-9]|(CD|PC)(0*\d_0*[3-9]|0*[3-9]_0*\d)")
 _SIP = re.compile(r"(A|B|AP|BP)_(ORDER|\d_\d|DMAX)")
-_PV = re.compile(r"PV([12])_(\d+)")
-# Last coefficient of each order of a TPV polynomial, with its terms in r (TPV registry).
-_LAST_OF_ORDER = (2, 6, 10, 16, 22, 30, 38)
 # Largest distance between GalSim's position and that of wcslib [arcsec].
 _SAME_PLACE = 1e-3
 # Pixel scales of an image of galaxies [arcsec]; readers take a degree where the header says none.
@@ -37,7 +34,7 @@ def wcs_of(image: FitsImage, pixel_scale: float | None, log: Callable[[str], Non
     """From pixels that count from 1 to the sky, or to arcsec with u west and v north.
 
     TAN, SIP, TPV, SCAMP's PV terms under TAN (which are TPV), TNX of order 4, wcslib's projections; either axis first.
-    GalSim's own readers miss CROTA2, LONPOLE, and PV terms that are not written out: they are used where they agree
+    GalSim's own reader misses CROTA2, LONPOLE, and PV terms whose order is not written out: it is used where it agrees
     with wcslib. FK5 at J2000 is taken for ICRS (23 mas at most).
 
     Args:
@@ -139,19 +136,10 @@ def _remove(header: fits.Header, pattern: re.Pattern[str]) -> None:
 
 
 def _write_out_pv(header: fits.Header) -> None:
-    """Name the projection TPV and write the terms that its readers do not add themselves.
-
-    By default PVi_1 is 1. GalSim takes the order of the polynomial from the number of its last term, one too low where
-    that is not the last of its order: it gets a last one that changes nothing.
-    """
-    header["CTYPE1"], header["CTYPE2"] = (f"{str(header[f'CTYPE{axis}'])[:5]}TPV" for axis in (1, 2))
-    terms = [match for match in map(_PV.fullmatch, header) if match and header[match.string] != 0]
-    highest = max((int(match[2]) for match in terms), default=1)
-    last = next((term for term in _LAST_OF_ORDER if term >= highest), highest)
+    """Name the projection TPV, and write PVi_1, which is 1 where it is left out; readers take it for 0."""
     for axis in (1, 2):
+        header[f"CTYPE{axis}"] = f"{str(header[f'CTYPE{axis}'])[:5]}TPV"
         header.setdefault(f"PV{axis}_1", 1.0)
-        if not header.get(f"PV{axis}_{last}"):
-            header[f"PV{axis}_{last}"] = 1e-200
 
 
 def _apart(wcs: galsim.BaseWCS, other: WCS, shape: tuple[int, int]) -> float:
