@@ -91,6 +91,7 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
         positions=given.positions,
         origin=given.origin,
         processes=given.processes,
+        inject=given.inject,
         replace=given.replace,
         log=_log,
     )
@@ -127,7 +128,7 @@ def _require_one_source(given: argparse.Namespace) -> None:
                 remedy="name its image, or write both into the field.toml",
             )
     if not images and given.source.suffix != ".toml":
-        for key in ("positions", "subtract_background", "pixel_scale", "processes", "origin"):
+        for key in ("positions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
             if getattr(given, key):
                 raise UsageError(
                     f"--{key.replace('_', '-')} is of images, not of stamps", where=where, remedy="leave it out"
@@ -286,6 +287,13 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
     images.add_argument("--positions", metavar="TABLE", help="measure these positions in the place of detections")
     images.add_argument("--origin", type=int, choices=(0, 1), help="of x and y in TABLE: what the first pixel is")
     images.add_argument("--processes", type=_positive, default=0, metavar="N", help="that work (default: one a core)")
+    images.add_argument(
+        "--inject",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="then put N galaxies of known truth into the images and report how they come back",
+    )
     ready = measuring.add_argument_group("stamps")
     ready.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
     ready.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU")

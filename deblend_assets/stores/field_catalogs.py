@@ -3,6 +3,7 @@
 <folder>/catalog.fits, catalog.parquet   one row a source
 <folder>/catalog.reg                     regions for DS9
 <folder>/quality.html                    the page to judge it by
+<folder>/injection.parquet, injection.png  injected galaxies, true and measured, on request
 <folder>/catalog.json                    inputs, model, what was found; checksums of the others; written last
 <folder>/.parts/<identity>/              finished cells, of a run that has not ended
 """
@@ -31,7 +32,8 @@ from deblend_assets.stores.files import (
 from deblend_assets.stores.folders import FilesInPlace, empty_folder
 
 FITS, PARQUET, REGIONS, PAGE, CARD = "catalog.fits", "catalog.parquet", "catalog.reg", "quality.html", "catalog.json"
-_NAMES = (FITS, PARQUET, REGIONS, PAGE, CARD)
+INJECTION, INJECTION_FIGURE = "injection.parquet", "injection.png"
+_NAMES = (FITS, PARQUET, REGIONS, PAGE, INJECTION, INJECTION_FIGURE, CARD)
 _PARTS, _LOCK = ".parts", ".field.lock"
 
 

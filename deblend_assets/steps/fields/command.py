@@ -25,6 +25,7 @@ def measure_files(
     positions: str | None = None,
     origin: int | None = None,
     processes: int = 0,
+    inject: int = 0,
     replace: bool = False,
     log: Callable[[str], None],
 ) -> FieldMeasured:
@@ -37,6 +38,7 @@ def measure_files(
         positions: table in the place of detections, PATH or PATH[EXT]; default: what is detected.
         origin: of its pixels, 0 or 1; default: by the names of its columns.
         processes: that work; 0: one a core.
+        inject: number of galaxies of known truth to try the images with; 0: none.
         replace: whether a finished catalogue may be replaced.
         log: takes progress lines.
 
@@ -55,6 +57,7 @@ def measure_files(
         inputs=inputs_of(settings, positions, origin),
         positions=given,
         processes=processes or cores(),
+        inject=inject,
         replace=replace,
         log=log,
     )

@@ -14,6 +14,7 @@ from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.fields.catalog import FieldCatalog, catalog_of
+from deblend_assets.steps.fields.inject import inject_field, injection_files
 from deblend_assets.steps.fields.regions import regions_of
 from deblend_assets.steps.fields.summary import summary_lines
 from deblend_assets.stores.field_catalogs import FITS, PARQUET, REGIONS, field_output
@@ -53,6 +54,7 @@ def measure_field(
     inputs: str,
     positions: pd.DataFrame | None = None,
     processes: int = 1,
+    inject: int = 0,
     replace: bool = False,
     log: Callable[[str], None],
 ) -> FieldMeasured:
@@ -66,6 +68,7 @@ def measure_field(
         inputs: fingerprint of the files and positions.
         positions: see `catalog_of`.
         processes: that work.
+        inject: number of galaxies of known truth that are then put into the images and measured; 0: none.
         replace: whether a finished catalogue may be replaced.
         log: takes progress lines.
 
@@ -86,6 +89,10 @@ def measure_field(
             PARQUET: to_parquet(catalog.table, parquet_columns(catalog.columns), NOTE),
             REGIONS: regions_of(field, catalog).encode(),
         }
+        if inject:
+            tried = inject_field(field, catalog.look, model, catalog.detections, inject, processes=processes, log=log)
+            lines += tried.lines
+            contents |= injection_files(tried, field.names)
         output.finish(contents, _card(field, catalog, version, identity, lines))
     return FieldMeasured(catalog, tuple(lines), tuple(folder / name for name in contents))
 
