@@ -72,7 +72,7 @@ CODE_VERSIONS = {
     "referee_report": "2",
     "worlds": "2",
     "world_floor": "1",
-    "worlds_evaluation": "1",
+    "worlds_evaluation": "2",
     "training_fields": "1",
     "sky_network": "2",
     "sky_model": "2",
@@ -80,7 +80,7 @@ CODE_VERSIONS = {
     "im3shape_catalog": "1",
     "des_cutouts": "2",
     "des_evaluation": "4",
-    "shape_catalog": "8",
+    "shape_catalog": "9",
     "field_catalog": "1",
 }
 
