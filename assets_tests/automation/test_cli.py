@@ -129,7 +129,6 @@ def test_help_and_version_load_only_the_standard_library() -> None:
         code = f"""
 import sys
 from deblend_assets.cli import main
-from deblend_assets.partitions import TILES
 try:
     main([{argument!r}])
 except SystemExit:
