@@ -1,4 +1,4 @@
-"""Partitions: one a shard of the simulation and one a tile, tens of each; never one a galaxy."""
+"""Partitions: one a shard of the simulation, a tile, a field; never one a galaxy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from deblend_assets.settings import Profile, load_profile
 
 # Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.
 TILES = dg.DynamicPartitionsDefinition(name="des_tile")
+# Fields are registered by the sensor, or by `deblend_assets fields add`.
+FIELDS = dg.DynamicPartitionsDefinition(name="field")
 
 
 def shard_partitions(profile: Profile) -> dg.StaticPartitionsDefinition:

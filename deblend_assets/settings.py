@@ -556,6 +556,34 @@ class TileSettings(_Section):
         return value
 
 
+class SimulatedFieldSettings(_Section):
+    """The field of known truth that the package writes as FITS files, to try the group `fields` with."""
+
+    pixels: int = Field(default=500, ge=64, le=1024, description="its side [pixel]")
+    survey: Literal["LSST", "DES", "HSC"] = Field(default="LSST", description="whose skies it is observed under")
+    seed: int = Field(default=9, ge=0)
+
+
+class FieldsSettings(_Section):
+    """How a user's fields are found and renewed."""
+
+    folder: str | None = Field(
+        default=None,
+        description="watched for field files, *.toml; a relative path starts where Dagster was started; none: fields "
+        "in the storage",
+    )
+    fields_per_tick: int = Field(
+        default=20, ge=1, description="most fields that the sensor registers, or requests again, at a time"
+    )
+    remeasured_per_week: int = Field(
+        default=50, ge=1, description="most fields that the weekly schedule measures again with a newer model"
+    )
+    least_good_share: float = Field(
+        default=0.2, ge=0, le=1, description="share of rows without a flag below which the check good_rows warns"
+    )
+    simulated: SimulatedFieldSettings = SimulatedFieldSettings()
+
+
 class RefereeSettings(_Section):
     """Number of scenes that the referee measures with each estimator.
 
@@ -673,6 +701,7 @@ class Profile(_Section):
     stamps: StampSettings = StampSettings()
     worlds: WorldsSettings = WorldsSettings()
     training_fields: TrainingFieldsSettings = TrainingFieldsSettings()
+    fields: FieldsSettings = FieldsSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     referee: RefereeSettings = RefereeSettings()
     run: RunSettings = RunSettings()

@@ -20,6 +20,13 @@ SKY = dg.AssetKey([DES, "simulated_sky"])
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
+FIELDS_GROUP = "fields"
+SIMULATED_FIELD = dg.AssetKey([FIELDS_GROUP, "simulated_field"])
+# One partition a field each, in the order of the lineage.
+FIELD_ASSETS = {
+    noun: dg.AssetKey([FIELDS_GROUP, noun])
+    for noun in ("field_images", "field_detections", "field_catalog", "field_quality")
+}
 LATENT_FLOW = dg.AssetKey(["latent", "latent_flow"])
 SIMULATED = {name: dg.AssetKey(["simulated", name]) for name in ("truth", "isolated", "noisy", "blended")}
 STATISTICS = dg.AssetKey(["normalization", "normalization_statistics"])

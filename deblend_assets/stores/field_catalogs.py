@@ -20,16 +20,19 @@ from typing import Any
 import pandas as pd
 
 from deblend_assets.errors import StorageError
+from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
     exclusive_lock,
     make_folder,
+    read_bytes,
+    remove,
     safe_name,
     sha256,
     storage_errors,
     to_json,
     write_atomic,
 )
-from deblend_assets.stores.folders import FilesInPlace, empty_folder
+from deblend_assets.stores.folders import FilesInPlace, delete_folder, empty_folder, matching
 
 FITS, PARQUET, REGIONS, PAGE, CARD = "catalog.fits", "catalog.parquet", "catalog.reg", "quality.html", "catalog.json"
 INJECTION, INJECTION_FIGURE = "injection.parquet", "injection.png"
@@ -38,19 +41,23 @@ _PARTS, _LOCK = ".parts", ".field.lock"
 
 
 class FieldParts:
-    """Tables of a run that has not ended, by name; each is whole or not there."""
+    """Tables of a run that has not ended, by name; each is whole or not there.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of this run, beside those of others.
+    """
+
+    def __init__(self, folder: StorePath) -> None:
         self._folder = folder
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> StorePath:
         """Of a table."""
         return self._folder / f"{safe_name(name)}.parquet"
 
     def read(self, name: str) -> pd.DataFrame | None:
         """A table; None where it is not there or cannot be read."""
         try:
-            return pd.read_parquet(self.path(name))
+            return pd.read_parquet(io.BytesIO(read_bytes(self.path(name))))
         except (OSError, ValueError):
             return None
 
@@ -59,6 +66,21 @@ class FieldParts:
         stream = io.BytesIO()
         table.to_parquet(stream, index=False)
         write_atomic(self.path(name), stream.getvalue())
+
+    def delete(self) -> None:
+        """Delete what this run has kept, and what a killed process left there."""
+        if isinstance(self._folder, Path):
+            delete_folder(self._folder)
+        else:
+            for path in matching(self._folder, "*.parquet"):
+                remove(path)
+
+    def delete_others(self) -> None:
+        """The same for all other runs: their inputs are no longer those of the field."""
+        parent = self._folder.parent
+        found = {path.parent for path in matching(parent, "*/*")}
+        for folder in found - {parent, self._folder}:
+            FieldParts(folder).delete()
 
 
 class FieldOutput:

@@ -9,6 +9,7 @@
       worlds/<world>/<fingerprint>/…        see `stores.worlds`
       training_fields/<kind>/<fingerprint>/…  see `stores.training_fields`
       des_sky/…, archive/…, tiles/…          tiles and their sky, see `stores.des`
+      fields/<field>/…                       a user's fields, see `stores.fields`
 
 Fingerprints form a chain: catalogue → simulation → statistics → stage 1 → 2 → 3 → report. Each is made of the
 settings that matter there, the fingerprints upstream and a code version, and of nothing else: changing the number of
@@ -81,7 +82,11 @@ CODE_VERSIONS = {
     "des_cutouts": "2",
     "des_evaluation": "4",
     "shape_catalog": "9",
+    "simulated_field": "1",
+    "field_images": "1",
+    "field_detections": "1",
     "field_catalog": "1",
+    "field_quality": "1",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

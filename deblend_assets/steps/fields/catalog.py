@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
+from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.cells import cell_at, cells_of
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import overlap
@@ -52,13 +53,40 @@ class FieldCatalog:
         return int((self.table["flags"] == 0).sum())
 
 
+@dataclass(frozen=True, eq=False)
+class FieldDetections:
+    """What was detected in a field.
+
+    Attributes:
+        look: at the field.
+        table: one row a detection; `DETECTION_COLUMNS`, `cell` and `crowded`.
+    """
+
+    look: Look
+    table: pd.DataFrame
+
+
+def detections_of(
+    field: Field,
+    *,
+    processes: int | RenderingWorkers = 1,
+    parts: FieldParts | None = None,
+    log: Callable[[str], None],
+) -> FieldDetections:
+    """Look at a field and detect; arguments and errors as `catalog_of`."""
+    opened = OpenField(field, _look(field, log), None)
+    with pool_of(opened, processes) as pool:
+        return FieldDetections(opened.look, detect_field(opened, pool, parts, log))
+
+
 def catalog_of(
     field: Field,
     model: SkyModel,
     version: str,
     *,
+    found: FieldDetections | None = None,
     positions: pd.DataFrame | None = None,
-    processes: int = 1,
+    processes: int | RenderingWorkers = 1,
     parts: FieldParts | None = None,
     log: Callable[[str], None],
 ) -> FieldCatalog:
@@ -68,20 +96,22 @@ def catalog_of(
         field: images, whose planes can be sent to another process where there are several.
         model: calibrated.
         version: its fingerprint, for the column `model_version`.
+        found: of `detections_of`, where the field was looked at before.
         positions: x, y [pixel, from 0] in the place of the detections, and other columns, which are kept; every
             position has a row. A detection within one FWHM of a position counts as the same source.
-        processes: that work.
+        processes: that work, or what starts them.
         parts: keeps finished cells; None: nothing is kept.
         log: takes progress lines.
 
     Raises:
         MissingDataError: no PSF, no noise, or nothing on the image.
     """
-    log(f"looking at {field.name}: {' × '.join(map(str, field.shape[::-1]))} pixels, {', '.join(field.names)}")
-    opened = OpenField(field, look_at(field), model)
+    opened = OpenField(field, _look(field, log) if found is None else found.look, model)
     with pool_of(opened, processes) as pool:
-        found = detect_field(opened, pool, parts, log)
-        targets, others, off = (found, found.iloc[:0], 0) if positions is None else _forced(opened, found, positions)
+        all_found = detect_field(opened, pool, parts, log) if found is None else found.table
+        targets, others, off = all_found, all_found.iloc[:0], 0
+        if positions is not None:
+            targets, others, off = _forced(opened, all_found, positions)
         if targets.empty:
             raise MissingDataError(
                 "nothing is detected" if positions is None else f"none of {off} positions is on the image",
@@ -103,7 +133,12 @@ def catalog_of(
             for name in own
         }
     table["model_version"] = version
-    return FieldCatalog(table[list(columns)], columns, opened.look, found, off)
+    return FieldCatalog(table[list(columns)], columns, opened.look, all_found, off)
+
+
+def _look(field: Field, log: Callable[[str], None]) -> Look:
+    log(f"looking at {field.name}: {' × '.join(map(str, field.shape[::-1]))} pixels, {', '.join(field.names)}")
+    return look_at(field)
 
 
 def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:

@@ -31,12 +31,12 @@ class OpenField:
     Attributes:
         field: whose planes can be sent to another process, where there are several.
         look: at it.
-        model: calibrated.
+        model: calibrated; None where nothing is measured.
     """
 
     field: Field
     look: Look
-    model: SkyModel
+    model: SkyModel | None
 
 
 class CellTask(NamedTuple):
@@ -82,17 +82,18 @@ class _Here:
 
 
 @contextmanager
-def pool_of(opened: OpenField, processes: int) -> Iterator[_Pool]:
+def pool_of(opened: OpenField, processes: int | RenderingWorkers) -> Iterator[_Pool]:
     """Processes that hold a field; with one, this process itself.
 
     Args:
         opened: the field, its look and the model.
-        processes: number of them.
+        processes: number of them, or what starts them, here or on a cluster.
     """
-    if processes == 1:
+    workers = RenderingWorkers(processes=processes) if isinstance(processes, int) else processes
+    if workers.count == 1:
         yield _Here(opened)
         return
-    with RenderingWorkers(processes=processes).pool(opened, _same) as pool:
+    with workers.pool(opened, _same) as pool:
         yield pool
 
 
@@ -180,6 +181,7 @@ def _detect(opened: OpenField, task: CellTask) -> pd.DataFrame:
 
 def _measure(opened: OpenField, task: CellTask) -> pd.DataFrame:
     assert task.detections is not None
+    assert opened.model is not None
     rows = np.array(task.rows)
     return measure_cell(opened.model, opened.field, opened.look, task.cell, task.detections, rows, task.seed)
 

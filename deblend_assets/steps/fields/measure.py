@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,21 +83,43 @@ def measure_field(
             field, model, version, positions=positions, processes=processes, parts=output.parts, log=log
         )
         lines = summary_lines(field, catalog)
-        header = {"MODEL": version, "CODE": code, "RADESYS": "ICRS"}
         contents = {
-            FITS: to_fits(catalog.table, catalog.columns, NOTE, header),
+            **other_files(field, catalog, version),
             PARQUET: to_parquet(catalog.table, parquet_columns(catalog.columns), NOTE),
-            REGIONS: regions_of(field, catalog).encode(),
         }
         if inject:
             tried = inject_field(field, catalog.look, model, catalog.detections, inject, processes=processes, log=log)
             lines += tried.lines
             contents |= injection_files(tried, field.names)
-        output.finish(contents, _card(field, catalog, version, identity, lines))
+        output.finish(contents, card_of(field, catalog, version, identity, lines))
     return FieldMeasured(catalog, tuple(lines), tuple(folder / name for name in contents))
 
 
-def _card(field: Field, catalog: FieldCatalog, version: str, identity: str, lines: list[str]) -> dict[str, object]:
+def other_files(field: Field, catalog: FieldCatalog, version: str) -> dict[str, bytes]:
+    """The catalogue in other formats than Parquet, by name: FITS, and regions for DS9.
+
+    Args:
+        field: images.
+        catalog: of them.
+        version: of the model.
+    """
+    header = {"MODEL": version, "CODE": CODE_VERSIONS["field_catalog"], "RADESYS": "ICRS"}
+    return {
+        FITS: to_fits(catalog.table, catalog.columns, NOTE, header),
+        REGIONS: regions_of(field, catalog).encode(),
+    }
+
+
+def card_of(
+    field: Field, catalog: FieldCatalog, version: str, identity: str, lines: Sequence[str]
+) -> dict[str, object]:
+    """What is kept beside a catalogue, for JSON: inputs, model, what the first look found.
+
+    Args:
+        field, catalog, version: see `other_files`.
+        identity: of all inputs.
+        lines: for the user.
+    """
     look = catalog.look
     return {
         "field": field.name,
@@ -128,7 +150,7 @@ def _card(field: Field, catalog: FieldCatalog, version: str, identity: str, line
             }
             for c in look.report.checks
         ],
-        "summary": lines,
+        "summary": list(lines),
         "note": NOTE,
         "versions": library_versions("torch", "numpy", "galsim", "sep"),
     }
