@@ -1,7 +1,7 @@
 """The command `deblend_assets`: what a user does besides materialising assets.
 
-`measure` and `export` need no Dagster instance; `tiles` registers tiles in one, `results` reads its history. Each topic
-imports what it needs when it runs, so that `--help` answers at once.
+`measure` and `export` need no Dagster instance; `tiles` and `fields` register partitions in one, `results` reads its
+history. Each topic imports what it needs when it runs, so that `--help` answers at once.
 
 Exit status: 0 done; 1 refused or failed, with one line on standard error, or, of `results`, a check of severity ERROR
 failed; 2 wrong usage; 130 interrupted.
@@ -176,6 +176,14 @@ def tiles(given: argparse.Namespace, profile: Profile) -> None:
     )
 
 
+def fields(given: argparse.Namespace, profile: Profile) -> None:
+    """Add, list or retire fields."""
+    from deblend_assets.assets.keys import FIELD_ASSETS
+    from deblend_assets.automation.field_commands import field_topic
+
+    _registry(field_topic(FIELD_ASSETS.values()), given, profile)
+
+
 def _registry(topic: Topic, given: argparse.Namespace, profile: Profile) -> None:
     """Do what the arguments say to a registry."""
     from deblend_assets.automation.instance import open_instance
@@ -306,15 +314,8 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
     command.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     topics = command.add_subparsers(dest="topic", required=True, metavar="TOPIC")
-    registry = topics.add_parser(
-        "tiles", help="the DES tiles that are evaluated", description="Add, list, retire tiles."
-    )
-    actions = registry.add_subparsers(dest="action", required=True, metavar="add | list | retire")
-    added = actions.add_parser("add", help="register tiles; the running daemon makes their assets")
-    retired = actions.add_parser("retire", help="take tiles out of the registry; their data and history stay")
-    for action in (added, retired):
-        action.add_argument("names", nargs="+", metavar="NAME", help="a tile, such as DES0458-4957")
-    actions.add_parser("list", help="every tile, its last evaluation and its state")
+    _add_registry(topics, "tile", "the DES tiles that are evaluated", "NAME", "a tile, such as DES0458-4957")
+    _add_registry(topics, "field", "your own fields in the lineage", "PATH", "a field.toml")
 
     found = topics.add_parser(
         "results",
@@ -344,6 +345,24 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
+def _add_registry(topics: Any, noun: str, words: str, added: str, what: str) -> None:
+    """The topic of a registry.
+
+    Args:
+        topics: takes its parser.
+        noun: of a partition.
+        words: for the list of topics.
+        added: what `add` takes, as its usage names it, and `what` it is.
+    """
+    topic = topics.add_parser(f"{noun}s", help=words, description=f"Add, list, retire {noun}s.")
+    actions = topic.add_subparsers(dest="action", required=True, metavar="add | list | retire")
+    add = actions.add_parser("add", help=f"register {noun}s; the running daemon makes their assets")
+    add.add_argument("names", nargs="+", metavar=added, help=what)
+    retire = actions.add_parser("retire", help=f"take {noun}s out of the registry; their data and history stay")
+    retire.add_argument("names", nargs="+", metavar="NAME", help=f"a registered {noun}")
+    actions.add_parser("list", help=f"every {noun}, its last evaluation and its state")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments (none: the command line's) say; the exit status, with one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
@@ -354,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from deblend_assets.settings import load_profile
 
-        topics = {"tiles": tiles, "results": results, "measure": measure, "export": export}
+        topics = {"tiles": tiles, "fields": fields, "results": results, "measure": measure, "export": export}
         status = topics[given.topic](given, load_profile())
         sys.stdout.flush()
     except DeblendError as error:

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from deblend_assets.assets.keys import TILE_ASSETS
+from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
 from deblend_assets.automation import command_line
 from deblend_assets.automation.executors import build_executor
+from deblend_assets.automation.field_sensor import build_field_sensors
 from deblend_assets.automation.jobs import build_jobs
 from deblend_assets.automation.recovery import dead_runs
 from deblend_assets.automation.schedules import build_schedules
@@ -41,9 +42,13 @@ def build_defs(profile: Profile | None = None, resource_overrides: Mapping[str, 
     }
     return dg.Definitions(
         assets=build_assets(profile),
-        jobs=build_jobs(TILE_ASSETS.values()),
-        schedules=build_schedules(profile, TILE_ASSETS),
-        sensors=[dead_runs, *build_sensors(profile, TILE_ASSETS.values())],
+        jobs=build_jobs(TILE_ASSETS.values(), FIELD_ASSETS.values()),
+        schedules=build_schedules(profile, TILE_ASSETS, FIELD_ASSETS),
+        sensors=[
+            dead_runs,
+            *build_sensors(profile, TILE_ASSETS.values()),
+            *build_field_sensors(profile, FIELD_ASSETS.values()),
+        ],
         resources={**resources, **(resource_overrides or {})},
         # The terminal shows progress and results; the event log keeps everything.
         loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},

@@ -10,7 +10,14 @@ from dagster import BetaWarning
 
 from deblend_assets.assets.des import cutout_assets, im3shape_assets, shape_assets, sky_assets, tile_evaluation_assets
 from deblend_assets.assets.evaluation import evaluation_assets
-from deblend_assets.assets.keys import SKY_MODEL, TILE_ASSETS
+from deblend_assets.assets.fields import (
+    field_catalog_assets,
+    field_detection_assets,
+    field_image_assets,
+    field_quality_assets,
+    simulated_field_assets,
+)
+from deblend_assets.assets.keys import FIELD_ASSETS, SKY_MODEL, TILE_ASSETS
 from deblend_assets.assets.latent import latent_flow_assets
 from deblend_assets.assets.normalization import normalization_assets
 from deblend_assets.assets.redshift import redshift_assets
@@ -43,6 +50,11 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("des", cutout_assets),
     ("des", shape_assets),
     ("des", tile_evaluation_assets),
+    ("fields", simulated_field_assets),
+    ("fields", field_image_assets),
+    ("fields", field_detection_assets),
+    ("fields", field_catalog_assets),
+    ("fields", field_quality_assets),
     ("referee", peer_comparison_assets),
     ("referee", shear_calibration_assets),
     ("referee", referee_report_assets),
@@ -58,4 +70,5 @@ def build_assets(profile: Profile) -> list[dg.AssetsDefinition]:
         # `backfill_policy`, which --partition-range needs, is marked beta; a user can do nothing about it.
         warnings.simplefilter("ignore", BetaWarning)
         assets = [asset for _, build in LINEAGE for asset in build(profile)]
-        return automate(assets, "tile", TILE_ASSETS.values(), (SKY_MODEL,))
+        automated = automate(assets, "tile", TILE_ASSETS.values(), (SKY_MODEL,))
+        return automate(automated, "field", FIELD_ASSETS.values(), (SKY_MODEL,))

@@ -84,6 +84,12 @@ def test_pandas_astropy_and_readers_of_votable_see_units_and_meanings(table: pd.
     assert b"<DATA" not in metadata[b"IVOA.VOTable-Parquet.content"]
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "bool"])
+def test_numbers_of_any_type_are_kept(table: pd.DataFrame, kind: str) -> None:
+    other = table.assign(member=np.array([0, 1, 1], kind))
+    assert from_parquet(to_parquet(other, COLUMNS, NOTE), where="x", asset="y")["member"].dtype == kind
+
+
 def test_an_empty_table_keeps_its_columns(table: pd.DataFrame) -> None:
     data = to_parquet(table[:0], COLUMNS, NOTE)
     assert list(from_parquet(data, where="x", asset="y")) == list(table)

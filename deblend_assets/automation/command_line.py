@@ -19,8 +19,8 @@ import dagster as dg
 
 from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.outcome import OUTCOME
+from deblend_assets.automation.registries import REGISTRIES
 from deblend_assets.errors import DeblendError, SettingsError
-from deblend_assets.partitions import TILES
 
 _SHOWN = 12  # partitions that an error lists by name
 
@@ -148,17 +148,18 @@ def _check_partitions(
     request: Request, asset: str, partitions: dg.PartitionsDefinition, instance: dg.DagsterInstance
 ) -> None:
     known = partitions.get_partition_keys(dynamic_partitions_store=instance)
-    of_tiles = partitions == TILES
+    registry = next((found for found in REGISTRIES if found.partitions == partitions), None)
     option = "--partition-range" if request.partition_range else "--partition"
-    if of_tiles:
-        remedy = "give one tile as --partition NAME; `deblend_assets tiles add NAME` registers it"
-        there = f"registered tiles are {_listed(known)}" if known else "no tile is registered"
+    if registry is not None:
+        noun = registry.noun
+        remedy = f"give one {noun} as --partition NAME; `deblend_assets {noun}s add` registers it"
+        there = f"registered {noun}s are {_listed(known)}" if known else f"no {noun} is registered"
     else:
         remedy = f"use --partition-range {known[0]}...{known[-1]} or a part of it"
         there = f"the partitions of this profile are {_listed(known)}"
     if not request.partitions:
         raise SettingsError(f"{asset} has partitions and none is named; {there}", where="--select", remedy=remedy)
-    if request.partition_range and (of_tiles or len(request.partition_range.split("...")) != 2):
+    if request.partition_range and (registry is not None or len(request.partition_range.split("...")) != 2):
         raise SettingsError(
             f"{request.partition_range!r} is not a range of partitions of {asset}; {there}",
             where=option,

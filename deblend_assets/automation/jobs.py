@@ -12,11 +12,11 @@ TRAINED_GROUPS = ("normalization", "training", "evaluation", "shapes")
 LSST_GROUPS = ("simulation", *TRAINED_GROUPS)
 
 
-def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
-    """The asset jobs. Partitioned ones run for the shards or tiles chosen at launch.
+def build_jobs(tile_assets: Collection[dg.AssetKey], field_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
+    """The asset jobs. Partitioned ones run for the shards, tiles or fields chosen at launch.
 
     Args:
-        tile_assets: keys of the assets with a partition a tile.
+        tile_assets, field_assets: keys of the assets with a partition a tile, or a field.
     """
     jobs = {
         "simulate": (
@@ -35,6 +35,10 @@ def build_jobs(tile_assets: Collection[dg.AssetKey]) -> Sequence[Any]:
         "des_tiles": (
             dg.AssetSelection.assets(*tile_assets),
             "Catalogue, cutouts, shapes and evaluation of the chosen tiles.",
+        ),
+        "measure_fields": (
+            dg.AssetSelection.assets(*field_assets),
+            "Images, detections, catalogue and quality page of the chosen fields.",
         ),
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),
         "referee": (

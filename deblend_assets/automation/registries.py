@@ -9,3 +9,4 @@ from deblend_assets.stores.fields import field_name
 
 TILE_REGISTRY = Registry(TILES, "tile", tile_name, "tiles/retired.json")
 FIELD_REGISTRY = Registry(FIELDS, "field", field_name, "fields/_retired.json")
+REGISTRIES = (TILE_REGISTRY, FIELD_REGISTRY)

@@ -154,8 +154,9 @@ class Registry:
             for name in registered:
                 if name in named or any(name in subset for subset in subsets):
                     found[name] = f"backfill {backfill.backfill_id}"
+        place = {name: number for number, name in enumerate(registered)}
         for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-            found.update(dict.fromkeys(_names_of(run.tags, registered), f"run {run.run_id}"))
+            found.update(dict.fromkeys(_names_of(run.tags, registered, place), f"run {run.run_id}"))
         return found
 
     @property
@@ -174,10 +175,11 @@ class Registry:
                 write_atomic(path, to_json(sorted(names)))
 
 
-def _names_of(tags: Mapping[str, str], registered: Sequence[str]) -> list[str]:
+def _names_of(tags: Mapping[str, str], registered: Sequence[str], place: Mapping[str, int]) -> Sequence[str]:
     """The registered names that a run's tags name: one, or a range in the order of registration."""
-    ends = [tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)]
-    if all(end in registered for end in ends):
-        first, last = (registered.index(str(end)) for end in ends)
-        return list(registered[first : last + 1])
-    return [name for name in registered if name == tags.get(PARTITION_NAME_TAG)]
+    first = place.get(tags.get(ASSET_PARTITION_RANGE_START_TAG, ""))
+    last = place.get(tags.get(ASSET_PARTITION_RANGE_END_TAG, ""))
+    if first is not None and last is not None:
+        return registered[first : last + 1]
+    name = tags.get(PARTITION_NAME_TAG, "")
+    return [name] if name in place else []

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from deblend_assets.automation.dagster_internals import PARTITION_NAME_TAG
-from deblend_assets.automation.registries import TILE_REGISTRY
+from deblend_assets.automation.registries import FIELD_REGISTRY, TILE_REGISTRY
 from deblend_assets.automation.registry import Registry
 from deblend_assets.automation.registry_rows import evaluations
 from deblend_assets.errors import DeblendError
 from deblend_assets.settings import Profile
 
-STALE_TILES = "reevaluate_stale_tiles"
+STALE_TILES, STALE_FIELDS = "reevaluate_stale_tiles", "remeasure_stale_fields"
 # Which model a run evaluates for. Dagster compares a schedule's run keys within one tick only.
 MODEL_TAG = "deblend/reevaluated_for_model"
 
@@ -64,12 +64,14 @@ class Renewal:
         return {run.tags.get(PARTITION_NAME_TAG) for run in instance.get_runs(wanted)}
 
 
-def build_schedules(profile: Profile, tile_assets: Mapping[str, dg.AssetKey]) -> Sequence[dg.ScheduleDefinition]:
+def build_schedules(
+    profile: Profile, tile_assets: Mapping[str, dg.AssetKey], field_assets: Mapping[str, dg.AssetKey]
+) -> Sequence[dg.ScheduleDefinition]:
     """The weekly schedules.
 
     Args:
-        profile: whose model and tiles.
-        tile_assets: the assets with a partition a tile, by noun.
+        profile: whose model, tiles and fields.
+        tile_assets, field_assets: the assets with a partition a tile, or a field, by noun.
     """
     tiles = Renewal(
         TILE_REGISTRY,
@@ -79,7 +81,15 @@ def build_schedules(profile: Profile, tile_assets: Mapping[str, dg.AssetKey]) ->
         (tile_assets["shape_catalog"], tile_assets["des_evaluation"]),
         profile.des.tiles.reevaluations_per_week,
     )
-    return [_schedule(profile, tiles)]
+    fields = Renewal(
+        FIELD_REGISTRY,
+        STALE_FIELDS,
+        "remeasure_fields",
+        "0 4 * * MON",
+        (field_assets["field_catalog"], field_assets["field_quality"]),
+        profile.fields.remeasured_per_week,
+    )
+    return [_schedule(profile, tiles), _schedule(profile, fields)]
 
 
 def _schedule(profile: Profile, renewal: Renewal) -> dg.ScheduleDefinition:

@@ -62,14 +62,21 @@ def metadata_of(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], not
     }
 
 
+# Types that VOTable lacks, and wider ones.
+_NOT_IN_VOTABLE = {"i1": "i2", "u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}
+
+
 def _words(given: tuple[str, ...]) -> tuple[str, str, str]:
     unit, description, ucd = (*given, "")[:3]
     return unit, description, ucd
 
 
 def _plain(kind: object) -> np.dtype:
+    """A type that VOTable has: it describes the column, whose values keep theirs."""
     plain = getattr(kind, "numpy_dtype", kind)
-    return plain if isinstance(plain, np.dtype) and plain.kind in "biuf" else np.dtype("U1")
+    if not isinstance(plain, np.dtype) or plain.kind not in "biuf":
+        return np.dtype("U1")
+    return np.dtype(_NOT_IN_VOTABLE.get(plain.str[1:], plain))
 
 
 def _votable(empty: Table, described: Mapping[str, tuple[str, str, str]]) -> bytes:

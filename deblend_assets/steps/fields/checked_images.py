@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.field import Field, PSFImages
@@ -79,7 +80,7 @@ def check_images(store: ProjectStore, partition: str, log: Callable[[str], None]
         },
         words={"field_file": str(source), "bands": " ".join(opened.names), "centre": _centre(opened)}
         | ({"notes": "\n".join(notes)} if notes else {}),
-        figures={"field_in_colour": fields_in_colour({field.name: _shown(opened, seen, field.name)}, columns=1)},
+        figures={"field_in_colour": field_in_colour(opened, seen)},
         tables={"images": _shown_table(table)},
         paths={"path": field.path(IMAGES)},
         checks=_checks(opened, table),
@@ -105,6 +106,13 @@ def open_checked(field: FieldStore, record: Mapping[str, Any], log: Callable[[st
             remedy=f"materialise {field.asset(IMAGES)} again",
         )
     return read_field(read_field_file(field.source), log)
+
+
+def field_in_colour(field: Field, seen: Overview) -> Figure:
+    """A field at a coarse scale, in colour."""
+    scale = field.pixel_scale * seen.step
+    shown = ShownField(field.name, field.names, seen.images, seen.inverse_variance, field.zero_points, scale)
+    return fields_in_colour({field.name: shown}, columns=1)
 
 
 def _known(field: FieldStore) -> dict[str, FileSum]:
@@ -154,12 +162,6 @@ def _centre(field: Field) -> str:
     if not np.isfinite(ra[0]):
         return "no celestial coordinates"
     return f"ra {ra[0]:.5f}, dec {dec[0]:+.5f} deg"
-
-
-def _shown(field: Field, seen: Overview, title: str) -> ShownField:
-    return ShownField(
-        title, field.names, seen.images, seen.inverse_variance, field.zero_points, field.pixel_scale * seen.step
-    )
 
 
 def _checks(field: Field, table: pd.DataFrame) -> list[Check]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,11 +70,17 @@ class Glance(NamedTuple):
 
 def glance_at(source: Path) -> Glance:
     """The files of a field.toml; a file that is missing or cannot be read counts too."""
-    files = [source]
-    with contextlib.suppress(DeblendError):
-        files += files_of(read_field_file(source))
-    stats = {str(path): _stat(path) for path in files}
+    stats = {str(path): _stat(path) for path in (source, *_named_in(source, _stat(source)))}
     return Glance(fingerprint(stats), max((stat[1] for stat in stats.values() if stat), default=0) / 1e9)
+
+
+@lru_cache(maxsize=20_000)
+def _named_in(source: Path, stat: tuple[int, int] | None) -> tuple[Path, ...]:
+    """The files that a field.toml names, none where it cannot be read; it is read again when it changes."""
+    try:
+        return tuple(files_of(read_field_file(source)))
+    except DeblendError:
+        return ()
 
 
 def checksums(files: Iterable[Path], known: Mapping[str, FileSum], log: Callable[[str], None]) -> dict[str, FileSum]:
