@@ -5,6 +5,9 @@ Those that the package needs are in `deblend_assets.automation.dagster_internals
 
 from __future__ import annotations
 
+# The daemon evaluates sensors within it, so that partitions of what they request are found.
+from dagster._core.definitions.partitions.context import partition_loading_context
+
 # A backfill as the UI would have stored it: there is no public way to make one without a running UI.
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import PartitionBackfill
@@ -26,4 +29,5 @@ __all__ = [
     "RemoteRepositoryOrigin",
     "create_test_daemon_workspace_context",
     "launch_scheduled_runs",
+    "partition_loading_context",
 ]

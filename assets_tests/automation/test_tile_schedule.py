@@ -11,8 +11,8 @@ import pytest
 from assets_tests.automation import stand_ins
 from assets_tests.automation.daemons import Scheduler, scheduler_over
 from assets_tests.automation.stand_ins import EVALUATION, SHAPES, Storage
-from deblend_assets.assets.keys import TILE_ASSETS
-from deblend_assets.automation.schedules import build_schedules
+from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
+from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES, build_schedules
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import PROFILE_FOLDER, Profile
 
@@ -72,7 +72,9 @@ def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_tw
     assert scheduler.next_monday() == []
 
 
-def test_it_runs_by_default_on_mondays(profile: Profile) -> None:
-    (schedule,) = build_schedules(profile, TILE_ASSETS)
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * MON", "UTC")
+def test_both_run_by_default_on_mondays(profile: Profile) -> None:
+    schedules = build_schedules(profile, TILE_ASSETS, FIELD_ASSETS)
+    assert [schedule.name for schedule in schedules] == [STALE_TILES, STALE_FIELDS]
+    assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+    assert [schedule.cron_schedule for schedule in schedules] == ["0 3 * * MON", "0 4 * * MON"]
+    assert {schedule.execution_timezone for schedule in schedules} == {"UTC"}

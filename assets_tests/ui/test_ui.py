@@ -31,8 +31,9 @@ from assets_tests.ui.lineage_page import (
     stop_sensor,
 )
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
+from deblend_assets.automation.field_sensor import FIELD_AUTOMATION, NEW_FIELDS_SENSOR
 from deblend_assets.automation.recovery import DEAD_RUNS_SENSOR
-from deblend_assets.automation.schedules import STALE_TILES
+from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
 from deblend_assets.lineage import LINEAGE
 from deblend_assets.partitions import TILES, shard_partitions
@@ -44,6 +45,7 @@ pytestmark = pytest.mark.slow
 
 PROFILE = "smoke"
 START_SECONDS, STOP_SECONDS = 120.0, 90.0
+SENSORS = (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION, NEW_FIELDS_SENSOR, FIELD_AUTOMATION)
 MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation", "shapes")
 
 
@@ -243,9 +245,9 @@ def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(
 def test_sensors_and_schedule_run_and_disturb_nothing(dev: DagsterDev, lineage: dict[str, Any]) -> None:
     states = instigators(dev)
     assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
-        (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION, STALE_TILES), "RUNNING"
+        (*SENSORS, STALE_TILES, STALE_FIELDS), "RUNNING"
     )
-    for name in (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION):
+    for name in SENSORS:
         ticks = states[name]["ticks"]
         assert ticks, f"{name} has not looked once in all that time"
         assert not [tick for tick in ticks if tick["runIds"] or tick["error"]], ticks

@@ -30,6 +30,8 @@ LOOK_SECONDS = 60
 BUDGET_SECONDS = 15.0
 # A file that changed so recently may still be written [s].
 SETTLED_SECONDS = 10.0
+# A cursor that is no name; Dagster keeps the last one where it is given an empty one.
+FIRST = "."
 
 
 def build_field_sensors(profile: Profile, field_assets: Collection[dg.AssetKey]) -> Sequence[dg.SensorDefinition]:
@@ -148,7 +150,7 @@ class FieldLook:
         Fields that were never checked have no images yet: the conditions request them.
 
         Args:
-            cursor: the name that the last look ended with; none or empty: it came to the end.
+            cursor: of the last look: the name that it ended with; none or FIRST: it came to the end.
             most: of them.
 
         Returns:
@@ -171,7 +173,7 @@ class FieldLook:
             now = glance_at(source)
             if now.signature != last and not 0 <= time.time() - now.changed < SETTLED_SECONDS:
                 found.append((name, now.signature))
-        return found, ""
+        return found, FIRST
 
     def _from(self, cursor: str | None) -> Iterator[str]:
         """The registered names, from one on to the last."""
