@@ -14,6 +14,7 @@ from astropy.table import Table
 
 from deblend_assets.science.measuring.measured import (
     BAD_SHAPE,
+    FILLED,
     MISSING_BAND,
     NEGATIVE_FLUX,
     NOT_FINITE,
@@ -152,6 +153,7 @@ def test_flags_are_the_sum_of_what_is_wrong() -> None:
     assert found.dtype == np.int32
     broken = np.array([True, False, False, False, True])
     assert list(flag_bits(present, g1, g2, flux, broken) - found) == [NOT_FINITE, 0, 0, 0, NOT_FINITE]
+    assert list(flag_bits(present, g1, g2, flux, filled=broken) - found) == [FILLED, 0, 0, 0, FILLED]
 
 
 def test_blendedness_and_snr_of_known_images() -> None:

@@ -14,7 +14,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.deblender.network import Deblender, deblend
 from deblend_assets.science.deblender.stages import new_regressor, new_vae
 from deblend_assets.science.measuring.measure import Model, measure
-from deblend_assets.science.measuring.measured import MISSING_BAND, NOT_FINITE
+from deblend_assets.science.measuring.measured import FILLED, MISSING_BAND, NOT_FINITE
 from deblend_assets.science.shapes.heads import NEIGHBOURS
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.science.stamps.normalization import Normalization
@@ -104,20 +104,36 @@ def test_the_table_holds_what_its_columns_say(model: Model, stamps: np.ndarray) 
     assert set(table["bands_present"]) == {"gri"}
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_pixel_that_is_no_number_costs_its_own_stamp_only(model: Model, stamps: np.ndarray, value: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -9999.0])
+def test_a_pixel_that_is_no_number_costs_that_pixel(model: Model, stamps: np.ndarray, value: float) -> None:
     clean, images = measure(model, stamps)
     stamps[3, 1, 4, 5] = value
-    stamps[7, :] = np.nan
+    stamps[7, :] = value
     table, own = measure(model, stamps)
-    broken = np.isin(np.arange(len(stamps)), (3, 7))
-    assert (table["flags"].to_numpy() & NOT_FINITE > 0).tolist() == broken.tolist()
-    assert (table["shape_flags"] == np.where(broken, 0, clean["shape_flags"])).all()
+    others = np.isin(np.arange(len(stamps)), (3, 7), invert=True)
+    assert table["flags"][3] == clean["flags"][3] | FILLED
+    assert table["flags"][7] & NOT_FINITE
+    assert not (table["flags"][others] & (FILLED | NOT_FINITE)).any()
     numbers = table.drop(columns=["flags", "shape_flags", "bands_present"])
-    assert numbers[broken].isna().all(axis=None)
-    np.testing.assert_allclose(numbers[~broken], clean[~broken][numbers.columns].astype(float), rtol=1e-5, atol=1e-6)
-    assert np.isnan(own[broken]).all()
-    np.testing.assert_allclose(own[~broken], images[~broken], rtol=1e-5)
+    assert numbers.loc[7].isna().all()
+    assert numbers.loc[3].notna().all()
+    filled = stamps[3:4].copy()
+    filled[0, 1, 4, 5] = np.delete(filled[0, 1, 3:6, 4:7].ravel(), 4).mean()
+    by_hand, _ = measure(model, filled)
+    np.testing.assert_allclose(numbers.loc[3].astype(float), by_hand[numbers.columns].loc[0].astype(float), rtol=1e-4)
+    np.testing.assert_allclose(numbers[others], clean[others][numbers.columns].astype(float), rtol=1e-5, atol=1e-6)
+    assert np.isnan(own[7]).all()
+    np.testing.assert_allclose(own[others], images[others], rtol=1e-5)
+
+
+def test_a_band_that_has_lost_too_much_is_absent(model: Model, stamps: np.ndarray) -> None:
+    stamps[2, 0, :, :9] = np.nan
+    table, _ = measure(model, stamps)
+    assert table["bands_present"][2] == "ri"
+    assert table["flags"][2] == MISSING_BAND
+    stamps[2, 0] = np.nan
+    absent, _ = measure(model, stamps)
+    assert absent["e1"][2] == pytest.approx(table["e1"][2], abs=1e-6)
 
 
 def test_a_band_of_nan_is_absent_and_the_networks_are_told(model: Model, stamps: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from deblend_assets.science.measuring.measured import Measured
 from deblend_assets.science.measuring.registry import CatalogColumn
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.science.stamps.lost_pixels import fill_lost
 
 
 @dataclass(frozen=True)
@@ -56,27 +57,27 @@ def measure(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Measure stamps; return one row per stamp and the deblended stamps.
 
-    A stamp with a non-finite pixel in a present band, or without any band, is flagged; its measurements are NaN.
+    Pixels without a number (not finite, or -9999) are filled from their neighbours where they are few; a band that has
+    lost more is left out, as one without an image is. A stamp that no band is left of is flagged, and its measurements
+    are NaN.
 
     Args:
         model: the model; the stamps are in its frame.
         electrons: (N, band, y, x) float32 [electron].
-        present: whether a band has an image, (N, band); None: a band is absent if all its pixels are NaN.
+        present: whether a band has an image, (N, band); None: a band is absent if it has no pixel with a number.
         batch: stamps per batch.
 
     Returns:
         The measured columns of the catalogue; (N, band, y, x) float32 [electron], NaN for a flagged stamp.
     """
-    if present is None:
-        present = ~np.isnan(electrons).all(axis=(-2, -1))
-    broken = (~np.isfinite(electrons).all(axis=(-2, -1)) & present).any(axis=1) | ~present.any(axis=1)
-    used = present & ~broken[:, None]
-    own, _ = deblend(model.network, electrons, used, batch)
+    pixels, used, filled = fill_lost(electrons, present)
+    broken = np.asarray(~used.any(axis=1))
+    own, _ = deblend(model.network, pixels, used, batch)
     own[broken] = np.nan
-    standardized = model.shapes.posterior(electrons, used, batch)
+    standardized = model.shapes.posterior(pixels, used, batch)
     posterior, likelihood = (
         found.in_own_units(model.shapes.population) for found in (standardized, standardized.likelihood_only())
     )
-    measured = Measured(model.frame, electrons, present, broken, own, posterior, likelihood)
+    measured = Measured(model.frame, pixels, used, broken, filled, own, posterior, likelihood)
     columns = model.columns()
     return pd.DataFrame({name: c.value(measured) for name, c in columns.items() if c.value is not None}), own

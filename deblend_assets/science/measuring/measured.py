@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.stamps.frame import StampFrame
+from deblend_assets.science.stamps.lost_pixels import MOST_LOST
 from deblend_assets.science.stamps.moments import ImageMoments, image_moments
 from deblend_assets.science.statistics.metrics import Floats
 
@@ -19,11 +20,13 @@ MISSING_BAND = 1
 BAD_SHAPE = 4
 NEGATIVE_FLUX = 8
 NOT_FINITE = 16
+FILLED = 32
 FLAGS: Mapping[int, str] = {
-    MISSING_BAND: "a band has no image; it was masked",
+    MISSING_BAND: f"a band has no image, or more than {MOST_LOST:.0%} of it has no number; it was masked",
     BAD_SHAPE: "g is not finite or |g| >= 1",
     NEGATIVE_FLUX: "flux of the label band is not above 0",
-    NOT_FINITE: "a present band has a non-finite pixel, or no band is present: nothing is measured",
+    NOT_FINITE: "no band is left: nothing is measured",
+    FILLED: "pixels without a number were filled from their neighbours",
 }
 
 
@@ -33,9 +36,10 @@ class Measured:
 
     Attributes:
         frame: of the stamps.
-        electrons: the stamps, (N, band, y, x).
-        present: whether a band has an image, (N, band).
+        electrons: the stamps, (N, band, y, x); lost pixels filled.
+        present: whether a band has an image that is used, (N, band).
         broken: whether the stamp cannot be measured, (N,).
+        filled: whether a used band has filled pixels, (N,).
         own: the deblended stamps, (N, band, y, x); NaN where broken.
         posterior, likelihood: Gaussians of the quantities in their own units, with the prior and with it divided out.
     """
@@ -44,6 +48,7 @@ class Measured:
     electrons: np.ndarray
     present: np.ndarray
     broken: np.ndarray
+    filled: np.ndarray
     own: np.ndarray
     posterior: GaussianPosterior
     likelihood: GaussianPosterior
@@ -75,7 +80,7 @@ class Measured:
     def flags(self) -> np.ndarray:
         """The column `flags`, (N,) int32."""
         g1, g2 = (self.measured(self.posterior.mean[:, k]) for k in (0, 1))
-        return flag_bits(self.present, g1, g2, self.flux(self.frame.label), self.broken)
+        return flag_bits(self.present, g1, g2, self.flux(self.frame.label), self.broken, self.filled)
 
 
 def estimated_blendedness(own: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -104,6 +109,7 @@ def flag_bits(
     g2: np.ndarray,
     label_flux: np.ndarray,
     broken: np.ndarray | bool = False,
+    filled: np.ndarray | bool = False,
 ) -> np.ndarray:
     """The column `flags`, (N,) int32.
 
@@ -112,6 +118,7 @@ def flag_bits(
         g1, g2: (N,), intrinsic shape; NaN sets BAD_SHAPE.
         label_flux: (N,), flux of the label band; NaN sets NEGATIVE_FLUX.
         broken: (N,), whether the stamp cannot be measured.
+        filled: (N,), whether lost pixels were filled.
     """
     bits = np.zeros(len(present), dtype=np.int32)
     # Negated comparisons, so that NaN sets the flag.
@@ -121,6 +128,7 @@ def flag_bits(
         (BAD_SHAPE, bad_shape),
         (NEGATIVE_FLUX, bad_flux),
         (NOT_FINITE, np.broadcast_to(broken, len(present))),
+        (FILLED, np.broadcast_to(filled, len(present))),
     ):
         bits[condition] |= bit
     return bits
