@@ -35,7 +35,7 @@ from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores.field_files import read_field
 from deblend_assets.stores.positions import positions_of
 from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
-from deblend_assets.stores.stamps import open_stamps
+from deblend_assets.stores.stamps import in_frame, open_stamps
 
 __all__ = [
     "GOOD_FLUX",
@@ -185,8 +185,7 @@ def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) 
 def _electrons(stamps: Any, model: Model) -> NDArray[np.float32]:
     """Stamps in the model's frame, (N, band, y, x)."""
     if isinstance(stamps, str | PathLike):
-        opened = open_stamps(Path(stamps).resolve())
-        model.frame.require(opened.attributes | {"shape": list(opened.shape[1:])}, opened.where)
+        opened = in_frame(open_stamps(Path(stamps).resolve()), model.frame)
         return opened.read(0, opened.shape[0])
     electrons = np.asarray(stamps, dtype=np.float32)
     electrons = electrons[None] if electrons.ndim == 3 else electrons

@@ -88,17 +88,20 @@ def test_a_folder_of_stamps_gives_the_array_s_numbers(finished: Lineage, blends:
     broken = np.asarray(array[5])
     broken[2, 20, 20] = np.nan
     np.save(folder / "5.npy", broken)
+    np.save(folder / "6.npy", np.full_like(broken, np.nan))
     (folder / "stamps.json").write_text(
         json.dumps({k: array.attrs[k] for k in ("bands", "unit", "pixel_scale_arcsec")})
     )
     for name, stamps in (("files", folder), ("array", blends)):
         assert main(["measure", str(stamps), "--out", str(tmp_path / name), "--device", "cpu"]) == 0
     files, whole = measured(tmp_path / "files"), measured(tmp_path / "array")
-    assert files["file"].tolist() == [f"{k}.npy" for k in range(6)]
+    assert files["file"].tolist() == [f"{k}.npy" for k in range(7)]
     numbers = [name for name in whole if name not in ("stamp", "bands_present", "flags", "shape_flags")]
     np.testing.assert_allclose(files[numbers][:5], whole[numbers][:5], rtol=1e-4, atol=1e-6)
-    assert files[numbers].iloc[5].isna().all()
-    assert files["flags"][5] & 16
+    assert files["flags"][5] & 32
+    assert files[["g1", "e1", "flux_r"]].iloc[5].notna().all()
+    assert files["flags"][6] & 16
+    assert files[numbers].iloc[6].isna().all()
 
 
 def test_stamps_of_another_frame_are_refused_in_one_line(

@@ -15,7 +15,7 @@ from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.measurements import Measurements, measurements_in
 from deblend_assets.stores.project import library_versions
-from deblend_assets.stores.stamps import Stamps, blocks
+from deblend_assets.stores.stamps import Stamps, blocks, in_frame
 
 NOTE = (
     "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
@@ -23,6 +23,8 @@ NOTE = (
     "_free are not. Pixel frame: x with the column, y with the row, angles from +x towards +y. Fluxes in electrons of "
     "the whole exposure. NOT calibrated for shear."
 )
+# Names of files in a line.
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,23 @@ def measure_stamps(
     """Measure every stamp; the folder appears once all are.
 
     Args:
-        stamps: in the model's frame.
+        stamps: in the model's frame, in some of its bands or all.
         model: trained, with both ellipticities.
         folder: for catalogue, card and images, see `stores.measurements`.
         images: whether the deblended stamps are kept too.
         batch: stamps computed at a time.
         replace: whether measurements that are there may go.
-        log: takes the progress lines.
+        log: takes the progress lines, and one if files were left out.
 
     Raises:
         MismatchError: the stamps are not in the model's frame.
         CorruptDataError: one cannot be read.
         StorageError, BusyError: see `measurements_in`.
     """
-    model.frame.require({**stamps.attributes, "shape": list(stamps.shape[1:])}, stamps.where)
+    stamps = in_frame(stamps, model.frame)
+    if stamps.left_out:
+        names = ", ".join(stamps.left_out[:_LISTED]) + (", …" if len(stamps.left_out) > _LISTED else "")
+        log(f"{len(stamps.left_out)} files beside the stamps are none and are left out: {names} [{stamps.where}]")
     if not stamps.shape[0]:
         raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
     named = stamps.names(0, 1)
