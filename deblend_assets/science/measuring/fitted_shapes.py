@@ -6,9 +6,10 @@ way. Fitted numbers y with covariance R count as a measurement of the quantities
 
     K = C Hᵀ (H C Hᵀ + R)⁻¹,    m' = m + K (y - H m),    C' = (1 - K H) C,
 
-H the quantities that are fitted. R is the fit's own covariance times `WIDER`, χ² to the power `BY_CHI2` and
-exp(`BY_BLEND` × blendedness): what profiles and neighbours that are not known do, and that both estimates are from the
-same pixels. These three numbers were fitted to galaxies of training fields (docs/sky_shapes_fit.md).
+H the quantities that are fitted. Of the others, which follow by their correlations, half of the variance that they
+would lose is kept: those correlations are not better known. R is the fit's own covariance times `WIDER`, χ² to the
+power `BY_CHI2` and exp(`BY_BLEND` × blendedness): what profiles and neighbours that are not known do, and that both
+estimates are from the same pixels. The numbers were fitted to galaxies of training fields (docs/shape_fit.md).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.model import SkyMeasurement
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 
-WIDER, BY_CHI2, BY_BLEND = 6.0, 5.0, 4.5
+WIDER, BY_CHI2, BY_BLEND, KEPT = 6.0, 5.0, 4.5, 0.5
 # The quantity that each number of a profile is.
 _OF_NUMBER = {"x": "dx", "y": "dy", "g1": "g1", "g2": "g2", "ln_hlr": "ln_size", "concentration": "concentration"}
 COLUMNS = np.array([QUANTITIES.index(_OF_NUMBER[name]) for name in NUMBERS])
@@ -77,6 +78,9 @@ def _updated(
     # Joseph's form: positive whatever the rounding.
     kept = np.eye(mean.shape[1]) - gain[rows] @ np.eye(mean.shape[1])[COLUMNS]
     after = kept @ before @ np.swapaxes(kept, 1, 2) + gain[rows] @ errors[rows] @ np.swapaxes(gain[rows], 1, 2)
+    others = np.setdiff1d(np.arange(mean.shape[1]), COLUMNS)
+    block = others[:, None], others
+    after[:, *block] += KEPT * (before[:, *block] - after[:, *block])
     covariance[rows] = after
     joined = GaussianPosterior(
         torch.from_numpy(mean),
