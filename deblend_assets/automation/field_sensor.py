@@ -19,8 +19,6 @@ from deblend_assets.automation.ticks import tick_summary
 from deblend_assets.errors import DeblendError
 from deblend_assets.partitions import FIELDS
 from deblend_assets.settings import Profile
-from deblend_assets.steps.fields.inputs import glance_at
-from deblend_assets.stores.field_files import read_field_file
 from deblend_assets.stores.fields import FieldsStore, field_name
 
 NEW_FIELDS_SENSOR = "new_fields"
@@ -156,6 +154,9 @@ class FieldLook:
         Returns:
             Names and signatures of the files, and the next cursor.
         """
+        # Not at the top: the definitions load this module, and it loads GalSim and astropy.
+        from deblend_assets.steps.fields.inputs import glance_at
+
         under_way = FIELD_REGISTRY.under_way(self._instance)
         found: list[tuple[str, str]] = []
         for name in self._from(cursor):
@@ -184,4 +185,6 @@ class FieldLook:
 @lru_cache(maxsize=20_000)
 def _name_in(path: Path, changed: int) -> str:
     """Name of the field in a file; read again when the file changes."""
+    from deblend_assets.stores.field_files import read_field_file
+
     return field_name(read_field_file(path).name)
