@@ -21,6 +21,7 @@ from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
 from deblend_assets.science.measuring.field_columns import detection_columns
+from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
 from deblend_assets.science.measuring.field_look import look_at
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
@@ -136,21 +137,43 @@ def measure(
     return _described(rows, model.columns())
 
 
-def deblend(stamps: ArrayLike | str | PathLike[str], model: Model | None = None) -> NDArray[np.float32]:
-    """The galaxies in the middle of stamps without their neighbours and without noise.
+def deblend(
+    source: Field | ArrayLike | str | PathLike[str],
+    table: Table | pd.DataFrame | None = None,
+    *,
+    model: Model | SkyModel | None = None,
+    psf: CommonPSF = "own",
+) -> NDArray[np.float32]:
+    """Each galaxy alone.
 
     Args:
-        stamps: as of `measure`.
-        model: of `load_model`; default: the shipped one of LSST.
+        source: as of `measure`.
+        table: of a field alone, and needed there: rows of a catalogue, or x and y [pixel, from 0].
+        model: as of `measure`.
+        psf: of a field alone: "own": pixels less the models of all others; "common": the galaxy's model behind one
+            round Gaussian in all bands, 1.1 times as wide as the widest; or behind a galsim object (before the pixel).
 
     Returns:
-        (N, band, y, x) [electron]; NaN where a stamp cannot be measured.
+        (N, band, y, x); of a field in image units, the middle pixel nearest to the position; of stamps without noise
+        [electron], NaN where a stamp cannot be measured.
 
     Raises:
-        As `measure`.
+        As `measure`; MismatchError: a position off the image.
     """
+    if isinstance(source, Field):
+        if table is None or isinstance(model, Model):
+            raise MismatchError(
+                "no table, or a model for stamps", where="deblend", remedy="give rows of a catalogue of the field"
+            )
+        opened = OpenField(source, look_at(source), load_sky_model() if model is None else model)
+        with pool_of(opened, 1) as pool:
+            found = detect_field(opened, pool, None, _silent)
+        places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
+        return deblended(opened.model, source, opened.look, places, found, psf)
+    if table is not None or isinstance(model, SkyModel) or not isinstance(psf, str) or psf != "own":
+        raise MismatchError("stamps, with what is of fields", where="deblend", remedy="give a Field, or stamps alone")
     model = load_model() if model is None else model
-    _, images = measure_block(model, _electrons(stamps, model))
+    _, images = measure_block(model, _electrons(source, model))
     return images
 
 
