@@ -165,7 +165,7 @@ def deblend(
             raise MismatchError(
                 "no table, or a model for stamps", where="deblend", remedy="give rows of a catalogue of the field"
             )
-        opened = OpenField(source, look_at(source), load_sky_model() if model is None else model)
+        opened = OpenField(source, look_at(source), model if isinstance(model, SkyModel) else load_sky_model())
         with pool_of(opened, 1) as pool:
             found = detect_field(opened, pool, None, _silent)
         places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
