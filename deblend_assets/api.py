@@ -165,11 +165,12 @@ def deblend(
             raise MismatchError(
                 "no table, or a model for stamps", where="deblend", remedy="give rows of a catalogue of the field"
             )
-        opened = OpenField(source, look_at(source), model if isinstance(model, SkyModel) else load_sky_model())
+        sky_model = model if isinstance(model, SkyModel) else load_sky_model()
+        opened = OpenField(source, look_at(source), sky_model)
         with pool_of(opened, 1) as pool:
             found = detect_field(opened, pool, None, _silent)
         places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
-        return deblended(opened.model, source, opened.look, places, found, psf)
+        return deblended(sky_model, source, opened.look, places, found, psf)
     if table is not None or isinstance(model, SkyModel) or not isinstance(psf, str) or psf != "own":
         raise MismatchError("stamps, with what is of fields", where="deblend", remedy="give a Field, or stamps alone")
     model = load_model() if model is None else model
