@@ -13,9 +13,9 @@ from deblend_assets.science.images.field import Box
 
 SIDE = 1024
 """Side of a cell, at most [pixel]."""
-# Detections of two cells that are nearer than this are one source [FWHM]; how far outside of its own cell a detection
-# may lie that no other cell has [FWHM].
-_SAME, _BEYOND = 0.5, 1.0
+# Detections of two cells may be one source up to this distance [FWHM]; how far outside of its own cell a detection may
+# lie that no other cell has [FWHM].
+_SAME, _BEYOND = 1.0, 1.0
 
 
 class Cell(NamedTuple):
@@ -68,8 +68,9 @@ def outside(box: Box, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray
 def merged(tables: list[pd.DataFrame], cells: list[Cell], fwhm: float) -> pd.DataFrame:
     """The detections of all cells, each source once, sorted by y and x.
 
-    A detection belongs to the cell that found it within its own pixels. One that two cells found on either side of
-    their seam is kept once, of the greater S/N; one that each of them found on the other's side is kept too.
+    A detection belongs to the cell that found it within its own pixels. Detections of two cells are the same source
+    where each is the nearest one of the other. A source that two cells found on either side of their seam is kept once,
+    of the greater S/N; one that each of them found on the other's side is kept too.
 
     Args:
         tables: of each cell, columns x, y [pixel of the whole image] and snr among others.
@@ -82,29 +83,44 @@ def merged(tables: list[pd.DataFrame], cells: list[Cell], fwhm: float) -> pd.Dat
     parts = []
     for table, cell in zip(tables, cells, strict=True):
         away = outside(cell.inner, table["x"].to_numpy(np.float64), table["y"].to_numpy(np.float64))
-        near = table.assign(cell=cell.number, _away=away)[away <= _BEYOND * fwhm]
+        near = table.assign(cell=cell.number, _away=away)[away <= (_BEYOND + _SAME) * fwhm]
         parts.append(near)
-    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     # Those within their own cells come first, the brightest of them first.
     rows = rows.assign(_own=rows["_away"] > 0).sort_values(["_own", "snr"], ascending=[True, False], kind="stable")
     rows = rows.reset_index(drop=True)
-    kept = _apart(rows, cells, _SAME * fwhm)
+    kept = _once(rows, (rows["_away"] <= _BEYOND * fwhm).to_numpy(), _SAME * fwhm)
     rows = rows[kept].drop(columns=["_own", "_away"])
     return rows.sort_values(["y", "x"], kind="stable").reset_index(drop=True)
 
 
-def _apart(rows: pd.DataFrame, cells: list[Cell], distance: float) -> NDArray[np.bool_]:
-    """Which rows have no earlier kept row of another cell near, (N,)."""
-    from scipy.spatial import cKDTree
-
-    kept = np.ones(len(rows), bool)
-    if len(cells) == 1 or rows.empty:
-        return kept
-    cell = rows["cell"].to_numpy()
-    pairs = cKDTree(rows[["x", "y"]].to_numpy(np.float64)).query_pairs(distance, output_type="ndarray")
-    pairs = pairs[cell[pairs[:, 0]] != cell[pairs[:, 1]]]
-    for first, second in pairs[np.lexsort((pairs.min(axis=1), pairs.max(axis=1)))].tolist():
-        early, late = min(first, second), max(first, second)
+def _once(rows: pd.DataFrame, wanted: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
+    """Which of the wanted rows are not the same source as an earlier kept row of another cell, (N,)."""
+    kept = wanted.copy()
+    for early, late in _pairs(rows, distance):
         if kept[early]:
             kept[late] = False
     return kept
+
+
+def _pairs(rows: pd.DataFrame, distance: float) -> list[tuple[int, int]]:
+    """Rows of two cells that are each the nearest one of the other, the earlier first; in the order of the later."""
+    from scipy.spatial import cKDTree
+
+    cell, places = rows["cell"].to_numpy(), rows[["x", "y"]].to_numpy(np.float64)
+    if len(np.unique(cell)) < 2:
+        return []
+    found = cKDTree(places).query_pairs(distance, output_type="ndarray")
+    found = found[cell[found[:, 0]] != cell[found[:, 1]]]
+    apart = np.hypot(*(places[found[:, 0]] - places[found[:, 1]]).T).tolist()
+    nearest: dict[tuple[int, int], float] = {}
+    sides = [((i, int(cell[j])), (j, int(cell[i]))) for i, j in found.tolist()]
+    for both, away in zip(sides, apart, strict=True):
+        for side in both:
+            nearest[side] = min(away, nearest.get(side, np.inf))
+    mutual = [
+        (min(i, j), max(i, j))
+        for (i, j), both, away in zip(found.tolist(), sides, apart, strict=True)
+        if all(nearest[side] == away for side in both)
+    ]
+    return sorted(mutual, key=lambda pair: (pair[1], pair[0]))

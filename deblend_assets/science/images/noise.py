@@ -42,6 +42,7 @@ def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: s
 
     The correlation at a lag is that of all pairs of source-free pixels at this distance, in units of the stated noise:
     the median over blocks, of which few hold wings and artefacts. What is within `_SIGNIFICANT` of its errors is 0.
+    A band with a noise map that has no known pixel here, such as one that a field lacks, is taken as white.
 
     Args:
         samples: windows of the band.
@@ -53,6 +54,8 @@ def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: s
         MissingDataError: fewer than `LEAST_PIXELS` source-free pixels.
     """
     free = sum(int(sample.free.sum()) for sample in samples)
+    if has_map and not any((sample.weight > 0).any() for sample in samples):
+        return BandNoise(_white(lags))
     if free < LEAST_PIXELS:
         raise MissingDataError(
             f"{free} pixels without a source: too few to measure the noise",
@@ -72,9 +75,7 @@ def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: s
 
 
 def _correlation(images: list[NDArray[np.float32]], free: list[NDArray[np.bool_]], lags: int) -> Floats:
-    side = 2 * lags + 1
-    found = np.zeros((side, side))
-    found[lags, lags] = 1.0
+    found = _white(lags)
     variance = np.concatenate([_blocks(image**2) for image in images])
     number = np.concatenate([_blocks(good) for good in free])
     good = number >= _LEAST_GOOD * number.max(initial=1.0)
@@ -96,6 +97,13 @@ def _correlation(images: list[NDArray[np.float32]], free: list[NDArray[np.bool_]
             error = _MEDIAN_ERROR * float(robust_sigma(ratio)) / len(ratio) ** 0.5
         if abs(value) > _SIGNIFICANT * error:
             found[lags + dy, lags + dx] = found[lags - dy, lags - dx] = value
+    return found
+
+
+def _white(lags: int) -> Floats:
+    """The correlation of white noise."""
+    found = np.zeros((2 * lags + 1, 2 * lags + 1))
+    found[lags, lags] = 1.0
     return found
 
 

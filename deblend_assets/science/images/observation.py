@@ -91,8 +91,11 @@ class Observation:
         mask = np.zeros(pixels.shape, np.uint16)
         if self.bmask is not None:
             bits = np.asarray(self.bmask[window])
-            for bit, meaning in self.lost.items():
-                mask |= np.where(bits & bits.dtype.type(bit), np.uint16(meaning), np.uint16(0))
+            bits = bits.astype(f"u{bits.itemsize}")
+            for meaning in set(self.lost.values()):
+                together = sum(bit for bit, means in self.lost.items() if means == meaning)
+                known_bits = bits.dtype.type(together & np.iinfo(bits.dtype).max)
+                mask |= np.where(bits & known_bits, np.uint16(meaning), np.uint16(0))
         known = np.isfinite(pixels) & (weight > 0) & (mask == 0)
         unsaid = ~known & (mask == 0)
         mask[unsaid] = MaskBit.BAD_COLUMN

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
-from deblend_assets.science.detection.detect import Detections
+from deblend_assets.science.detection.detect import OVERFLOW, Detections
 from deblend_assets.science.images.cells import Cell, outside
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_look import Look, image_of, window_of
@@ -70,13 +70,11 @@ def measure_cell(
     near[rows] = True
     place = np.cumsum(near) - 1
     stamps = cut(image, x[near] - cell.outer.x0, y[near] - cell.outer.y0, look.side, place[rows])
-    return measure_rows(
-        model, stamps.with_nearest(field.settings.stamps.others), field, int(rows[0]) if len(rows) else 0
-    )
+    return measure_rows(model, stamps.with_nearest(field.settings.stamps.others), field, seed)
 
 
 def _crowded(found: Detections) -> NDArray[np.bool_]:
-    """Which detections share a connected region of segments with more than `CROWDED` others."""
+    """Which detections share a connected region of segments with `CROWDED` others, or are a blend of too many."""
     from scipy import ndimage
 
     regions, _ = ndimage.label(found.segments > 0, np.ones((3, 3)))
@@ -85,4 +83,5 @@ def _crowded(found: Detections) -> NDArray[np.bool_]:
     region[found.segments.ravel()] = regions.ravel()
     region[0] = 0
     members = np.bincount(region[1:], minlength=int(regions.max(initial=0)) + 1)
-    return np.asarray((members[region[1:]] > CROWDED) & (region[1:] > 0))
+    overflowed = (found.table["sep_flags"].to_numpy() & OVERFLOW) > 0
+    return np.asarray((members[region[1:]] > CROWDED) & (region[1:] > 0) | overflowed)

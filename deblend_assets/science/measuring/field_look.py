@@ -24,6 +24,8 @@ from deblend_assets.science.statistics.metrics import robust_sigma
 
 # Greatest side of the window that is looked at [pixel].
 _WINDOW = 1536
+# Beyond the correlation of most coadds [pixel].
+_LAG = 4
 _WHITE = np.ones((1, 1))
 
 
@@ -58,22 +60,23 @@ def look_at(field: Field) -> Look:
     """
     box = _window(field)
     psfs = _psfs(field)
-    rough = {band: _rough_noise(field, band, box) for band in field.names}
-    image = field.observed(box, rough, psfs, field.settings.stamps.psf_side)
+    known = {band: _rough_noise(field, band, box) for band in field.names}
+    image = field.observed(box, known, psfs, field.settings.stamps.psf_side)
     height, width = image.pixels.shape[1:]
     fwhm = tuple(measure_psf_images(image.psf((width - 1) / 2, (height - 1) / 2)).fwhm.tolist())
-    found = detections_of(field, image, fwhm, white=True)
-    free = free_pixels(image, found, fwhm)
-    noise = {
-        band: measure_noise(
-            [NoiseSample(without_sky(image.pixels[k], free[k]), _given_weight(image, k, rough[band]), free[k])],
-            field.settings.stamps.lags,
-            field.bands[band].weight is not None,
-            f"{band} = {field.bands[band].where}",
-        )
-        for k, band in enumerate(field.names)
-    }
-    image = field.observed(box, noise, psfs, field.settings.stamps.psf_side)
+    # Twice: where the noise is correlated, much of what is found without knowing that is noise, of its upper half.
+    for white in (True, False):
+        free = free_pixels(image, detections_of(field, image, fwhm, white), fwhm)
+        noise = {
+            band: measure_noise(
+                [NoiseSample(without_sky(image.pixels[k], free[k]), _unscaled_weight(image, k, known[band]), free[k])],
+                field.settings.stamps.lags,
+                field.bands[band].weight is not None,
+                f"{band} = {field.bands[band].where}",
+            )
+            for k, band in enumerate(field.names)
+        }
+        image, known = field.observed(box, noise, psfs, field.settings.stamps.psf_side), noise
     sky = {band: sky_level(image, k, free[k]) for k, band in enumerate(field.names)}
     if field.settings.background == "subtract":
         image = without_background(image, free)
@@ -150,13 +153,13 @@ def _known_pixels(field: Field, box: Box) -> int:
 
 
 def _rough_noise(field: Field, band: str, box: Box) -> BandNoise:
-    """White noise of a level by the differences of neighbours, where there is no noise map."""
+    """White noise of a level by differences of pixels `_LAG` apart, where there is no noise map."""
     observation = field.bands[band]
     if observation.weight is not None:
         return BandNoise(_WHITE)
     pixels, weight, _ = observation.read(box.window)
-    known = (weight[:, 1:] > 0) & (weight[:, :-1] > 0)
-    change = (pixels[:, 1:].astype(np.float64) - pixels[:, :-1])[known]
+    known = (weight[:, _LAG:] > 0) & (weight[:, :-_LAG] > 0)
+    change = (pixels[:, _LAG:].astype(np.float64) - pixels[:, :-_LAG])[known]
     sigma = float(robust_sigma(change)) / np.sqrt(2) if len(change) else float("nan")
     if not sigma > 0:
         raise MissingDataError(
@@ -167,10 +170,10 @@ def _rough_noise(field: Field, band: str, box: Box) -> BandNoise:
     return BandNoise(_WHITE, sigma)
 
 
-def _given_weight(image: ObservedImage, band: int, rough: BandNoise) -> NDArray[np.floating]:
-    """The weights of a band as given: those of a rough noise are taken back."""
+def _unscaled_weight(image: ObservedImage, band: int, noise: BandNoise) -> NDArray[np.floating]:
+    """The weights of a band as given: 1 where the noise was measured."""
     weight = image.inverse_variance[band]
-    return weight if np.isnan(rough.sigma) else np.asarray(weight > 0, np.float64)
+    return weight if np.isnan(noise.sigma) else np.asarray(weight > 0, np.float64)
 
 
 def _psfs(field: Field) -> dict[str, PSF]:
