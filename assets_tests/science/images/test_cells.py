@@ -35,7 +35,8 @@ def test_the_cell_of_a_position() -> None:
     y = np.array([0.0, 10.0, 10.0, 10.0, 299.4, 10.0, 10.0, 10.0, 150.0])
     assert cell_at(cells, x, y).tolist() == [0, 0, 0, 1, 3, -1, -1, -1, 3]
     np.testing.assert_allclose(
-        outside(Box(10, 20, 30, 40), np.array([9.5, 5.5, 33.5, 12]), np.array([30, 16.5, 43.5, 19])), [0, 5, 32**0.5, 0.5]
+        outside(Box(10, 20, 30, 40), np.array([9.5, 5.5, 33.5, 12]), np.array([30, 16.5, 43.5, 19])),
+        [0, 5, 32**0.5, 0.5],
     )
 
 

@@ -35,7 +35,9 @@ def assert_same(one: pd.DataFrame, other: pd.DataFrame, within: float = 0.0) -> 
             assert first.tolist() == second.tolist(), name
         else:
             scale = np.abs(first).max()  # of pandas: without NaN
-            np.testing.assert_allclose(second, first, rtol=within, atol=within * max(np.nan_to_num(scale), 1e-9), err_msg=name)
+            np.testing.assert_allclose(
+                second, first, rtol=within, atol=within * max(np.nan_to_num(scale), 1e-9), err_msg=name
+            )
 
 
 def test_each_galaxy_has_a_row_at_its_place_with_its_flux(plain: FieldCatalog) -> None:
@@ -109,7 +111,9 @@ def test_the_bits_of_the_nearest_pixel(model: SkyModel) -> None:
         assert table["flags"][0] & ~int(RowFlag.STAR) == 0
 
 
-def test_one_process_or_two(field: Field, plain: FieldCatalog, model: SkyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_or_two(
+    field: Field, plain: FieldCatalog, model: SkyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cells_module, "AT_ONCE", 2)
     one, two = catalog(field, model), catalog(field, model, processes=2)
     assert_same(one.table, two.table, ROUNDING)

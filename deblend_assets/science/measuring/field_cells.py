@@ -17,8 +17,9 @@ from deblend_assets.science.stamps.cutting import cut
 
 # Beside half of a stamp, what cells overlap by [pixel].
 _BESIDE = 40
-# Detections of one connected region of the detection image from which on it is crowded.
+# Detections that touch each other, or lie within `_CLOSE` FWHM of each other, from which on they are crowded.
 CROWDED = 60
+_CLOSE = 1.5
 
 
 def overlap(look: Look) -> int:
@@ -74,14 +75,24 @@ def measure_cell(
 
 
 def _crowded(found: Detections) -> NDArray[np.bool_]:
-    """Which detections share a connected region of segments with `CROWDED` others, or are a blend of too many."""
+    """Which detections are of more than `CROWDED` that touch or follow each other closely, or are a blend of too many."""
     from scipy import ndimage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
 
-    regions, _ = ndimage.label(found.segments > 0, np.ones((3, 3)))
     number = len(found.table)
+    if not number:
+        return np.zeros(0, bool)
+    regions, count = ndimage.label(found.segments > 0, np.ones((3, 3)))
     region = np.zeros(number + 1, np.int64)
     region[found.segments.ravel()] = regions.ravel()
-    region[0] = 0
-    members = np.bincount(region[1:], minlength=int(regions.max(initial=0)) + 1)
+    # A graph of detections, and behind them of regions: each detection is tied to its region and to those close by.
+    pairs = cKDTree(found.table[["x", "y"]].to_numpy()).query_pairs(_CLOSE * found.fwhm, output_type="ndarray")
+    has = np.flatnonzero(region[1:] > 0)
+    first, second = np.concatenate([pairs[:, 0], has]), np.concatenate([pairs[:, 1], number + region[1:][has] - 1])
+    size = number + count
+    _, group = connected_components(coo_array((np.ones(len(first)), (first, second)), (size, size)), directed=False)
+    members = np.bincount(group[:number], minlength=size)
     overflowed = (found.table["sep_flags"].to_numpy() & OVERFLOW) > 0
-    return np.asarray((members[region[1:]] > CROWDED) & (region[1:] > 0) | overflowed)
+    return np.asarray((members[group[:number]] > CROWDED) | overflowed)
