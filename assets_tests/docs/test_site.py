@@ -10,17 +10,22 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel
 from sphinx.util.inventory import InventoryFile
+from sphinx.util.typing import stringify_annotation
 
 from assets_tests.docs.pages import ROOT
 from deblend_assets.settings import CatalogSettings, Profile
+from deblend_assets.stores.field_files.field_file import BandFile, FieldFile
 from site_extensions.api_pages import pages
-from site_extensions.docstrings import marked_up, restructured
+from site_extensions.docstrings import marked_up, restructured, spaced
 from site_extensions.inventories import compiled
 from site_extensions.sections import section_page, sections
 from site_extensions.settings_keys import page, values
+from site_extensions.signatures import readable
 
 
 def test_every_page_is_in_one_section() -> None:
@@ -58,22 +63,33 @@ def test_an_indented_block_is_code_unless_it_is_a_section() -> None:
     assert ":" not in restructured(lines)[-1], "napoleon would take m for a type"
 
 
+def test_a_list_needs_no_blank_lines() -> None:
+    lines = ["One of", "* a:", "  more", "* b", "text", "", "- c", "- d"]
+    assert spaced(lines) == ["One of", "", "* a:", "  more", "* b", "", "text", "", "- c", "- d"]
+
+
+def test_annotations_say_what_the_code_says() -> None:
+    assert readable(f"(a: {stringify_annotation(ArrayLike, mode='smart')})") == "(a: ~numpy.typing.ArrayLike)"
+    array = stringify_annotation(NDArray[np.float64], mode="smart")
+    assert readable(array) == "~numpy.typing.NDArray[~numpy.float64]"
+
+
 def keys(model: type[BaseModel]) -> set[str]:
     inner = [field.annotation for field in model.model_fields.values()]
     deeper = [keys(kind) for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return set(model.model_fields).union(*deeper)
 
 
-def test_every_key_of_a_profile_is_on_its_page() -> None:
-    text = page()
-    assert [key for key in sorted(keys(Profile)) if not re.search(rf"[`.\[]{key}[`.\]]", text)] == []
+def test_every_setting_is_on_the_page() -> None:
+    text, known = page(), keys(Profile) | set(BandFile.model_fields) | set(FieldFile.model_fields)
+    assert [key for key in sorted(known) if not re.search(rf"[`.\[]{key}[`.\]]", text)] == []
 
 
 def test_values_of_a_key_are_said_with_their_range() -> None:
     schema = CatalogSettings.model_json_schema()["properties"]
     assert values(schema["galaxies"]) == "integer ≥\u00a01000"
     assert values(schema["train"]) == "number >\u00a00, <\u00a01"
-    assert values(schema["path"]) == "text or none"
+    assert values(schema["path"]) == "text"
 
 
 def test_every_module_of_science_has_a_page() -> None:

@@ -42,6 +42,7 @@ extensions = [
     "site_extensions.api_pages",
     "site_extensions.settings_keys",
     "site_extensions.docstrings",
+    "site_extensions.signatures",
 ]
 nitpicky = True
 # What other packages define need not be in a bundled inventory.
@@ -83,4 +84,5 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_context = {"default_mode": "auto"}
 html_sidebars: dict[str, list[str]] = {"README": []}

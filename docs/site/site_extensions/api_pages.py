@@ -16,6 +16,11 @@ FIRST = ("deblend_assets.api", "deblend_assets.settings", "deblend_assets.errors
 SCIENCE = "deblend_assets.science"
 
 
+def title_of(module: str) -> str:
+    """Name of a module on its page; that of the package for the names that it offers."""
+    return "deblend_assets" if module == FIRST[0] else module.removeprefix("deblend_assets.")
+
+
 def summary(module: str) -> str:
     """First paragraph of a module's docstring."""
     text = importlib.import_module(module).__doc__ or ""
@@ -30,7 +35,7 @@ def children(package: str) -> list[str]:
 
 def module_page(module: str, modules: list[str]) -> str:
     """A module's page: what its docstrings say, and a list of the modules below it."""
-    title = module.removeprefix("deblend_assets.")
+    title = title_of(module)
     lines = [title, "=" * len(title), "", f".. automodule:: {module}", ""]
     if modules:
         lines += [".. list-table::", "   :widths: 30 70", ""]
@@ -52,9 +57,9 @@ def pages() -> dict[str, str]:
         found[module] = module_page(module, below)
     lines = ["Python reference", "================", "", ".. list-table::", "   :widths: 30 70", ""]
     for name in (*FIRST, *rooms):
-        lines += [f"   * - :doc:`{name.removeprefix('deblend_assets.')} <{name}>`", f"     - {summary(name)}"]
+        lines += [f"   * - :doc:`{title_of(name)} <{name}>`", f"     - {summary(name)}"]
     lines += ["", ".. toctree::", "   :hidden:", ""]
-    lines += [f"   {name.removeprefix('deblend_assets.')} <{name}>" for name in (*FIRST, *rooms)]
+    lines += [f"   {title_of(name)} <{name}>" for name in (*FIRST, *rooms)]
     return {**found, "index": "\n".join([*lines, ""])}
 
 

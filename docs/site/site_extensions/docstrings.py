@@ -1,28 +1,23 @@
-"""Docstrings as the code writes them: plain text, code between single backticks, indented blocks of code."""
+"""Docstrings as the code writes them: plain text, code between single backticks, lists, indented blocks of code."""
 
 from __future__ import annotations
 
-import inspect
 import re
-import sys
-from collections import namedtuple
-from typing import Any, TypeVar
+from typing import Any
 
-from docutils import nodes
-from sphinx.addnodes import pending_xref
+from pydantic import BaseModel
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 
 _TOKEN = re.compile(r"`([^`\n]+)`(?=(\w?))|([*|\\])|(?<=\w)(_)(?!\w)")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
-_COLON = "\ue000"
-_TUPLE_FIELD = type(inspect.getattr_static(namedtuple("_One", "field"), "field"))
 _SECTION = re.compile(r"[A-Z][a-z]+( [a-z]+)*:")
+_ITEM = re.compile(r"\s*[*-] ")
+_COLON = "\ue000"
 
 
 def marked_up(line: str) -> str:
     """A line of text as reStructuredText: names between backticks become references, other code literals."""
-    bullet = re.match(r"\s*[*-] ", line)
+    bullet = _ITEM.match(line)
     start = bullet.end() if bullet else 0
     return line[:start] + _TOKEN.sub(_replacement, line[start:])
 
@@ -36,6 +31,25 @@ def _replacement(found: re.Match[str]) -> str:
     return ("\\ " if before.isalnum() else "") + quoted + ("\\ " if behind else "")
 
 
+def spaced(lines: list[str]) -> list[str]:
+    """Lines with a blank one before and behind each list, as reStructuredText wants it."""
+    out: list[str] = []
+    item: int | None = None  # indentation of the list that the line above belongs to
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        starts = _ITEM.match(line) is not None
+        inside = item is not None and (indent > item or (starts and indent == item))
+        if line.strip():
+            if out and out[-1].strip() and ((starts and not inside) or (item is not None and not inside)):
+                out.append("")
+            if starts and not (inside and item is not None and indent > item):
+                item = indent
+            elif not inside:
+                item = None
+        out.append(line)
+    return out
+
+
 def restructured(lines: list[str], *, typed: bool = True) -> list[str]:
     """A docstring for napoleon: indented blocks that are none of its sections are code.
 
@@ -44,7 +58,7 @@ def restructured(lines: list[str], *, typed: bool = True) -> list[str]:
     """
     out: list[str] = []
     above, code = "", False
-    for line in lines:
+    for line in spaced(lines):
         indented = line.startswith("    ")
         if indented and out and not out[-1].strip() and not code and not _SECTION.fullmatch(above):
             out += ["::", ""]
@@ -59,7 +73,15 @@ def restructured(lines: list[str], *, typed: bool = True) -> list[str]:
     return out
 
 
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys of a model of settings as a section of its docstring."""
+    fields = model.model_fields.items()
+    return ["", "Attributes:", *(f"    {name}: {field.description or ''}".rstrip() for name, field in fields), ""]
+
+
 def _before_napoleon(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    if isinstance(obj, type) and issubclass(obj, BaseModel) and obj.model_fields:
+        lines += keys_of(obj)
     lines[:] = restructured(lines, typed=what not in ("attribute", "data", "property"))
 
 
@@ -67,31 +89,9 @@ def _after_napoleon(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
     lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
-def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the fields of a named tuple: the class says what they are."""
-    return True if isinstance(obj, _TUPLE_FIELD) else None
-
-
-def _signature(app: Sphinx, what: str, name: str, obj: Any, *rest: Any) -> tuple[str, None] | None:
-    """Nobody makes an object of a protocol."""
-    return ("", None) if what == "class" and getattr(obj, "_is_protocol", False) else None
-
-
-def _unresolved(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement) -> nodes.Node | None:
-    """Private names and type variables are documented nowhere: they are shown without a link."""
-    module, _, name = node.get("reftarget", "").rpartition(".")
-    if not module.startswith("deblend_assets"):
-        return None
-    found = getattr(sys.modules.get(module), name, None)
-    return text if name.startswith("_") or isinstance(found, TypeVar) else None
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     # Napoleon has the priority 500.
     app.connect("autodoc-process-docstring", _before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=600)
-    app.connect("autodoc-process-signature", _signature)
-    app.connect("autodoc-skip-member", _skip)
-    app.connect("missing-reference", _unresolved)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

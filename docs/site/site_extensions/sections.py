@@ -25,7 +25,7 @@ class Row(NamedTuple):
 # Pages that are made for the site, by section.
 MADE = {
     "Reference": [
-        Row("Which keys does a profile have?", "Settings", "sections/settings_keys.md"),
+        Row("Which settings are there?", "Settings", "sections/settings_keys.md"),
         Row("Which functions and classes are there?", "Python", "api/index.rst"),
     ]
 }

@@ -1,7 +1,8 @@
-"""The page of every key of a profile, made from the models of `deblend_assets.settings`."""
+"""The page of every key of a `field.toml` and of a profile, made from the models that validate them."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +13,26 @@ from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 
 from deblend_assets.settings import Profile, StageSettings
+from deblend_assets.stores.field_files.field_file import BandFile, FieldFile
 from site_extensions.sections import write
 
 INTRODUCTION = """\
-# Which keys does a profile have?
+# Which settings are there?
 
-The tables below, one a section of the TOML file. A key without a default must be given. An unknown key or a value
-out of range is an error of one line that names it. The page [own survey](../settings.md) says how to make a profile.
+A `field.toml` names the images of a field and says how they are measured. A profile has every number of the lineage.
+Both are TOML. An unknown key or a value out of range is an error of one line that names it.
 """
-_TYPES = {"integer": "integer", "number": "number", "string": "text", "null": "none", "boolean": "`true`, `false`"}
+FIELD = """\
+## `field.toml`
+
+[Own images](../measuring_images.md) shows one. Its section `[detection]` is that of [a profile](#detection).
+"""
+PROFILE = """\
+## A profile
+
+[Own survey](../settings.md) says how to make one.
+"""
+_TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "`true`, `false`"}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -44,21 +56,23 @@ def grouped(model: type[BaseModel], path: str = "") -> dict[type[BaseModel], lis
 def values(schema: Mapping[str, Any]) -> str:
     """The values that a key takes, in words."""
     if choices := schema.get("anyOf"):
-        return " or ".join(values(choice) for choice in choices)
+        return " or ".join(values(choice) for choice in choices if choice.get("type") != "null")
     if choices := schema.get("enum"):
         return ", ".join(toml(choice) for choice in choices)
     if "const" in schema:
         return toml(schema["const"])
     if schema["type"] == "array":
         return f"list of {values(schema['items'])}"
+    if schema["type"] == "object":
+        return "table"
     # No-break spaces: a bound stays on one line.
     bounds = ", ".join(f"{sign}\u00a0{schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema)
     return f"{_TYPES[schema['type']]} {bounds}".strip()
 
 
 def toml(value: Any) -> str:
-    """A value as TOML writes it, between backticks; `none` in words."""
-    return "none" if value is None else f"`{_toml(value)}`"
+    """A value as TOML writes it, between backticks; TOML has nothing for none."""
+    return "not given" if value is None else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:
@@ -77,27 +91,29 @@ def table(model: type[BaseModel]) -> str:
     schema, rows = model.model_json_schema()["properties"], []
     for name, field in model.model_fields.items():
         inner = model_of(field)
-        if inner not in (None, StageSettings):
+        if inner not in (None, StageSettings) or name == "bands":
             continue
         kind = "[table](#a-training-stage)" if inner else values(schema[name])
-        default = "" if field.is_required() else toml(field.default)
+        default = "required" if field.is_required() else toml(field.default)
         meaning = re.sub(r"([|*<])", r"\\\1", field.description or "")
         rows.append(f"| `{name}` | {kind} | {default} | {meaning} |")
     return "\n".join(["| key | values | default | meaning |", "| --- | --- | --- | --- |", *rows]) if rows else ""
+
+
+def section(title: str, model: type[BaseModel], more: str = "") -> str:
+    """A section with its keys."""
+    return f"### {title}\n\n{inspect.getdoc(model)}{more}\n\n{table(model)}\n"
 
 
 def page() -> str:
     """The whole page, in Markdown."""
     found = grouped(Profile)
     stages = ", ".join(f"`{name}`" for name in found.pop(StageSettings))
-    parts = [INTRODUCTION, f"## Above all sections\n\n{table(Profile)}\n"]
+    parts = [INTRODUCTION, FIELD, table(FieldFile), "", section("`[bands.r]`", BandFile), PROFILE, table(Profile), ""]
     for model, names in found.items():
-        if keys := table(model):
-            title = ", ".join(f"`[{name}]`" for name in names)
-            parts.append(f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{keys}\n")
-    parts.append(
-        f"## A training stage\n\n{(StageSettings.__doc__ or '').strip()} Of {stages}.\n\n{table(StageSettings)}\n"
-    )
+        if table(model):
+            parts.append(section(", ".join(f"`[{name}]`" for name in names), model))
+    parts.append(section("A training stage", StageSettings, f" Of {stages}."))
     return "\n".join(parts)
 
 
