@@ -75,7 +75,7 @@ def _add_navigation(app: Sphinx, name: str, content: list[str]) -> None:
     content[0] = _FILE_LINK.sub(lambda link: f"[{names.get(link[1], link[1])}]({link[2]})", content[0])
     if name == app.config.root_doc:
         pages = [f"docs/sections/{slug(title)}" for title in found]
-        content[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *pages, "docs/index", "```", ""])
+        content[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *pages, "All pages <docs/index>", "```", ""])
 
 
 def _add_index(app: Sphinx, error: Exception | None) -> None:

@@ -95,6 +95,8 @@ def table(model: type[BaseModel]) -> str:
             continue
         kind = "[table](#a-training-stage)" if inner else values(schema[name])
         default = "required" if field.is_required() else toml(field.default)
+        if name == "name":
+            default = "the file's name"
         meaning = re.sub(r"([|*<])", r"\\\1", field.description or "")
         rows.append(f"| `{name}` | {kind} | {default} | {meaning} |")
     return "\n".join(["| key | values | default | meaning |", "| --- | --- | --- | --- |", *rows]) if rows else ""
