@@ -62,7 +62,7 @@ def test_a_lost_pixel_belongs_to_no_source() -> None:
 
 
 def crowd(times: int, across: int) -> tuple[Field, np.ndarray, np.ndarray]:
-    """Gaussian peaks 5 pixels apart in a block, `times` as bright, beside 20 galaxies alone; x and y of the galaxies."""
+    """Gaussian peaks 5 pixels apart, `times` as bright, beside 20 galaxies alone; x and y of the galaxies."""
     shape = (300, 320)
     x, y = (part.ravel() for part in np.meshgrid(250 + np.arange(2) * 40.0, 30 + np.arange(10) * 26.0))
     profile = galaxy()

@@ -1,4 +1,4 @@
-"""The catalogue of a field: rows, columns, what lost pixels and lost bands change, and what no cutting into cells does."""
+"""The catalogue of a field: rows and columns, lost pixels and bands, cells and processes, given positions."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_all_positions_off_the_image_are_refused_with_their_count(field: Field, 
 
 
 def test_an_image_without_a_source_is_refused_with_what_to_do(model: SkyModel) -> None:
-    with pytest.raises(MissingDataError, match="nothing is detected.*thresh"):
+    with pytest.raises(MissingDataError, match=r"nothing is detected.*thresh"):
         catalog(field_of({"r": noise((120, 120), 8)}), model)
 
 

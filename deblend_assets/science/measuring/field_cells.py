@@ -75,7 +75,7 @@ def measure_cell(
 
 
 def _crowded(found: Detections) -> NDArray[np.bool_]:
-    """Which detections are of more than `CROWDED` that touch or follow each other closely, or are a blend of too many."""
+    """Which detections are of more than `CROWDED` close to each other, or are a blend over SEP's limits."""
     from scipy import ndimage
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
