@@ -85,7 +85,7 @@ CODE_VERSIONS = {
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "1",
-    "field_catalog": "1",
+    "field_catalog": "2",
     "field_quality": "1",
 }
 

@@ -63,7 +63,7 @@ def measure_cell(
         seed: added to the field's, for the choice of responses.
 
     Returns:
-        One row a target, columns of `field_columns` that are measured.
+        One row a target, columns of `field_columns` that are measured, and `SOURCE_COLUMNS`.
     """
     image = image_of(field, look, cell.outer)
     x, y = (detections[name].to_numpy(np.float64) for name in "xy")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.measuring.sky_catalog import measure_catalog
+from deblend_assets.science.measuring.sky_catalog import measure_with_sources
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
 from deblend_assets.science.sky_shapes.inputs import measured_psfs
 from deblend_assets.science.sky_shapes.model import SkyModel
@@ -41,7 +41,7 @@ BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
 
 
 def measure_rows(model: SkyModel, stamps: ObservedStamps, field: Field, seed: int) -> pd.DataFrame:
-    """The measured columns of a field's catalogue, one row a stamp.
+    """The measured columns of a field's catalogue and `SOURCE_COLUMNS`, one row a stamp.
 
     Args:
         model: calibrated.
@@ -50,13 +50,13 @@ def measure_rows(model: SkyModel, stamps: ObservedStamps, field: Field, seed: in
         seed: added to the field's own, for the choice of responses.
     """
     settings = field.settings
-    table = measure_catalog(model, stamps, settings.responses, settings.seed + seed)
+    table, sources = measure_with_sources(model, stamps, settings.responses, settings.seed + seed)
     star = table["star_probability"].to_numpy(np.float64)
     table["flags"] |= np.where(np.nan_to_num(star) > 0.5, np.int32(RowFlag.STAR), np.int32(0))
     for band, flags in zip(stamps.bands, band_flags(stamps).T, strict=True):
         table[f"flags_{band}"] = flags
     table["mask_bits"] = central_bits(stamps)
-    return table
+    return pd.concat([table, sources], axis=1)
 
 
 def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from deblend_assets.science.measuring.field_sources import sources_of
 from deblend_assets.science.measuring.fit_response import with_fit_response
 from deblend_assets.science.measuring.sky_columns import sky_columns
 from deblend_assets.science.measuring.sky_rows import SkyRows
@@ -35,8 +36,20 @@ def measure_catalog(
     Raises:
         MismatchError: a band that the model does not have.
     """
+    return measure_with_sources(model, stamps, responses, seed, names)[0]
+
+
+def measure_with_sources(
+    model: SkyModel,
+    stamps: ObservedStamps,
+    responses: float = SHARE,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of `measure_catalog`, and `SOURCE_COLUMNS` of the same targets; arguments as there."""
     names = stamps.bands if names is None else tuple(names)
     scene = measure_scenes(model, stamps)
     answer = with_fit_response(measure_response(model, stamps, responses, seed).posterior, stamps, scene, model.bands)
     rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
-    return pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
+    table = pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
+    return table, sources_of(stamps, scene)

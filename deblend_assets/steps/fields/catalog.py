@@ -19,6 +19,7 @@ from deblend_assets.science.measuring.field_cells import overlap
 from deblend_assets.science.measuring.field_columns import FIELD_ENDS, FIELD_IDENTITY, field_columns
 from deblend_assets.science.measuring.field_look import Look, look_at
 from deblend_assets.science.measuring.field_rows import BandFlag
+from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
 from deblend_assets.science.measuring.registry import CatalogColumn
 from deblend_assets.science.measuring.sky_columns import MEASURED
 from deblend_assets.science.measuring.trust import RowFlag
@@ -38,6 +39,7 @@ class FieldCatalog:
         columns: their units, UCDs and meanings.
         look: at the field.
         detections: everything that was detected; x, y and `DETECTION_COLUMNS`.
+        sources: `SOURCE_COLUMNS` of the rows of `table`, for the model image.
         off_image: number of given positions that are not on the image; their rows have no data.
     """
 
@@ -45,6 +47,7 @@ class FieldCatalog:
     columns: Mapping[str, CatalogColumn[Any]]
     look: Look
     detections: pd.DataFrame
+    sources: pd.DataFrame
     off_image: int = 0
 
     @property
@@ -133,7 +136,8 @@ def catalog_of(
             for name in own
         }
     table["model_version"] = version
-    return FieldCatalog(table[list(columns)], columns, opened.look, all_found, off)
+    sources = table[list(SOURCE_COLUMNS)]
+    return FieldCatalog(table[list(columns)], columns, opened.look, all_found, sources, off)
 
 
 def _look(field: Field, log: Callable[[str], None]) -> Look:

@@ -42,7 +42,8 @@ class ShownField:
 def colour_image(field: ShownField) -> NDArray[np.float64]:
     """Red, green and blue in 0 to 1, (y, x, 3): i, r and g, or the bands nearest to them; lost pixels are grey.
 
-    An asinh stretch of the mean of the three, by which all are multiplied (Lupton et al. 2004, PASP 116, 133).
+    An asinh stretch of the mean of the three, by which all are multiplied; what is brighter than white keeps its colour
+    (Lupton et al. 2004, PASP 116, 133).
     """
     rows = [_nearest(field.bands, band) for band in _COLOURS]
     factor = 10.0 ** (-0.4 * field.zero_points[rows]) * np.array(list(_COLOURS.values()))
@@ -57,8 +58,14 @@ def colour_image(field: ShownField) -> NDArray[np.float64]:
     flux = np.where(seen, flux, mean) + _SKY
     level = np.maximum(mean + _SKY, 0.1)
     colours = flux / level * np.arcsinh(level / _SOFTENING) / np.arcsinh(_WHITE / _SOFTENING)
+    colours = colours / np.maximum(colours.max(axis=0), 1.0)
     colours = np.where(seen.any(axis=0), colours, _LOST)
     return np.asarray(np.clip(np.moveaxis(colours, 0, -1), 0.0, 1.0))
+
+
+def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Those of the bands that `colour_image` shows as red, green and blue; one may be shown as several."""
+    return tuple(bands[_nearest(bands, band)] for band in _COLOURS)
 
 
 def _nearest(bands: Sequence[str], band: str) -> int:

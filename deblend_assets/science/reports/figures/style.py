@@ -21,7 +21,7 @@ ESTIMATOR_LABELS = {"regressor": "regressor", "reconstruction": "moments of the 
 BAND_COLOURS = (PURPLE, BLUE, GREEN, ORANGE, VERMILION, BLACK, SKY, YELLOW)
 TRUTH_COLOUR = BLACK
 _LARGE = 150_000  # [byte]
-_RENDERED: WeakKeyDictionary[Figure, dict[int, bytes]] = WeakKeyDictionary()
+_RENDERED: WeakKeyDictionary[Figure, dict[tuple[int, bool], bytes]] = WeakKeyDictionary()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -75,27 +75,47 @@ def plain_log_ticks(axis: Axes, which: str = "both") -> None:
             side.set_minor_formatter(NullFormatter())
 
 
-def to_png(figure: Figure, dpi: int = 90) -> bytes:
+def say(axis: Axes, text: str) -> None:
+    """A sentence in the place of what a panel cannot show, such as that there are too few stars; the panel is emptied.
+
+    Args:
+        axis: the panel.
+        text: what is missing, and how much of it is needed.
+    """
+    axis.clear()
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=10, color="0.3", wrap=True)
+
+
+def to_png(figure: Figure, dpi: int = 90, dither: bool = False) -> bytes:
     """The figure as PNG without transparency; above 150 kB in a palette of 256 colours, a third of the size.
 
     An event log holds these bytes as base64, so they are kept small. The same figure gives the same bytes: no date
     and no version is written into them. A page and the event log both hold a figure: it is rendered once, and is not
     to be changed after that.
+
+    Args:
+        figure: to be rendered.
+        dpi: dots an inch.
+        dither: whether the palette's colours are mixed, as images in true colour need it.
     """
     known = _RENDERED.setdefault(figure, {})
-    if dpi not in known:
-        known[dpi] = _rendered(figure, dpi)
-    return known[dpi]
+    if (dpi, dither) not in known:
+        known[dpi, dither] = _rendered(figure, dpi, dither)
+    return known[dpi, dither]
 
 
-def _rendered(figure: Figure, dpi: int) -> bytes:
+def _rendered(figure: Figure, dpi: int, dither: bool) -> bytes:
     drawn = io.BytesIO()
     quickly = {"compress_level": 1}  # read at once, and compressed better below
     figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs=quickly)
     with Image.open(drawn) as opened:
         image = opened.convert("RGB")
     compressed = _png(image)
-    return compressed if len(compressed) <= _LARGE else _png(image.quantize(256, dither=Image.Dither.NONE))
+    if len(compressed) <= _LARGE:
+        return compressed
+    palette = image.quantize(256, dither=Image.Dither.NONE)
+    return _png(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) if dither else palette)
 
 
 def _png(image: Image.Image) -> bytes:

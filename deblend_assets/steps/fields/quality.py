@@ -1,0 +1,215 @@
+"""The quality page of a measured field: its figures and tables, made from the images window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deblend_assets.science.evaluation.field_shear import (
+    LEAST,
+    BinnedShear,
+    Slope,
+    shear_around,
+    shear_by,
+    sky_plane,
+    slope_of,
+)
+from deblend_assets.science.images.field import Box, Field
+from deblend_assets.science.images.field_maps import FieldMaps, map_field, within_circles
+from deblend_assets.science.measuring.field_stars import bright_sources, light_radius
+from deblend_assets.science.measuring.model_image import ModelImage
+from deblend_assets.science.measuring.trust import RowFlag
+from deblend_assets.science.reports import field_text as text
+from deblend_assets.science.reports.field import field_report
+from deblend_assets.science.reports.field_tables import (
+    COUNT_CHECKS,
+    NOISE_CHECKS,
+    PSF_CHECKS,
+    BandResidual,
+    band_table,
+    check_table,
+    flag_table,
+    residual_table,
+    summary_table,
+)
+from deblend_assets.science.reports.figures import field_maps, field_photometry, field_shear, field_stars
+from deblend_assets.science.reports.figures.field_image import field_figure
+from deblend_assets.science.reports.figures.field_residual import MOST_SIGMA, data_model_residual
+from deblend_assets.science.reports.figures.style import to_png
+from deblend_assets.science.statistics.metrics import robust_sigma
+from deblend_assets.steps.fields.catalog import FieldCatalog
+from deblend_assets.stores.project import library_versions
+
+# Side of the part that is shown at full resolution [pixel], and the least share of it that is known.
+_PART, _KNOWN = 300, 0.9
+# Rings around bright stars [arcsec], and the S/N from which on a star is bright.
+_IN_COLOUR = ("field", "part", "residual")
+_RINGS, _BRIGHT = np.geomspace(2.0, 60.0, 8), 300.0
+
+Floats = NDArray[np.float64]
+
+
+class Shears(NamedTuple):
+    """Mean shapes of the good rows.
+
+    Attributes:
+        mean: of both components.
+        around: bright stars.
+        centres: number of these.
+        panels: by quantity, bins and slopes.
+        why: a quantity has no bins.
+        number: of good rows.
+    """
+
+    mean: tuple[Slope, Slope]
+    around: BinnedShear
+    centres: int
+    panels: dict[str, tuple[BinnedShear, tuple[Slope, Slope]]]
+    why: dict[str, str]
+    number: int
+
+
+def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str]) -> bytes:
+    """The page as HTML.
+
+    Args:
+        field: that was measured.
+        catalog: of it.
+        lines: what the measurement prints last.
+    """
+    table, look, detections = catalog.table, catalog.look, catalog.detections
+    band = reference_band(field)
+    x, y = (detections[name].to_numpy(np.float64) for name in "xy")
+    radius = light_radius(detections, look)
+    maps = map_field(field, look.noise, x, y, radius)
+    part = typical_part(field.shape, maps, table)
+    shears = mean_shapes(field, table, band)
+    bright = bright_sources(field, look, detections, band)
+    pixels, model, residual = residual_of(field, catalog, part)
+    on_sources = within_circles(part, x, y, radius)
+    area = float(maps.known[field.names.index(band)].sum()) * (maps.factor * field.pixel_scale) ** 2 / 3600
+    figures = {
+        "field": field_figure(field, table, framed=part),
+        "part": field_figure(field, table, part, detections),
+        "residual": data_model_residual(field, part, pixels, model, residual, band),
+        "flags": field_maps.flag_shares(table, field.names),
+        "counts": field_photometry.counts_by_magnitude(table, area, band),
+        "colors": field_photometry.colours(table, field.names),
+        "sizes": field_stars.size_magnitude(table, bright, band),
+        "psf": field_stars.psf_residuals(bright, field.shape, band),
+        "around_stars": field_shear.shear_around_stars(shears.around, shears.centres),
+        "mean_shear": field_shear.mean_shear(shears.panels, shears.mean, shears.number, shears.why),
+        "sky": field_maps.sky_maps(maps, field.names, field.shape),
+        "noise": field_maps.noise_maps(maps, field.names, field.shape),
+        "correlation": field_maps.noise_correlation(look.noise),
+    }
+    tables = {
+        text.IMAGES: [band_table(field, look)],
+        text.MODEL: [residual_table(_residuals(field.names, residual, on_sources))],
+        text.FLAGS: [flag_table(table)],
+        text.PHOTOMETRY: [check_table(look.report, COUNT_CHECKS, field.names)],
+        text.PSF: [check_table(look.report, PSF_CHECKS, field.names)],
+        text.SKY: [check_table(look.report, NOISE_CHECKS, field.names)],
+    }
+    provenance = {
+        "model": str(table["model_version"].iloc[0]) if len(table) else "",
+        "images": ", ".join(observation.where for observation in field.bands.values()),
+        "reference band": band,
+        "checked part": f"x {look.box.x0} to {look.box.x1}, y {look.box.y0} to {look.box.y1}",
+        **library_versions("deblend_assets", "torch", "numpy", "galsim", "sep"),
+    }
+    summary = summary_table(field, look, table, shears.mean, shears.around)
+    drawn = {name: to_png(figure, dither=name in _IN_COLOUR) for name, figure in figures.items()}
+    return field_report(field.name, summary, lines, tables, drawn, provenance).encode()
+
+
+def reference_band(field: Field) -> str:
+    """The band of a field that is nearest to r."""
+    order = "ugrizy"
+    return min(field.names, key=lambda band: abs(order.index(band) - order.index("r")))
+
+
+def typical_part(shape: tuple[int, int], maps: FieldMaps, table: pd.DataFrame) -> Box:
+    """A square of the image with the median number of rows, among those whose pixels are known.
+
+    Args:
+        shape: (y, x) of the image.
+        maps: of it.
+        table: x and y of the rows.
+    """
+    height, width = shape
+    side = min(_PART, max(height, width) // 2 if min(height, width) > _PART else max(height, width))
+    boxes, known, number = [], [], []
+    x, y = table["x"].to_numpy(np.float64), table["y"].to_numpy(np.float64)
+    seen = maps.known.mean(axis=0)
+    for y0 in range(0, max(height - side, 0) + 1, max(side // 2, 1)):
+        for x0 in range(0, max(width - side, 0) + 1, max(side // 2, 1)):
+            box = Box(x0, y0, min(x0 + side, width), min(y0 + side, height))
+            rows, columns = (
+                slice(low // maps.factor, -(-high // maps.factor)) for low, high in ((y0, box.y1), (x0, box.x1))
+            )
+            boxes.append(box)
+            known.append(float(seen[rows, columns].mean()))
+            number.append(int(((x >= box.x0) & (x < box.x1) & (y >= box.y0) & (y < box.y1)).sum()))
+    there = [k for k in range(len(boxes)) if known[k] >= min(_KNOWN, max(known))]
+    there.sort(key=lambda k: number[k])
+    return boxes[there[len(there) // 2]]
+
+
+def residual_of(
+    field: Field, catalog: FieldCatalog, box: Box
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Pixels and model of a window [image unit], and their difference [σ of a pixel], NaN where lost; (band, y, x)."""
+    look = catalog.look
+    image = field.observed(box, look.noise, look.psfs, field.settings.stamps.psf_side)
+    model = ModelImage(field, look.psfs, look.side, catalog.table, catalog.sources).image(box)
+    weight = image.inverse_variance
+    residual = np.where(weight > 0, (image.pixels - model) * np.sqrt(weight), np.nan).astype(np.float32)
+    return image.pixels, model, residual
+
+
+def _residuals(
+    bands: Sequence[str], residual: NDArray[np.float32], on_sources: NDArray[np.bool_]
+) -> dict[str, BandResidual]:
+    found = {}
+    for band, plane in zip(bands, residual, strict=True):
+        known = np.isfinite(plane)
+        dark, lit = (plane[known & where].astype(np.float64) for where in (~on_sources, on_sources))
+        sky = float(np.median(dark)) if len(dark) else 0.0
+        scatter = float(robust_sigma(lit)) if len(lit) else float("nan")
+        beyond = float((np.abs(lit - sky) > MOST_SIGMA).mean()) if len(lit) else float("nan")
+        found[band] = BandResidual(sky if len(dark) else float("nan"), scatter, beyond)
+    return found
+
+
+def mean_shapes(field: Field, table: pd.DataFrame, band: str) -> Shears:
+    """Mean g of the good rows, by position, by the PSF's g in a band, and around bright stars."""
+    flags = table["flags"].to_numpy()
+    good = table[flags == 0]
+    g = good[["g1", "g2"]].to_numpy(np.float64)
+    places, every = (
+        np.stack(sky_plane(field, part["x"].to_numpy(np.float64), part["y"].to_numpy(np.float64)), axis=1)
+        for part in (good, table)
+    )
+    star = (flags & int(RowFlag.STAR | RowFlag.SATURATED)) > 0
+    bright = star & (table["detection_snr"].fillna(table["snr"]).to_numpy(np.float64) > _BRIGHT)
+    quantities = {
+        "x [1,000 pixels]": good["x"] / 1000,
+        "y [1,000 pixels]": good["y"] / 1000,
+        f"g1 of the PSF, {band}": good[f"psf_g1_{band}"],
+        f"g2 of the PSF, {band}": good[f"psf_g2_{band}"],
+    }
+    panels, why = {}, {}
+    for name, column in quantities.items():
+        values = column.to_numpy(np.float64)
+        panels[name] = (shear_by(values, g), (slope_of(values, g[:, 0]), slope_of(values, g[:, 1])))
+        why[name] = f"too few: {len(g)} good rows, {LEAST} are needed" if len(g) < LEAST else "the same over the field"
+    means = [Slope(float("nan"), float("nan"))] * 2
+    if len(g) >= LEAST:
+        means = [Slope(float(v.mean()), float(v.std(ddof=1) / np.sqrt(len(v)))) for v in g.T]
+    around = shear_around(every[bright], places, g, _RINGS)
+    return Shears((means[0], means[1]), around, int(bright.sum()), panels, why, len(g))
