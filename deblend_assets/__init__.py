@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         load_sky_model,
         measure,
         read_field,
+        show,
     )
 
 __version__ = "0.2.0"
@@ -51,6 +52,7 @@ __all__ = [
     "load_sky_model",
     "measure",
     "read_field",
+    "show",
 ]
 
 

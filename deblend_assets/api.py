@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from astropy.table import Column, MaskedColumn, Table
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import DeblendError, MismatchError
-from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
 from deblend_assets.science.measuring.field_columns import detection_columns
 from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
@@ -27,6 +28,7 @@ from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
 from deblend_assets.science.measuring.registry import CatalogColumn
 from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFlag
+from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import catalog_of
@@ -55,6 +57,7 @@ __all__ = [
     "load_sky_model",
     "measure",
     "read_field",
+    "show",
 ]
 
 Observation = observation
@@ -135,6 +138,21 @@ def measure(
     model = load_model() if model is None else model
     rows, _ = measure_block(model, _electrons(source, model))
     return _described(rows, model.columns())
+
+
+def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None) -> Figure:
+    """A field in colour with its catalogue over it: ellipses, boxes for stars, crosses for rows with a flag.
+
+    Args:
+        field: that was measured.
+        catalog: of `measure`.
+        box: x0, y0, x1, y1 of the part that is shown [pixel]; default: all of it.
+
+    Returns:
+        A figure that notebooks show; `figure.savefig("field.png")` keeps it.
+    """
+    table = catalog.to_pandas() if isinstance(catalog, Table) else catalog
+    return field_figure(field, table, None if box is None else Box(*box))
 
 
 def deblend(

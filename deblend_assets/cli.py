@@ -93,6 +93,7 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
         processes=given.processes,
         inject=given.inject,
         replace=given.replace,
+        images=given.images,
         log=_log,
     )
     print(*done.lines, ", ".join(map(str, done.files)), sep="\n")
@@ -273,6 +274,11 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
         metavar="FIELD.toml | STAMPS",
         help="a field's images, or stamps: a Zarr array, or a folder of .npy or .fits",
     )
+    measuring.add_argument(
+        "--images",
+        action="store_true",
+        help="write images too: of a field its model and residual, of stamps the deblended ones, as a Zarr array",
+    )
     images = measuring.add_argument_group("images, in the place of FIELD.toml, each once a band")
     for option, what, text in (
         ("--image", "PATH[EXT]", "the image; EXT: number or name of an extension"),
@@ -305,7 +311,6 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
     ready = measuring.add_argument_group("stamps")
     ready.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
     ready.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU")
-    ready.add_argument("--images", action="store_true", help="keep the deblended stamps too, as a Zarr array")
     return measuring
 
 

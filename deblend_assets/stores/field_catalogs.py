@@ -4,6 +4,7 @@
 <folder>/catalog.reg                     regions for DS9
 <folder>/quality.html                    the page to judge it by
 <folder>/injection.parquet, injection.png  injected galaxies, true and measured, on request
+<folder>/model.fits, residual.fits       images, where they are asked for
 <folder>/catalog.json                    inputs, model, what was found; checksums of the others; written last
 <folder>/.parts/<identity>/              finished cells, of a run that has not ended
 """
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,8 @@ from deblend_assets.stores.folders import FilesInPlace, delete_folder, empty_fol
 
 FITS, PARQUET, REGIONS, PAGE, CARD = "catalog.fits", "catalog.parquet", "catalog.reg", "quality.html", "catalog.json"
 INJECTION, INJECTION_FIGURE = "injection.parquet", "injection.png"
-_NAMES = (FITS, PARQUET, REGIONS, PAGE, INJECTION, INJECTION_FIGURE, CARD)
+MODEL, RESIDUAL = "model.fits", "residual.fits"
+_NAMES = (FITS, PARQUET, REGIONS, PAGE, INJECTION, INJECTION_FIGURE, MODEL, RESIDUAL, CARD)
 _PARTS, _LOCK = ".parts", ".field.lock"
 
 
@@ -94,17 +97,29 @@ class FieldOutput:
     def __init__(self, folder: Path, parts: FieldParts, files: FilesInPlace) -> None:
         self.folder, self.parts, self._files = folder, parts, files
 
-    def finish(self, contents: Mapping[str, bytes], card: Mapping[str, Any]) -> None:
+    def scratch(self, name: str) -> Path:
+        """Where a file is written that `finish` moves."""
+        return make_folder(self.folder / _PARTS) / safe_name(name)
+
+    def finish(self, contents: Mapping[str, bytes | Path], card: Mapping[str, Any]) -> None:
         """Put all files in their places at once, the card last, and delete the parts.
 
         Args:
-            contents: by name, of the names above without the card.
+            contents: by name, of the names above without the card; a path is that of a file, which is moved.
             card: checksums are added.
         """
         part = empty_folder(self._files.part)
+        sums = {}
         for name, data in contents.items():
-            write_atomic(part / name, data)
-        sums = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in contents.items()}
+            if isinstance(data, Path):
+                with storage_errors(self.folder):
+                    with data.open("rb") as stream:
+                        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                    sums[name] = {"sha256": digest, "bytes": data.stat().st_size}
+                    data.replace(part / name)
+            else:
+                sums[name] = {"sha256": sha256(data), "bytes": len(data)}
+                write_atomic(part / name, data)
         write_atomic(part / CARD, to_json({**card, "files": sums}))
         self._files.exchange()
         shutil.rmtree(self.folder / _PARTS, ignore_errors=True)

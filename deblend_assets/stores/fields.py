@@ -7,7 +7,8 @@
       images.parquet                     one row a band; its record has the checksum of every file
       detections.parquet                 one row a detection; its record has the first look at the field
       catalog.parquet, .fits, .reg, .json  one row a source, regions for DS9, a card
-      quality.html, numbers.json         the page to judge it by
+      sources.parquet                    what the model image is made of, a row for each of the catalogue
+      quality.html                       the page to judge it by
       parts/<identity>/                  finished cells of a run that has not ended
 
 Each carries the fingerprint of its inputs; readers that need other inputs refuse it.
@@ -38,7 +39,7 @@ from deblend_assets.stores.files import (
 from deblend_assets.stores.project import CODE_VERSIONS, ProjectStore, library_versions
 from deblend_assets.stores.tables import Columns, from_parquet, to_parquet
 
-IMAGES, DETECTIONS, CATALOG = "images", "detections", "catalog"
+IMAGES, DETECTIONS, CATALOG, SOURCES = "images", "detections", "catalog", "sources"
 
 
 def field_name(text: str) -> str:
@@ -149,7 +150,7 @@ class FieldStore:
 
     def asset(self, noun: str) -> str:
         """The asset that writes a table, for messages."""
-        return f"fields/field_{noun} of {self.name}"
+        return f"fields/field_{CATALOG if noun == SOURCES else noun} of {self.name}"
 
     def write_file(self, name: str, data: bytes) -> StorePath:
         """Write a file beside the tables."""

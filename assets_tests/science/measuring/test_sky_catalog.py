@@ -12,7 +12,8 @@ import torch
 from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from assets_tests.science.sky_shapes.test_model import model, uncalibrated_model  # noqa: F401 - a fixture
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.measuring.sky_catalog import measure_catalog
+from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
+from deblend_assets.science.measuring.sky_catalog import measure_catalog, measure_with_sources
 from deblend_assets.science.measuring.sky_columns import sky_columns, tile_columns
 from deblend_assets.science.measuring.sky_scene import measure_scenes
 from deblend_assets.science.measuring.trust import RowFlag, trust_of
@@ -173,3 +174,17 @@ def test_names_of_bands_are_the_survey_s_and_foreign_bands_are_refused(
     assert found["bands_present"].tolist() == ["grizY", "ugrizY"]
     with pytest.raises(MismatchError, match="wanted u g r i z y"):
         measure_catalog(model, replace(some, bands=tuple("ugrizY")), responses=0.0)
+
+
+def test_the_sources_are_those_of_the_scene_beside_their_detections(
+    model: SkyModel,  # noqa: F811
+    stamps: ObservedStamps,
+    table: pd.DataFrame,
+) -> None:
+    again, sources = measure_with_sources(model, stamps, responses=0.5, seed=2)
+    pd.testing.assert_frame_equal(again, table)
+    assert tuple(sources) == SOURCE_COLUMNS
+    scene = measure_scenes(model, stamps).sources
+    np.testing.assert_allclose(sources[["source_dx", "source_dy"]], scene.values[:, 0, :2] - stamps.position)
+    np.testing.assert_array_equal(sources["source_ln_hlr"], scene.values[:, 0, 4])
+    assert sources.loc[6].isna().all(), "nothing is measured of a stamp without weight"

@@ -80,7 +80,8 @@ class ModelImage:
         stamp = np.array([order.index(id(image)) for image in psf])
         g1, g2, ln_hlr, concentration, star = self._values[rows].T
         n, _ = sersic.index_of_concentration(concentration)
-        profiles = Profiles(*(place - corner).T, g1, g2, ln_hlr, n, star > 0.5)
+        x, y = (place - corner).T
+        profiles = Profiles(x, y, g1, g2, ln_hlr, n, star > 0.5)
         renderer = SersicStamps(np.stack(list(kinds.values())), np.full(len(kinds), self._field.pixel_scale), side)
         with torch.inference_mode():
             stamps = renderer.stamps(profiles, stamp).numpy()

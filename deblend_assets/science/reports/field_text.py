@@ -9,7 +9,8 @@ PHOTOMETRY = "Are fluxes and colors plausible?"
 PSF = "Is the PSF that of the stars?"
 SHEAR = "Is there a shear where there should be none?"
 SKY = "Are sky and noise as stated?"
-SECTIONS = (IMAGES, MODEL, FLAGS, PHOTOMETRY, PSF, SHEAR, SKY)
+INJECTION = "Do galaxies of known truth come back?"
+SECTIONS = (IMAGES, MODEL, INJECTION, FLAGS, PHOTOMETRY, PSF, SHEAR, SKY)
 
 FIGURES: dict[str, tuple[str, str]] = {
     "field": (
@@ -29,6 +30,12 @@ FIGURES: dict[str, tuple[str, str]] = {
         "The same part, its model image and their difference. Model: every row's own light, as the catalogue has "
         "it, added once; no sky. The sky that is left in the image is left in the residual. Rings and cores in the "
         "residual are galaxies that are not described; blue holes are light that was counted twice.",
+    ),
+    "injection": (
+        INJECTION,
+        "Galaxies that were put into the images and measured as all others (`--inject`): share that is found, error of "
+        "the flux, RMS of the errors over the stated ones, and g against the true one; of rows with flags = 0 that lie "
+        "on no brighter source. The strongest check of this page.",
     ),
     "flags": (FLAGS, "Left: rows with each flag; a row may have several. Right: the same of each band alone."),
     "counts": (

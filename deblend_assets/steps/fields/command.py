@@ -27,6 +27,7 @@ def measure_files(
     processes: int = 0,
     inject: int = 0,
     replace: bool = False,
+    images: bool = False,
     log: Callable[[str], None],
 ) -> FieldMeasured:
     """Measure the field that a `field.toml` describes.
@@ -40,6 +41,7 @@ def measure_files(
         processes: that work; 0: one a core.
         inject: number of galaxies of known truth to try the images with; 0: none.
         replace: whether a finished catalogue may be replaced.
+        images: whether the model image and the residual are written.
         log: takes progress lines.
 
     Raises:
@@ -59,6 +61,7 @@ def measure_files(
         processes=processes or cores(),
         inject=inject,
         replace=replace,
+        images=images,
         log=log,
     )
 

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.injection import injected, sample_injections
 from deblend_assets.science.measuring.field_look import Look
+from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
 from deblend_assets.science.reports.figures.field_injection import injection_figure
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.sky_shapes.model import SkyModel
@@ -79,7 +80,9 @@ def inject_field(
     table = galaxies.add_prefix("true_")
     table["found"] = there
     table["on_source"] = _covered(galaxies, before, found, row, there, _WITHIN * fwhm)
-    table = table.join(measured.set_index(np.flatnonzero(there)).drop(columns="bands_present", errors="ignore"))
+    table = table.join(
+        measured.set_index(np.flatnonzero(there)).drop(columns=["bands_present", *SOURCE_COLUMNS], errors="ignore")
+    )
     return Injection(table, tuple(_lines(table, field)))
 
 

@@ -14,10 +14,21 @@ from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.fields.catalog import FieldCatalog, catalog_of
+from deblend_assets.steps.fields.images import write_images
 from deblend_assets.steps.fields.inject import inject_field, injection_files
+from deblend_assets.steps.fields.quality import quality_page
 from deblend_assets.steps.fields.regions import regions_of
 from deblend_assets.steps.fields.summary import summary_lines
-from deblend_assets.stores.field_catalogs import FITS, PARQUET, REGIONS, field_output
+from deblend_assets.stores.field_catalogs import (
+    FITS,
+    INJECTION_FIGURE,
+    MODEL,
+    PAGE,
+    PARQUET,
+    REGIONS,
+    RESIDUAL,
+    field_output,
+)
 from deblend_assets.stores.fits_tables import to_fits
 from deblend_assets.stores.project import CODE_VERSIONS, library_versions
 from deblend_assets.stores.tables import to_parquet
@@ -56,6 +67,7 @@ def measure_field(
     processes: int = 1,
     inject: int = 0,
     replace: bool = False,
+    images: bool = False,
     log: Callable[[str], None],
 ) -> FieldMeasured:
     """Measure a field; its files appear together once all is measured, and a killed run goes on where it was.
@@ -70,6 +82,7 @@ def measure_field(
         processes: that work.
         inject: number of galaxies of known truth that are then put into the images and measured; 0: none.
         replace: whether a finished catalogue may be replaced.
+        images: whether the model image and the residual are written.
         log: takes progress lines.
 
     Raises:
@@ -83,14 +96,21 @@ def measure_field(
             field, model, version, positions=positions, processes=processes, parts=output.parts, log=log
         )
         lines = summary_lines(field, catalog)
-        contents = {
+        contents: dict[str, bytes | Path] = {
             **other_files(field, catalog, version),
             PARQUET: to_parquet(catalog.table, parquet_columns(catalog.columns), NOTE),
         }
+        injection = None
         if inject:
             tried = inject_field(field, catalog.look, model, catalog.detections, inject, processes=processes, log=log)
             lines += tried.lines
-            contents |= injection_files(tried, field.names)
+            contents |= (tables := injection_files(tried, field.names))
+            injection = tables[INJECTION_FIGURE]
+        if images:
+            contents |= {name: output.scratch(name) for name in (MODEL, RESIDUAL)}
+            write_images(field, catalog, output.scratch(MODEL), output.scratch(RESIDUAL), log)
+        log("writing the quality page")
+        contents[PAGE] = quality_page(field, catalog, lines, injection)
         output.finish(contents, card_of(field, catalog, version, identity, lines))
     return FieldMeasured(catalog, tuple(lines), tuple(folder / name for name in contents))
 

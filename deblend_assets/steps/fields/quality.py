@@ -73,13 +73,14 @@ class Shears(NamedTuple):
     number: int
 
 
-def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str]) -> bytes:
+def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None) -> bytes:
     """The page as HTML.
 
     Args:
         field: that was measured.
         catalog: of it.
         lines: what the measurement prints last.
+        injection: PNG of how injected galaxies came back, where some were.
     """
     table, look, detections = catalog.table, catalog.look, catalog.detections
     band = reference_band(field)
@@ -124,6 +125,8 @@ def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str]) -> b
     }
     summary = summary_table(field, look, table, shears.mean, shears.around)
     drawn = {name: to_png(figure, dither=name in _IN_COLOUR) for name, figure in figures.items()}
+    if injection is not None:
+        drawn["injection"] = injection
     return field_report(field.name, summary, lines, tables, drawn, provenance).encode()
 
 

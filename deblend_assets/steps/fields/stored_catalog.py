@@ -11,6 +11,7 @@ import torch
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_columns import field_columns
+from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
 from deblend_assets.science.measuring.registry import parquet_columns
 from deblend_assets.science.measuring.trust import REASONS
 from deblend_assets.science.statistics.format import Table
@@ -23,7 +24,7 @@ from deblend_assets.steps.fields.summary import summary_lines
 from deblend_assets.steps.measuring.model import load_sky_model
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.field_catalogs import CARD, FITS, REGIONS
-from deblend_assets.stores.fields import CATALOG, DETECTIONS, IMAGES, FieldsStore, FieldStore, field_name
+from deblend_assets.stores.fields import CATALOG, DETECTIONS, IMAGES, SOURCES, FieldsStore, FieldStore, field_name
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore
 
@@ -52,13 +53,11 @@ def measure_stored_field(
         opened, found = open_field(fields, field, log)
         inputs = fields.catalog_inputs(field.record(IMAGES), field.record(DETECTIONS))
         version = store.sky_model_version()
-        kept = field.find(CATALOG, inputs)
-        if kept is None:
+        if field.find(CATALOG, inputs) is None:
             _measure(store, field, opened, found, inputs, workers, torch_device, log)
-            kept = field.read(CATALOG, inputs)
         else:
             log(f"kept the catalogue of the same images and model ({inputs})")
-    catalog = FieldCatalog(kept[0], field_columns(opened.names), found.look, found.table)
+    catalog = read_catalog(field, opened, found, inputs)
     paths = {"path": field.path(CATALOG), "fits": field.folder / FITS, "regions": field.folder / REGIONS}
     return _outcome(opened, catalog, version, paths)
 
@@ -69,6 +68,22 @@ def open_field(fields: FieldsStore, field: FieldStore, log: Callable[[str], None
     opened = open_checked(field, images, log)
     table, record = field.read(DETECTIONS, fields.detections_inputs(images))
     return opened, FieldDetections(look_from(record["look"], opened), table)
+
+
+def read_catalog(field: FieldStore, opened: Field, found: FieldDetections, inputs: str) -> FieldCatalog:
+    """The stored catalogue of a field.
+
+    Args:
+        field: the store.
+        opened: its images.
+        found: what was detected in them.
+        inputs: fingerprint that it must have.
+
+    Raises:
+        MissingDataError, CorruptDataError, MismatchError: see `FieldStore.read`.
+    """
+    (table, _), (sources, _) = (field.read(noun, inputs) for noun in (CATALOG, SOURCES))
+    return FieldCatalog(table, field_columns(opened.names), found.look, found.table, sources)
 
 
 def _measure(
@@ -94,6 +109,7 @@ def _measure(
     field.write_file(CARD, to_json(card_of(opened, catalog, version, inputs, lines)))
     for line in lines:
         log(line)
+    field.write(SOURCES, catalog.sources, parquet_columns(SOURCE_COLUMNS), "Sources of the model image.", inputs, {})
     columns = parquet_columns(catalog.columns)
     field.write(CATALOG, catalog.table, columns, NOTE, inputs, {"model_version": version, "summary": lines})
     parts.delete()

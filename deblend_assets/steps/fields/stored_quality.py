@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 
 from deblend_assets.science.images.field_checks.report import CHECKS, FieldReport
-from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.statistics.format import Cell, format_measure
 from deblend_assets.steps.fields.catalog import FieldCatalog
-from deblend_assets.steps.fields.stored_catalog import open_field
+from deblend_assets.steps.fields.quality import quality_page
+from deblend_assets.steps.fields.stored_catalog import open_field, read_catalog
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.steps.summaries import key_figures
+from deblend_assets.stores.field_catalogs import PAGE
 from deblend_assets.stores.fields import CATALOG, DETECTIONS, IMAGES, FieldsStore, field_name
 from deblend_assets.stores.project import ProjectStore
 
@@ -36,13 +37,15 @@ def judge_field(store: ProjectStore, partition: str, log: Callable[[str], None])
     with field.lock():
         opened, found = open_field(fields, field, log)
         inputs = fields.catalog_inputs(field.record(IMAGES), field.record(DETECTIONS))
-        table, record = field.read(CATALOG, inputs)
-        catalog = FieldCatalog(table, field_columns(opened.names), found.look, found.table)
-        share, least = catalog.good / len(table), store.profile.fields.least_good_share
-    report = found.look.report
+        catalog, record = read_catalog(field, opened, found, inputs), field.record(CATALOG)
+        log("writing the quality page")
+        page = field.write_file(PAGE, quality_page(opened, catalog, record["summary"]))
+    rows, share = len(catalog.table), catalog.good / len(catalog.table)
+    least, report = store.profile.fields.least_good_share, found.look.report
     return Outcome(
         summary=_summary(report, catalog),
-        numbers={"sources": len(table), "good": catalog.good, "good_share": share, "failed_checks": len(report.failed)},
+        report=page,
+        numbers={"sources": rows, "good": catalog.good, "good_share": share, "failed_checks": len(report.failed)},
         words={"model_version": str(record["model_version"]), "field": report.summary()},
         tables={"field_checks": report.table()},
         checks=[
@@ -50,7 +53,7 @@ def judge_field(store: ProjectStore, partition: str, log: Callable[[str], None])
             Check(
                 "good_rows",
                 share >= least,
-                f"{catalog.good} of {len(table)} rows are good for shapes",
+                f"{catalog.good} of {rows} rows are good for shapes",
                 {"good_share": share, "least": least},
                 warn=True,
             ),

@@ -167,7 +167,7 @@ def _compass(axis: Axes, field: Field, box: Box) -> None:
     for letter, direction in (("N", (0.0, 1.0)), ("E", (-1.0, 0.0))):
         along = to_pixels @ np.array(direction)
         along *= _ARROW * side / np.hypot(*along)
-        axis.annotate(
-            "", start + along, start, arrowprops={"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0}
-        )
-        axis.text(*(start + 1.3 * along), letter, color="white", ha="center", va="center", fontsize=9)
+        (x0, y0), (x1, y1), (x2, y2) = (tuple(start + share * along) for share in (0.0, 1.0, 1.3))
+        arrow = {"arrowstyle": "->", "color": "white", "shrinkA": 0, "shrinkB": 0}
+        axis.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
+        axis.text(x2, y2, letter, color="white", ha="center", va="center", fontsize=9)

@@ -43,7 +43,7 @@ def noise_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) ->
 def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
     """Correlation of the noise between pixels, band by band, and along a row."""
     figure = new_figure(8.4, 2.6 * -(-len(noise) // 3) + 2.6)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[-(-len(noise) // 3), 1])
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[-(-len(noise) // 3), 1])[:, 0]
     axes = upper.subplots(-(-len(noise) // 3), 3, squeeze=False).ravel()
     axis = lower.subplots()
     for axis_ in axes[len(noise) :]:
@@ -139,7 +139,7 @@ def _maps(values: Floats, block: int, bands: Sequence[str], shape: tuple[int, in
             say(axis, f"{band}: too few source-free pixels")
             continue
         drawn = axis.imshow(
-            np.ma.masked_invalid(part),
+            part,
             origin="lower",
             extent=(-0.5, part.shape[1] * block - 0.5, -0.5, part.shape[0] * block - 0.5),
             cmap=colours.name,

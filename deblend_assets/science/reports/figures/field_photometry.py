@@ -23,7 +23,7 @@ _SHOWN = 0.995
 # S/N in a band from which on its magnitude is part of a color.
 _LEAST_SNR = 10.0
 # Stars of the locus: absolute magnitudes in r, and [Fe/H].
-_LOCUS, _METALLICITY = np.arange(4.0, 13.0, 0.1), -0.7
+_LOCUS, _METALLICITY = np.arange(4.0, 13.0, 0.1, dtype=np.float64), -0.7
 
 Floats = NDArray[np.float64]
 
@@ -105,8 +105,8 @@ def colours(table: pd.DataFrame, bands: tuple[str, ...]) -> Figure:
 def _colour_panel(axis: Axes, table: pd.DataFrame, bands: tuple[str, ...]) -> None:
     snr = table[[f"snr_{band}" for band in bands]].to_numpy(np.float64)
     flags, star = table["flags"].to_numpy(), is_star(table)
-    # The flags of a star's shape say nothing of its fluxes.
-    whole = (flags & int(RowFlag.MASKED | RowFlag.SATURATED | RowFlag.EDGE)) == 0
+    # Flags of a star's shape, and of a pedestal of the sky, say little of its fluxes.
+    whole = (flags & int(RowFlag.MASKED | RowFlag.SATURATED | RowFlag.EDGE | RowFlag.CROWDED)) == 0
     used = (snr >= _LEAST_SNR).all(axis=1) & ((flags == 0) | (star & whole))
     names = f"{bands[0]} − {bands[1]}", f"{bands[1]} − {bands[2]}"
     if used.sum() < LEAST:

@@ -24,12 +24,19 @@ _LARGE = 150_000  # [byte]
 _RENDERED: WeakKeyDictionary[Figure, dict[tuple[int, bool], bytes]] = WeakKeyDictionary()
 
 
+class PageFigure(Figure):
+    """A figure of a page, which a notebook shows too."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self, dither=True)
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure [inch] with constrained layout; it belongs to no window system.
+    """An empty figure [inch] with constrained layout; it belongs to no window system, and notebooks show it.
 
     At 90 dots an inch, figures of at most 8.4 inches are shown at their own size on a page of 760 pixels.
     """
-    return Figure(figsize=(width, height), layout="constrained")
+    return PageFigure(figsize=(width, height), layout="constrained")
 
 
 def legend_above(axis: Axes, columns: int = 1) -> None:
