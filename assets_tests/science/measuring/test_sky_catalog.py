@@ -183,7 +183,7 @@ def test_the_sources_are_those_of_the_scene_beside_their_detections(
 ) -> None:
     again, sources = measure_with_sources(model, stamps, responses=0.5, seed=2)
     pd.testing.assert_frame_equal(again, table)
-    assert tuple(sources) == SOURCE_COLUMNS
+    assert tuple(sources) == tuple(SOURCE_COLUMNS)
     scene = measure_scenes(model, stamps).sources
     np.testing.assert_allclose(sources[["source_dx", "source_dy"]], scene.values[:, 0, :2] - stamps.position)
     np.testing.assert_array_equal(sources["source_ln_hlr"], scene.values[:, 0, 4])
