@@ -24,28 +24,31 @@ def slanted() -> NoiseCorrelation:
 
 def covariance(correlation: NoiseCorrelation, variance: NDArray) -> NDArray[np.float64]:
     """Pixel by pixel."""
-    lags = correlation.lags(SIDE)
-    found = np.empty((SIDE**2, SIDE**2))
-    for i in range(SIDE**2):
-        for j in range(SIDE**2):
-            dy, dx = i // SIDE - j // SIDE, i % SIDE - j % SIDE
-            found[i, j] = lags[SIDE + dy, SIDE + dx]
+    side = len(variance)
+    lags = correlation.lags(side)
+    found = np.empty((side**2, side**2))
+    for i in range(side**2):
+        for j in range(side**2):
+            dy, dx = i // side - j // side, i % side - j % side
+            found[i, j] = lags[side + dy, side + dx]
     root = np.sqrt(variance.ravel())
     return found * np.outer(root, root)
 
 
 @pytest.mark.parametrize("correlation", [WHITE, slanted()], ids=["white", "correlated"])
 @pytest.mark.parametrize("lost", [0.0, 0.1, 0.7])
-def test_sums_are_those_of_the_inverse_covariance(correlation: NoiseCorrelation, lost: float) -> None:
+@pytest.mark.parametrize("side", [SIDE, SIDE - 1], ids=["even", "odd"])
+def test_sums_are_those_of_the_inverse_covariance(correlation: NoiseCorrelation, lost: float, side: int) -> None:
     rng = np.random.default_rng(1)
-    columns, variance = rng.normal(size=(4, SIDE, SIDE)), rng.uniform(1, 9, (SIDE, SIDE))
-    seen = rng.random((SIDE, SIDE)) >= lost
+    columns, variance = rng.normal(size=(4, side, side)), rng.uniform(1, 9, (side, side))
+    seen = rng.random((side, side)) >= lost
+    seen[side // 2, side // 2] = not lost  # of an odd side the pixel that has no partner
     kept = seen.ravel()
     whole = covariance(correlation, variance)[np.ix_(kept, kept)]
     flat = columns.reshape(4, -1)[:, kept]
     expected = flat @ np.linalg.solve(whole, flat.T)
     holes = np.where(seen, variance, np.nan)  # whatever a lost pixel's variance is
-    found = InverseNoise(correlation, SIDE, white_part=0.0).gram(columns, holes, seen)
+    found = InverseNoise(correlation, side, white_part=0.0).gram(columns, holes, seen)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
