@@ -163,6 +163,17 @@ def test_rows_and_joined_targets_keep_stamps_beside_their_truth() -> None:
     assert both.truth["row"].tolist() == [targets.truth["row"].iloc[k] for k in (2, 0, 1)]
 
 
+def test_some_targets_of_a_field_are_the_same_as_among_all_of_them() -> None:
+    field = gaussian_field([15.0, 48.0, 30.0], [15.0, 20.0, 50.0], [3000.0, 2500.0, 2000.0], 0.3, 0j, 64)
+    whole = targets_of(field)
+    wanted = [int(whole.truth["row"].iloc[k]) for k in (2, 0)]
+    found = field_targets(observe_field(field, 3, None, DETECTION), 5, STAMPS, 10.0, wanted)
+    expected = whole.rows(np.array([0, 2]))
+    assert found.truth.equals(expected.truth)  # the density is that of all of them
+    for name, values in expected.stamps.arrays().items():
+        np.testing.assert_array_equal(found.stamps.arrays()[name], values, err_msg=name)
+
+
 def test_every_column_has_a_meaning_and_detection_columns_keep_their_units() -> None:
     for name, (unit, _) in DETECTION_COLUMNS.items():
         assert TARGET_COLUMNS[name][0] == unit

@@ -118,7 +118,13 @@ def join_targets(parts: Sequence[Targets]) -> Targets:
     )
 
 
-def field_targets(observed: ObservedField[LitField], number: int, settings: StampSettings, least_snr: float) -> Targets:
+def field_targets(
+    observed: ObservedField[LitField],
+    number: int,
+    settings: StampSettings,
+    least_snr: float,
+    rows: Sequence[int] | None = None,
+) -> Targets:
     """The detections of one field above an S/N.
 
     Args:
@@ -126,9 +132,11 @@ def field_targets(observed: ObservedField[LitField], number: int, settings: Stam
         number: of the field, for the table.
         settings: sizes of the stamps.
         least_snr: of a target.
+        rows: only these of the detections; none: all.
     """
     table, sky = observed.detections.table, observed.field.sky
-    chosen = np.flatnonzero((table["snr"] >= least_snr).to_numpy())
+    bright = np.flatnonzero((table["snr"] >= least_snr).to_numpy())
+    chosen = bright if rows is None else np.intersect1d(bright, rows)
     image = observed.field.observed_image(observed.seen, settings.psf_side, settings.lags)
     stamps = cut(image, table["x"].to_numpy(), table["y"].to_numpy(), settings.side, chosen)
     # A detection has weight in a band at least; its stamp may have lost the bands that made it.
@@ -144,7 +152,7 @@ def field_targets(observed: ObservedField[LitField], number: int, settings: Stam
             "reference_band": np.array(sky.names, dtype=object)[reference],
             **_psf_columns(observed, chosen, reference),
             "correlated": not all(band.correlation.white for band in sky.bands.values()),
-            "density": len(chosen) / area,
+            "density": len(bright) / area,
             **{name: table[name].to_numpy()[chosen] for name in _of_detection(sky.names)},
             **_of_truth(observed, chosen),
         }

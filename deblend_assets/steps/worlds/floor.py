@@ -111,8 +111,7 @@ def _write_field(
     world = opened.fields(task.world)
     observed = world.observed(task.field)
     profile = world.profile
-    targets = field_targets(observed, task.field, profile.stamps, profile.worlds.least_snr)
-    targets = targets.rows(np.flatnonzero(targets.truth["row"].isin(task.rows)))
+    targets = field_targets(observed, task.field, profile.stamps, profile.worlds.least_snr, task.rows)
     truth = targets.truth
     table = target_floor(
         observed.field, targets.stamps, truth["source"].to_numpy(), observed.snr, truth["fwhm_pixel"].to_numpy()
