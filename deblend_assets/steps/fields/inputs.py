@@ -37,7 +37,7 @@ class FileSum(NamedTuple):
 def files_of(settings: FieldFile) -> Iterator[Path]:
     """The files that a field names, each once, whether they are there or not."""
     seen: set[Path] = set()
-    for text in _names(settings.model_dump()["bands"].values()):
+    for text in (*_names(settings.model_dump()["bands"].values()), *settings.regions):
         path = image_name(text).path
         if path not in seen:
             seen.add(path)
@@ -127,6 +127,8 @@ def content_of(settings: FieldFile, sums: Mapping[str, FileSum]) -> str:
     def named(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: named(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [named(item) for item in value]
         if isinstance(value, str) and (path := str(image_name(value).path)) in sums:
             return value.replace(path, sums[path].sha256)
         return value

@@ -64,6 +64,9 @@ class FieldFile(_Section):
 
     name: str = Field(min_length=1, description="of the field; none given: the file's name without .toml")
     bands: dict[str, BandFile] = Field(min_length=1, description="[bands.r] and so on")
+    regions: tuple[str, ...] = Field(
+        default=(), description="DS9 files (.reg) and HealSparse maps whose pixels are lost in every band"
+    )
     detection: DetectionSettings = DetectionSettings()
     background: Literal["none", "subtract"] = Field(
         default="none", description="whether the sky is estimated and subtracted before anything else"
@@ -100,7 +103,8 @@ def parse_field_file(raw: Mapping[str, Any], *, folder: Path, where: str) -> Fie
     """
     checked = validated(FieldFile, raw, where=where, remedy=_REMEDY)
     bands = {band: files.model_copy(update=_absolute(files, folder)) for band, files in checked.bands.items()}
-    return checked.model_copy(update={"bands": bands})
+    regions = tuple(absolute(name, folder) for name in checked.regions)
+    return checked.model_copy(update={"bands": bands, "regions": regions})
 
 
 def _absolute(files: BandFile, folder: Path) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.images.observation import Observation
+from deblend_assets.science.images.observation import Observation, Plane
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.settings import MeasurementSettings
@@ -23,6 +25,8 @@ from deblend_assets.stores.field_files.field_file import (
 from deblend_assets.stores.field_files.images import open_image
 from deblend_assets.stores.field_files.masks import mask_of
 from deblend_assets.stores.field_files.names import image_name
+from deblend_assets.stores.field_files.planes import KnownPlane
+from deblend_assets.stores.field_files.regions import region_planes
 from deblend_assets.stores.field_files.weights import NoiseMap, with_noise_map
 from deblend_assets.stores.field_files.zero_points import zero_point
 
@@ -50,6 +54,10 @@ def read_field(settings: FieldFile | Path | str, log: Log = print) -> Field:
     read = {
         band: _observation(band, bands, files, settings, _of_band(log, band)) for band, files in settings.bands.items()
     }
+    if settings.regions:
+        first = next(iter(read.values()))
+        known = region_planes(settings.regions, first.wcs, (first.image.shape[0], first.image.shape[1]))
+        read = {band: _where_known(observation, known) for band, observation in read.items()}
     chosen = MeasurementSettings(detection=settings.detection, background=settings.background)
     return Field(read, settings.name, chosen)
 
@@ -89,6 +97,10 @@ def field_file_of_arguments(
         for band, value in (values or {}).items():
             bands.setdefault(band, {})[key] = value
     return parse_field_file({"name": name, "bands": bands, **others}, folder=Path.cwd(), where="arguments")
+
+
+def _where_known(observation: Observation, known: Sequence[Plane]) -> Observation:
+    return replace(observation, image=reduce(KnownPlane, known, observation.image))
 
 
 def _of_band(log: Log, band: str) -> Log:
