@@ -71,7 +71,7 @@ CODE_VERSIONS = {
     "peer_comparison": "1",
     "shear_calibration": "3",
     "referee_report": "2",
-    "worlds": "2",
+    "worlds": "3",
     "world_floor": "1",
     "worlds_evaluation": "2",
     "training_fields": "1",

@@ -6,7 +6,7 @@ The light is kept; images are made from it as often as they are wanted, each tim
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -106,6 +106,16 @@ class Field:
         turned = self.sources.turned(quarter_turns, self.sky.centre) if quarter_turns else self.sources
         lensed = turned.sheared(shear, self.sky.centre, redshifts) if shear else turned
         return Field(self.renderer, lensed, (self.quarter_turns + quarter_turns) % 4)
+
+    def lit(self, light: NDArray[np.float32]) -> Field:
+        """The same field, whose light is known.
+
+        Args:
+            light: that which `light` would be, such as the sum of its sources.
+        """
+        known = replace(self)
+        known.__dict__["light"] = light  # where the cached property keeps it
+        return known
 
     def observe(self, seed: int | Sequence[int], masks: MaskSettings | None = None) -> Observation:
         """See `observe`; twins of one field have the same noise."""

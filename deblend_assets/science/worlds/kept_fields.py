@@ -114,7 +114,7 @@ def kept_arrays(field: Field, psf_side: int, least_snr: float = LEAST_SNR) -> di
         psf_side: of the PSFs' images, odd [pixel].
         least_snr: true S/N from which on a source is kept.
     """
-    sky, rendered = field.sky, RenderedAlone.with_light(field)
+    sky, rendered = field.sky, RenderedAlone.of(field)
     inverse = np.broadcast_to(sky.column("sigma")[:, None, None] ** -2, rendered.light.shape).astype(np.float32)
     snr = rendered.snr(inverse, noise_lags(sky))
     rows = np.flatnonzero(snr >= least_snr)

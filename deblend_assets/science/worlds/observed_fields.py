@@ -92,7 +92,8 @@ def observe_field(
         masks: artefacts and quality of the mask; none: an undamaged image.
         detection: how sources are detected.
     """
-    return observe_known(field, RenderedAlone.of(field), seed, masks, detection)
+    alone = RenderedAlone.of(field)
+    return observe_known(field.lit(alone.light), alone, seed, masks, detection)
 
 
 def observe_known(

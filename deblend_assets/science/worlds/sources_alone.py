@@ -66,14 +66,7 @@ class RenderedAlone:
 
     @classmethod
     def of(cls, field: Field) -> RenderedAlone:
-        """Render each source of a field."""
-        sources = field.sources
-        pieces = field.renderer.pieces(sources.bodies, sources.x, sources.y)
-        return cls(pieces, sources.x, sources.y, field.light)
-
-    @classmethod
-    def with_light(cls, field: Field) -> RenderedAlone:
-        """The same, and the field's light as the sum of the sources: in the time of rendering it once."""
+        """Render each source of a field; the field's light is their sum, and is not rendered itself."""
         sources, shape = field.sources, field.sky.shape
         pieces = field.renderer.pieces_of_light(sources.bodies, sources.x, sources.y)
         light = np.zeros((len(field.sky.names), *shape), np.float32)
