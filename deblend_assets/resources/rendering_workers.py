@@ -11,7 +11,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ import pandas as pd
 
 from deblend_assets.errors import DeviceError
 from deblend_assets.settings import SceneSettings
+from deblend_assets.stores.temporary import name_semaphores, temporary_folder
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress
@@ -121,8 +121,8 @@ class RenderingWorkers(dg.ConfigurableResource):
         opened(catalog, settings)
         # Passed by a file: a process reads its pipe only when its imports are done, and the next one is not started
         # before.
-        with tempfile.TemporaryDirectory(prefix="deblend-") as folder:
-            path = Path(folder) / "catalog.parquet"
+        with temporary_folder() as folder:
+            path = folder / "catalog.parquet"
             catalog.to_parquet(path, compression=None)
             with self.pool((path, settings, opened), _open_with_catalog) as pool:
                 yield pool
@@ -140,11 +140,18 @@ class RenderingWorkers(dg.ConfigurableResource):
         try:
             context = multiprocessing.get_context(_START)
             context.set_forkserver_preload(_PRELOADED)
-            # The server keeps the environment of its first pool.
-            executor = ProcessPoolExecutor(
-                self.count, mp_context=context, initializer=_start_worker, initargs=(given, opened, dict(os.environ))
-            )
-            with executor:
+            # The server keeps the environment of its first pool, hence the last argument of the workers.
+            name_semaphores()
+            # Not for files: where all processes are killed at once, the next pool deletes what they shared.
+            with (
+                temporary_folder(),
+                ProcessPoolExecutor(
+                    self.count,
+                    mp_context=context,
+                    initializer=_start_worker,
+                    initargs=(given, opened, dict(os.environ)),
+                ) as executor,
+            ):
                 yield WorkerPool(executor, self.count)
         finally:
             for name, value in saved.items():

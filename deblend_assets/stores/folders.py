@@ -16,6 +16,7 @@ from deblend_assets.errors import StorageError
 from deblend_assets.settings import StorePath
 from deblend_assets.stores import objects
 from deblend_assets.stores.files import make_folder, storage_errors
+from deblend_assets.stores.temporary import temporary_folder
 
 
 def matching(folder: StorePath, pattern: str) -> list[StorePath]:
@@ -35,8 +36,8 @@ def sizes(folder: StorePath) -> dict[str, int]:
 def staging_folder(folder: StorePath) -> Iterator[Path]:
     """An empty local folder in which to build what `replace_folder` then puts in the place of `folder`."""
     if not isinstance(folder, Path):
-        with tempfile.TemporaryDirectory(prefix="deblend-assets-") as name:
-            yield Path(name)
+        with temporary_folder() as local:
+            yield local
         return
     yield empty_folder(folder.with_name(f".{folder.name}.part"))
 

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from deblend_assets.science.training.ranks import joined_ranks
 from deblend_assets.science.training.stopping import TrainingStopped
 from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.temporary import temporary_folder
 
 # EX_TEMPFAIL of sysexits.h: try again later.
 _STOPPED = 75
@@ -58,12 +58,12 @@ def fit_on_several(
         TrainingStopped: SIGTERM came; the state is kept.
     """
     name = f"{recipe_name}/{stage}"
-    with _forwarded(log) as lines, _restored_signals(), tempfile.TemporaryDirectory() as logs:
+    with _forwarded(log) as lines, _restored_signals(), temporary_folder() as logs:
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=len(devices),
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            logs_specs=DefaultLogsSpecs(log_dir=str(logs)),
             run_id=f"{recipe_name}-{stage}",
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
