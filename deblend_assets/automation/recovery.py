@@ -8,11 +8,14 @@ waiting for a time-out. The sensor `dead_runs` does the same while a daemon runs
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import psutil
 
 from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.slurm_jobs import job_is_over
+from deblend_assets.automation.temporary_homes import sweep_homes
 from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, machine_name
 
 # A process is older than the events that it logged; a younger one has been given the same pid since. Clocks are set
@@ -113,13 +116,15 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 
 def main() -> None:
-    """Recover the dead runs of the instance that `dagster asset materialize` uses, and print their ids."""
+    """Recover the dead runs of the instance that `dagster asset materialize` uses; delete what killed commands left."""
     with open_instance() as instance:
         recovered = recover_dead_runs(instance)
     for run_id in recovered:
         print(f"recovered run {run_id}: its process is dead; marked as failed, pool slots freed")
     if not recovered:
         print("no dead runs")
+    if homes := sweep_homes(Path.cwd()):
+        print(f"deleted {len(homes)} temporary homes of killed commands")
 
 
 if __name__ == "__main__":
