@@ -65,7 +65,7 @@ class CatalogSettings(_Section):
         default=None, description="a CatSim FITS file on this machine; none: the generated population"
     )
     galaxies: int = Field(default=100_000, ge=1_000, description="size of the generated population")
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, description="of the generated population and of the split")
     cosmos_fits: str | None = Field(
         default=None, description="GalSim's real_galaxy_catalog_25.2_fits.fits on this machine, for the worlds"
     )
@@ -73,8 +73,10 @@ class CatalogSettings(_Section):
         default=None, description="a catalogue of COSMOS images in GalSim's form on this machine, for sky_new"
     )
     train: float = Field(default=0.8, gt=0, lt=1, description="fraction of the galaxies, split by a hash of their id")
-    validation: float = Field(default=0.1, gt=0, lt=1)
-    test: float = Field(default=0.1, gt=0, lt=1)
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="the same, for choices during a training and for calibration"
+    )
+    test: float = Field(default=0.1, gt=0, lt=1, description="the same, for evaluations: no network trains on them")
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> CatalogSettings:
@@ -91,9 +93,9 @@ class CatalogSettings(_Section):
 class ScenesPerSplit(_Section):
     """Number of scenes in each split, a whole number of shards."""
 
-    train: int = Field(ge=1)
-    validation: int = Field(ge=1)
-    test: int = Field(ge=1)
+    train: int = Field(ge=1, description="of training galaxies")
+    validation: int = Field(ge=1, description="of validation galaxies")
+    test: int = Field(ge=1, description="of test galaxies")
 
 
 class SceneSettings(_Section):
@@ -115,9 +117,9 @@ class SceneSettings(_Section):
         default=0.5, ge=0, le=0.5, description="largest offset of the target from the centre, each axis [pixel]"
     )
     shear_g1: float = Field(default=0.0, gt=-0.5, lt=0.5, description="constant shear-type g applied to each scene")
-    shear_g2: float = Field(default=0.0, gt=-0.5, lt=0.5)
+    shear_g2: float = Field(default=0.0, gt=-0.5, lt=0.5, description="its second component")
     label_band: str = Field(default="r", min_length=1, description="band of the observed distortion e")
-    seed: int = Field(default=2, ge=0)
+    seed: int = Field(default=2, ge=0, description="of scenes and their noise")
 
     @model_validator(mode="after")
     def _brighter_first(self) -> SceneSettings:
@@ -235,9 +237,9 @@ class WorldsSettings(_Section):
 
     report: int = Field(default=20_000, ge=10, description="targets of the report's scenes, detected")
     sky_lsst: int = Field(default=20_000, ge=10, description="detections in fields under skies of LSST")
-    sky_des: int = Field(default=8_000, ge=10)
-    sky_hsc: int = Field(default=8_000, ge=10)
-    sky_wide: int = Field(default=8_000, ge=10)
+    sky_des: int = Field(default=8_000, ge=10, description="the same, of DES")
+    sky_hsc: int = Field(default=8_000, ge=10, description="the same, of HSC")
+    sky_wide: int = Field(default=8_000, ge=10, description="the same, over the whole range that the project covers")
     sky_new: int = Field(default=8_000, ge=10, description="of LSST, with morphologies that never train")
     pairs: int = Field(default=30_000, ge=10, description="detections of two or three sources close together")
     singles: int = Field(default=10_000, ge=10, description="galaxies alone, as bright and large as close pairs")
@@ -246,7 +248,7 @@ class WorldsSettings(_Section):
     floor: int = Field(default=1_000, ge=10, description="targets of each world with a Fisher floor")
     sersic: int = Field(default=2_000, ge=0, description="first targets of each world that the Sérsic fit measures")
     scarlet2: int = Field(default=300, ge=0, description="first targets of each world that scarlet2 measures")
-    seed: int = Field(default=7, ge=0)
+    seed: int = Field(default=7, ge=0, description="of fields and their targets")
 
     def targets(self, world: str) -> int:
         """Number of targets of a world, by its name."""
@@ -278,8 +280,8 @@ class NormalizationSettings(_Section):
 class StageSettings(_Section):
     """Length and step size of one training stage."""
 
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, le=1)
+    epochs: int = Field(ge=1, description="passes over the training stamps")
+    learning_rate: float = Field(gt=0, le=1, description="largest step size of Adam")
     patience: int | None = Field(
         default=None, ge=1, description="stop after this many epochs without gain; none: never"
     )
@@ -293,8 +295,10 @@ class TrainingSettings(_Section):
         min_length=1,
         description="initial weights: fresh (random), or a survey with shipped weights (bands are matched by name)",
     )
-    batch_size: int = Field(default=128, ge=1)
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    batch_size: int = Field(default=128, ge=1, description="stamps in a step")
+    schedule: Literal["one_cycle", "constant"] = Field(
+        default="one_cycle", description="of the step size; one_cycle: it rises, then falls to almost nothing"
+    )
     warmup_fraction: float = Field(
         default=0.15, ge=0, lt=1, description="share of the steps in which one_cycle raises the step size"
     )
@@ -311,7 +315,7 @@ class TrainingSettings(_Section):
         default="cuda",
         description="devices with convolutions in bfloat16; a CPU gains only with AMX and batches of 128",
     )
-    seed: int = Field(default=3, ge=0)
+    seed: int = Field(default=3, ge=0, description="of weights, order and noise of the training")
 
 
 class Recipe(TrainingSettings):
@@ -458,8 +462,8 @@ class ArchiveSettings(_Section):
     served on loopback while a run needs it.
     """
 
-    tap_url: str = Field(default="https://datalab.noirlab.edu/tap", min_length=1)
-    sia_url: str = Field(default="https://datalab.noirlab.edu/sia/des_dr1", min_length=1)
+    tap_url: str = Field(default="https://datalab.noirlab.edu/tap", min_length=1, description="TAP service")
+    sia_url: str = Field(default="https://datalab.noirlab.edu/sia/des_dr1", min_length=1, description="SIA 1 service")
     shape_table: str = Field(default="des_sva1.gold_im3shape", description="im3shape's measurements")
     gold_table: str = Field(default="des_sva1.gold_catalog", description="positions, joined on coadd_objects_id")
     gold_ra: str = Field(default="ra_j2000", description="column of the right ascension there [deg]")
@@ -514,9 +518,9 @@ class ArchiveSettings(_Section):
 class SkySettings(_Section):
     """The simulated survey that the package serves: tiles of known truth, rendered from the test galaxies."""
 
-    tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1)
+    tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1, description="their names")
     cells: int = Field(default=22, ge=2, le=60, description="a tile holds cells x cells scenes, one target each")
-    seed: int = Field(default=5, ge=0)
+    seed: int = Field(default=5, ge=0, description="of the tiles; another than that of [des.simulation]")
 
     @model_validator(mode="after")
     def _tiles_once_each(self) -> SkySettings:
@@ -561,7 +565,7 @@ class SimulatedFieldSettings(_Section):
 
     pixels: int = Field(default=500, ge=64, le=1024, description="its side [pixel]")
     survey: Literal["LSST", "DES", "HSC"] = Field(default="LSST", description="whose skies it is observed under")
-    seed: int = Field(default=9, ge=0)
+    seed: int = Field(default=9, ge=0, description="of the field")
 
 
 class FieldsSettings(_Section):
@@ -669,7 +673,7 @@ class EvaluationSettings(_Section):
     """The evaluation on held-out galaxies."""
 
     bootstrap: int = Field(default=200, ge=10, description="bootstrap resamplings of every error bar")
-    seed: int = Field(default=4, ge=0)
+    seed: int = Field(default=4, ge=0, description="of the resamplings")
 
 
 class RunSettings(_Section):
@@ -689,7 +693,7 @@ class RunSettings(_Section):
 class Profile(_Section):
     """One validated profile."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$", description="of the profile's folder in the storage")
     catalog: CatalogSettings = CatalogSettings()
     simulation: SimulationSettings
     normalization: NormalizationSettings = NormalizationSettings()

@@ -85,6 +85,11 @@ def test_every_setting_is_on_the_page() -> None:
     assert [key for key in sorted(known) if not re.search(rf"[`.\[]{key}[`.\]]", text)] == []
 
 
+def test_every_setting_has_a_meaning() -> None:
+    cells = [line.split(" | ") for line in page().splitlines() if line.startswith("| `")]
+    assert [cell[0] for cell in cells if cell[3] == " |"] == []
+
+
 def test_values_of_a_key_are_said_with_their_range() -> None:
     schema = CatalogSettings.model_json_schema()["properties"]
     assert values(schema["galaxies"]) == "integer ≥\u00a01000"

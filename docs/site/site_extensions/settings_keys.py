@@ -97,7 +97,7 @@ def table(model: type[BaseModel]) -> str:
         default = "required" if field.is_required() else toml(field.default)
         if name == "name":
             default = "the file's name"
-        meaning = re.sub(r"([|*<])", r"\\\1", field.description or "")
+        meaning = re.sub(r"([|*<])", r"\\\1", field.description or ("length and step size" if inner else ""))
         rows.append(f"| `{name}` | {kind} | {default} | {meaning} |")
     return "\n".join(["| key | values | default | meaning |", "| --- | --- | --- | --- |", *rows]) if rows else ""
 

@@ -41,8 +41,9 @@ def _signature(
 
 
 def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the fields of a named tuple, which the class describes, and pydantic's own configuration."""
-    return True if isinstance(obj, _TUPLE_FIELD) or name == "model_config" else None
+    """Leave out what other packages add to our classes, and the fields of a named tuple, which its class describes."""
+    foreign = inspect.isroutine(obj) and not str(getattr(obj, "__module__", "")).startswith("deblend_assets")
+    return True if foreign or name == "model_config" or isinstance(obj, _TUPLE_FIELD) else None
 
 
 def _unresolved(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: TextElement) -> TextElement | None:
