@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from assets_tests.assets.lineage import ALL, CATALOG, CHAIN, SKY, TILES_OF_FEW, Lineage, Made, smoke
+from assets_tests.assets.lineage import (
+    ALL,
+    CATALOG,
+    CHAIN,
+    FIELD_CHAIN,
+    SIMULATED_FIELD,
+    SKY,
+    SMALL_FIELD,
+    TILES_OF_FEW,
+    Lineage,
+    Made,
+    smoke,
+)
 from assets_tests.shared import made_once
 
 
@@ -68,3 +80,27 @@ def tiled(first_tiles: tuple[Lineage, dict[str, Made]], tmp_path: Path) -> Calla
 def empty(tmp_path: Path) -> Callable[..., Lineage]:
     """A lineage of which nothing is materialised yet; takes changes of the profile."""
     return lambda **changes: Lineage(tmp_path / "empty", smoke(**changes))
+
+
+@pytest.fixture(scope="session")
+def first_field(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lineage, str, Made, Made]:
+    """The simulated field, its name, and what was made of it; only read. The shipped model measures it."""
+
+    def make(root: Path) -> tuple[str, Made, Made]:
+        lineage = Lineage(root, smoke(**SMALL_FIELD), whole=True)
+        simulated = Made.by(lineage, CATALOG, SIMULATED_FIELD)
+        path = Path(simulated.metadata[SIMULATED_FIELD]["field_file"])
+        lineage.fields.field(path.stem).source = path
+        return path.stem, simulated, Made.by(lineage, *FIELD_CHAIN, field=path.stem)
+
+    root, (name, simulated, made) = made_once(tmp_path_factory, "field", make)
+    return Lineage(root, smoke(**SMALL_FIELD), reads=made.reads), name, simulated, made
+
+
+@pytest.fixture
+def measured(first_field: tuple[Lineage, str, Made, Made], tmp_path: Path) -> tuple[Lineage, str]:
+    """A copy with the field, whose files are the copy's own, and its name."""
+    lineage = first_field[0].copy(tmp_path / "measured", **SMALL_FIELD)
+    name = first_field[1]
+    lineage.fields.field(name).source = lineage.fields.watched / f"{name}.toml"
+    return lineage, name

@@ -31,10 +31,18 @@ class Home:
         name: of the profile.
         profile: its text.
         selection: of `dagster asset materialize`: assets and partitions.
+        module: with the definitions.
     """
 
-    def __init__(self, folder: Path, name: str, profile: str, selection: Sequence[str]) -> None:
-        self.folder, self.storage, self.selection = folder, folder / "storage", selection
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        profile: str,
+        selection: Sequence[str],
+        module: str = "deblend_assets.definitions",
+    ) -> None:
+        self.folder, self.storage, self.selection, self.module = folder, folder / "storage", selection, module
         folder.mkdir(parents=True)
         # The project's paths start in the working folder, which is not always the home of who reads its history.
         settings = (CHECKOUT / "dagster.yaml").read_text()
@@ -64,7 +72,7 @@ class Home:
 
     def materialize(self) -> subprocess.Popen[bytes]:
         """Starts the run in a process group of its own."""
-        command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "deblend_assets.definitions"]
+        command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", self.module]
         command += self.selection
         with (self.folder / f"{len(self.runs)}.log").open("wb") as log:
             run = subprocess.Popen(

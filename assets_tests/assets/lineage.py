@@ -7,7 +7,7 @@ import contextlib
 import copy
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from assets_tests.assets.reads import Reads, declared_deps, recorded_reads
 from assets_tests.blank_figures.sitecustomize import blank
 from deblend_assets.definitions import build_defs
-from deblend_assets.partitions import TILES
+from deblend_assets.partitions import FIELDS, TILES
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import (
     Make,
@@ -35,6 +35,7 @@ from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, StorePath, parse_profile
 from deblend_assets.stores.des import DesStore
+from deblend_assets.stores.fields import FieldsStore
 from deblend_assets.stores.project import ProjectStore
 
 Rendered = TypeVar("Rendered")
@@ -61,10 +62,19 @@ IM3SHAPE, CUTOUTS, SHAPES, TILE_EVALUATION = CHAIN = (
     "des/shape_catalog",
     "des/des_evaluation",
 )
+SIMULATED_FIELD = "fields/simulated_field"
+FIELD_IMAGES, FIELD_DETECTIONS, FIELD_CATALOG, FIELD_QUALITY = FIELD_CHAIN = (
+    "fields/field_images",
+    "fields/field_detections",
+    "fields/field_catalog",
+    "fields/field_quality",
+)
 BASELINE = tuple(name.replace("training/", "baseline/") for name in STAGES)
 
 # Tiles of some fifteen galaxies.
 TILES_OF_FEW: dict[str, Any] = {"des__sky__cells": 4}
+# A field of some ten sources.
+SMALL_FIELD: dict[str, Any] = {"fields__simulated": {"pixels": 96}}
 
 
 def raw_smoke(**changes: Any) -> dict[str, Any]:
@@ -98,9 +108,9 @@ class Made:
     reads: Reads
 
     @classmethod
-    def by(cls, lineage: Lineage, *assets: str, tile: str = "") -> Made:
+    def by(cls, lineage: Lineage, *assets: str, tile: str = "", field: str = "") -> Made:
         """Materialise assets, which must succeed."""
-        result = lineage.succeeds(*assets, tile=tile)
+        result = lineage.succeeds(*assets, tile=tile, field=field)
         return cls(metadata(result), list(result.get_asset_check_evaluations()), lineage.reads)
 
 
@@ -129,6 +139,10 @@ class RenderingHere(RenderingWorkers):
     @contextlib.contextmanager
     def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:
         yield _Here(opened(catalog, settings))
+
+    @contextlib.contextmanager
+    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
+        yield _Here(opened(given))
 
 
 class _Here(WorkerPool):
@@ -177,30 +191,37 @@ class Lineage:
     def des(self) -> DesStore:
         return DesStore(self.store)
 
-    def run(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
+    @property
+    def fields(self) -> FieldsStore:
+        return FieldsStore(self.store)
+
+    def run(
+        self, *assets: str, shards: Sequence[str] = (), tile: str = "", field: str = ""
+    ) -> dg.ExecuteInProcessResult:
         """Materialise assets; of the simulated ones all shards, or the range from the first to the last given.
 
-        A tile's name is registered first, whatever it is: the UI takes any.
+        The name of a tile or field is registered first, whatever it is: the UI takes any.
         """
         keys = list(shards) or [shard.key for shard in all_shards(self.profile.simulation)]
         tags: dict[str, str] = {}
         if set(assets) & set(SIMULATED):
             tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        if tile:
-            self.instance.add_dynamic_partitions(str(TILES.name), [tile])
+        for partitions, name in ((TILES, tile), (FIELDS, field)):
+            if name:
+                self.instance.add_dynamic_partitions(str(partitions.name), [name])
         figures = contextlib.nullcontext() if self.whole else mock.patch.object(Figure, "savefig", blank)
         with figures, recorded_reads(self.reads):
             return self._job.execute_in_process(
                 asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
                 tags=tags,
-                partition_key=tile or None,
+                partition_key=tile or field or None,
                 instance=self.instance,
                 raise_on_error=False,
             )
 
-    def failure(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> str:
+    def failure(self, *assets: str, shards: Sequence[str] = (), tile: str = "", field: str = "") -> str:
         """The line with which the run fails; exactly one step fails, once."""
-        result = self.run(*assets, shards=shards, tile=tile)
+        result = self.run(*assets, shards=shards, tile=tile, field=field)
         assert not result.success
         failed = [event for event in result.all_events if event.is_step_failure]
         assert len(failed) == 1
@@ -215,8 +236,10 @@ class Lineage:
         assert len(line) < 500
         return line
 
-    def succeeds(self, *assets: str, shards: Sequence[str] = (), tile: str = "") -> dg.ExecuteInProcessResult:
-        result = self.run(*assets, shards=shards, tile=tile)
+    def succeeds(
+        self, *assets: str, shards: Sequence[str] = (), tile: str = "", field: str = ""
+    ) -> dg.ExecuteInProcessResult:
+        result = self.run(*assets, shards=shards, tile=tile, field=field)
         assert result.success
         return result
 

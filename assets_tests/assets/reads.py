@@ -15,7 +15,7 @@ import pytest
 
 from deblend_assets.assets.keys import SKY, TRAINING_FIELDS
 from deblend_assets.resources.storage import Storage
-from deblend_assets.stores import checkpoints, project, referee, tiles
+from deblend_assets.stores import checkpoints, fields, project, referee, tiles
 from deblend_assets.stores.arrays import SimulatedArrays
 from deblend_assets.stores.sky import SimulatedSky
 from deblend_assets.stores.training_fields import TrainingFieldStore
@@ -57,7 +57,7 @@ def recorded_reads(reads: Reads) -> Iterator[None]:
             return opened(storage, *args, **kwargs)
 
         patch.setattr(Storage, "open", open_storage)
-        for module in (project, checkpoints, referee, tiles):
+        for module in (project, checkpoints, referee, tiles, fields):
             _record_vouched(patch, module, recorder)
         _record_arrays(patch, recorder)
         for method in ("table", "image"):

@@ -83,9 +83,7 @@ def _outcome(field: Field, table: pd.DataFrame, look: Look, path: StorePath) -> 
             **widths,
             **levels,
         },
-        figures={
-            "detections": detections_figure(table["x"].to_numpy(), table["y"].to_numpy(), table["snr"].to_numpy())
-        },
+        figures={"detected": detections_figure(table["x"].to_numpy(), table["y"].to_numpy(), table["snr"].to_numpy())},
         paths={"path": path},
         checks=[
             Check("sky_taken_off", subtracted or not left, _sky_words(left, subtracted), levels, warn=True),
