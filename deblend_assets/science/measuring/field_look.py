@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from deblend_assets.science.images.field_checks.checks import check_field, witho
 from deblend_assets.science.images.field_checks.noise import source_free
 from deblend_assets.science.images.field_checks.report import FieldReport
 from deblend_assets.science.images.noise import NoiseSample, measure_noise
+from deblend_assets.science.images.psfs.candidates import Window
+from deblend_assets.science.images.psfs.stars import psf_from_stars
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.cutting import ObservedImage, side_for
@@ -177,11 +179,21 @@ def _unscaled_weight(image: ObservedImage, band: int, noise: BandNoise) -> NDArr
 
 
 def _psfs(field: Field) -> dict[str, PSF]:
-    missing = [band for band, observation in field.bands.items() if observation.psf is None]
-    if missing:
-        raise MissingDataError(
-            f"no PSF in {', '.join(missing)}",
-            where=field.name,
-            remedy='give psf = "file", or {fwhm = 0.8} with the FWHM in arcsec',
-        )
-    return {band: observation.psf for band, observation in field.bands.items() if observation.psf is not None}
+    """The PSF of each band: as given, or from the stars of its image."""
+    found: dict[str, PSF] = {}
+    for band, observation in field.bands.items():
+        where = f"{band} = {observation.where}"
+        given = observation.psf
+        found[band] = psf_from_stars(_windows(field, band), field.pixel_scale, where).psf if given is None else given
+    return found
+
+
+def _windows(field: Field, band: str) -> Iterator[Window]:
+    """The whole image of a band, one part after the other."""
+    for cell in cells_of(field.shape, 0, _WINDOW):
+        pixels, weight, _ = field.bands[band].read(cell.inner.window)
+        if not (weight > 0).any():
+            continue
+        if field.bands[band].weight is None:
+            weight = weight / np.float32(_rough_noise(field, band, cell.inner).sigma ** 2)
+        yield Window(pixels, weight, cell.inner.x0, cell.inner.y0)

@@ -28,8 +28,8 @@ LEAST_SNR = 25.0
 _INNER, _OUTER, _RING = 0.75, 1.75, 3.0
 # Whose stamp's half side is at least so many FWHM.
 _LEAST_REACH = 2.25
-# Distances of the nearest detection, and of the nearest that is as bright [FWHM].
-_APART, _APART_BRIGHT = 1.75, 3.5
+APART, APART_BRIGHT = 1.75, 3.5
+"""Least distances of the nearest detection of an isolated one, and of the nearest that is as bright [FWHM]."""
 # Largest share of the outer aperture on pixels that are lost or another's.
 _MOST_LOST = 0.2
 
@@ -74,14 +74,14 @@ def measure_sources(image: ObservedImage, sky_free: NDArray[np.float32], band: i
     snr = found.table[f"snr_{image.bands[band]}"].to_numpy(np.float64)
     places = found.table[["x", "y"]].to_numpy(np.float64)
     if not len(places):
-        return _measured(np.zeros(0, np.int64), np.zeros(0), _Stamps.none(), np.zeros(0, bool))
+        return measure_stamps(np.zeros(0, np.int64), np.zeros(0), SourceStamps.none(), np.zeros(0, bool))
     nearest = np.round(places).astype(np.int64)
     half = image.psf(*places[0]).shape[-1] // 2
     on_image = ((nearest >= half) & (nearest < np.array(sky_free.shape[::-1]) - half)).all(axis=1)
     rows = np.flatnonzero(on_image & (snr >= LEAST_SNR))
     psf = np.array([image.psf(*places[n])[band] for n in rows], np.float64).reshape(-1, 2 * half + 1, 2 * half + 1)
     boxes = [tuple(slice(v - half, v + half + 1) for v in (nearest[n, 1], nearest[n, 0])) for n in rows]
-    stamps = _Stamps(
+    stamps = SourceStamps(
         light=np.array([sky_free[box] for box in boxes], np.float64).reshape(psf.shape),
         psf=psf,
         used=np.array(
@@ -94,10 +94,10 @@ def measure_sources(image: ObservedImage, sky_free: NDArray[np.float32], band: i
         fwhm=measure_psf_images(psf).fwhm,
         offset=places[rows] - nearest[rows],
     )
-    return _measured(rows, snr[rows], stamps, _isolated(places, snr, rows, stamps.fwhm))
+    return measure_stamps(rows, snr[rows], stamps, _isolated(places, snr, rows, stamps.fwhm))
 
 
-class _Stamps(NamedTuple):
+class SourceStamps(NamedTuple):
     """N sources with their given PSFs.
 
     Attributes:
@@ -115,7 +115,7 @@ class _Stamps(NamedTuple):
     offset: Floats
 
     @classmethod
-    def none(cls) -> _Stamps:
+    def none(cls) -> SourceStamps:
         """No source."""
         stamps = np.zeros((0, 1, 1))
         return cls(stamps, stamps, stamps.astype(bool), np.zeros(0), np.zeros((0, 2)))
@@ -126,16 +126,22 @@ def _isolated(places: Floats, snr: Floats, rows: NDArray[np.int64], fwhm: Floats
     tree = cKDTree(places)
     alone = np.zeros(len(rows), bool)
     for k, (n, width) in enumerate(zip(rows, fwhm, strict=True)):
-        others = [m for m in tree.query_ball_point(places[n], _APART_BRIGHT * width) if m != n]
+        others = [m for m in tree.query_ball_point(places[n], APART_BRIGHT * width) if m != n]
         apart = np.hypot(*(places[others] - places[n]).T)
-        alone[k] = not ((apart < _APART * width) | (np.nan_to_num(snr[others]) >= snr[n])).any()
+        alone[k] = not ((apart < APART * width) | (np.nan_to_num(snr[others]) >= snr[n])).any()
     return alone
 
 
-def _measured(
-    rows: NDArray[np.int64], snr: Floats, stamps: _Stamps, without_neighbour: NDArray[np.bool_]
+def measure_stamps(
+    rows: NDArray[np.int64], snr: Floats, stamps: SourceStamps, without_neighbour: NDArray[np.bool_]
 ) -> BandSources:
-    """The numbers of sources on their stamps."""
+    """The numbers of sources on their stamps.
+
+    Args:
+        rows, snr: see `BandSources`.
+        stamps: of the sources.
+        without_neighbour: sources that have no other within `APART` FWHM, nor one as bright within `APART_BRIGHT`.
+    """
     half = stamps.psf.shape[-1] // 2
     grid = np.arange(-half, half + 1)
     x, y = stamps.offset.T
