@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deblend_assets.science.simulation.catalog import assign_split
+from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
-from deblend_assets.settings import Profile
+from deblend_assets.settings import CatalogSettings, Profile
 
 BANDS = ("u", "g", "r", "i", "z", "y")
 
@@ -66,3 +68,11 @@ def lsst() -> SurveyModel:
 @pytest.fixture(scope="module")
 def renderer(catalog: pd.DataFrame, profile: Profile, lsst: SurveyModel) -> ShardRenderer:
     return ShardRenderer(catalog, profile.simulation, lsst)
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    """Generated galaxies as deep as the fields of worlds, with their splits."""
+    population = generate_population(20_000, seed=4, i_max=27.0)
+    ids = population["galtileid"].to_numpy()
+    return population.assign(split=assign_split(ids, CatalogSettings().fractions, salt="1"))
