@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.images.field import Field
-
 LEAST = 20
 """Fewest galaxies, or pairs of galaxy and star, of a bin."""
-_ARCSEC = np.degrees(1) * 3600
 
 Floats = NDArray[np.float64]
 
@@ -41,25 +38,6 @@ class Slope(NamedTuple):
 
     value: float
     error: float
-
-
-def sky_plane(field: Field, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Positions on the tangent plane of the field's middle, u west and v north, (N,) each [arcsec].
-
-    Without celestial coordinates they are those of the WCS.
-    """
-    height, width = field.shape
-    middle = np.array([(width - 1) / 2]), np.array([(height - 1) / 2])
-    if not field.wcs.isCelestial():
-        jacobian = field.jacobian(float(middle[0][0]), float(middle[1][0]))
-        u, v = jacobian @ np.stack([x - middle[0], y - middle[1]])
-        return u, v
-    (ra0,), (dec0,) = (np.radians(part) for part in field.sky(*middle))
-    ra, dec = (np.radians(part) for part in field.sky(x, y))
-    towards = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
-    u = -np.cos(dec) * np.sin(ra - ra0) / towards
-    v = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / towards
-    return u * _ARCSEC, v * _ARCSEC
 
 
 def shear_around(centres: Floats, places: Floats, g: Floats, edges: Floats) -> BinnedShear:

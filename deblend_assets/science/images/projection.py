@@ -1,4 +1,4 @@
-"""Positions on the sky as pixels of a field."""
+"""Positions on the sky as pixels of a field, and pixels as positions on the plane that touches the sky."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 _REACH = 2.0
 # A position that a distortion folds back comes back elsewhere [pixel].
 _RETURNS_WITHIN = 0.01
+_ARCSEC = np.degrees(1) * 3600
 
 
 def sky_to_field(field: Field, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
@@ -35,6 +36,25 @@ def sky_to_field(field: Field, ra: Floats, dec: Floats) -> tuple[Floats, Floats]
     apart = np.linalg.norm(_unit_vectors(*again) - _unit_vectors(ra, dec), axis=1)
     found[:, ~(np.rad2deg(apart) * 3600 <= _RETURNS_WITHIN * field.pixel_scale)] = np.nan
     return found[0], found[1]
+
+
+def sky_plane(field: Field, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Positions on the tangent plane of the field's middle, u west and v north, (N,) each [arcsec].
+
+    Without celestial coordinates they are those of the WCS.
+    """
+    height, width = field.shape
+    middle = np.array([(width - 1) / 2]), np.array([(height - 1) / 2])
+    if not field.wcs.isCelestial():
+        jacobian = field.jacobian(float(middle[0][0]), float(middle[1][0]))
+        u, v = jacobian @ np.stack([x - middle[0], y - middle[1]])
+        return u, v
+    (ra0,), (dec0,) = (np.radians(part) for part in field.sky(*middle))
+    ra, dec = (np.radians(part) for part in field.sky(x, y))
+    towards = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
+    u = -np.cos(dec) * np.sin(ra - ra0) / towards
+    v = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / towards
+    return u * _ARCSEC, v * _ARCSEC
 
 
 def _invert(wcs: galsim.BaseWCS, ra: Floats, dec: Floats) -> Floats:

@@ -15,11 +15,11 @@ from deblend_assets.science.evaluation.field_shear import (
     Slope,
     shear_around,
     shear_by,
-    sky_plane,
     slope_of,
 )
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.field_maps import FieldMaps, map_field, within_circles
+from deblend_assets.science.images.projection import sky_plane
 from deblend_assets.science.measuring.field_stars import bright_sources, light_radius
 from deblend_assets.science.measuring.model_image import ModelImage
 from deblend_assets.science.measuring.trust import RowFlag
