@@ -27,8 +27,8 @@ LONG_AGO = time.time() - 3600
 def write_field(folder: Path, name: str, text: str = "") -> Path:
     """A field.toml, an image and a mask that nothing here opens; all an hour old."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (f"{name}.fits", f"{name}_mask.fits"):
-        (folder / file).write_text(name)
+    for named in (f"{name}.fits", f"{name}_mask.fits"):
+        (folder / named).write_text(name)
     path = folder / f"{name}.toml"
     path.write_text(f'{text}\n[bands.r]\nimage = "{name}.fits"\nbmask = "{name}_mask.fits"\n')
     for file in (path, folder / f"{name}.fits", folder / f"{name}_mask.fits"):

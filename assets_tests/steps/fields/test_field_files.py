@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deblend_assets.errors import MissingDataError, StorageError
+from deblend_assets.progress import Progress
 from deblend_assets.steps.fields import inputs
 from deblend_assets.steps.fields.inputs import FileSum, changed_files, checksums, content_of, files_of, glance_at
 from deblend_assets.stores.field_files import FieldFile, read_field_file
@@ -48,12 +49,14 @@ def test_every_file_is_named_once_and_a_measured_psf_is_none(source: Path) -> No
 def test_only_files_of_another_size_or_time_are_hashed_again(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_field_file(source)
     known = sums_of(settings)
-    assert (
-        known[str(source.parent / "r.fits")].sha256[:8] == "1f5e1b6b"[:0] + known[str(source.parent / "r.fits")][0][:8]
-    )
-    read = []
+    read: list[str] = []
     hashed = inputs._read
-    monkeypatch.setattr(inputs, "_read", lambda path, progress: read.append(path.name) or hashed(path, progress))
+
+    def counted(path: Path, progress: Progress) -> FileSum:
+        read.append(path.name)
+        return hashed(path, progress)
+
+    monkeypatch.setattr(inputs, "_read", counted)
     assert checksums(files_of(settings), known, quiet) == known
     assert read == []
     (source.parent / "i.fits").write_text("I.fits")
