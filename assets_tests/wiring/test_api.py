@@ -59,15 +59,15 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_stamps_are_measured_as_the_command_measures_them(model: da.Model, stamps: np.ndarray) -> None:
     rows, images = measure_block(model, stamps)
-    table = da.measure(stamps, model)
+    table = da.measure(stamps, model=model)
     assert table.colnames == list(rows.columns)
     for name in table.colnames:
         np.testing.assert_array_equal(table[name], rows[name])
     assert str(table["flux_r"].unit) == "electron"
     assert "shear-type" in table["g1"].description
     assert np.isnan(table["flux_u"][2])
-    np.testing.assert_array_equal(da.deblend(stamps, model), images)
-    one = da.measure(stamps[0], model)
+    np.testing.assert_array_equal(da.deblend(stamps, model=model), images)
+    one = da.measure(stamps[0], model=model)
     np.testing.assert_allclose(one["g1"], rows["g1"][:1], atol=1e-5)
 
 
@@ -76,13 +76,13 @@ def test_a_file_of_stamps_is_measured_too(model: da.Model, stamps: np.ndarray, t
     path = tmp_path / "blends.zarr"
     zarr.create_array(path, data=stamps, attributes=attributes)
     for named in (path, str(path)):
-        np.testing.assert_array_equal(da.measure(named)["g1"], da.measure(stamps, model)["g1"])
+        np.testing.assert_array_equal(da.measure(named)["g1"], da.measure(stamps, model=model)["g1"])
 
 
 def test_stamps_of_another_frame_are_refused_in_one_line(model: da.Model, tmp_path: Path) -> None:
     for shape, words in (((2, 5, 45, 45), "shape is"), ((6, 40, 40), "shape is"), ((45, 45), r"not \(N, band, y, x\)")):
         with pytest.raises(MismatchError, match=words):
-            da.measure(np.zeros(shape), model)
+            da.measure(np.zeros(shape), model=model)
     with pytest.raises(MissingDataError, match="is not a folder"):
         da.measure(tmp_path / "none")
     with pytest.raises(da.DeblendError, match="HSC"):

@@ -81,11 +81,17 @@ def _plain(kind: object) -> np.dtype:
 
 def _votable(empty: Table, described: Mapping[str, tuple[str, str, str]]) -> bytes:
     from astropy.io.votable import from_table
+    from astropy.units.function import FunctionUnitBase
 
+    # VOTable has no units of functions: mag(AB) is its mag.
+    plain = empty.copy()
+    for column in plain.itercols():
+        if isinstance(column.unit, FunctionUnitBase):
+            column.unit = column.unit.function_unit
     with warnings.catch_warnings():
         # Of units that VOTable's standard does not have; readers take them as they are.
         warnings.simplefilter("ignore")
-        document = from_table(empty)
+        document = from_table(plain)
         first = document.get_first_table()
         first.description = empty.meta["description"]
         for column in first.fields:
