@@ -67,7 +67,7 @@ def shear_around(centres: Floats, places: Floats, g: Floats, edges: Floats) -> B
 
 
 def shear_by(values: Floats, g: Floats, bins: int = 8) -> BinnedShear:
-    """Means in bins of equally many galaxies, of at least `LEAST` each; none where the values are all the same.
+    """Means in at least two bins of equally many galaxies, `LEAST` or more each; none where all values are the same.
 
     Args:
         values: what is binned by, (N,); NaN is left out.
@@ -77,7 +77,7 @@ def shear_by(values: Floats, g: Floats, bins: int = 8) -> BinnedShear:
     known = np.isfinite(values) & np.isfinite(g).all(axis=1)
     values, g = values[known], g[known]
     bins = min(bins, len(values) // LEAST)
-    if bins < 1 or not varies(values):
+    if bins < 2 or not varies(values):
         return BinnedShear(np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, np.int64))
     parts = np.array_split(np.argsort(values, kind="stable"), bins)
     number = np.array([len(part) for part in parts])

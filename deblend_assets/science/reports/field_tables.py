@@ -24,6 +24,8 @@ PSF_CHECKS, NOISE_CHECKS, COUNT_CHECKS = (
 FINE, LOOK, UNKNOWN = "fine", "LOOK AT IT", "not testable"
 # Errors from 0 from which on a mean is pointed out.
 _SIGNIFICANT = 3.0
+# Share of good rows below which it is pointed out, and the fewest rows of which it says something.
+_LEAST_GOOD, _LEAST_ROWS = 0.3, 20
 
 
 class BandResidual(NamedTuple):
@@ -84,7 +86,7 @@ def _good(table: pd.DataFrame) -> list[Cell]:
     return [
         "rows good for shapes (flags == 0)",
         f"{good:,} of {len(table):,} ({share:.0%})",
-        FINE if share > 0.3 else LOOK,
+        UNKNOWN if len(table) < _LEAST_ROWS else FINE if share > _LEAST_GOOD else LOOK,
     ]
 
 
@@ -115,7 +117,7 @@ def band_table(field: Field, look: Look) -> Table:
     rows: list[list[Cell]] = [
         [
             band,
-            observation.where,
+            observation.where.rpartition("/")[2],
             f"{observation.zero_point:.3f}",
             f"{width * field.pixel_scale:.2f}",
             "measured" if observation.weight is None else observation.weight_kind,

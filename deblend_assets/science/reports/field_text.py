@@ -28,7 +28,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "residual": (
         MODEL,
         "The same part, its model image and their difference. Model: every row's own light, as the catalogue has "
-        "it, added once; no sky. The sky that is left in the image is left in the residual. Rings and cores in the "
+        "it, added once; no sky. The median of the sky is taken off image and residual. Rings and cores in the "
         "residual are galaxies that are not described; blue holes are light that was counted twice.",
     ),
     "injection": (

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.evaluation.field_shear import (
-    LEAST,
-    BinnedShear,
-    Slope,
-    shear_around,
-    shear_by,
-    slope_of,
-)
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.field_maps import FieldMaps, map_field, within_circles
-from deblend_assets.science.images.projection import sky_plane
 from deblend_assets.science.measuring.field_stars import bright_sources, light_radius
 from deblend_assets.science.measuring.model_image import ModelImage
-from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.reports import field_text as text
 from deblend_assets.science.reports.field import field_report
 from deblend_assets.science.reports.field_tables import (
@@ -42,35 +31,13 @@ from deblend_assets.science.reports.figures.field_residual import MOST_SIGMA, da
 from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.steps.fields.catalog import FieldCatalog
+from deblend_assets.steps.fields.mean_shapes import mean_shapes
 from deblend_assets.stores.project import library_versions
 
 # Side of the part that is shown at full resolution [pixel], and the least share of it that is known.
 _PART, _KNOWN = 300, 0.9
-# Rings around bright stars [arcsec], and the S/N from which on a star is bright.
+# Figures in true colour.
 _IN_COLOUR = ("field", "part", "residual")
-_RINGS, _BRIGHT = np.geomspace(2.0, 60.0, 8), 300.0
-
-Floats = NDArray[np.float64]
-
-
-class Shears(NamedTuple):
-    """Mean shapes of the good rows.
-
-    Attributes:
-        mean: of both components.
-        around: bright stars.
-        centres: number of these.
-        panels: by quantity, bins and slopes.
-        why: a quantity has no bins.
-        number: of good rows.
-    """
-
-    mean: tuple[Slope, Slope]
-    around: BinnedShear
-    centres: int
-    panels: dict[str, tuple[BinnedShear, tuple[Slope, Slope]]]
-    why: dict[str, str]
-    number: int
 
 
 def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None) -> bytes:
@@ -93,10 +60,13 @@ def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], inje
     pixels, model, residual = residual_of(field, catalog, part)
     on_sources = within_circles(part, x, y, radius)
     area = float(maps.known[field.names.index(band)].sum()) * (maps.factor * field.pixel_scale) ** 2 / 3600
+    left = _residuals(field.names, residual, on_sources)
+    sky = np.nan_to_num(np.array([found.sky for found in left.values()], np.float32))[:, None, None]
+    whole = part == Box(0, 0, *field.shape[::-1])
     figures = {
-        "field": field_figure(field, table, framed=part),
+        **({} if whole else {"field": field_figure(field, table, framed=part)}),
         "part": field_figure(field, table, part, detections),
-        "residual": data_model_residual(field, part, pixels, model, residual, band),
+        "residual": data_model_residual(field, part, pixels, model, residual - sky, band),
         "flags": field_maps.flag_shares(table, field.names),
         "counts": field_photometry.counts_by_magnitude(table, area, band),
         "colors": field_photometry.colours(table, field.names),
@@ -110,7 +80,7 @@ def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], inje
     }
     tables = {
         text.IMAGES: [band_table(field, look)],
-        text.MODEL: [residual_table(_residuals(field.names, residual, on_sources))],
+        text.MODEL: [residual_table(left)],
         text.FLAGS: [flag_table(table)],
         text.PHOTOMETRY: [check_table(look.report, COUNT_CHECKS, field.names)],
         text.PSF: [check_table(look.report, PSF_CHECKS, field.names)],
@@ -187,32 +157,3 @@ def _residuals(
         beyond = float((np.abs(lit - sky) > MOST_SIGMA).mean()) if len(lit) else float("nan")
         found[band] = BandResidual(sky if len(dark) else float("nan"), scatter, beyond)
     return found
-
-
-def mean_shapes(field: Field, table: pd.DataFrame, band: str) -> Shears:
-    """Mean g of the good rows, by position, by the PSF's g in a band, and around bright stars."""
-    flags = table["flags"].to_numpy()
-    good = table[flags == 0]
-    g = good[["g1", "g2"]].to_numpy(np.float64)
-    places, every = (
-        np.stack(sky_plane(field, part["x"].to_numpy(np.float64), part["y"].to_numpy(np.float64)), axis=1)
-        for part in (good, table)
-    )
-    star = (flags & int(RowFlag.STAR | RowFlag.SATURATED)) > 0
-    bright = star & (table["detection_snr"].fillna(table["snr"]).to_numpy(np.float64) > _BRIGHT)
-    quantities = {
-        "x [1,000 pixels]": good["x"] / 1000,
-        "y [1,000 pixels]": good["y"] / 1000,
-        f"g1 of the PSF, {band}": good[f"psf_g1_{band}"],
-        f"g2 of the PSF, {band}": good[f"psf_g2_{band}"],
-    }
-    panels, why = {}, {}
-    for name, column in quantities.items():
-        values = column.to_numpy(np.float64)
-        panels[name] = (shear_by(values, g), (slope_of(values, g[:, 0]), slope_of(values, g[:, 1])))
-        why[name] = f"too few: {len(g)} good rows, {LEAST} are needed" if len(g) < LEAST else "the same over the field"
-    means = [Slope(float("nan"), float("nan"))] * 2
-    if len(g) >= LEAST:
-        means = [Slope(float(v.mean()), float(v.std(ddof=1) / np.sqrt(len(v)))) for v in g.T]
-    around = shear_around(every[bright], places, g, _RINGS)
-    return Shears((means[0], means[1]), around, int(bright.sum()), panels, why, len(g))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deblend_assets.science.reports.figures.fields import ShownField, colour_image, fields_in_colour
+from deblend_assets.science.reports.figures.fields import ShownField, colour_image, fields_in_colour, shown_bands
 
 
 def shown(flux: tuple[float, float, float]) -> ShownField:
@@ -36,3 +36,17 @@ def test_a_field_without_some_bands_has_a_picture() -> None:
     one = ShownField("one", ("z",), field.images[:1], field.inverse_variance[:1], np.array([30.0]), 0.2)
     assert colour_image(one).shape == (4, 5, 3)
     assert len(fields_in_colour({"a": field, "b": one}).axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("bands", "expected"),
+    [("grz", "zrg"), ("ugrizy", "irg"), ("gr", "rrg"), ("izy", "yzi"), ("ugz", "zgu"), ("z", "zzz")],
+)
+def test_red_green_and_blue_are_different_bands_where_there_are_such(bands: str, expected: str) -> None:
+    assert "".join(shown_bands(tuple(bands))) == expected
+
+
+def test_one_band_is_grey() -> None:
+    field = shown((20.0, 20.0, 20.0))
+    one = ShownField("one", ("r",), field.images[:1], field.inverse_variance[:1], np.array([30.0]), 0.2)
+    assert np.ptp(colour_image(one), axis=-1).max() < 1e-6

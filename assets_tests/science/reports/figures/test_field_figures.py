@@ -166,3 +166,15 @@ def test_a_lens_is_drawn_above_zero() -> None:
     tangential, cross = (container.lines[0].get_ydata() for container in axis.containers)
     np.testing.assert_allclose(tangential, 0.1)
     np.testing.assert_allclose(cross, 0, atol=1e-12)
+
+
+def test_a_sky_that_is_left_in_is_not_in_the_colours() -> None:
+    places = positions(4, SHAPE)
+    images = []
+    for sky in (0.0, 500.0):
+        axis = field_figure(
+            star_field(places, np.full(4, 4000.0), SHAPE, ("i",), sky=sky), rows(looked_at("one")[0], 0)
+        ).axes[0]
+        images.append(np.asarray(axis.images[0].get_array()))
+    np.testing.assert_allclose(images[0], images[1], atol=1e-3)
+    assert np.ptp(images[0]) > 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,15 @@ from deblend_assets.science.statistics.metrics import robust_sigma
 GOOD, STARS, FLAGGED, DETECTED = "#7CFC00", "#00E5FF", "#FF3B30", "#FFFFFF"
 # Of an arrow to the north or east, in shares of the image's side.
 _ARROW, _CORNER = 0.07, 0.09
+# Clippings of the pixels that sky and noise are measured on, and where they clip [σ].
+_STEPS, _CLIP = 6, 2.5
+
+
+class Ground(NamedTuple):
+    """Level of the sky and noise of a pixel of an image [image unit]."""
+
+    sky: float
+    sigma: float
 
 
 def field_figure(
@@ -78,9 +88,9 @@ def show_colour(
     images: NDArray[np.float32],
     known: NDArray[np.float32],
     box: Box,
-    sigma: Sequence[float] | None = None,
-) -> list[float]:
-    """An image in colour on an axis in pixels of the field; the noise by which it is stretched.
+    grounds: Sequence[Ground] | None = None,
+) -> list[Ground]:
+    """An image in colour on an axis in pixels of the field; the sky and noise by which it is stretched.
 
     Args:
         axis: to show it on.
@@ -89,26 +99,31 @@ def show_colour(
         images: (band, y, x) [image unit].
         known: 0 where nothing is known, (band, y, x).
         box: the window of the images.
-        sigma: noise of each band; default: that of the images.
+        grounds: of each band; default: those of the images.
     """
-    if sigma is None:
-        sigma = [_sigma(image[there > 0]) for image, there in zip(images, known, strict=True)]
-    weight = np.where(known > 0, 1.0 / np.array(sigma)[:, None, None] ** 2, 0.0).astype(np.float32)
+    if grounds is None:
+        grounds = [_ground(image[there > 0]) for image, there in zip(images, known, strict=True)]
+    sky, sigma = (np.array(part, np.float32)[:, None, None] for part in zip(*grounds, strict=True))
+    weight = np.where(known > 0, sigma**-2, 0.0).astype(np.float32)
     zero_points = np.array([field.bands[band].zero_point for band in bands])
-    shown = ShownField(field.name, bands, images, weight, zero_points, field.pixel_scale)
+    shown = ShownField(field.name, bands, images - sky, weight, zero_points, field.pixel_scale)
     extent = (box.x0 - 0.5, box.x1 - 0.5, box.y0 - 0.5, box.y1 - 0.5)
     axis.imshow(colour_image(shown), origin="lower", extent=extent, interpolation="antialiased")
     axis.set(xlabel="x [pixel]", ylabel="y [pixel]")
-    return list(sigma)
+    return list(grounds)
 
 
-def _sigma(values: NDArray[np.float32]) -> float:
-    """Noise of an image without its sources' light: from the pixels below the median."""
+def _ground(values: NDArray[np.float32]) -> Ground:
+    """Of an image with sources: median and noise of what is not brighter than the noise allows."""
     if not len(values):
-        return 1.0
-    middle = np.median(values)
-    below = (middle - values[values <= middle]).astype(np.float64)
-    return float(robust_sigma(np.concatenate([below, -below]))) or 1.0
+        return Ground(0.0, 1.0)
+    kept = values.astype(np.float64)
+    for _ in range(_STEPS):
+        middle = float(np.median(kept))
+        below = middle - kept[kept <= middle]
+        sigma = float(robust_sigma(np.concatenate([below, -below])))
+        kept = kept[kept <= middle + _CLIP * sigma]
+    return Ground(middle, sigma or 1.0)
 
 
 def _inside(table: pd.DataFrame, box: Box) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from deblend_assets.science.images.field import BandNoise
 from deblend_assets.science.images.field_maps import FieldMaps
 from deblend_assets.science.measuring.field_rows import BandFlag
 from deblend_assets.science.measuring.trust import RowFlag
-from deblend_assets.science.reports.figures.style import BAND_COLOURS, BLUE, legend_below, new_figure, say
+from deblend_assets.science.reports.figures.style import BAND_COLOURS, BLUE, legend_below, new_figure, only_words, say
 
 _LEAST_BLOCKS = 4
 Floats = NDArray[np.float64]
@@ -29,20 +29,20 @@ def sky_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) -> F
         shape: (y, x) of the image [pixel].
     """
     reach = _reach(maps.level, 0.1)
-    colours = Colours("RdBu_r", -reach, reach, "median of source-free pixels [σ of a pixel]")
+    colours = Colours("RdBu_r", -reach, reach, "median [σ of a pixel]")
     return _maps(maps.level, maps.block, bands, shape, colours)
 
 
 def noise_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) -> Figure:
     """Scatter of the source-free pixels over the stated noise, band by band; arguments as `sky_maps`."""
     reach = _reach(maps.scatter - 1, 0.1)
-    colours = Colours("PuOr_r", 1 - reach, 1 + reach, "scatter of source-free pixels / stated noise")
+    colours = Colours("PuOr_r", 1 - reach, 1 + reach, "scatter / stated noise")
     return _maps(maps.scatter, maps.block, bands, shape, colours)
 
 
 def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
     """Correlation of the noise between pixels, band by band, and along a row."""
-    figure = new_figure(8.4, 2.6 * -(-len(noise) // 3) + 2.6)
+    figure = new_figure(8.4, 2.9 * -(-len(noise) // 3) + 2.6)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[-(-len(noise) // 3), 1])[:, 0]
     axes = upper.subplots(-(-len(noise) // 3), 3, squeeze=False).ravel()
     axis = lower.subplots()
@@ -62,6 +62,7 @@ def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
         )
         axes[k].set_title(f"{name}, sum {band.correlation.sum():.2f}", fontsize=10)
         axes[k].set(xlabel="lag in x [pixel]", ylabel="lag in y [pixel]")
+        axes[k].label_outer()
         axis.plot(
             np.arange(half + 1),
             band.correlation[half, half:],
@@ -71,7 +72,7 @@ def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
             linewidth=1,
             label=name,
         )
-    upper.colorbar(drawn, ax=axes.tolist(), label="correlation (1 at lag 0, not shown)", shrink=0.8)
+    upper.colorbar(drawn, ax=axes.tolist(), label="correlation", shrink=0.8)
     axis.axhline(0, color="0.5", linewidth=0.8)
     axis.set(xlabel="lag in x [pixel]", ylabel="correlation")
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, frameon=False)
@@ -80,10 +81,9 @@ def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
 
 def flag_shares(table: pd.DataFrame, bands: Sequence[str]) -> Figure:
     """Share of the rows with each flag, and with each flag of a band."""
-    figure = new_figure(8.4, 4.6)
     if table.empty:
-        say(figure.subplots(), "no row")
-        return figure
+        return only_words("no row")
+    figure = new_figure(8.4, 4.6)
     left, right = figure.subplots(1, 2, width_ratios=[1.4, 1])
     flags = table["flags"].to_numpy()
     shares = {str(flag.name): 100 * float(((flags & int(flag)) > 0).mean()) for flag in RowFlag}
@@ -105,7 +105,7 @@ def flag_shares(table: pd.DataFrame, bands: Sequence[str]) -> Figure:
         )
     right.set_yticks(at, [str(flag.name) for flag in BandFlag])
     right.invert_yaxis()
-    right.set(xlabel="rows [%]")
+    right.set(xlabel="rows [%]", xlim=(0, max(1.0, right.get_xlim()[1])))
     left.set_title(f"flags of {len(table):,} rows", fontsize=10)
     right.set_title("flags of each band", fontsize=10)
     legend_below(figure)

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.images.field_checks.counts import magnitude_in_i
 from deblend_assets.science.measuring.trust import RowFlag
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, VERMILION, legend_below, new_figure, say
+from deblend_assets.science.reports.figures.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    new_figure,
+    only_words,
+    say,
+)
 from deblend_assets.science.simulation.counts import measured_density
 from deblend_assets.science.simulation.stars import absolute_magnitudes
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -41,13 +50,12 @@ def counts_by_magnitude(table: pd.DataFrame, area: float, band: str) -> Figure:
         area: with known pixels in this band [arcmin²].
         band: its name.
     """
-    figure = new_figure(8.4, 4.4)
-    axis = figure.subplots()
     magnitude = table[f"mag_{band}"].to_numpy(np.float64)
     known = np.isfinite(magnitude)
     if known.sum() < LEAST or not area > 0:
-        say(axis, f"too few: {int(known.sum())} rows with a magnitude in {band}, {LEAST} are needed")
-        return figure
+        return only_words(f"too few: {int(known.sum())} rows with a magnitude in {band}, {LEAST} are needed")
+    figure = new_figure(8.4, 4.4)
+    axis = figure.subplots()
     faintest = float(np.quantile(magnitude[known], _SHOWN))
     edges = np.arange(np.floor(magnitude[known].min()), np.ceil(faintest) + _STEP, _STEP)
     middle = 0.5 * (edges[1:] + edges[:-1])
@@ -92,10 +100,9 @@ def colours(table: pd.DataFrame, bands: tuple[str, ...]) -> Figure:
     triples = [bands[k : k + 3] for k in range(len(bands) - 2)]
     # The reddest three hold little that the ones before do not.
     triples = triples[:3]
-    figure = new_figure(8.4, 4.0)
     if not triples:
-        say(figure.subplots(), f"too few bands for two colors: {', '.join(bands)}; three are needed")
-        return figure
+        return only_words(f"too few bands for two colors: {', '.join(bands)}; three are needed")
+    figure = new_figure(8.4, 4.0)
     for axis, triple in zip(figure.subplots(1, len(triples), squeeze=False)[0], triples, strict=True):
         _colour_panel(axis, table, triple)
     legend_below(figure)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Box, Field
-from deblend_assets.science.reports.figures.field_image import show_colour
+from deblend_assets.science.reports.figures.field_image import Ground, show_colour
 from deblend_assets.science.reports.figures.fields import shown_bands
 from deblend_assets.science.reports.figures.style import new_figure
 
@@ -29,7 +29,7 @@ def data_model_residual(
         field: with bands and zero points.
         box: the part that is shown.
         pixels, model: (band, y, x) [image unit].
-        residual: (band, y, x) [σ of a pixel]; NaN where a pixel is lost.
+        residual: (band, y, x), the sky taken off [σ of a pixel]; NaN where a pixel is lost.
         band: whose residual is shown.
     """
     bands = shown_bands(field.names)
@@ -37,9 +37,10 @@ def data_model_residual(
     known = np.isfinite(residual[rows]).astype(np.float32)
     figure = new_figure(8.4, 6.9 * min((box.y1 - box.y0) / (box.x1 - box.x0), 1.5) + 0.9)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    sigma = show_colour(axes[0, 0], field, bands, pixels[rows], known, box)
-    show_colour(axes[0, 1], field, bands, model[rows], np.ones_like(known), box, sigma)
-    show_colour(axes[1, 0], field, bands, (pixels - model)[rows], known, box, sigma)
+    grounds = show_colour(axes[0, 0], field, bands, pixels[rows], known, box)
+    dark = [Ground(0.0, ground.sigma) for ground in grounds]
+    show_colour(axes[0, 1], field, bands, model[rows], np.ones_like(known), box, dark)
+    show_colour(axes[1, 0], field, bands, (pixels - model)[rows], known, box, grounds)
     for axis, title in zip(axes.ravel(), ("image", "model", "image − model"), strict=False):
         axis.set_title(title, fontsize=10)
     last = axes[1, 1]

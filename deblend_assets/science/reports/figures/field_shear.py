@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deblend_assets.science.evaluation.field_shear import LEAST, BinnedShear, Slope
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, legend_below, new_figure, say
+from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, legend_below, new_figure, only_words, say
 from deblend_assets.science.statistics.format import format_measure
 
 LEAST_CENTRES = 3
@@ -21,15 +21,13 @@ def shear_around_stars(found: BinnedShear, centres: int) -> Figure:
         found: of `shear_around`.
         centres: number of the stars.
     """
+    if centres < LEAST_CENTRES or len(found.at) < 2:
+        return only_words(
+            f"too few: {centres} bright stars, {len(found.at)} rings of {LEAST} pairs; "
+            f"{LEAST_CENTRES} stars and 2 rings are needed"
+        )
     figure = new_figure(8.4, 4.2)
     axis = figure.subplots()
-    if centres < LEAST_CENTRES or len(found.at) < 2:
-        say(
-            axis,
-            f"too few: {centres} bright stars, {len(found.at)} rings of {LEAST} pairs; "
-            f"{LEAST_CENTRES} stars and 2 rings are needed",
-        )
-        return figure
     for k, (colour, marker, label) in enumerate(
         ((BLUE, "o", "tangential: 0 without a lens"), (ORANGE, "s", "cross: 0 always"))
     ):
@@ -60,6 +58,8 @@ def mean_shear(
         number: of the galaxies.
         why: what is said of a quantity without bins, by its name.
     """
+    if not any(len(found.at) for found, _ in panels.values()):
+        return only_words("; ".join(dict.fromkeys(why.values())))
     figure = new_figure(8.4, 6.4)
     axes = figure.subplots(2, 2).ravel()
     for axis, (name, (found, slopes)) in zip(axes, panels.items(), strict=True):

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from deblend_assets.science.images.field_checks.stars import LEAST_STARS, Mean, clipped_mean, size_error
 from deblend_assets.science.measuring.field_stars import BrightSources
 from deblend_assets.science.reports.figures.field_photometry import LEAST, is_star
-from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, VERMILION, legend_below, new_figure, say
+from deblend_assets.science.reports.figures.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    new_figure,
+    only_words,
+    say,
+)
 from deblend_assets.science.statistics.format import format_measure
 from deblend_assets.science.statistics.metrics import Floats
 
@@ -68,11 +77,10 @@ def psf_residuals(bright: BrightSources, shape: tuple[int, int], band: str) -> F
         shape: (y, x) of the image [pixel].
         band: of the stars.
     """
-    figure = new_figure(8.4, 4.6)
     stars = bright.stars
     if len(stars) < LEAST_STARS:
-        say(figure.subplots(), f"too few: {len(stars)} isolated stars of S/N > 50 in {band}, {LEAST_STARS} are needed")
-        return figure
+        return only_words(f"too few: {len(stars)} isolated stars of S/N > 50 in {band}, {LEAST_STARS} are needed")
+    figure = new_figure(8.4, 4.6)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     x, y = bright.x[stars], bright.y[stars]
     size, off = 100 * np.expm1(bright.found.ln_size[stars]), bright.found.shape[stars]

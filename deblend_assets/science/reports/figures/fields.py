@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.reports.figures.style import new_figure
 
-# Shown as red, green, blue: bands, and factors on their flux that make a galaxy of g - r = 0.6, r - i = 0.3 grey.
-_COLOURS = {"i": 0.76, "r": 1.0, "g": 1.74}
+# Shown as red, green and blue.
+_COLOURS = "irg"
+# Factors on the flux in each band that make a galaxy grey whose g - r is 0.6 and r - i 0.3, u - g 0.9, i - z 0.2.
+_GREY = {"u": 3.98, "g": 1.74, "r": 1.0, "i": 0.76, "z": 0.63, "y": 0.58}
 _SOFTENING, _WHITE = 4.0, 80.0  # of the stretch, in σ of the mean of the three bands
 _SKY = 2.0  # σ above black
 _LOST = 0.35  # grey of a pixel that all three bands lost
@@ -45,8 +48,8 @@ def colour_image(field: ShownField) -> NDArray[np.float64]:
     An asinh stretch of the mean of the three, by which all are multiplied; what is brighter than white keeps its colour
     (Lupton et al. 2004, PASP 116, 133).
     """
-    rows = [_nearest(field.bands, band) for band in _COLOURS]
-    factor = 10.0 ** (-0.4 * field.zero_points[rows]) * np.array(list(_COLOURS.values()))
+    rows = _rows(field.bands)
+    factor = 10.0 ** (-0.4 * field.zero_points[rows]) * np.array([_GREY[field.bands[row]] for row in rows])
     weight = field.inverse_variance[rows]
     seen = weight > 0
     sigma = (
@@ -64,13 +67,21 @@ def colour_image(field: ShownField) -> NDArray[np.float64]:
 
 
 def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
-    """Those of the bands that `colour_image` shows as red, green and blue; one may be shown as several."""
-    return tuple(bands[_nearest(bands, band)] for band in _COLOURS)
+    """Those of the bands that `colour_image` shows as red, green and blue; of one or two, some are shown twice."""
+    return tuple(bands[row] for row in _rows(bands))
 
 
-def _nearest(bands: Sequence[str], band: str) -> int:
-    order = "ugrizy"
-    return int(np.argmin([abs(order.index(name) - order.index(band)) for name in bands]))
+def _rows(bands: Sequence[str]) -> list[int]:
+    """Numbers of the bands for red, green and blue: of three or more, those that are together nearest to i, r and g."""
+    order = {name: "ugrizy".index(name) for name in bands}
+    wanted = ["ugrizy".index(band) for band in _COLOURS]
+    names = sorted(order, key=order.__getitem__, reverse=True)
+    if len(names) >= 3:
+        triples = list(combinations(names, 3))
+        chosen = min(triples, key=lambda t: sum(abs(order[n] - w) for n, w in zip(t, wanted, strict=True)))
+    else:
+        chosen = (names[0], names[0], names[-1])
+    return [list(bands).index(name) for name in chosen]
 
 
 def fields_in_colour(fields: Mapping[str, ShownField], columns: int = 2) -> Figure:

@@ -94,6 +94,13 @@ def say(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=10, color="0.3", wrap=True)
 
 
+def only_words(text: str) -> Figure:
+    """A low figure with a sentence alone, in the place of one that cannot be made; see `say`."""
+    figure = new_figure(8.4, 0.8)
+    say(figure.subplots(), text)
+    return figure
+
+
 def to_png(figure: Figure, dpi: int = 90, dither: bool = False) -> bytes:
     """The figure as PNG without transparency; above 150 kB in a palette of 256 colours, a third of the size.
 
