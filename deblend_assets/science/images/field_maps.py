@@ -15,6 +15,8 @@ MOST_PIXELS = 1200
 """Greatest side of the images [pixel]."""
 # Of the blocks for sky and noise: about so many a side, of at least so many pixels, and the fewest source-free ones.
 _BLOCKS, _LEAST_SIDE, _LEAST_FREE = 32, 64, 50
+# Pixels of a block that its numbers are from, at most: the error of the level is 0.02 of a pixel's noise.
+_ENOUGH = 4000
 # Of a strip of a window that is read at a time.
 _ROWS = 256
 
@@ -78,6 +80,7 @@ def map_field(
                 values = (pixels[:, part] * root[:, part])[there[:, part] & dark[:, part]].astype(np.float64)
                 free[k, row, column] = len(values)
                 if len(values) >= _LEAST_FREE:
+                    values = values[:: -(-len(values) // _ENOUGH)]
                     level[k, row, column], scatter[k, row, column] = np.median(values), robust_sigma(values)
     return FieldMaps(factor, images, known, block, level, scatter, free)
 

@@ -64,7 +64,7 @@ def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], inje
     sky = np.nan_to_num(np.array([found.sky for found in left.values()], np.float32))[:, None, None]
     whole = part == Box(0, 0, *field.shape[::-1])
     figures = {
-        **({} if whole else {"field": field_figure(field, table, framed=part)}),
+        **({} if whole else {"field": field_figure(field, table, framed=part, maps=maps)}),
         "part": field_figure(field, table, part, detections),
         "residual": data_model_residual(field, part, pixels, model, residual - sky, band),
         "flags": field_maps.flag_shares(table, field.names),

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Box, Field
-from deblend_assets.science.images.field_maps import shrunk_window
+from deblend_assets.science.images.field_maps import FieldMaps, shrunk_window
 from deblend_assets.science.measuring.ellipses import observed_ellipses
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.reports.figures.fields import ShownField, colour_image, shown_bands
@@ -42,6 +42,7 @@ def field_figure(
     box: Box | None = None,
     detections: pd.DataFrame | None = None,
     framed: Box | None = None,
+    maps: FieldMaps | None = None,
 ) -> Figure:
     """A field in colour with the rows of its catalogue: ellipses, boxes for stars, crosses for rows with a flag.
 
@@ -51,11 +52,16 @@ def field_figure(
         box: the part that is shown; default: all of it.
         detections: x, y of everything that was detected; dots.
         framed: a part that is framed.
+        maps: of the whole field, whose images are shown instead of read.
     """
     height, width = field.shape
     box = Box(0, 0, width, height) if box is None else box
     bands = shown_bands(field.names)
-    factor, images, known = shrunk_window(field, box, bands)
+    if maps is None:
+        factor, images, known = shrunk_window(field, box, bands)
+    else:
+        rows = [field.names.index(band) for band in bands]
+        factor, images, known = maps.factor, maps.images[rows], maps.known[rows]
     figure = new_figure(7.8, 7.15 * (box.y1 - box.y0) / (box.x1 - box.x0) + 0.95)
     axis = figure.subplots()
     show_colour(axis, field, bands, images, known, box)

@@ -111,8 +111,9 @@ def psf_residuals(bright: BrightSources, shape: tuple[int, int], band: str) -> F
         color=BLUE,
     )
     right.quiverkey(sticks, 0.5, -0.3, length * scale, f"|g| = {length:g}", labelpos="E", coordinates="axes")
-    mean = [_words(clipped_mean(part, errors)) for part in (off.real, off.imag)]
-    right.set_title(f"g, pixel frame: {mean[0]}, {mean[1]}", fontsize=10)
+    g1, g2 = (clipped_mean(part, errors) for part in (off.real, off.imag))
+    words = f"mean g {g1.value:+.4f}, {g2.value:+.4f}; ± {max(g1.error, g2.error):.4f}; pixel frame"
+    right.set_title(words.replace("-", "−"), fontsize=9)
     height, width = shape
     for axis in (left, right):
         axis.set(xlim=(0, width), ylim=(0, height), aspect="equal", xlabel="x [pixel]")
