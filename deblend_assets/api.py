@@ -23,7 +23,6 @@ from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
 from deblend_assets.science.measuring.field_columns import detection_columns
 from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
-from deblend_assets.science.measuring.field_look import look_at
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
 from deblend_assets.science.measuring.registry import CatalogColumn
@@ -31,8 +30,7 @@ from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFla
 from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
-from deblend_assets.steps.fields.catalog import catalog_of
-from deblend_assets.steps.fields.cells import OpenField, detect_field, pool_of
+from deblend_assets.steps.fields.catalog import catalog_of, detections_of
 from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
 from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores.field_files import read_field
@@ -97,10 +95,8 @@ def detect(field: Field) -> Table:
     Raises:
         MissingDataError: no PSF, no noise or no known pixel.
     """
-    opened = OpenField(field, look_at(field), load_sky_model())
-    with pool_of(opened, 1) as pool:
-        found = detect_field(opened, pool, None, _silent)
-    return _described(found[list(detection_columns(field.names))], detection_columns(field.names))
+    columns = detection_columns(field.names)
+    return _described(detections_of(field, log=_silent).table[list(columns)], columns)
 
 
 def measure(
@@ -184,11 +180,9 @@ def deblend(
                 "no table, or a model for stamps", where="deblend", remedy="give rows of a catalogue of the field"
             )
         sky_model = model if isinstance(model, SkyModel) else load_sky_model()
-        opened = OpenField(source, look_at(source), sky_model)
-        with pool_of(opened, 1) as pool:
-            found = detect_field(opened, pool, None, _silent)
+        found = detections_of(source, log=_silent)
         places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
-        return deblended(sky_model, source, opened.look, places, found, psf)
+        return deblended(sky_model, source, found.look, places, found.table, psf)
     if table is not None or isinstance(model, SkyModel) or not isinstance(psf, str) or psf != "own":
         raise MismatchError("stamps, with what is of fields", where="deblend", remedy="give a Field, or stamps alone")
     model = load_model() if model is None else model

@@ -11,7 +11,7 @@ import pandas as pd
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.measuring.field_columns import field_columns
-from deblend_assets.science.measuring.field_look import Look, detections_of, look_at
+from deblend_assets.science.measuring.field_look import Look, detect_window, look_at
 from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
 from deblend_assets.science.simulation import sersic
 
@@ -92,7 +92,7 @@ def detections(field: Field, look: Look) -> pd.DataFrame:
 
     height, width = field.shape
     image = field.observed(Box(0, 0, width, height), look.noise, look.psfs, field.settings.stamps.psf_side)
-    return detections_of(field, image, look.fwhm).table
+    return detect_window(field, image, look.fwhm).table
 
 
 def catalogue(

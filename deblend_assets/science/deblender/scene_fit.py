@@ -16,7 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.deblender.scene_fluxes import correlated_columns, least_squares, require_alike, window
+from deblend_assets.science.deblender.scene_fluxes import (
+    alike,
+    correlated_columns,
+    least_squares,
+    require_alike,
+    window,
+)
 from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
 from deblend_assets.science.simulation import sersic
 from deblend_assets.science.simulation.renderers.sersic_stamps import SersicStamps
@@ -74,26 +80,13 @@ def fit_targets(stamps: ObservedStamps, sources: SceneSources, chosen: NDArray[n
     require_alike(stamps, sources)
     number = len(stamps)
     k = len(NUMBERS)
+    fitted = chosen & ~sources.star[:, 0] & (sources.count > 0)
     found = TargetFit(*(np.full((number, *shape), np.nan) for shape in ((k,), (k, k), (), ())))
-    for rows, bands, size in _alike(stamps, sources, chosen & ~sources.star[:, 0] & (sources.count > 0)):
+    for rows, bands, size in alike(stamps, sources, _at_once, fitted):
         scene = _Scene.of(stamps.rows(rows), sources.rows(rows).cut(size), bands)
         for into, values in zip(vars(found).values(), _fitted(scene), strict=True):
             into[rows] = values
     return found
-
-
-def _alike(
-    stamps: ObservedStamps, sources: SceneSources, chosen: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
-    """Rows with equally many sources in the same bands, some at a time; the bands; how many sources."""
-    kinds, kind = np.unique(np.column_stack([sources.count, stamps.present]), axis=0, return_inverse=True)
-    parts = []
-    for k, (size, *present) in enumerate(kinds.tolist()):
-        rows = np.flatnonzero((kind == k) & chosen)
-        bands = np.flatnonzero(present)
-        starts = range(0, len(rows) if len(bands) else 0, _AT_ONCE)
-        parts += [(rows[first : first + _AT_ONCE], bands, int(size)) for first in starts]
-    return parts
 
 
 class _Scene(NamedTuple):
@@ -215,13 +208,17 @@ def moved(stamps: ObservedStamps, sources: SceneSources, fit: TargetFit, changes
         changes: of the pixels, along D directions, (D, N, band, y, x) [image unit].
     """
     found = np.full((len(stamps), len(NUMBERS), len(changes)), np.nan)
-    for rows, bands, size in _alike(stamps, sources, np.isfinite(fit.values[:, 0])):
+    for rows, bands, size in alike(stamps, sources, _at_once, np.isfinite(fit.values[:, 0])):
         scene = _Scene.of(stamps.rows(rows), sources.rows(rows).cut(size), bands)
         slopes = _linear(scene, fit.values[rows]).slopes
         change = changes[:, rows][:, :, bands].reshape(len(changes), len(rows), len(bands), -1) * scene.root[:, :, 0]
         along = np.einsum("nbkp,dnbp->nkd", slopes, change)
         found[rows] = fit.covariance[rows] @ along
     return found
+
+
+def _at_once(size: int) -> int:
+    return _AT_ONCE
 
 
 def _possible(values: Floats) -> Floats:

@@ -15,6 +15,7 @@ is (`PRIOR_ERRORS`), keeps their numbers finite, and their errors are as large a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,17 +112,36 @@ def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     found = SceneFluxes(
         **{name: np.full((number, *(sizes[axis] for axis in axes)), np.nan) for name, axes in _AXES.items()}
     )
-    # Stamps with equally many sources in the same bands are solved together.
+    for chosen, present, size in alike(stamps, sources, lambda size: max(1, _SOURCES // max(1, size))):
+        there = {"s": np.arange(size), "b": present}
+        part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(size), present)
+        for name, values in vars(part).items():
+            getattr(found, name)[np.ix_(chosen, *(there[axis] for axis in _AXES[name]))] = values
+    return found
+
+
+def alike(
+    stamps: ObservedStamps,
+    sources: SceneSources,
+    at_once: Callable[[int], int],
+    chosen: NDArray[np.bool_] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
+    """Stamps with equally many sources in the same bands, which are solved together, some at a time.
+
+    Args:
+        stamps, sources: N of them; stamps without a band are left out.
+        at_once: most stamps of so many sources.
+        chosen: which stamps, (N,); default: all.
+
+    Yields:
+        Rows, numbers of the bands, and number of sources.
+    """
     kinds, kind = np.unique(np.column_stack([sources.count, stamps.present]), axis=0, return_inverse=True)
     for k, (size, *present) in enumerate(kinds.tolist()):
-        rows, there = np.flatnonzero(kind == k), {"s": np.arange(size), "b": np.flatnonzero(present)}
-        each = max(1, _SOURCES // max(1, size))
+        rows = np.flatnonzero((kind == k) if chosen is None else (kind == k) & chosen)
+        each = at_once(size)
         for first in range(0, len(rows) if any(present) else 0, each):
-            chosen = rows[first : first + each]
-            part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(size), there["b"])
-            for name, values in vars(part).items():
-                getattr(found, name)[np.ix_(chosen, *(there[axis] for axis in _AXES[name]))] = values
-    return found
+            yield rows[first : first + each], np.flatnonzero(present), int(size)
 
 
 def window(stamps: ObservedStamps, sources: SceneSources) -> Floats:

@@ -10,11 +10,10 @@ import sep
 from numpy.typing import NDArray
 
 from deblend_assets.science.stamps.cutting import ObservedImage
+from deblend_assets.science.statistics.metrics import MEDIAN_ERROR
 
 # Mesh of SEP's background [pixel].
 _MESH = 64
-# Standard error of a median over that of a mean, of Gaussian numbers.
-_MEDIAN_ERROR = 1.2533
 # Level of the sky [sky σ] and its significance from which on a user is told.
 LEAST_LEVEL, SIGNIFICANT = 0.02, 3.0
 
@@ -49,7 +48,7 @@ def sky_level(image: ObservedImage, band: int, free: NDArray[np.bool_]) -> SkyLe
         return SkyLevel(float("nan"), float("nan"))
     # The variance of a mean of correlated noise is larger by the sum of the correlations.
     wider = max(float(image.noise_correlation[band].sum()), 1e-2)
-    return SkyLevel(float(np.median(values)), _MEDIAN_ERROR * float(np.sqrt(wider / len(values))))
+    return SkyLevel(float(np.median(values)), MEDIAN_ERROR * float(np.sqrt(wider / len(values))))
 
 
 def without_background(image: ObservedImage, free: NDArray[np.bool_]) -> ObservedImage:

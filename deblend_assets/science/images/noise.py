@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.field import BandNoise
-from deblend_assets.science.statistics.metrics import robust_sigma
+from deblend_assets.science.statistics.metrics import MEDIAN_ERROR, robust_sigma
 
 LEAST_PIXELS = 400
 """Fewest source-free pixels of a band on which its noise is measured."""
@@ -17,8 +17,6 @@ LEAST_PIXELS = 400
 _BLOCK, _LEAST_GOOD, _FEWEST = 32, 0.2, 8
 # A correlation below so many of its errors is taken as 0.
 _SIGNIFICANT = 3.0
-# Standard error of a median over that of a mean, of Gaussian numbers.
-_MEDIAN_ERROR = 1.2533
 
 Floats = NDArray[np.float64]
 
@@ -94,7 +92,7 @@ def _correlation(images: list[NDArray[np.float32]], free: list[NDArray[np.bool_]
             value, error = float(ratio.mean()), 1.0 / float(count[enough].sum()) ** 0.5
         else:
             value = float(np.median(ratio))
-            error = _MEDIAN_ERROR * float(robust_sigma(ratio)) / len(ratio) ** 0.5
+            error = MEDIAN_ERROR * float(robust_sigma(ratio)) / len(ratio) ** 0.5
         if abs(value) > _SIGNIFICANT * error:
             found[lags + dy, lags + dx] = found[lags - dy, lags - dx] = value
     return found

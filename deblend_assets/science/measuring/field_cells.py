@@ -10,7 +10,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.detection.detect import OVERFLOW, Detections
 from deblend_assets.science.images.cells import Cell, outside
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.measuring.field_look import Look, image_of, window_of
+from deblend_assets.science.measuring.field_look import Look, detect_window, image_of
 from deblend_assets.science.measuring.field_rows import measure_rows
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.cutting import cut
@@ -34,7 +34,7 @@ def detect_cell(field: Field, look: Look, cell: Cell) -> pd.DataFrame:
         `DETECTION_COLUMNS`, and `crowded`; no row where no pixel of the window has a weight.
     """
     try:
-        _, found = window_of(field, look, cell.outer)
+        found = detect_window(field, image_of(field, look, cell.outer), look.fwhm)
     except MissingDataError:
         return pd.DataFrame({name: np.zeros(0) for name in ("x", "y", "snr")}).assign(crowded=np.zeros(0, bool))
     return found.table.assign(

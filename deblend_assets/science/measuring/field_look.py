@@ -68,7 +68,7 @@ def look_at(field: Field) -> Look:
     fwhm = tuple(measure_psf_images(image.psf((width - 1) / 2, (height - 1) / 2)).fwhm.tolist())
     # Twice: where the noise is correlated, much of what is found without knowing that is noise, of its upper half.
     for white in (True, False):
-        free = free_pixels(image, detections_of(field, image, fwhm, white), fwhm)
+        free = free_pixels(image, detect_window(field, image, fwhm, white), fwhm)
         noise = {
             band: measure_noise(
                 [NoiseSample(without_sky(image.pixels[k], free[k]), _unscaled_weight(image, k, known[band]), free[k])],
@@ -82,19 +82,9 @@ def look_at(field: Field) -> Look:
     sky = {band: sky_level(image, k, free[k]) for k, band in enumerate(field.names)}
     if field.settings.background == "subtract":
         image = without_background(image, free)
-    report = check_field(image, detections_of(field, image, fwhm))
+    report = check_field(image, detect_window(field, image, fwhm))
     side = max(side_for(max(fwhm)), field.settings.stamps.side)
     return Look(noise, psfs, fwhm, side, box, report, sky)
-
-
-def window_of(field: Field, look: Look, box: Box) -> tuple[ObservedImage, Detections]:
-    """A window as it is measured, without its sky where the settings say so, and what is found in it.
-
-    Raises:
-        MissingDataError: no pixel of it has a weight.
-    """
-    image = image_of(field, look, box)
-    return image, detections_of(field, image, look.fwhm)
 
 
 def image_of(field: Field, look: Look, box: Box) -> ObservedImage:
@@ -102,10 +92,10 @@ def image_of(field: Field, look: Look, box: Box) -> ObservedImage:
     image = field.observed(box, look.noise, look.psfs, field.settings.stamps.psf_side)
     if field.settings.background == "none":
         return image
-    return without_background(image, free_pixels(image, detections_of(field, image, look.fwhm), look.fwhm))
+    return without_background(image, free_pixels(image, detect_window(field, image, look.fwhm), look.fwhm))
 
 
-def detections_of(field: Field, image: ObservedImage, fwhm: tuple[float, ...], white: bool = False) -> Detections:
+def detect_window(field: Field, image: ObservedImage, fwhm: tuple[float, ...], white: bool = False) -> Detections:
     """What is found in a window.
 
     Args:

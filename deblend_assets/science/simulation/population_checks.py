@@ -18,6 +18,7 @@ from deblend_assets.science.simulation import cosmos_relations, relations
 from deblend_assets.science.simulation.galaxies import Galaxies
 from deblend_assets.science.simulation.intrinsic import intrinsic_shapes
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
+from deblend_assets.science.statistics.metrics import MEDIAN_ERROR
 
 MIN_GALAXIES = 30
 """A quantity measured on fewer galaxies is not checked."""
@@ -128,7 +129,7 @@ def _check(
 
 def _median_error(values: Floats) -> float:
     low, high = np.percentile(values, [16.0, 84.0])
-    return float(1.2533 * (high - low) / 2.0 / np.sqrt(values.size))
+    return float(MEDIAN_ERROR * (high - low) / 2.0 / np.sqrt(values.size))
 
 
 def _counts(i_mag: Floats) -> Iterator[PopulationCheck]:

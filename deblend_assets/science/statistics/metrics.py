@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 Floats = NDArray[np.float64]
+MEDIAN_ERROR = 1.2533
+"""Standard error of a median over that of a mean, of Gaussian numbers."""
 Statistic = Callable[[Mapping[str, Floats]], Floats]
 
 SSIM_WINDOW = 7

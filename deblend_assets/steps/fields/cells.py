@@ -87,7 +87,7 @@ def pool_of(opened: OpenField, processes: int | RenderingWorkers) -> Iterator[_P
 
     Args:
         opened: the field, its look and the model.
-        processes: number of them, or what starts them, here or on a cluster.
+        processes: number of them, 0: one a core; or what starts them, here or on a cluster.
     """
     workers = RenderingWorkers(processes=processes) if isinstance(processes, int) else processes
     if workers.count == 1:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
-from deblend_assets.science.images.field import Field
 from deblend_assets.steps.fields.inputs import inputs_of
 from deblend_assets.steps.fields.measure import FieldMeasured, measure_field
 from deblend_assets.steps.measuring.model import load_sky_model
@@ -50,7 +46,9 @@ def measure_files(
     trained = store.trained_sky_model()
     model, version = load_sky_model(trained), store.sky_model_version()
     field = read_field(settings, log)
-    given = None if positions is None else place_positions(field, positions, origin, log)
+    given = None
+    if positions is not None:
+        given = read_positions(positions, sky=field.wcs.isCelestial(), origin=origin).placed(field, log)
     return measure_field(
         field,
         model,
@@ -58,29 +56,9 @@ def measure_files(
         folder,
         inputs=inputs_of(settings, positions, origin),
         positions=given,
-        processes=processes or cores(),
+        processes=processes,
         inject=inject,
         replace=replace,
         images=images,
         log=log,
     )
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def place_positions(field: Field, table: str, origin: int | None, log: Callable[[str], None]) -> pd.DataFrame:
-    """A table's positions on a field: x, y [pixel, from 0], NaN where undefined, and its other columns.
-
-    Args:
-        field: images.
-        table: PATH or PATH[EXT].
-        origin: see `read_positions`.
-        log: told how many positions are off the image.
-
-    Raises:
-        DeblendError: see `read_positions` and `Positions.placed`.
-    """
-    return read_positions(table, sky=field.wcs.isCelestial(), origin=origin).placed(field, log)

@@ -79,7 +79,7 @@ def measure_field(
         folder: for the files, see `stores.field_catalogs`.
         inputs: fingerprint of the files and positions.
         positions: see `catalog_of`.
-        processes: that work.
+        processes: that work; 0: one a core.
         inject: number of galaxies of known truth that are then put into the images and measured; 0: none.
         replace: whether a finished catalogue may be replaced.
         images: whether the model image and the residual are written.

@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deblend_assets.science.images.field_checks.report import Check
-from deblend_assets.science.statistics.metrics import robust_sigma
+from deblend_assets.science.statistics.metrics import MEDIAN_ERROR, robust_sigma
 
 # Pixels nearer to a detection's segment than this hold its light [FWHM].
 _HALO = 1.5
 # Side of the blocks that noise is measured in [pixel], and the least share of good pixels of one.
 _BLOCK, _LEAST_GOOD = 40, 0.25
 _LEAST_BLOCKS = 10
-# Standard error of a median over that of a mean, of Gaussian numbers.
-_MEDIAN_ERROR = 1.2533
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +61,7 @@ def check_noise(
     middle_y, middle_x = (side // 2 for side in correlation.shape)
     given = np.pad(correlation, 1)[[middle_y + 2, middle_y + 1], [middle_x + 1, middle_x + 2]].mean()
     measured = covariance / variance
-    error = [_MEDIAN_ERROR * float(robust_sigma(v)) / len(v) ** 0.5 for v in (np.log(variance), measured)]
+    error = [MEDIAN_ERROR * float(robust_sigma(v)) / len(v) ** 0.5 for v in (np.log(variance), measured)]
     return [
         Check.of("noise_level", band, float(np.median(np.log(variance))), error[0], reason),
         Check.of("noise_correlation", band, float(np.median(measured) - given), error[1], reason),

@@ -11,6 +11,7 @@ from deblend_assets.science.peers.observed.presence import Presence
 from deblend_assets.science.peers.sep_hsm import detect
 from deblend_assets.science.stamps.correlation import growth
 from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.science.statistics.metrics import MEDIAN_ERROR
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +20,6 @@ _FILTER = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
 _LEAST_AREA = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
 # Of the sky's level: clipping in σ of a pixel and its rounds; fewer pixels without an object are not enough.
 _CLIP, _ROUNDS, _LEAST_PIXELS = 3.0, 5, 100
-# Error of a median over that of a mean.
-_MEDIAN = 1.2533
 
 
 class Segmented(NamedTuple):
@@ -63,7 +62,7 @@ def segmented(stamps: ObservedStamps, there: Presence) -> Segmented:
         level, pixels = _sky(images[band], free, noise[band])
         images[band] -= np.float32(level)
         area = max(float(correlation[band].sum()), 0.0)
-        errors[band] = _MEDIAN * np.median(noise[band]) * np.sqrt(area / max(pixels, 1))
+        errors[band] = MEDIAN_ERROR * np.median(noise[band]) * np.sqrt(area / max(pixels, 1))
     images[lost] = 0
     rows, segments = detect(images[k], threshold, lost[k])
     return Segmented(images, noise, errors, lost, rows, segments)
