@@ -17,7 +17,7 @@ from deblend_assets.resources import ray_workers
 from deblend_assets.resources.ray_workers import RayWorkers
 from deblend_assets.resources.rendering_workers import open_renderer, whole_scenes
 from deblend_assets.science.simulation.rendering import ShardRenderer
-from deblend_assets.science.simulation.scenes import all_shards
+from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.settings import Profile, SimulationSettings
 
 
@@ -50,6 +50,19 @@ def test_the_same_pixels_and_no_more_ahead_than_is_allowed(catalog: pd.DataFrame
         assert np.array_equal(getattr(others[shards[-1]], name), getattr(alone, name))
     pd.testing.assert_frame_equal(others[shards[-1]].truth, alone.truth)
     assert len(scenes.isolated) == 16
+
+
+def squared(opened: int, task: Shard) -> int:
+    return opened**2 + task.index
+
+
+def test_a_pool_of_anything_opens_it_in_every_task() -> None:
+    """As the cells of a field are spread."""
+    tasks, before = [Shard("train", number, number, 1) for number in range(4)], submitted()
+    with RayWorkers(processes=2).pool("7", int) as pool:
+        found = list(pool.render(tasks, quiet(4), squared))
+    assert found == [(task, 49 + number) for number, task in enumerate(tasks)]
+    assert submitted() == before + 4, "on the cluster, not on this node alone"
 
 
 def test_a_task_that_refuses_says_so_in_its_own_line(catalog: pd.DataFrame, profile: Profile) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ _RETRIES = 5
 # Shards under way or waiting to be stored, for each core: enough to keep it at work while another is stored.
 _SHARDS_A_CORE = 2
 
-# In a task's process: the simulation that it opened, and its renderer.
+# In a task's process: what it was given, and what it opened of that.
 _opened: tuple[str, Any] | None = None
 
 
@@ -61,12 +61,22 @@ class RayWorkers(RenderingWorkers):
             DeviceError: there is no cluster, or it has no core for a task.
         """
         opened(catalog, settings)
+        with self.pool((catalog, settings, opened), _open_simulation) as pool:
+            yield pool
+
+    @contextmanager
+    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
+        """As `RenderingWorkers.pool`; tasks under way are cancelled on exit.
+
+        Raises:
+            DeviceError: there is no cluster, or it has no core for a task.
+        """
         ray = _connected()
         if self.count < 1:
             raise DeviceError(
                 "the Ray cluster has no core for a task", where="ray status", remedy="give it two cores or more"
             )
-        pool = RayPool(ray.put((catalog, settings, opened)), self)
+        pool = RayPool(ray.put((given, opened)), self)
         try:
             yield pool
         finally:
@@ -77,14 +87,14 @@ class RayPool(WorkerPool):
     """Renders whole shards on all nodes.
 
     Args:
-        simulation: reference to the arguments of `RayWorkers.start`, in the cluster's object store.
+        given: reference to the arguments of `RayWorkers.pool`, in the cluster's object store.
         workers: gives the number of shards under way; read again for each one, since clusters grow.
     """
 
-    def __init__(self, simulation: Any, workers: RayWorkers) -> None:
+    def __init__(self, given: Any, workers: RayWorkers) -> None:
         import ray
 
-        self._simulation, self._workers = simulation, workers
+        self._given, self._workers = given, workers
         self._under_way: deque[Any] = deque()
         self._task: Any = ray.remote(
             num_cpus=1,
@@ -105,7 +115,7 @@ class RayPool(WorkerPool):
             ahead = self._workers.processes or self._workers.count * _SHARDS_A_CORE
             while len(self._under_way) < ahead and (following := next(waiting, None)) is not None:
                 # In a list, since Ray would fetch a bare reference for every task, and a worker needs it once.
-                self._under_way.append(self._task.remote([self._simulation], following, made))
+                self._under_way.append(self._task.remote([self._given], following, made))
             result, node = self._result(shard)
             rendered[node] += shard.scenes
             progress.add(shard.scenes)
@@ -139,15 +149,20 @@ class RayPool(WorkerPool):
         return result
 
 
-def _render_shard(simulation: list[Any], shard: Shard, made: Make[Made]) -> tuple[Made, str]:
+def _open_simulation(given: tuple[pd.DataFrame, Any, Open]) -> Any:
+    catalog, settings, opened = given
+    return opened(catalog, settings)
+
+
+def _render_shard(references: list[Any], shard: Shard, made: Make[Made]) -> tuple[Made, str]:
     """In a task's process: the result of `made` for a shard, and the node that rendered it."""
     global _opened
     import ray
 
-    (reference,) = simulation
+    (reference,) = references
     if _opened is None or _opened[0] != reference.hex():
-        catalog, settings, opened = ray.get(reference)
-        _opened = reference.hex(), opened(catalog, settings)
+        given, opened = ray.get(reference)
+        _opened = reference.hex(), opened(given)
     node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
     return made(_opened[1], shard), node
 
