@@ -565,6 +565,9 @@ class SimulatedFieldSettings(_Section):
 
     pixels: int = Field(default=500, ge=64, le=1024, description="its side [pixel]")
     survey: Literal["LSST", "DES", "HSC"] = Field(default="LSST", description="whose skies it is observed under")
+    latitude: float = Field(
+        default=20.0, ge=-90, le=90, description="galactic, of the stars, so that some show the PSF [deg]"
+    )
     seed: int = Field(default=9, ge=0, description="of the field")
 
 

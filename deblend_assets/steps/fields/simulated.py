@@ -72,7 +72,8 @@ def _observed(store: ProjectStore, log: Callable[[str], None]) -> tuple[Field, O
     # One PSF for the whole image: it is what the file holds.
     wanted = FieldSkySettings(name=settings.survey, psf_varies=False, chip_edges=0.0)
     sky = sample_sky(wanted, shape, np.random.default_rng(sky_seed))
-    contents = profile.field.model_copy(update={"pixels": settings.pixels, "psf_cells": 1})
+    own = {"pixels": settings.pixels, "latitude": settings.latitude, "psf_cells": 1}
+    contents = profile.field.model_copy(update=own)
     log(f"rendering {settings.pixels} × {settings.pixels} pixels in {', '.join(sky.names)}")
     field = sample_field(galaxies, sky, contents, np.random.default_rng(source_seed))
     return field, field.observe(noise_seed.generate_state(4).tolist(), profile.masks)
