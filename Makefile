@@ -21,7 +21,7 @@ TARGETS := key:"worlds/report" or key:"worlds/sky_*" or key:"worlds/pairs" or ke
 WORLDS := key:"simulation/galaxy_catalog" or group:worlds
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des worlds tile tile-assets baseline referee test test-slow test-all coverage lint docs bench ui help clean-env
+.PHONY: demo lsst des worlds tile tile-assets field field-assets baseline referee test test-slow test-all coverage lint docs bench ui help clean-env
 
 # uv installs in a third of pip's time. Where it finds no package, as from a mirror that pip.conf alone names, pip does.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -43,9 +43,10 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers $(VENV)/.docs: $(VENV)/.%: $(VENV)/.
 	$(call install,-e '.[$*]')
 	@touch $@
 
-# The whole lineage: simulated LSST blends, the network for every sky, a tile of the simulated survey, targets of the worlds.
-demo: ALSO := or group:sky_shapes or $(TARGETS)
+# The whole lineage: simulated LSST blends, the network for every sky, a tile of the simulated survey, a simulated field.
+demo: ALSO := or group:sky_shapes or $(TARGETS) or key:"fields/simulated_field"
 demo: lsst des
+	@$(MAKE) --no-print-directory field-assets FIELD="$$($(RUN) deblend_assets.partitions simulated)"
 	@$(RESULTS) demo
 
 # The LSST model: simulation, training, shapes and their evaluation.
@@ -75,6 +76,15 @@ tile-assets: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select '$(WITH) group:des' --partition '$(TILE)'
+
+# Your own images: make field FIELD=field.toml detects, measures and judges them; see docs/measuring_images.md.
+field: field-assets
+	@$(RESULTS) '$(FIELD)'
+
+field-assets: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
+	$(VENV)/bin/deblend_assets fields add '$(FIELD)'
+	$(MATERIALIZE) --select 'key:"fields/field_*"' --partition "$$($(RUN) deblend_assets.partitions field '$(FIELD)')"
 
 # The report's own recipe on the same arrays, for comparison.
 baseline: $(VENV)/.installed

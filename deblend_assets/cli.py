@@ -201,13 +201,12 @@ def _registry(topic: Topic, given: argparse.Namespace, profile: Profile) -> None
 
 def results(given: argparse.Namespace, profile: Profile) -> int:
     """Print key figures, where the reports lie, and failed checks; 1 if one of severity ERROR is among them."""
-    from deblend_assets.assets.keys import TILE_ASSETS
+    from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
     from deblend_assets.automation.checks import errors_among, failed_checks
     from deblend_assets.automation.instance import open_instance
     from deblend_assets.automation.outcome import check_lines
     from deblend_assets.automation.registry_rows import evaluated_state
-    from deblend_assets.automation.results import UI, evaluated_tiles, results_of, tile_results
-    from deblend_assets.science.des.tiles import tile_name
+    from deblend_assets.automation.results import UI, field_results, results_of, tile_results, tiles_and_fields
     from deblend_assets.settings import storage_root
     from deblend_assets.stores.project import ProjectStore
 
@@ -217,12 +216,13 @@ def results(given: argparse.Namespace, profile: Profile) -> int:
         assets = [key for key in instance.all_asset_keys() if key.path[0] in groups]
         failed: list[tuple[dg.AssetCheckEvaluation, str | None]] = []
         failed += [(check, None) for check in failed_checks(instance, sorted(assets))]
-        shown = evaluated_tiles(store) if given.what in ("des", "demo") else []
-        for tile in shown if groups else [tile_name(given.what)]:
-            of_tile = failed_checks(instance, TILE_ASSETS.values(), tile)
-            state = evaluated_state("evaluated", len(errors_among(of_tile)))
-            lines += [*tile_results(store, tile), f"  state:   {state}"]
-            failed += [(check, tile) for check in of_tile]
+        tiles, fields = tiles_and_fields(store, given.what, whole=bool(groups))
+        for names, keys, told in ((tiles, TILE_ASSETS, tile_results), (fields, FIELD_ASSETS, field_results)):
+            for name in names:
+                found = failed_checks(instance, keys.values(), name)
+                state = evaluated_state("evaluated", len(errors_among(found)))
+                lines += [*told(store, name), f"  state:   {state}"]
+                failed += [(check, name) for check in found]
     print("", *lines, *([UI] if given.what == "demo" else []), "", sep="\n", flush=True)
     print(*check_lines(failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
     return int(bool(errors_among([check for check, _ in failed])))
@@ -331,8 +331,8 @@ def parser() -> argparse.ArgumentParser:
         "what",
         nargs="?",
         default="demo",
-        metavar="lsst | des | demo | worlds | baseline | referee | TILE",
-        help="of which target of make (default: demo, which is lsst and des), or of which tile",
+        metavar="lsst | des | demo | worlds | baseline | referee | TILE | FIELD",
+        help="of which target of make (default: demo, which is lsst, des and a field), or of which tile or field",
     )
 
     measuring = _add_measure(topics)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import dagster as dg
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.simulation.scenes import Shard, all_shards
-from deblend_assets.settings import Profile, load_profile
+from deblend_assets.settings import Profile, load_profile, storage_root
+from deblend_assets.stores.fields import FieldsStore
+from deblend_assets.stores.project import ProjectStore
 
 # Tiles are registered by the sensor, the user's list or `deblend_assets tiles add`.
 TILES = dg.DynamicPartitionsDefinition(name="des_tile")
@@ -43,12 +46,26 @@ def shard_range(profile: Profile) -> str:
     return f"{shards[0].key}...{shards[-1].key}"
 
 
-def main(what: str = "shards") -> None:
-    """Print the range of all shards ("shards") or the simulated tiles ("tiles"), for the Makefile."""
+def main(what: str = "shards", path: str = "") -> None:
+    """Print what the Makefile asks for.
+
+    Args:
+        what: "shards": the range of all shards; "tiles": the simulated tiles; "simulated": the file of the simulated
+            field; "field": the name of the field of a file.
+        path: of that file.
+    """
     try:
         profile = load_profile()
         if what == "tiles":
             print(*(profile.des.sky.tiles if profile.des.archive.served_here else ()))
+        elif what == "simulated":
+            fields = FieldsStore(ProjectStore(storage_root(), profile))
+            print(fields.watched / f"{fields.simulated}.toml")
+        elif what == "field":
+            # Not at the top: it loads GalSim and astropy.
+            from deblend_assets.stores.field_files import read_field_file
+
+            print(read_field_file(Path(path)).name)
         else:
             print(shard_range(profile))
     except SettingsError as error:
@@ -56,4 +73,4 @@ def main(what: str = "shards") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])

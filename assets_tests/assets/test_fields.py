@@ -88,12 +88,14 @@ def test_metadata_are_few_rows_numbers_and_small_pictures(first_field: First) ->
     _, _, simulated, made = first_field
     found = {SIMULATED_FIELD: simulated.metadata[SIMULATED_FIELD], **made.metadata}
     assert {asset: len(rows) for asset, rows in found.items() if len(rows) > 22} == {}
-    for asset in (SIMULATED_FIELD, FIELD_IMAGES, FIELD_DETECTIONS):
+    for asset in (SIMULATED_FIELD, FIELD_IMAGES, FIELD_DETECTIONS, FIELD_QUALITY):
         shown = pictures(found[asset]).values()
         assert shown, asset
         assert all(picture.startswith(b"\x89PNG") and len(picture) < 450_000 for picture in shown)
     for rows in found.values():
         assert all(math.isfinite(value) for value in rows.values() if isinstance(value, int | float))
+    page = Path(found[FIELD_QUALITY]["report"]).read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") >= 10
     summary = found[FIELD_QUALITY]["summary"]
     assert next(iter(found[FIELD_QUALITY])) == "summary"
     assert max(map(len, summary.splitlines())) <= 48, "a window of 1,400 pixels cuts longer lines"
@@ -255,5 +257,5 @@ def test_made_elsewhere_it_is_the_same_to_the_byte(first_field: First, measured:
     expected, found = (results(Path(str(each.fields.field(name).folder))) for each in (first_field[0], lineage))
     assert found.keys() == expected.keys()
     # What holds paths or what the log of a run says.
-    paths = {"source.json", "attempt.json", "images.parquet", "images.parquet.json", "catalog.json"}
+    paths = {"source.json", "attempt.json", "images.parquet", "images.parquet.json", "catalog.json", "quality.html"}
     assert {file for file in expected if found[file] != expected[file]} <= paths

@@ -5,14 +5,19 @@ Every function returns lines for a terminal, from the `numbers.json` beside a re
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from deblend_assets.automation.jobs import LSST_GROUPS
-from deblend_assets.errors import MissingDataError
+from deblend_assets.errors import MissingDataError, SettingsError
+from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.statistics.format import format_measure, format_number
 from deblend_assets.stores.des import DesStore
-from deblend_assets.stores.files import read_json
+from deblend_assets.stores.field_catalogs import FITS, PAGE
+from deblend_assets.stores.fields import CATALOG, FieldsStore, field_name
+from deblend_assets.stores.files import is_file, read_json
 from deblend_assets.stores.folders import matching
 from deblend_assets.stores.project import ProjectStore, read_evaluation
 
@@ -87,6 +92,55 @@ def tile_results(store: ProjectStore, tile: str) -> list[str]:
     return [*lines, f"  report:  {folder / 'report.html'}", f"  shapes:  {folder / 'shape_catalog.fits'}"]
 
 
+def field_results(store: ProjectStore, name: str) -> list[str]:
+    """One measured field: its rows, what its card says, and where catalogue and page lie.
+
+    Args:
+        store: of the profile.
+        name: of the field.
+
+    Raises:
+        MissingDataError: it has no catalogue.
+    """
+    field = FieldsStore(store).field(name)
+    counts, *others = field.record(CATALOG)["summary"]
+    return [
+        f"field {name}: {counts}",
+        *(f"  {line}" for line in others),
+        f"  catalog: {field.folder / FITS}",
+        f"  quality: {field.folder / PAGE}",
+    ]
+
+
+def tiles_and_fields(store: ProjectStore, what: str, *, whole: bool) -> tuple[list[str], list[str]]:
+    """The tiles and fields of a target of the Makefile, or the one that is named.
+
+    Args:
+        store: of the profile.
+        what: of `results_of`, else the name of a tile or field, or a field.toml.
+        whole: whether it is a target.
+
+    Raises:
+        SettingsError: neither a target, a tile nor a field.
+    """
+    fields = FieldsStore(store)
+    if whole:
+        measured = is_file(fields.field(fields.simulated).path(CATALOG))
+        return (
+            evaluated_tiles(store) if what in ("des", "demo") else [],
+            [fields.simulated] if what == "demo" and measured else [],
+        )
+    if what.endswith(".toml"):
+        # Not at the top: it loads GalSim and astropy.
+        from deblend_assets.stores.field_files import read_field_file
+
+        return [], [field_name(read_field_file(Path(what)).name)]
+    with contextlib.suppress(SettingsError):
+        if is_file(fields.field(field_name(what)).path(CATALOG)):
+            return [], [what]
+    return [tile_name(what)], []
+
+
 def referee_results(store: ProjectStore) -> list[str]:
     """Every method's shape error on the same LSST blends, and the shear calibration of posterior means."""
     from deblend_assets.science.evaluation.shear import METHODS, with_image_response
@@ -124,7 +178,7 @@ def worlds_results(store: ProjectStore) -> list[str]:
 
 
 def results_of(store: ProjectStore, what: str) -> tuple[tuple[str, ...], list[str]]:
-    """Groups of assets behind a target of the Makefile, and what they gave, without tiles.
+    """Groups of assets behind a target of the Makefile, and what they gave, without tiles and fields.
 
     Args:
         store: of the profile.

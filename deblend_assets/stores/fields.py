@@ -197,6 +197,11 @@ class FieldsStore:
             "no folder is watched", where="[fields] folder", remedy="name a folder of this machine in the profile"
         )
 
+    @property
+    def simulated(self) -> str:
+        """Name of the profile's simulated field; its field.toml lies in the watched folder."""
+        return f"simulated_{self.project.profile.name}"
+
     def detections_inputs(self, images: Mapping[str, Any]) -> str:
         """Fingerprint of the inputs of the detections.
 

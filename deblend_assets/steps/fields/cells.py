@@ -160,7 +160,8 @@ def _all(
     tables = {task.key: table for task in tasks if parts is not None and (table := parts.read(task.key)) is not None}
     kept = sum(task.scenes for task in tasks if task.key in tables)
     if kept:
-        progress.add(kept, "kept of an earlier run")
+        progress.log(f"{progress.what}: {kept:,} of {progress.total:,} {progress.unit} are kept of an earlier run")
+        progress.add(kept)
     for task, table in pool.render([task for task in tasks if task.key not in tables], progress, made):
         if parts is not None:
             parts.keep(task.key, table)

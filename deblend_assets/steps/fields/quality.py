@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Box, Field
@@ -40,8 +42,27 @@ _PART, _KNOWN = 300, 0.9
 _IN_COLOUR = ("field", "part", "residual")
 
 
+class QualityPage(NamedTuple):
+    """A page and what it shows.
+
+    Attributes:
+        html: the page.
+        figures: on it, by name.
+    """
+
+    html: bytes
+    figures: Mapping[str, Figure]
+
+
 def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None) -> bytes:
-    """The page as HTML.
+    """The page as HTML; arguments as `quality_of`."""
+    return quality_of(field, catalog, lines, injection).html
+
+
+def quality_of(
+    field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None
+) -> QualityPage:
+    """The page and its figures.
 
     Args:
         field: that was measured.
@@ -97,7 +118,8 @@ def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], inje
     drawn = {name: to_png(figure, dither=name in _IN_COLOUR) for name, figure in figures.items()}
     if injection is not None:
         drawn["injection"] = injection
-    return field_report(field.name, summary, lines, tables, drawn, provenance).encode()
+    html = field_report(field.name, summary, lines, tables, drawn, provenance).encode()
+    return QualityPage(html, figures)
 
 
 def reference_band(field: Field) -> str:

@@ -23,11 +23,6 @@ from deblend_assets.stores.simulated_fields import SimulatedField
 from deblend_assets.stores.tables import Columns
 
 
-def simulated_name(store: ProjectStore) -> str:
-    """Name of the simulated field of a profile."""
-    return f"simulated_{store.profile.name}"
-
-
 def write_simulated_field(store: ProjectStore, log: Callable[[str], None]) -> Outcome:
     """Render, observe and write the field, or keep the one of the same catalogue and settings.
 
@@ -39,8 +34,8 @@ def write_simulated_field(store: ProjectStore, log: Callable[[str], None]) -> Ou
         MissingDataError: the catalogue of galaxies is missing.
         SettingsError: no folder is watched.
     """
-    profile = store.profile
-    files = SimulatedField(FieldsStore(store).watched, simulated_name(store))
+    profile, fields = store.profile, FieldsStore(store)
+    files = SimulatedField(fields.watched, fields.simulated)
     identity = fingerprint(
         read_record(store.catalog_path, asset=CATALOG_ASSET)["sha256"],
         *(profile.fields.simulated, profile.catalog, profile.field, profile.masks, profile.stamps),

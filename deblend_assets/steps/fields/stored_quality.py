@@ -8,7 +8,7 @@ from collections.abc import Callable
 from deblend_assets.science.images.field_checks.report import CHECKS, FieldReport
 from deblend_assets.science.statistics.format import Cell, format_measure
 from deblend_assets.steps.fields.catalog import FieldCatalog
-from deblend_assets.steps.fields.quality import quality_page
+from deblend_assets.steps.fields.quality import quality_of
 from deblend_assets.steps.fields.stored_catalog import open_field, read_catalog
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.steps.summaries import key_figures
@@ -18,6 +18,8 @@ from deblend_assets.stores.project import ProjectStore
 
 # What a wrong zero point or a cluster shows too: a warning.
 _WARN = {"counts"}
+# Figures of the page that the UI shows too.
+_SHOWN = ("flags", "counts", "sizes", "psf", "mean_shear")
 
 
 def judge_field(store: ProjectStore, partition: str, log: Callable[[str], None]) -> Outcome:
@@ -39,12 +41,14 @@ def judge_field(store: ProjectStore, partition: str, log: Callable[[str], None])
         inputs = fields.catalog_inputs(field.record(IMAGES), field.record(DETECTIONS))
         catalog, record = read_catalog(field, opened, found, inputs), field.record(CATALOG)
         log("writing the quality page")
-        page = field.write_file(PAGE, quality_page(opened, catalog, record["summary"]))
+        page = quality_of(opened, catalog, record["summary"])
+        path = field.write_file(PAGE, page.html)
     rows, share = len(catalog.table), catalog.good / len(catalog.table)
     least, report = store.profile.fields.least_good_share, found.look.report
     return Outcome(
         summary=_summary(report, catalog),
-        report=page,
+        report=path,
+        figures={name: page.figures[name] for name in _SHOWN},
         numbers={"sources": rows, "good": catalog.good, "good_share": share, "failed_checks": len(report.failed)},
         words={"model_version": str(record["model_version"]), "field": report.summary()},
         tables={"field_checks": report.table()},
