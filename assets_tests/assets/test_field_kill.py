@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,8 +58,9 @@ def test_killed_while_it_measures_a_field_loses_the_parts_under_way_alone(
     killed.finish()
     log = killed.log()
     assert "kept the detections of the same images" in log
-    assert f"measuring: {4 * kept} of " in log, "parts of four targets"
-    assert "galaxies are kept of an earlier run" in log
+    found = re.search(r"measuring: (\d+) of \d+ galaxies are kept of an earlier run", log)
+    assert found is not None
+    assert 4 * (kept - 1) < int(found[1]) <= 4 * kept, "parts of at most four targets"
     assert killed.parts() == set()
     expected, found = (results(Path(str(home.field.folder))) for home in (alone, killed))
     assert found.keys() == expected.keys(), "nothing is left behind"

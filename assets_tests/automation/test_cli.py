@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import deblend_assets
 from assets_tests.assets.homes import CHECKOUT
 from assets_tests.automation.stand_ins import EVALUATION
-from deblend_assets.automation.registries import TILE_REGISTRY
+from deblend_assets.automation.registries import FIELD_REGISTRY, TILE_REGISTRY
 from deblend_assets.cli import main
 from deblend_assets.partitions import TILES
 
@@ -61,6 +62,48 @@ def test_a_tile_is_added_listed_and_retired_by_processes_of_their_own(
     assert cells[1][1] == "yes"
     assert cells[1][-2:] == ["0123456789ab", "stale"], "evaluated by another model than the shipped one"
     assert present.startswith("present model: shipped-")
+
+
+def test_a_field_is_added_by_its_file_listed_and_retired(
+    instance: dg.DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine" / "field.toml"
+    path.parent.mkdir()
+    path.write_text('[bands.r]\nimage = "r.fits"\n')
+    assert main(["fields", "list"]) == 0
+    assert capsys.readouterr().out.startswith("no fields; `deblend_assets fields add PATH` registers one\n")
+    assert main(["fields", "add", "mine/field.toml"]) == 0
+    assert main(["fields", "add", str(path)]) == 0
+    assert capsys.readouterr().out == "field: registered\nfield: was registered already\n"
+    assert FIELD_REGISTRY.registered(instance) == ["field"]
+    folder = tmp_path / "storage" / "smoke" / "fields"
+    assert json.loads((folder / "field" / "source.json").read_text()) == {"path": str(path)}
+    assert main(["fields", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["field", "yes", "-", "-", "waiting"]
+    assert main(["fields", "retire", "field"]) == 0
+    assert capsys.readouterr().out == f"field: retired; its data stay under {folder / 'field'}\n"
+    assert FIELD_REGISTRY.retired(tmp_path / "storage" / "smoke") == {"field"}
+
+
+def test_what_is_no_field_or_another_of_the_same_name_is_refused_and_none_is_registered(
+    instance: dg.DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "field.toml").write_text('[bands.r]\nimage = "r.fits"\n')
+    (tmp_path / "bad.toml").write_text('name = "../../etc"\n[bands.r]\nimage = "r.fits"\n')
+    assert main(["fields", "add", "a/field.toml", "b/field.toml"]) == 1
+    assert f"field is the name of {tmp_path / 'a' / 'field.toml'} too [" in capsys.readouterr().err
+    for wrong, words in (("bad.toml", "cannot be the name of a field ["), ("none.toml", "cannot be read (")):
+        assert main(["fields", "add", "a/field.toml", wrong]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    assert FIELD_REGISTRY.registered(instance) == []
+    assert main(["fields", "add", "a/field.toml"]) == 0
+    assert main(["fields", "add", "b/field.toml"]) == 1
+    assert "retire the other: `deblend_assets fields retire field`" in capsys.readouterr().err
+    assert main(["fields", "retire", "field"]) == 0
+    assert main(["fields", "add", "b/field.toml"]) == 0
 
 
 def test_an_error_is_one_line_and_status_1() -> None:

@@ -40,6 +40,11 @@ REQUESTS = {
         Request("group:des", "DES0449-4706", None),
         "no partition DES0449-4706; registered tiles are DES1200+6000 [--partition DES0449-4706]: ",
     ),
+    "a field that is not registered": (
+        Request("fields/field_images", "mine", None),
+        "no partition mine; no field is registered [--partition mine]: give one field as --partition NAME; "
+        "`deblend_assets fields add` registers it",
+    ),
     "a range of tiles": (Request("group:des", None, "DES1200+6000...DES1200+6000"), "is not a range of partitions"),
     "two dots": (Request("simulated/truth", None, "train_000..test_001"), "is not a range of partitions"),
     "no partition": (

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from deblend_assets.assets.keys import TILE_ASSETS
 from deblend_assets.automation.checks import errors_among, failed_checks
 from deblend_assets.automation.registry_rows import MODEL_VERSION
-from deblend_assets.automation.results import deblender_results, referee_results, shape_results
+from deblend_assets.automation.results import deblender_results, referee_results, shape_results, tiles_and_fields
 from deblend_assets.cli import main
 from deblend_assets.partitions import TILES
 from deblend_assets.settings import load_profile
+from deblend_assets.stores.fields import FieldsStore
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 
@@ -109,6 +111,39 @@ def test_results_of_a_tile_end_with_its_failed_checks_and_status_1(
     assert main(["results", B]) == 0
     assert capsys.readouterr().out.rstrip().endswith("state:   evaluated")
     assert main(["results", "des"]) == 1
+
+
+def write_field(tmp_path: Path, name: str) -> Path:
+    """A measured field as its assets leave it, of two rows."""
+    store = FieldsStore(ProjectStore(tmp_path / "storage", load_profile("smoke"))).field(name)
+    summary = ["2 measured, 1 good for shapes (flags == 0): 1 stars", 'PSF of r: 0.83"']
+    store.write("catalog", pd.DataFrame({"x": [1.0, 2.0]}), {"x": ("pixel", "position")}, "", "a", {"summary": summary})
+    return Path(str(store.folder))
+
+
+def test_results_of_a_field_name_its_catalogue_and_its_page(
+    instance: dg.DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_field(tmp_path, "mine")
+    (tmp_path / "file.toml").write_text('name = "mine"\n[bands.r]\nimage = "r.fits"\n')
+    for what in ("mine", "file.toml"):
+        assert main(["results", what]) == 0
+        assert capsys.readouterr().out.splitlines()[1:-1] == [
+            "field mine: 2 measured, 1 good for shapes (flags == 0): 1 stars",
+            '  PSF of r: 0.83"',
+            f"  catalog: {folder / 'catalog.fits'}",
+            f"  quality: {folder / 'quality.html'}",
+            "  state:   evaluated",
+        ]
+
+
+def test_the_demo_s_results_end_with_its_simulated_field(tmp_path: Path) -> None:
+    store = ProjectStore(tmp_path / "storage", load_profile("smoke"))
+    assert tiles_and_fields(store, "demo", whole=True) == ([], [])
+    write_field(tmp_path, "simulated_smoke")
+    write_field(tmp_path, "mine")
+    assert tiles_and_fields(store, "demo", whole=True) == ([], ["simulated_smoke"])
+    assert tiles_and_fields(store, "des", whole=True) == ([], [])
 
 
 def test_results_of_what_is_not_there_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

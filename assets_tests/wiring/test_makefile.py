@@ -29,8 +29,8 @@ def real_archive(folder: Path) -> Path:
     return folder / "sva1.toml"
 
 
-def printed(what: str, profile: str) -> str:
-    command = [sys.executable, "-m", "deblend_assets.partitions", what]
+def printed(what: str, profile: str, *more: str) -> str:
+    command = [sys.executable, "-m", "deblend_assets.partitions", what, *more]
     environment = {**os.environ, "DEBLEND_PROFILE": profile, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -42,6 +42,10 @@ def test_ranges_and_tiles_are_those_of_the_profile(tmp_path: Path) -> None:
     assert printed("shards", "demo") == "train_000...test_003"
     assert printed("tiles", "smoke") == "DES1200+6000 DES0000+6015"
     assert printed("tiles", str(real_archive(tmp_path))) == ""
+    storage = Path(os.environ["DEBLEND_STORAGE"])
+    assert printed("simulated", "smoke") == str(storage / "fields" / "simulated_smoke.toml")
+    (tmp_path / "a.toml").write_text('name = "b"\n[bands.r]\nimage = "r.fits"\n')
+    assert printed("field", "smoke", str(tmp_path / "a.toml")) == "b"
 
 
 def test_the_documented_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: Path) -> None:
@@ -87,15 +91,16 @@ def test_the_ui_can_load_every_job() -> None:
     assert {"lineage", "train", "worlds"} <= {job.name for job in jobs}
 
 
-@pytest.mark.parametrize("target", ["demo", "lsst", "des", "worlds", "tile", "baseline", "referee"])
+@pytest.mark.parametrize("target", ["demo", "lsst", "des", "worlds", "tile", "field", "baseline", "referee"])
 def test_targets_end_with_their_results_once(target: str) -> None:
     """`make demo` tells all at its end, not its halves' on the way; a failed check makes the last command fail."""
-    tile = "DES1200+6000"
-    command = ["make", "--no-print-directory", "--dry-run", target, f"TILE={tile}", "PROFILE=smoke"]
+    named = {"tile": "DES1200+6000", "field": "field.toml"}
+    variables = [f"{variable.upper()}={value}" for variable, value in named.items()]
+    command = ["make", "--no-print-directory", "--dry-run", target, *variables, "PROFILE=smoke"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "DEBLEND"))}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     results = [line for line in done.stdout.splitlines() if "deblend_assets results" in line]
-    what = f"'{tile}'" if target == "tile" else target
+    what = f"'{named[target]}'" if target in named else target
     assert results == [f".venv/bin/deblend_assets results {what}"]
     assert done.stdout.splitlines()[-1] == results[0]
