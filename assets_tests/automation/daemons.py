@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from assets_tests.dagster_internals import (
     create_test_daemon_workspace_context,
     launch_scheduled_runs,
 )
+from deblend_assets.automation.field_sensor import FIELD_AUTOMATION, NEW_FIELDS_SENSOR
 from deblend_assets.automation.schedules import STALE_TILES
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
 
@@ -28,6 +29,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BLANK_FIGURES = CHECKOUT / "assets_tests" / "blank_figures"
 # A test fails by what is printed, not by the clock of a busy machine.
 PATIENCE_SECONDS = 900.0
+OF_TILES = (NEW_TILES_SENSOR, TILE_AUTOMATION)
+OF_FIELDS = (NEW_FIELDS_SENSOR, FIELD_AUTOMATION)
 
 
 class Daemon:
@@ -61,10 +64,10 @@ class Daemon:
             assert time.monotonic() < deadline, f"{what}: waited in vain\n{tail}"
             time.sleep(0.5)
 
-    def look_again(self, instance: dg.DagsterInstance) -> None:
+    def look_again(self, instance: dg.DagsterInstance, sensors: Sequence[str] = OF_TILES) -> None:
         """Wait until each sensor has ended two looks from now on: one may be under way, the next sees all there is."""
-        before = looks(instance)
-        self.until(lambda: all(looks(instance)[name] >= n + 2 for name, n in before.items()), "two more looks")
+        before = looks(instance, sensors)
+        self.until(lambda: all(looks(instance, sensors)[name] >= n + 2 for name, n in before.items()), "two more looks")
 
     def kill(self) -> None:
         self._process.terminate()
@@ -85,11 +88,11 @@ def running(module: str, environment: Mapping[str, str], log: Path) -> Iterator[
         daemon.kill()
 
 
-def looks(instance: dg.DagsterInstance) -> dict[str, int]:
-    """How often each sensor has looked and come to an end."""
+def looks(instance: dg.DagsterInstance, sensors: Sequence[str] = OF_TILES) -> dict[str, int]:
+    """How often each of some sensors has looked and come to an end."""
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
     found = {}
-    for name in (NEW_TILES_SENSOR, TILE_AUTOMATION):
+    for name in sensors:
         ticks = (
             instance.get_ticks(states[name].instigator_origin_id, states[name].selector_id) if name in states else []
         )
