@@ -20,6 +20,7 @@ import torch
 
 from assets_tests.object_stores import BUCKET, ObjectStore, clients_of, object_store
 from assets_tests.processes import PATIENCE_SECONDS, ready_process
+from assets_tests.stores import test_fields as of_fields
 from assets_tests.stores import test_tiles as of_tiles
 from assets_tests.stores.test_arrays import FILES, scenes_of, settings_of, write
 from deblend_assets.automation.registries import TILE_REGISTRY
@@ -27,10 +28,11 @@ from deblend_assets.automation.tile_sensor import read_list
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, SettingsError, StorageError
 from deblend_assets.science.simulation.scenes import Shard, all_shards
 from deblend_assets.science.simulation.surveys import load_survey
-from deblend_assets.settings import StorePath, store_path
+from deblend_assets.settings import StorePath, load_profile, store_path
 from deblend_assets.stores import tiles as tiles_module
 from deblend_assets.stores.arrays import ARRAYS, SimulatedArrays
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
+from deblend_assets.stores.fields import FieldsStore
 from deblend_assets.stores.files import (
     exclusive_lock,
     is_file,
@@ -42,6 +44,7 @@ from deblend_assets.stores.files import (
     write_vouched,
 )
 from deblend_assets.stores.folders import matching, sizes
+from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.response_cache import ResponseCache
 from deblend_assets.stores.tiles import TileStore
 
@@ -393,6 +396,12 @@ def test_checkpoints_resume_finish_and_are_told_from_others(server: ObjectStore,
     other = CheckpointFolder(root / "stage1_vae", "bbbbbbbbbbbb", "training/stage1_vae")
     with pytest.raises(MismatchError, match="found aaaaaaaaaaaa; wanted bbbbbbbbbbbb"):
         other.read()
+
+
+def test_a_field_is_stored_as_in_a_folder(root: StorePath) -> None:
+    of_fields.use(root)
+    with pytest.raises(SettingsError, match=r"no folder is watched \[\[fields\] folder\]: name a folder"):
+        _ = FieldsStore(ProjectStore(root, load_profile("smoke"))).watched
 
 
 def test_kept_answers_are_found_again(root: StorePath) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from deblend_assets.automation.checks import errors_among, failed_checks
+from deblend_assets.automation.checks import errors_among, failed_checks_by_partition, latest_by_partition
 from deblend_assets.automation.dagster_internals import PARTITION_NAME_TAG
 from deblend_assets.automation.outcome import check_line
 from deblend_assets.automation.registry import Registry
@@ -57,17 +57,11 @@ def evaluations(instance: dg.DagsterInstance, evaluation: dg.AssetKey) -> dict[s
         instance: whose history is read.
         evaluation: the asset that evaluates.
     """
-    event = dg.DagsterEventType.ASSET_MATERIALIZATION
-    latest = instance.get_latest_storage_id_by_partition(evaluation, event)
-    if not latest:
-        return {}
-    wanted = dg.AssetRecordsFilter(asset_key=evaluation, storage_ids=list(latest.values()))
     found = {}
-    for record in instance.fetch_materializations(wanted, limit=len(latest)).records:
-        materialization = record.asset_materialization
-        if materialization is not None and record.partition_key is not None:
-            version = materialization.metadata.get(MODEL_VERSION)
-            found[record.partition_key] = Evaluation(record.timestamp, str(version.value) if version else None)
+    for name, record in latest_by_partition(instance, evaluation).items():
+        if record.asset_materialization is not None:
+            version = record.asset_materialization.metadata.get(MODEL_VERSION)
+            found[name] = Evaluation(record.timestamp, str(version.value) if version else None)
     return found
 
 
@@ -107,11 +101,14 @@ def list_rows(
             return "failed" if last and last[0].status == dg.DagsterRunStatus.FAILURE else "waiting"
         return "stale" if model_version not in (None, evaluated[name].model_version) else "evaluated"
 
-    def row(name: str) -> Row:
-        found = state(name)
-        if found not in ("stale", "evaluated"):
+    states = {name: state(name) for name in sorted(registered | registry.retired(folder))}
+    judged = [name for name, found in states.items() if found in ("stale", "evaluated")]
+    checks = failed_checks_by_partition(instance, checked, judged)
+
+    def row(name: str, found: str) -> Row:
+        if name not in checks:
             return Row(name, name in registered, evaluated.get(name), found)
-        failed = tuple(check_line(check, name) for check in errors_among(failed_checks(instance, checked, name)))
+        failed = tuple(check_line(check, name) for check in errors_among(checks[name]))
         return Row(name, True, evaluated[name], evaluated_state(found, len(failed)), failed)
 
-    return [row(name) for name in sorted(registered | registry.retired(folder))]
+    return [row(name, found) for name, found in states.items()]

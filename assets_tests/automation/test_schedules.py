@@ -10,10 +10,11 @@ import pytest
 
 from assets_tests.automation import stand_ins
 from assets_tests.automation.daemons import Scheduler, scheduler_over
-from assets_tests.automation.stand_ins import EVALUATION, SHAPES, Storage
+from assets_tests.automation.stand_ins import EVALUATION, MEASURED, QUALITY, SHAPES, Storage, stand_in_definitions
+from assets_tests.dagster_internals import partition_loading_context
 from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
 from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES, build_schedules
-from deblend_assets.partitions import TILES
+from deblend_assets.partitions import FIELDS, TILES
 from deblend_assets.settings import PROFILE_FOLDER, Profile
 
 A, B, C, D, E, F = (f"DES000{n}+0000" for n in range(6))
@@ -70,6 +71,26 @@ def test_stale_tiles_are_evaluated_again_in_batches_the_oldest_first_and_none_tw
     assert tiles(scheduler.next_monday()) == [C, D]
     assert tiles(scheduler.next_monday()) == [A]
     assert scheduler.next_monday() == []
+
+
+def test_fields_that_an_older_model_measured_are_measured_again(
+    profile: Profile, instance: dg.DagsterInstance, storage: Storage
+) -> None:
+    """The same schedule over fields: catalogue and page, not images and detections."""
+    instance.add_dynamic_partitions(str(FIELDS.name), ["a", "b", "c"])
+    for name, version in (("a", "first"), ("b", "second")):
+        event = dg.AssetMaterialization(QUALITY, partition=name, metadata={"model_version": version})
+        instance.report_runless_asset_event(event)
+    Path(storage.model).write_text("second")
+    definitions = stand_in_definitions(profile, storage)
+    schedule = definitions.get_repository_def().get_schedule_def(STALE_FIELDS)
+    context = dg.build_schedule_context(
+        instance, resources={"storage": storage}, repository_def=definitions.get_repository_def()
+    )
+    with partition_loading_context(dynamic_partitions_store=instance):
+        (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert (request.partition_key, request.run_key) == ("a", "a:second")
+    assert set(request.asset_selection or ()) == {MEASURED, QUALITY}
 
 
 def test_both_run_by_default_on_mondays(profile: Profile) -> None:
