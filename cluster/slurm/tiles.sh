@@ -6,6 +6,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
+assets=${ASSETS:-'group:des and not key:"des/simulated_sky"'}  # fields.sh has its own
 list=$(realpath -- "${1:?a plain list of tiles, one a line}")
 : "${SLURM_ARRAY_TASK_ID:?submit with --array=0-N}"
 source "${DEBLEND_CHECKOUT:-$SLURM_SUBMIT_DIR}/cluster/slurm/job.sh"
@@ -14,7 +15,7 @@ mapfile -t names < <(grep -v '^[[:space:]]*$' "$list")
 failed=()
 for ((line = SLURM_ARRAY_TASK_ID; line < ${#names[@]}; line += SLURM_ARRAY_TASK_COUNT)); do
     # The run of a failed tile has the reason; the other tiles go on.
-    materialize 'group:des and not key:"des/simulated_sky"' --partition "${names[line]}" || failed+=("${names[line]}")
+    materialize "$assets" --partition "${names[line]}" || failed+=("${names[line]}")
 done
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]}" >&2
