@@ -7,7 +7,7 @@ import contextlib
 import copy
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +112,16 @@ class Made:
         """Materialise assets, which must succeed."""
         result = lineage.succeeds(*assets, tile=tile, field=field)
         return cls(metadata(result), list(result.get_asset_check_evaluations()), lineage.reads)
+
+    def reported(self, must_pass: Collection[str]) -> dict[str, set[str]]:
+        """Names of the checks of each asset; each carries the numbers it stands on, and some must pass."""
+        found: dict[str, set[str]] = {}
+        for check in self.checks:
+            found.setdefault(check.asset_key.to_user_string(), set()).add(check.check_name)
+            assert check.metadata, check.check_name
+            if check.check_name in must_pass:
+                assert check.passed, f"{check.check_name}: {check.description} {check.metadata}"
+        return found
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
