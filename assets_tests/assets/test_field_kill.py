@@ -58,9 +58,9 @@ def test_killed_while_it_measures_a_field_loses_the_parts_under_way_alone(
     killed.finish()
     log = killed.log()
     assert "kept the detections of the same images" in log
-    found = re.search(r"measuring: (\d+) of \d+ galaxies are kept of an earlier run", log)
-    assert found is not None
-    assert 4 * (kept - 1) < int(found[1]) <= 4 * kept, "parts of at most four targets"
+    told = re.search(r"measuring: (\d+) of \d+ galaxies are kept of an earlier run", log)
+    assert told is not None
+    assert 4 * (kept - 1) < int(told[1]) <= 4 * kept, "parts of at most four targets"
     assert killed.parts() == set()
     expected, found = (results(Path(str(home.field.folder))) for home in (alone, killed))
     assert found.keys() == expected.keys(), "nothing is left behind"

@@ -25,7 +25,8 @@ def use(root: StorePath) -> None:
         _ = field.source
     assert field.attempt is None
     field.source, field.attempt = Path("/data/field.toml"), "0123"
-    assert (field.source, field.attempt) == (Path("/data/field.toml"), "0123")
+    again = FieldStore(root, "mine")
+    assert (again.source, again.attempt) == (Path("/data/field.toml"), "0123")
     assert field.find("images") is None
     with pytest.raises(MissingDataError, match="fields/field_images of mine has not been materialised"):
         field.read("images")
@@ -43,10 +44,10 @@ def use(root: StorePath) -> None:
     assert parts.read("rows_0_1") is None
     assert field.parts("second").read("rows_0_0") is None
     assert FieldParts(field.folder / "parts" / "first").read("rows_0_0") is None, "those of other inputs are deleted"
-    again = field.parts("second")
-    again.keep("rows_0_0", TABLE)
-    again.delete()
-    assert again.read("rows_0_0") is None
+    parts = field.parts("second")
+    parts.keep("rows_0_0", TABLE)
+    parts.delete()
+    assert parts.read("rows_0_0") is None
 
 
 def test_a_field_in_a_folder(tmp_path: Path) -> None:
