@@ -185,7 +185,7 @@ def _all_rows(field: Field, measured: pd.DataFrame, rows: NDArray[np.integer], p
     table = measured.set_axis(rows).reindex(range(len(positions)))
     off = np.setdiff1d(np.arange(len(positions)), rows)
     for name in measured:
-        if measured[name].dtype == object:
+        if pd.api.types.is_string_dtype(measured[name].dtype):
             table[name] = table[name].fillna("")
         elif not pd.api.types.is_float_dtype(measured[name].dtype):
             table[name] = table[name].fillna(0).astype(measured[name].dtype)
