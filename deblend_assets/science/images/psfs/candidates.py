@@ -21,12 +21,16 @@ from deblend_assets.science.images.field_checks.sources import (
     SourceStamps,
     measure_stamps,
 )
+from deblend_assets.science.skies.limits import FWHM_PIXELS
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.settings import DetectionSettings
 
 SIDE = 51
 """Of the stamps [pixel]: 8 FWHM of the widest PSF that is measured."""
-MOST = 2_000
+MOST = 800
+"""Most detections of an image that are looked at, the brightest."""
+# Nearest neighbour of a detection that is looked at [pixel], whatever the PSF: that of the narrowest.
+_LEAST_APART = APART * FWHM_PIXELS.low
 # Mesh of the sky that is subtracted [pixel].
 _MESH = 64
 
@@ -72,16 +76,21 @@ class Candidates(NamedTuple):
 
 
 def find_candidates(windows: Iterable[Window], fwhm: float) -> Candidates:
-    """The brightest detections of S/N ≥ `LEAST_SNR`, at most `MOST`.
+    """The brightest detections of S/N ≥ `LEAST_SNR` without a near neighbour or a lost pixel in the middle.
 
     Args:
         windows: of one band; read one at a time.
         fwhm: a guess of the PSF's [pixel]; it weights pixels of the detection alone.
     """
-    found = [_of_window(window, fwhm) for window in windows]
-    joined: list[Any] = [np.concatenate(parts) for parts in zip(*found, strict=True)]
-    order = np.argsort(-Candidates(*joined).snr, kind="stable")[:MOST]
-    return Candidates(*(values[order] for values in joined))
+    found = Candidates(*(np.zeros((0, *shape)) for shape in ((), (), (), (SIDE, SIDE), (SIDE, SIDE), (2,), (), ())))
+    for window in windows:
+        more = _of_window(window, fwhm)
+        if more is not None:
+            pairs: list[Any] = list(zip(found, more, strict=True))
+            joined = [np.concatenate(pair) for pair in pairs]
+            brightest = np.argsort(-joined[2], kind="stable")[:MOST]
+            found = Candidates(*(values[brightest] for values in joined))
+    return found
 
 
 def against(candidates: Candidates, psf: Floats) -> BandSources:
@@ -104,43 +113,60 @@ def against(candidates: Candidates, psf: Floats) -> BandSources:
     return measure_stamps(np.arange(number), candidates.snr, stamps, alone)
 
 
-def _of_window(window: Window, fwhm: float) -> Candidates:
+def _of_window(window: Window, fwhm: float) -> Candidates | None:
+    """See `find_candidates`; None without a pixel or a source."""
     half = SIDE // 2
     known = window.inverse_variance > 0
-    none = Candidates(*(np.zeros((0, *shape)) for shape in ((), (), (), (SIDE, SIDE), (SIDE, SIDE), (2,), (), ())))
-    if not known.any():
-        return none
-    settings = DetectionSettings()
-    band = "r"  # any: the name of the column of S/N
     try:
-        found = detect(window.pixels[None], window.inverse_variance[None], [fwhm], band, settings)
+        # Any one band: its name is that of a column.
+        found = detect(window.pixels[None], window.inverse_variance[None], [fwhm], ("r",), DetectionSettings())
     except MissingDataError:
-        return none
+        return None
     places, snr = found.table[["x", "y"]].to_numpy(np.float64), found.table["snr"].to_numpy(np.float64)
+    apart, apart_bright = _nearest(places, snr)
+    rows = np.flatnonzero((snr >= LEAST_SNR) & (apart >= _LEAST_APART))
+    rows = rows[np.argsort(-snr[rows], kind="stable")]
     nearest = np.round(places).astype(np.int64).reshape(-1, 2)
-    rows = np.flatnonzero(snr >= LEAST_SNR)
-    if not len(rows):
-        return none
     free = source_free(found.segments, known, fwhm)
     # What a stamp has beyond the image is lost.
     pixels = np.pad(_without_sky(window.pixels, free, known), half)
     weight, segments = np.pad(window.inverse_variance, half), np.pad(found.segments, half)
-    tree = cKDTree(places)
-    light, variance = (np.zeros((len(rows), SIDE, SIDE), np.float32) for _ in range(2))
-    apart, apart_bright = (np.full(len(rows), np.inf) for _ in range(2))
-    for k, n in enumerate(rows):
+    kept: list[int] = []
+    light, variance = [], []
+    for n in rows.tolist():
         box = tuple(slice(v, v + SIDE) for v in nearest[n, ::-1])
         used = (weight[box] > 0) & np.isin(segments[box], (0, n + 1))
-        light[k] = np.where(used, pixels[box], 0)
-        with np.errstate(divide="ignore"):
-            variance[k] = np.where(used, 1 / weight[box], np.inf)
-        others = [m for m in tree.query_ball_point(places[n], SIDE) if m != n]
-        distance = np.hypot(*(places[others] - places[n]).T)
-        apart[k] = distance.min(initial=np.inf)
-        apart_bright[k] = distance[snr[others] >= snr[n]].min(initial=np.inf)
-    x, y = places[rows].T
-    offset = places[rows] - nearest[rows].astype(np.float64)
-    return Candidates(x + window.x0, y + window.y0, snr[rows], light, variance, offset, apart, apart_bright)
+        if used[half - 1 : half + 2, half - 1 : half + 2].all() and len(kept) < MOST:
+            kept.append(n)
+            light.append(np.where(used, pixels[box], 0).astype(np.float32))
+            with np.errstate(divide="ignore"):
+                variance.append(np.where(used, 1 / weight[box], np.inf).astype(np.float32))
+    if not kept:
+        return None
+    chosen = np.array(kept)
+    return Candidates(
+        places[chosen, 0] + window.x0,
+        places[chosen, 1] + window.y0,
+        snr[chosen],
+        np.stack(light),
+        np.stack(variance),
+        places[chosen] - nearest[chosen].astype(np.float64),
+        apart[chosen],
+        apart_bright[chosen],
+    )
+
+
+def _nearest(places: Floats, snr: Floats) -> tuple[Floats, Floats]:
+    """Distances of each detection's nearest one, and of the nearest of its S/N or more, up to `SIDE`, (N,) [pixel]."""
+    apart, apart_bright = (np.full(len(places), np.inf) for _ in range(2))
+    if len(places):
+        tree = cKDTree(places)
+        for n, others in enumerate(tree.query_ball_point(places, SIDE)):
+            beside = np.array([m for m in others if m != n], np.int64)
+            distance = np.hypot(*(places[beside] - places[n]).T)
+            apart[n] = distance.min(initial=np.inf)
+            apart_bright[n] = distance[snr[beside] >= snr[n]].min(initial=np.inf)
+    return apart, apart_bright
 
 
 def _without_sky(pixels: NDArray[np.float32], free: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ _RING = 0.5
 _SURE = 2.0
 # What is known before the fit of ln beta, of Moffat's profile alone, and of the share of Kolmogorov's: mean and spread.
 _LN_BETA, _KOLMOGOROV = (np.log(3.0), 0.3), (0.5, 0.5)
-_LOWEST = (0.0, 0.0, 0.3, 0.0, -0.5, -0.5, -3.0, -3.0, -np.inf)
+_LOWEST = (0.0, 0.0, 0.64, 0.0, -0.5, -0.5, -3.0, -3.0, -np.inf)
 _HIGHEST = (np.inf, 3.0, 2.5, 1.0, 0.5, 0.5, 3.0, 3.0, np.inf)
 
 # Gauss and Legendre's quadrature over a pixel: good to 1e-4 of the peak for a FWHM of 2.3 pixels.

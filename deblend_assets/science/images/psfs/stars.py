@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.field_checks.sources import BandSources
-from deblend_assets.science.images.field_checks.stars import size_error
+from deblend_assets.science.images.field_checks.stars import STAR_SNR, size_error
 from deblend_assets.science.images.psfs.candidates import SIDE, Candidates, Window, against, find_candidates
 from deblend_assets.science.images.psfs.cluster import Cluster, star_cluster
 from deblend_assets.science.images.psfs.profile_fit import SmoothPSF, smooth_psf
 from deblend_assets.science.images.psfs.stacking import StarStamps, stack_stars
 from deblend_assets.science.images.psfs.variation import StarVariation, VaryingStarPSF, fit_variation
 from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 
 LEAST_STARS = 10
 """Fewest stars of S/N ≥ 50 that make a PSF."""
-MOST_AROUND = 0.2
-MOST_SMALLER = 0.5
 # A guess of the FWHM to begin with [arcsec, pixel].
 _GUESS, _GUESS_PIXELS = 0.8, (2.5, 5.0)
 # Steps in which the guess comes to the locus of the stars, and how near [ln size].
@@ -35,7 +34,7 @@ _ROUNDS = 2
 Floats = NDArray[np.float64]
 
 
-class MeasuredPSF(NamedTuple):
+class PSFFromStars(NamedTuple):
     """A PSF and the stars that it was measured from.
 
     Attributes:
@@ -50,13 +49,13 @@ class MeasuredPSF(NamedTuple):
     degree: int
 
 
-def psf_from_stars(windows: Iterable[Window], pixel_scale: float, where: str) -> MeasuredPSF:
+def psf_from_stars(windows: Iterable[Window], pixel_scale: float, where: str) -> PSFFromStars:
     """The PSF of a band, measured from its isolated stars of S/N ≥ 50.
 
-    Stars are the first high peak of the sizes of bright detections (`stellar_locus`), against a Moffat profile of that
-    peak's FWHM, then against the PSF itself. Their mean image (`stack_stars`) is smoothed and given the wings of an
-    atmosphere (`smooth_psf`). Size and shape vary over the image with the first or second power of the position where
-    there are enough stars and they need it.
+    Stars are the bright detections that all have one size and one shape (`star_cluster`), first against a Moffat
+    profile that comes to have their size, then against the PSF itself. Their mean image (`stack_stars`) is smoothed and
+    has the wings of an atmosphere (`smooth_psf`). Size and shape vary over the image as polynomials of first or second
+    degree where there are enough stars, and they need it (`fit_variation`).
 
     Args:
         windows: pixels of the band, read one at a time; a source in two of them counts twice.
@@ -64,7 +63,7 @@ def psf_from_stars(windows: Iterable[Window], pixel_scale: float, where: str) ->
         where: name of the band's image, for messages.
 
     Raises:
-        MissingDataError: fewer than `LEAST_STARS` stars, or no more of them than galaxies of nearly their size.
+        MissingDataError: fewer than `LEAST_STARS` stars, or none that stand out from the galaxies.
     """
     fwhm = float(np.clip(_GUESS / pixel_scale, *_GUESS_PIXELS))
     candidates = find_candidates(windows, fwhm)
@@ -74,24 +73,24 @@ def psf_from_stars(windows: Iterable[Window], pixel_scale: float, where: str) ->
     for _ in range(_ROUNDS):
         smooth = _average(candidates, chosen, image)
         image = smooth.drawn(SIDE)
-        sources = against(candidates, image)
-        chosen = _require(star_cluster(_without(sources, candidates, variation, image), np.zeros(3)), where)
+        sources, factor = against(candidates, image), _pixel_factor(image)
+        there = _without(sources, variation.at(candidates.x, candidates.y) / factor)
+        chosen = _require(star_cluster(there, np.zeros(3)), where)
+        changes = factor * np.stack([sources.ln_size, sources.shape.real, sources.shape.imag], axis=1)[chosen]
         errors = size_error(sources.snr[chosen])
-        changes = _before_pixel(sources, image)[chosen]
         variation = fit_variation(candidates.x[chosen], candidates.y[chosen], changes, errors)
-    kept = np.isin(np.arange(len(candidates.snr)), chosen)
-    fwhm = float(measure_psf_images(image[None]).fwhm[0])
+    fwhm = float(measure_psf_images(image[None]).fwhm[0]) * pixel_scale
     stars = pd.DataFrame(
         {
             "x": candidates.x,
             "y": candidates.y,
             "snr": candidates.snr,
-            "fwhm": fwhm * pixel_scale * np.exp(_before_pixel(sources, image)[:, 0]),
+            "fwhm": fwhm * np.exp(factor * sources.ln_size),
             "isolated": sources.isolated,
-            "kept": kept,
+            "kept": np.isin(np.arange(len(candidates.snr)), chosen),
         }
     )
-    return MeasuredPSF(VaryingStarPSF(smooth.profile(pixel_scale), variation), stars, variation.degree)
+    return PSFFromStars(VaryingStarPSF(smooth.profile(pixel_scale), variation), stars, variation.degree)
 
 
 def _at_locus(candidates: Candidates, fwhm: float) -> tuple[Floats, Cluster]:
@@ -127,37 +126,29 @@ def _average(candidates: Candidates, chosen: NDArray[np.int64], start: Floats) -
     return smooth_psf(stack.image, stack.error, fwhm)
 
 
-def _before_pixel(sources: BandSources, image: Floats) -> Floats:
-    """Changes of ln size, g1 and g2 of sources over those of a PSF, before the pixel, (N, 3)."""
-    numbers = measure_psf_images(image[None])
-    # A pixel adds 1/12 to the variance, which no change of the PSF changes.
-    variance = float(numbers.fwhm[0]) ** 2 / (8 * np.log(2))
-    factor = 1 + 1 / 12 / variance
-    return factor * np.stack([sources.ln_size, sources.shape.real, sources.shape.imag], axis=1)
+def _pixel_factor(image: Floats) -> float:
+    """Change of ln size or g of a PSF before the pixel over that of its image: the pixel's variance does not change."""
+    sigma = float(measure_psf_images(image[None]).fwhm[0]) / FWHM_OVER_SIGMA
+    return 1 + 1 / 12 / sigma**2
 
 
-def _without(sources: BandSources, candidates: Candidates, variation: StarVariation, image: Floats) -> BandSources:
-    """Sources against the PSF at their places."""
-    if not variation.degree:
-        return sources
-    changes = (
-        variation.at(candidates.x, candidates.y) * (sources.ln_size / _before_pixel(sources, image)[:, 0])[:, None]
-    )
+def _without(sources: BandSources, changes: Floats) -> BandSources:
+    """Sources against the PSF at their places, which differs by changes of ln size, g1 and g2, (N, 3)."""
     return replace(
         sources, ln_size=sources.ln_size - changes[:, 0], shape=sources.shape - changes[:, 1] - 1j * changes[:, 2]
     )
 
 
 def _require(cluster: Cluster, where: str) -> NDArray[np.int64]:
-    """The stars; MissingDataError where there are too few, or too many galaxies like them."""
-    if len(cluster.members) < LEAST_STARS or cluster.around > MOST_AROUND or cluster.smaller > MOST_SMALLER:
-        raise _too_few(len(cluster.members), where)
+    """The stars; MissingDataError where there are too few, or what is there may be galaxies."""
+    number = len(cluster.members)
+    if number < LEAST_STARS or not cluster.stands_out:
+        few = number < LEAST_STARS
+        raise MissingDataError(
+            f"{number} isolated stars of S/N {STAR_SNR:.0f} or more, {LEAST_STARS} are needed to measure the PSF"
+            if few
+            else "its bright sources are galaxies of all sizes: no stars stand out to measure the PSF from",
+            where=where,
+            remedy="give psf = a file, or {fwhm = …} in arcsec",
+        )
     return cluster.members
-
-
-def _too_few(number: int, where: str) -> MissingDataError:
-    return MissingDataError(
-        f"{number} isolated stars of S/N 50, {LEAST_STARS} are needed to measure the PSF",
-        where=where,
-        remedy="give psf = a file, or {fwhm = …} in arcsec",
-    )
