@@ -28,6 +28,17 @@ def test_a_folder_appears_and_is_replaced_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["folder"]
 
 
+def test_nothing_is_left_of_what_failed(tmp_path: Path) -> None:
+    def build() -> None:
+        with staging_folder(tmp_path / "folder") as new:
+            (new / "file").touch()
+            raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        build()
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("call", [1, 2])
 def test_where_replacing_fails_the_old_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     folder, calls, real = tmp_path / "folder", [0], Path.replace

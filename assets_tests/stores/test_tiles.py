@@ -187,8 +187,17 @@ def test_fetching_that_fails_midway_leaves_what_was_there(store: TileStore) -> N
         write(store, broken(), "other")
     assert same(store.read_cutouts(INPUTS), before)
     assert store.find_cutouts("other") is None
+    assert [path.name for path in (store.folder / "cutouts").iterdir()] == [INPUTS], "nothing piles up"
     whole(store, "other")
     assert same(store.read_cutouts("other"), before)
+
+
+def test_what_a_killed_run_left_of_other_inputs_goes_with_the_next_one(store: TileStore) -> None:
+    part = store.folder / "cutouts" / ".other.part"
+    part.mkdir(parents=True)
+    (part / "galaxies.parquet").touch()
+    whole(store)
+    assert [path.name for path in part.parent.iterdir()] == [INPUTS]
 
 
 def same(first: Cutouts, second: Cutouts) -> bool:

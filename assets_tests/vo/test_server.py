@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import socket
 import threading
@@ -20,11 +21,12 @@ from astropy.io.votable import parse, validate
 from astropy.wcs import WCS
 
 from assets_tests.skies import draw_sky, small_sky
-from deblend_assets.errors import ArchiveError, CorruptDataError, MissingDataError
+from deblend_assets.errors import ArchiveError, BusyError, CorruptDataError, MismatchError, MissingDataError
 from deblend_assets.science.stamps.moments import image_moments
 from deblend_assets.settings import Profile
 from deblend_assets.stores.sky import SimulatedSky
 from deblend_assets.vo.server.adql import QueryError, SkyDatabase
+from deblend_assets.vo.server.holdings import Holdings
 from deblend_assets.vo.server.serve import SkyServer
 
 STAMP = 45 * 0.2637 / 3600
@@ -422,6 +424,32 @@ def test_a_plus_sign_may_come_plain_or_escaped(server: SkyServer, target: pd.Ser
 
 
 # -- the service itself -----------------------------------------------------------------------------------------
+
+
+def test_a_survey_that_is_made_anew_meanwhile_is_not_mixed_with_the_one_that_was_there(
+    catalog: pd.DataFrame, profile: Profile, tmp_path: Path
+) -> None:
+    sky = draw_sky(catalog, small_sky(profile), tmp_path / "sky")
+    first, *others = sky.record()["tiles"]
+    assert others
+    served = Holdings(sky)
+    opened = served.image(first, "g").pixels[:5, :5].copy()
+    record = json.loads(sky.marker.read_text())
+    sky.marker.write_text(json.dumps(record | {"identity": "another"}))
+    np.testing.assert_array_equal(served.image(first, "g").pixels[:5, :5], opened)
+    with pytest.raises(MismatchError, match="was made anew while it was served"):
+        served.image(first, "r")
+    sky.marker.unlink()
+    with pytest.raises(MissingDataError, match="is not drawn"):
+        served.image(first, "r")
+
+
+def test_one_run_at_a_time_makes_the_survey(tmp_path: Path) -> None:
+    sky = SimulatedSky(tmp_path / "sky")
+    with sky.lock(), pytest.raises(BusyError, match="the simulated survey is being written by process"):
+        SimulatedSky(sky.folder).lock().__enter__()
+    with sky.lock():
+        pass
 
 
 def test_every_request_is_noted(sky: SimulatedSky, target: pd.Series) -> None:

@@ -18,6 +18,8 @@ from deblend_assets.stores import objects
 from deblend_assets.stores.files import make_folder, storage_errors
 from deblend_assets.stores.temporary import temporary_folder
 
+_PART = ".part"
+
 
 def matching(folder: StorePath, pattern: str) -> list[StorePath]:
     """The files below a folder that match a glob pattern, sorted."""
@@ -34,12 +36,30 @@ def sizes(folder: StorePath) -> dict[str, int]:
 
 @contextlib.contextmanager
 def staging_folder(folder: StorePath) -> Iterator[Path]:
-    """An empty local folder in which to build what `replace_folder` then puts in the place of `folder`."""
+    """An empty local folder in which to build what `replace_folder` then puts in the place of `folder`.
+
+    What is still in it at the end of the block is deleted, and so is what a killed process left of the same folder.
+    """
     if not isinstance(folder, Path):
         with temporary_folder() as local:
             yield local
         return
-    yield empty_folder(folder.with_name(f".{folder.name}.part"))
+    part = empty_folder(folder.with_name(f".{folder.name}{_PART}"))
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def delete_parts(parent: StorePath) -> None:
+    """Delete what killed processes left of `staging_folder`, whatever folder it was for; nobody may be writing now.
+
+    Args:
+        parent: of the folders.
+    """
+    if isinstance(parent, Path):
+        for part in parent.glob(f".*{_PART}"):
+            delete_folder(part)
 
 
 def empty_folder(path: Path) -> Path:

@@ -26,6 +26,7 @@ from deblend_assets.science.simulated_survey.columns import table_columns
 from deblend_assets.science.simulated_survey.sky import Product, TileSky
 from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
+    exclusive_lock,
     read_bytes,
     read_checked,
     read_json,
@@ -60,6 +61,10 @@ class SimulatedSky:
         self.folder = folder
         self.marker = folder / "sky.json"
 
+    def lock(self) -> Any:
+        """Hold the survey while it is looked for and written; BusyError where another run holds it."""
+        return exclusive_lock(self.folder / "_locks" / "sky.lock", "the simulated survey")
+
     def finished(self, identity: str) -> bool:
         """Whether all of it is there, made from what `identity` stands for."""
         try:
@@ -71,6 +76,8 @@ class SimulatedSky:
 
     def write(self, tiles: Iterable[TileSky], identity: str, versions: dict[str, str]) -> None:
         """Write the whole survey, one tile in memory at a time; what was there before is no longer vouched for.
+
+        It is held (`lock`): the files of two runs would be mixed.
 
         Args:
             tiles: rendered one after another.

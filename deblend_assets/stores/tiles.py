@@ -38,7 +38,7 @@ from deblend_assets.stores.files import (
     write_atomic,
     write_vouched,
 )
-from deblend_assets.stores.folders import replace_folder, staging_folder
+from deblend_assets.stores.folders import delete_parts, replace_folder, staging_folder
 from deblend_assets.stores.tables import Columns, from_parquet, to_parquet
 from deblend_assets.stores.zarr_files import ZarrFiles
 
@@ -140,7 +140,7 @@ class TileStore:
         note: str,
         info: Mapping[str, Any],
     ) -> None:
-        """Store cutouts shard by shard; they count once the last byte is there.
+        """Store cutouts shard by shard; they count once the last byte is there. The tile is held (`lock`).
 
         Args:
             inputs: fingerprint of what they are made from.
@@ -155,6 +155,7 @@ class TileStore:
             MissingDataError: no galaxy came.
         """
         folder = self.cutouts_folder(inputs)
+        delete_parts(folder.parent)
         with staging_folder(folder) as part, storage_errors(part):
             arrays = _layout(part / "cutouts.zarr", shape, bands, attributes)
             tables, start = [], 0

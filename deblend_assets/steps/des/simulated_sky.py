@@ -21,27 +21,31 @@ def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[st
         store: of the profile.
         workers: processes that render the scenes.
         log: receives progress lines.
+
+    Raises:
+        BusyError: another run is rendering it.
     """
     settings = store.profile.des
     des, catalog = DesStore(store), store.read_catalog()
     identity, names = des.sky_identity(), settings.sky.tiles
     used: set[int] = set()
-    if not des.sky.finished(identity):
-        survey = load_survey(settings.simulation.survey)
-        shards = [tile_shard(settings, name) for name in names]
-        progress = Progress("rendering tiles", sum(s.scenes for s in shards), "scenes", log)
+    with des.sky.lock():
+        if not des.sky.finished(identity):
+            survey = load_survey(settings.simulation.survey)
+            shards = [tile_shard(settings, name) for name in names]
+            progress = Progress("rendering tiles", sum(s.scenes for s in shards), "scenes", log)
 
-        def tiles() -> Iterator[TileSky]:
-            with workers.start(catalog, sky_simulation(settings)) as pool:
-                rendered = pool.render(shards, progress, whole_scenes)
-                for name, (_, scenes) in zip(names, rendered, strict=True):
-                    used.update(scenes.truth["galtileid"])
-                    yield assemble_tile(name, scenes, survey, settings)
+            def tiles() -> Iterator[TileSky]:
+                with workers.start(catalog, sky_simulation(settings)) as pool:
+                    rendered = pool.render(shards, progress, whole_scenes)
+                    for name, (_, scenes) in zip(names, rendered, strict=True):
+                        used.update(scenes.truth["galtileid"])
+                        yield assemble_tile(name, scenes, survey, settings)
 
-        des.sky.write(tiles(), identity, library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"))
-    else:
-        log(f"kept the survey of the same inputs and settings ({identity})")
-    record = des.sky.check()
+            des.sky.write(tiles(), identity, library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"))
+        else:
+            log(f"kept the survey of the same inputs and settings ({identity})")
+        record = des.sky.check()
     foreign = used & set(catalog.loc[catalog["split"] != "test", "galtileid"])
     truth = des.sky.table("simulation.truth")
     return Outcome(

@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.tiles import signed_degrees
 from deblend_assets.stores.sky import SimulatedSky, SkyImage
 
@@ -53,6 +54,7 @@ class Holdings:
     def __init__(self, sky: SimulatedSky) -> None:
         self._sky = sky
         record = sky.record()
+        self._identity = record["identity"]
         self.files: dict[str, Holding] = {}
         self._images: dict[tuple[str, str, str], SkyImage] = {}
         self._projections: dict[str, WCS] = {}
@@ -64,9 +66,22 @@ class Holdings:
             self._projections[tile] = WCS(self.image(tile, record["bands"][0]).header)
 
     def image(self, tile: str, band: str, product: str = "image") -> SkyImage:
+        """An image of the survey that was there at the beginning.
+
+        Raises:
+            MissingDataError, MismatchError: another run is writing the survey anew, or has.
+        """
         key = (tile, band, product)
         if key not in self._images:
-            self._images[key] = self._sky.image(tile, band, "weight" if product == "weight" else "image")
+            found = self._sky.image(tile, band, "weight" if product == "weight" else "image")
+            # After opening: the marker goes before the first file is replaced.
+            if self._sky.record()["identity"] != self._identity:
+                raise MismatchError(
+                    "the simulated survey was made anew while it was served",
+                    where=str(self._sky.folder),
+                    remedy="run the same command again",
+                )
+            self._images[key] = found
         return self._images[key]
 
     def box(self, tile: str, ra: float, dec: float, width: float, height: float) -> tuple[float, float, float, float]:
