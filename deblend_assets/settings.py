@@ -548,6 +548,11 @@ class TileSettings(_Section):
     )
     watch_archive: bool = Field(default=False, description="register every tile of the archive that has shapes")
     new_tiles_per_tick: int = Field(default=5, ge=1, description="most tiles that the sensor registers at a time")
+    daily_retries: int = Field(
+        default=14,
+        ge=0,
+        description="how often, once a day, a tile is requested again that failed before its cutouts were complete",
+    )
     reevaluations_per_week: int = Field(
         default=50, ge=1, description="most stale tiles that the weekly schedule renews"
     )

@@ -10,9 +10,19 @@ import pytest
 
 from assets_tests.automation import stand_ins
 from assets_tests.automation.daemons import Scheduler, scheduler_over
-from assets_tests.automation.stand_ins import EVALUATION, MEASURED, QUALITY, SHAPES, Storage, stand_in_definitions
+from assets_tests.automation.stand_ins import (
+    CATALOG,
+    CUTOUTS,
+    EVALUATION,
+    MEASURED,
+    QUALITY,
+    SHAPES,
+    Storage,
+    stand_in_definitions,
+)
 from assets_tests.dagster_internals import partition_loading_context
 from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
+from deblend_assets.automation.missing_tiles import MISSING_TILES, MISSING_TILES_JOB
 from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES, build_schedules
 from deblend_assets.partitions import FIELDS, TILES
 from deblend_assets.settings import PROFILE_FOLDER, Profile
@@ -93,9 +103,44 @@ def test_fields_that_an_older_model_measured_are_measured_again(
     assert set(request.asset_selection or ()) == {MEASURED, QUALITY}
 
 
-def test_both_run_by_default_on_mondays(profile: Profile) -> None:
+def test_a_tile_that_the_archive_does_not_have_yet_is_requested_again_a_bounded_number_of_times(
+    profile: Profile, instance: dg.DagsterInstance, storage: Storage
+) -> None:
+    instance.add_dynamic_partitions(str(TILES.name), [A, B, C, D, "no tile"])  # C has its cutouts, D waits
+    instance.report_runless_asset_event(dg.AssetMaterialization(CUTOUTS, partition=C))
+    twice = profile.model_copy(deep=True)
+    twice.des.tiles.__dict__["daily_retries"] = 2
+    definitions = stand_in_definitions(twice, storage)
+    repository = definitions.get_repository_def()
+    schedule = repository.get_schedule_def(MISSING_TILES)
+
+    def run(job: str, tile: str) -> None:
+        instance.add_run(dg.DagsterRun(job, tags={"dagster/partition": tile}, status=dg.DagsterRunStatus.FAILURE))
+
+    def tick() -> tuple[list[str], str]:
+        context = dg.build_schedule_context(instance, resources={"storage": storage}, repository_def=repository)
+        with partition_loading_context(dynamic_partitions_store=instance):
+            done = schedule.evaluate_tick(context)
+        requests = list(done.run_requests or ())
+        assert all(set(request.asset_selection or ()) == {CATALOG, CUTOUTS} for request in requests)
+        return [str(request.partition_key) for request in requests], done.skip_message or ""
+
+    assert tick() == ([], "no tile to request again")
+    for tile in (B, A, C, "no tile"):
+        run("__ASSET_JOB", tile)
+    assert tick()[0] == [B, A], "the one that failed longest ago is first"
+    run(MISSING_TILES_JOB, B)
+    assert tick()[0] == [A, B]
+    run(MISSING_TILES_JOB, B)
+    assert tick()[0] == [A]
+    run(MISSING_TILES_JOB, A)
+    run(MISSING_TILES_JOB, A)
+    assert tick() == ([], "no tile to request again; 2 were requested 2 times (des.tiles.daily_retries)")
+
+
+def test_they_run_by_default_on_mondays_and_every_day(profile: Profile) -> None:
     schedules = build_schedules(profile, TILE_ASSETS, FIELD_ASSETS)
-    assert [schedule.name for schedule in schedules] == [STALE_TILES, STALE_FIELDS]
+    assert [schedule.name for schedule in schedules] == [STALE_TILES, STALE_FIELDS, MISSING_TILES]
     assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
-    assert [schedule.cron_schedule for schedule in schedules] == ["0 3 * * MON", "0 4 * * MON"]
+    assert [schedule.cron_schedule for schedule in schedules] == ["0 3 * * MON", "0 4 * * MON", "0 5 * * *"]
     assert {schedule.execution_timezone for schedule in schedules} == {"UTC"}

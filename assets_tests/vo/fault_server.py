@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ssl
+import subprocess
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -146,6 +149,17 @@ class FaultServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def encrypt(self, folder: Path) -> None:
+        """Speak TLS from now on, with a certificate of its own that no one accepts."""
+        key, certificate = folder / "key.pem", folder / "certificate.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
+        subprocess.run(command, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # Each handshake in the thread of its connection, so that one that fails ends no other.
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def on(self, method: str, path: str, *replies: Reply) -> None:
         self.replies[method, path] = list(replies)

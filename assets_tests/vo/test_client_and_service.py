@@ -22,9 +22,12 @@ from deblend_assets.science.des.queries import (
     truth_query,
 )
 from deblend_assets.settings import ArchiveSettings, DesSettings, Profile
+from deblend_assets.steps.des.im3shape_catalog import shapes_of
 from deblend_assets.stores.response_cache import ResponseCache
 from deblend_assets.stores.sky import SimulatedSky
+from deblend_assets.vo.answers import RowLimit
 from deblend_assets.vo.client import ArchiveClient
+from deblend_assets.vo.server import adql
 from deblend_assets.vo.server.serve import SkyServer
 
 BANDS = ("g", "r", "i", "z", "Y")
@@ -97,6 +100,22 @@ def test_a_tile_comes_whole_and_a_second_run_on_another_port_asks_for_nothing(
     assert same.equals(truth)
     for band in BANDS:
         np.testing.assert_array_equal(others[band].counts, stamps[band].counts)
+
+
+def test_a_tile_longer_than_the_archives_own_limit_comes_in_parts(
+    service: SkyServer, des: DesSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(service, des.archive, tmp_path)
+    area = area_of(client.query(tile_query(des.archive, des.sky.tiles[0]), "tile"), des.sky.tiles[0])
+    whole = client.query(shapes_query(des.archive, area), "shapes")
+    monkeypatch.setattr(adql, "MAX_ROWS", len(whole) // 2 + 1)
+    limited = client_of(service, des.archive, tmp_path / "limited")
+    with pytest.raises(RowLimit, match="a limit of its own"):
+        limited.query(shapes_query(des.archive, area), "shapes")
+    assert shapes_of(limited, des.archive, area).equals(whole)
+    monkeypatch.setattr(adql, "MAX_ROWS", 0)
+    with pytest.raises(RowLimit, match="no more than 0 rows"):
+        shapes_of(client_of(service, des.archive, tmp_path / "nothing"), des.archive, area)
 
 
 def test_the_services_refusals_arrive_in_its_own_words(service: SkyServer, des: DesSettings, tmp_path: Path) -> None:

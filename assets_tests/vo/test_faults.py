@@ -33,13 +33,16 @@ from assets_tests.vo.fault_server import (
     fits_file,
     hang,
     image_list,
+    job_document,
     votable,
 )
 from assets_tests.vo.test_client import ADQL, LISTED, ROWS, pixels, record
 from deblend_assets.errors import ArchiveError, StorageError
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
+from deblend_assets.vo.contents import PassingFault, archive_fault
 from deblend_assets.vo.retries import LONGEST_WAIT_S, Retries, TransientError
+from deblend_assets.vo.schemes import PROBE_S
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
 PAGE = "<!DOCTYPE html><html><head><title>Down for\n maintenance</title></head><body>Come back</body></html>"
@@ -189,6 +192,75 @@ def test_a_web_page_with_status_200_is_an_outage(
     assert server.asked[-1] == ("DELETE", "/tap/async/7")
 
 
+BUSY = error_votable("TransientFault: the database is temporarily unavailable")
+
+
+def test_a_fault_that_the_archive_says_may_pass_is_tried_again(
+    server: FaultServer, make_client: Callable[..., ArchiveClient], lines: list[str]
+) -> None:
+    """Of a query's result, of its job, of its creation; of a list of images, and of an image: all with status 200."""
+    client, result = make_client(), "/tap/async/7/results/result"
+    server.tap(answer(BUSY), answer(votable(ROWS)))
+    assert len(client.query(ADQL, "shapes")) == 3
+    assert server.count("POST", "/tap/async") == 2, "the same job would give the same fault again"
+    assert server.count("DELETE", "/tap/async/7") == 2
+    assert "temporarily unavailable" in lines[0]
+    assert "try 2 of 3" in lines[0]
+
+    server.on("POST", "/tap/async", answer(BUSY), *server.replies["POST", "/tap/async"])
+    assert len(client.query(ADQL + " AND 1 = 1", "shapes")) == 3
+    server.tap(answer(votable(ROWS)), phases=("ERROR", "COMPLETED"), error="too many connections")
+    assert len(client.query(ADQL + " AND 2 = 2", "shapes")) == 3
+    marked = job_document("ERROR", "no answer").replace('type="fatal"', 'type="transient"')
+    server.tap(answer(votable(ROWS)))
+    server.on("GET", "/tap/async/7", answer(marked), answer(job_document("COMPLETED")))
+    assert len(client.query(ADQL + " AND 3 = 3", "shapes")) == 3
+
+    server.on("GET", "/sia/des_dr1", answer(BUSY), answer(BUSY, 400), answer(image_list(server.url, LISTED)))
+    assert len(client.find_images(1.0, 2.0, 12.0)) == 3
+    server.on("GET", "/cutout", answer(BUSY), GOOD)
+    assert client.fetch(record(server), pixels) == 3.0
+
+    server.tap(answer(BUSY))
+    line = refusal(client.query, ADQL + " AND 4 = 4", "shapes of a tile")
+    assert "temporarily unavailable (tried 3 times)" in line
+    assert "shapes of a tile" in line
+    assert "names its failure as one that passes" in line
+    assert server.count("GET", result) == 2 + 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("FATAL: sorry, too many clients already", True),
+        ("could not connect to server: Connection refused", True),
+        ("ServiceUnavailable", True),
+        ("The service is overloaded, try again later", True),
+        ("canceling statement due to conflict with recovery", True),
+        ("Query timed out after 60 s", True),
+        ("UsageFault: MAXREC is temporarily unavailable", False),
+        ('relation "s.t" does not exist', False),
+        ("syntax error at or near connection", False),
+        ("temporary table t is unknown", False),
+    ],
+)
+def test_the_archives_words_say_whether_a_fault_may_pass(said: str, passes: bool) -> None:
+    fault = archive_fault(said, "here")
+    assert isinstance(fault, PassingFault) == passes
+    assert said in str(fault)
+
+
+def test_what_the_archive_does_not_have_yet_is_not_kept(
+    server: FaultServer, make_client: Callable[..., ArchiveClient]
+) -> None:
+    server.tap(answer(votable(ROWS[:0])), answer(votable(ROWS)))
+    server.on("GET", "/sia/des_dr1", answer(image_list(server.url, LISTED[3:])), answer(image_list(server.url, LISTED)))
+    assert [len(make_client().query(ADQL, "tile")) for _ in range(3)] == [0, 3, 3]
+    assert server.count("POST", "/tap/async") == 2
+    assert [len(make_client().find_images(1.0, 2.0, 12.0)) for _ in range(3)] == [0, 3, 3]
+    assert server.count("GET", "/sia/des_dr1") == 2
+
+
 # What cannot pass
 
 
@@ -264,7 +336,9 @@ def test_an_answer_that_was_cut_is_an_error_never_a_catalogue(
     server: FaultServer, make_client: Callable[..., ArchiveClient]
 ) -> None:
     server.tap(answer(votable(ROWS, after=OVERFLOW)))
-    assert "OVERFLOW" in refusal(make_client().query, ADQL, "shapes")
+    line = refusal(make_client().query, ADQL, "shapes")
+    assert "no more than 3 rows at once (OVERFLOW), a limit of its own" in line
+    assert "raising max_rows (200000) does not help" in line
     server.tap(answer(votable(ROWS)))
     line = refusal(make_client(max_rows=3).query, ADQL, "shapes")
     assert "fills the limit of 3 rows" in line
@@ -272,7 +346,31 @@ def test_an_answer_that_was_cut_is_an_error_never_a_catalogue(
     assert len(make_client(max_rows=4).query(ADQL, "shapes")) == 3
     overflowing = image_list(server.url, LISTED).replace(b"</RESOURCE>", f"{OVERFLOW}</RESOURCE>".encode())
     server.on("GET", "/sia/des_dr1", answer(overflowing))
-    assert "OVERFLOW" in refusal(make_client().find_images, 1.0, 2.0, 12.0)
+    line = refusal(make_client().find_images, 1.0, 2.0, 12.0)
+    assert "OVERFLOW" in line
+    assert "max_rows" not in line
+
+
+def test_the_wrong_scheme_is_said_at_once(make_client: Callable[..., ArchiveClient], lines: list[str]) -> None:
+    with FaultServer() as plain:
+        url = plain.url.replace("http:", "https:")
+        start = time.monotonic()
+        line = refusal(make_client(url, timeout_s=60.0, attempts=6).query, ADQL, "shapes")
+        assert time.monotonic() - start < 2 * PROBE_S
+        assert f"port {urlsplit(url).port} speaks http, not https" in line
+        assert f"write {plain.url} in" in line
+    assert lines == []
+
+
+def test_http_on_a_port_of_https_is_said_at_once(
+    make_client: Callable[..., ArchiveClient], lines: list[str], tmp_path: Path
+) -> None:
+    with FaultServer() as secret:
+        secret.encrypt(tmp_path)
+        line = refusal(make_client(secret.url).query, ADQL, "shapes")
+        assert "speaks https, not http" in line
+        assert "not accepted" in refusal(make_client(secret.url.replace("http:", "https:")).query, ADQL, "shapes")
+    assert lines == []
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/"])

@@ -1,4 +1,7 @@
-"""The weekly schedules that evaluate tiles and fields again whose evaluation used an older model, some at a time."""
+"""The weekly schedules that evaluate tiles and fields again whose evaluation used an older model, some at a time.
+
+The daily one is in `missing_tiles`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from deblend_assets.automation.dagster_internals import PARTITION_NAME_TAG
+from deblend_assets.automation.missing_tiles import build_missing_tiles
 from deblend_assets.automation.registries import FIELD_REGISTRY, TILE_REGISTRY
 from deblend_assets.automation.registry import Registry
 from deblend_assets.automation.registry_rows import evaluations
@@ -67,7 +71,7 @@ class Renewal:
 def build_schedules(
     profile: Profile, tile_assets: Mapping[str, dg.AssetKey], field_assets: Mapping[str, dg.AssetKey]
 ) -> Sequence[dg.ScheduleDefinition]:
-    """The weekly schedules.
+    """The weekly schedules, and the daily one of tiles.
 
     Args:
         profile: whose model, tiles and fields.
@@ -89,7 +93,7 @@ def build_schedules(
         (field_assets["field_catalog"], field_assets["field_quality"]),
         profile.fields.remeasured_per_week,
     )
-    return [_schedule(profile, tiles), _schedule(profile, fields)]
+    return [_schedule(profile, tiles), _schedule(profile, fields), build_missing_tiles(profile, tile_assets)]
 
 
 def _schedule(profile: Profile, renewal: Renewal) -> dg.ScheduleDefinition:

@@ -15,13 +15,30 @@ from pyvo.dal.tap import TAPResults
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.cutouts import ImageRecord
-from deblend_assets.vo.contents import Refusal, is_html, shortened, words_of
+from deblend_assets.vo.contents import Refusal, archive_fault, is_html, shortened, words_of
 
 R = TypeVar("R", bound=DALResults)
 
 # The archive's names of an image and its map of inverse variances; masks and all else are ignored.
 PRODUCTS: dict[str, Literal["image", "weight"]] = {"image": "image", "weight": "weight", "wtmap": "weight"}
 STACKED = "stack"
+
+
+class RowLimit(Refusal):
+    """The service gives no more rows at once, whatever is requested (OVERFLOW below MAXREC).
+
+    Args:
+        rows: that it gave.
+        where: for error lines.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, rows: int, where: str, remedy: str) -> None:
+        super().__init__(
+            f"the archive gives no more than {rows} rows at once (OVERFLOW), a limit of its own",
+            where=where,
+            remedy=remedy,
+        )
 
 
 def read_rows(data: bytes, *, max_rows: int, session: Any, where: str) -> pd.DataFrame:
@@ -35,11 +52,17 @@ def read_rows(data: bytes, *, max_rows: int, session: Any, where: str) -> pd.Dat
 
     Raises:
         Refusal: the service answered with an error, or has more rows than it gives.
+        RowLimit: the latter, by a limit of the service itself.
+        PassingFault: the service answered with an error that may pass.
         ArchiveError: the bytes are not such a table.
     """
-    table = _results(data, TAPResults, session, where).to_table()
+    results, cut = _results(data, TAPResults, session, where)
+    table = results.to_table()
     if len(table) >= max_rows:
-        raise _too_long(f"the answer fills the limit of {max_rows} rows", where)
+        remedy = "raise max_rows of the profile's archive section, or request less sky"
+        raise Refusal(f"the answer fills the limit of {max_rows} rows", where=where, remedy=remedy)
+    if cut:
+        raise RowLimit(len(table), where, f"raising max_rows ({max_rows}) does not help; request less sky")
     columns = {str(name): _column(table[name], str(name), where) for name in table.colnames}
     return pd.DataFrame(columns)
 
@@ -50,10 +73,12 @@ def read_images(data: bytes, *, session: Any, where: str) -> list[ImageRecord]:
     Fields that SIA 1 knows are found by their UCD, whatever a server names them.
 
     Raises:
-        Refusal: as `read_rows`.
+        Refusal, RowLimit, PassingFault: as `read_rows`.
         ArchiveError: as `read_rows`, or a row lacks what must be known of it.
     """
-    results = _results(data, SIAResults, session, where)
+    results, cut = _results(data, SIAResults, session, where)
+    if cut:
+        raise RowLimit(len(results), where, "request less sky")
     if len(results) == 0:
         return []
     names = {name.lower(): name for name in results.fieldnames}
@@ -88,7 +113,8 @@ def _exposure_s(value: Any, where: str) -> float:
     return exposure if np.isfinite(exposure) else 0.0
 
 
-def _results(data: bytes, kind: type[R], session: Any, where: str) -> R:
+def _results(data: bytes, kind: type[R], session: Any, where: str) -> tuple[R, bool]:
+    """The rows, and whether the service has cut them (OVERFLOW)."""
     try:
         document = votable.parse(io.BytesIO(data))
         infos = [(str(info.value).upper(), str(info.content or "")) for info in _status_infos(document)]
@@ -96,12 +122,9 @@ def _results(data: bytes, kind: type[R], session: Any, where: str) -> R:
         raise _not_votable(data, error, where) from error
     for status, message in infos:
         if status not in ("OK", "OVERFLOW"):
-            what = f"the archive refused: {shortened(message) or status}"
-            raise Refusal(what, where=where, remedy="correct what the archive's answer names")
-    if any(status == "OVERFLOW" for status, _ in infos):
-        raise _too_long("the answer is longer than the archive gives at once (OVERFLOW)", where)
+            raise archive_fault(message or status, where)
     try:
-        return kind(document, url=where, session=session)
+        return kind(document, url=where, session=session), any(status == "OVERFLOW" for status, _ in infos)
     except Exception as error:  # and so does pyvo
         raise _not_votable(data, error, where) from error
 
@@ -132,10 +155,6 @@ def _text(value: Any) -> str:
     if value is None or value is np.ma.masked:
         return ""
     return (value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)).strip()
-
-
-def _too_long(what: str, where: str) -> Refusal:
-    return Refusal(what, where=where, remedy="raise max_rows of the profile's archive section, or request less sky")
 
 
 def _unusable(what: str, where: str) -> ArchiveError:

@@ -18,7 +18,18 @@ from deblend_assets.science.des.fits_image import FITS_MAGIC
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.stores.response_cache import ResponseCache
 from deblend_assets.vo.answers import read_images, read_rows
-from deblend_assets.vo.contents import GZIP_MAGIC, MEBIBYTE, Refusal, expand, origin_of, shown, words_of
+from deblend_assets.vo.contents import (
+    GZIP_MAGIC,
+    MEBIBYTE,
+    PassingFault,
+    Refusal,
+    archive_fault,
+    expand,
+    fault_in,
+    origin_of,
+    shown,
+    words_of,
+)
 from deblend_assets.vo.jobs import finished_job
 from deblend_assets.vo.retries import Retries, TransientError
 from deblend_assets.vo.session import GuardedSession
@@ -62,7 +73,7 @@ class ArchiveClient:
         return self._session.sent
 
     def query(self, adql: str, what: str, *, fresh: bool = False) -> pd.DataFrame:
-        """The complete answer to a query, by an asynchronous TAP job.
+        """The complete answer to a query, by an asynchronous TAP job; one without rows is not kept.
 
         Args:
             adql: the query.
@@ -73,6 +84,7 @@ class ArchiveClient:
             One row a row and one column a field; masked numbers are NaN.
 
         Raises:
+            RowLimit: longer than the archive gives at once.
             ArchiveError: refused, longer than `max_rows`, not ended within `job_timeout_s`, or not answered.
             StorageError: the answer could not be kept.
         """
@@ -83,7 +95,10 @@ class ArchiveClient:
             return read_rows(data, max_rows=limit, session=self._session, where=where)
 
         request = {"kind": "tap", "query": adql, "maxrec": limit}
-        return self._kept(request, what, read, lambda check: self._run_job(adql, check, where), fresh=fresh)
+        # The archive may have later what it does not have yet.
+        return self._kept(
+            request, what, read, lambda check: self._run_job(adql, check, where), fresh=fresh, lasting=_has_rows
+        )
 
     def require_columns(self, table: str, columns: Iterable[str]) -> None:
         """Check against the archive's TAP_SCHEMA that a table has the columns of a later query.
@@ -112,7 +127,7 @@ class ArchiveClient:
         self._kept(request, what, check_names, lambda check: self._run_job(adql, check, where))
 
     def find_images(self, ra: float, dec: float, size_arcsec: float) -> list[ImageRecord]:
-        """The stacked images and weight maps that overlap a square of sky.
+        """The stacked images and weight maps that overlap a square of sky; an answer without any is not kept.
 
         Args:
             ra, dec: its centre, ICRS [deg].
@@ -135,7 +150,12 @@ class ArchiveClient:
         path = urlsplit(self._sia_url).path
         request = {"kind": "sia", "path": path, "ra": float(ra), "dec": float(dec), "size_arcsec": float(size_arcsec)}
         return self._kept(
-            request, what, read, lambda check: self._checked(lambda: query.submit().content, check), self._moved
+            request,
+            what,
+            read,
+            lambda check: self._checked(lambda: query.submit().content, check),
+            self._moved,
+            lasting=_has_rows,
         )
 
     def fetch(self, record: ImageRecord, check: Callable[[bytes], T]) -> T:
@@ -173,6 +193,7 @@ class ArchiveClient:
         moved: Callable[[T, str], T] = lambda answer, origin: answer,
         *,
         fresh: bool = False,
+        lasting: Callable[[T], bool] = lambda answer: True,
     ) -> T:
         """An answer from the cache, where it is there and can be read; else obtained, and kept once it was read.
 
@@ -183,17 +204,21 @@ class ArchiveClient:
             obtain: queries the archive; given `read`, returns the bytes and what was made of them.
             moved: adapts an answer that another origin of the same service gave.
             fresh: do not look in the cache.
+            lasting: whether an answer stays true; any other is neither kept nor taken from the cache.
         """
         request = {"service": self._service, **request}
         origin = origin_of(self._sia_url)
         kept = None if fresh else self._cache.look_up(request)
         if kept is not None:
             try:
-                return moved(read(kept.data), kept.origin)
+                answer = moved(read(kept.data), kept.origin)
+                if lasting(answer):
+                    return answer
             except ArchiveError as error:
                 self._log(f"{what}: the kept answer is of no use ({error.what}); asking again")
         data, answer = obtain(read)
-        self._cache.put(request, data, origin=origin)
+        if lasting(answer):
+            self._cache.put(request, data, origin=origin)
         return answer
 
     def _moved(self, records: list[ImageRecord], origin: str) -> list[ImageRecord]:
@@ -209,26 +234,54 @@ class ArchiveClient:
         """Downloaded bytes and what `check` makes of them; bytes that it does not accept are downloaded anew."""
 
         def once() -> tuple[bytes, T]:
-            data = download()
             try:
-                return data, check(data)
-            except Refusal:
-                raise
-            except ArchiveError as error:
+                return _read(download(), check)
+            except PassingFault as error:
                 raise TransientError(error) from error
 
         return self._retries.run(once)
 
     def _run_job(self, adql: str, check: Callable[[bytes], T], where: str) -> tuple[bytes, T]:
-        with finished_job(self._session, self._tap_url, adql, self._settings, where) as url:
-            return self._checked(lambda: self._session.get(url).content, check)
+        """The result of a query; the job is run anew where the archive says that a fault of its own may pass."""
+
+        def once() -> tuple[bytes, T]:
+            try:
+                with finished_job(self._session, self._tap_url, adql, self._settings, where) as url:
+                    # The same job would only give the same fault again.
+                    return self._retries.run(lambda: _read(self._session.get(url).content, check))
+            except PassingFault as error:
+                raise TransientError(error) from error
+
+        return self._retries.run(once)
+
+
+def _has_rows(answer: pd.DataFrame | list[ImageRecord]) -> bool:
+    return len(answer) > 0
+
+
+def _read(data: bytes, check: Callable[[bytes], T]) -> tuple[bytes, T]:
+    """Bytes and what `check` makes of them; TransientError where other bytes may come if they are requested again."""
+    try:
+        return data, check(data)
+    except (Refusal, PassingFault):
+        raise
+    except ArchiveError as error:
+        raise TransientError(error) from error
 
 
 def _fits_bytes(data: bytes, limit: int, where: str) -> bytes:
-    """A FITS file's bytes, expanded where it is compressed; Refusal beyond the limit, ArchiveError where it is none."""
+    """A FITS file's bytes, expanded where it is compressed.
+
+    Raises:
+        Refusal: beyond the limit, or the archive refuses.
+        PassingFault: the archive names a fault that may pass.
+        ArchiveError: it is no FITS file.
+    """
     if data.startswith(GZIP_MAGIC):
         data = expand(data, limit, where)
     if not data.startswith(FITS_MAGIC):
+        if (fault := fault_in(data)) is not None:
+            raise archive_fault(fault, where)
         said = words_of(data)
         what = f"the content is not a FITS file{f': {said!r}' if said else ''}"
         raise ArchiveError(what, where=where, remedy="run the same command again")

@@ -17,6 +17,12 @@ _HTML_START = re.compile(
 )
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
+_VOTABLE = re.compile(rb"<(?:\w+:)?VOTABLE[\s>]")
+_ERROR_STATUS = re.compile(
+    rb"<(?:\w+:)?INFO(?=[^>]*\sname\s*=\s*[\"']QUERY_STATUS[\"'])(?=[^>]*\svalue\s*=\s*[\"']ERROR[\"'])"
+    rb"[^>]*?(?:/>|>(.*?)</(?:\w+:)?INFO>)",
+    re.IGNORECASE | re.DOTALL,
+)
 _HEAD_BYTES = 20_000
 _WORDS = 200
 MEBIBYTE = 2**20
@@ -24,6 +30,38 @@ MEBIBYTE = 2**20
 
 class Refusal(ArchiveError):
     """A failure that a retry would repeat: the archive refused, or the answer is beyond its limit."""
+
+
+class PassingFault(ArchiveError):
+    """A failure that the archive names in its answer, and that may pass: its operation is begun anew."""
+
+
+# The kinds of faults that SIA 2 and SODA prescribe, and what services of TAP and SIA 1, which have none, write.
+_LASTING = re.compile(r"\b(usage|fatal|authentication|authorization) ?(fault|error)\b", re.IGNORECASE)
+_PASSING = re.compile(
+    r"\btransient ?(fault|error)|unavailable|temporarily|temporary (failure|error|outage|problem)|tim(ed|e)[ -]?out"
+    r"|\b(try|retry|again) (again|later)|please retry|\boverload|\bbusy\b|conflict with recovery"
+    r"|too many (connections|clients|requests|jobs)|connections? (pool|slots?|limit)|no (free|available) connections?"
+    r"|connection (\w+ ){0,3}(refused|reset|closed|lost|terminated|broken|failed|timed out)"
+    r"|(cannot|can't|could not|couldn't|unable to|failed to) (\w+ ){0,3}connect|\bdeadlock"
+    r"|(shutting|starting|going) (down|up)|under maintenance|terminating connection|recovery mode",
+    re.IGNORECASE,
+)
+
+
+def archive_fault(said: str, where: str, *, passing: bool = False) -> Refusal | PassingFault:
+    """The error of an archive that says that it failed.
+
+    Args:
+        said: its words.
+        where: for error lines.
+        passing: whether the archive marks its failure as one that may pass; else its words decide.
+    """
+    line = shortened(said)
+    if passing or (_PASSING.search(line) and not _LASTING.search(line)):
+        remedy = "run the same command again later; the archive names its failure as one that passes"
+        return PassingFault(f"the archive failed: {line}", where=where, remedy=remedy)
+    return Refusal(f"the archive refused: {line}", where=where, remedy="correct what the archive's answer names")
 
 
 def shown(url: str) -> str:
@@ -47,6 +85,14 @@ def shortened(text: str) -> str:
 def is_html(body: bytes) -> bool:
     """Whether a body is an HTML page, by its first bytes: servers send tables and images as text/html too."""
     return bool(_HTML_START.match(body[:_HEAD_BYTES]))
+
+
+def fault_in(body: bytes) -> str | None:
+    """What a VOTable with QUERY_STATUS ERROR before its table says (DALI 1.1 §4.4); None for any other body."""
+    found = _ERROR_STATUS.search(body[:_HEAD_BYTES]) if _VOTABLE.search(body[:_HEAD_BYTES]) else None
+    if found is None:
+        return None
+    return shortened(html.unescape(_TAG.sub(" ", found[1].decode("utf-8", errors="replace")))) or "ERROR"
 
 
 def words_of(body: bytes) -> str:

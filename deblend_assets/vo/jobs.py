@@ -12,7 +12,7 @@ from pyvo.dal.tap import AsyncTAPJob
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.settings import ArchiveSettings
-from deblend_assets.vo.contents import Refusal, shortened
+from deblend_assets.vo.contents import archive_fault, shortened
 from deblend_assets.vo.session import GuardedSession
 
 # Of UWS 1.1; a job in any other phase is an error.
@@ -29,6 +29,7 @@ def finished_job(
 
     Raises:
         Refusal: the archive would not run the query, or it failed there.
+        PassingFault: it failed there, and may not if it is run again.
         ArchiveError: it did not end within `job_timeout_s`, or the archive does not answer as TAP services do.
     """
     with _understood(where):
@@ -39,13 +40,21 @@ def finished_job(
         with _understood(where):
             job.run()
             _wait(job, settings.job_timeout_s, where)
-            job.raise_if_error()
+            _require_success(job, where)
             url = job.result_uri or f"{job.url}/results/result"
         yield url
     finally:
         # The job would expire anyway; a failed deletion must hide neither the answer nor the error.
         with contextlib.suppress(ArchiveError):
             session.discard(job.url)
+
+
+def _require_success(job: AsyncTAPJob, where: str) -> None:
+    try:
+        job.raise_if_error()
+    except DALQueryError as error:
+        summary = job._job.errorsummary  # pyvo shows its message alone
+        raise archive_fault(str(error.reason), where, passing=getattr(summary, "type_", None) == "transient") from error
 
 
 def _wait(job: AsyncTAPJob, timeout_s: float, where: str) -> None:
@@ -68,14 +77,13 @@ def _wait(job: AsyncTAPJob, timeout_s: float, where: str) -> None:
 
 @contextlib.contextmanager
 def _understood(where: str) -> Iterator[None]:
-    """Turn a failure of the job into a Refusal, and a parser's error on an unknown document into an ArchiveError."""
+    """Turn a failure of the job into a Refusal or PassingFault, a parser's error on a document into an ArchiveError."""
     try:
         yield
     except ArchiveError:
         raise
     except DALQueryError as error:
-        remedy = "correct what the archive's answer names"
-        raise Refusal(f"the archive refused: {shortened(str(error.reason))}", where=where, remedy=remedy) from error
+        raise archive_fault(str(error.reason), where) from error
     except Exception as error:
         what = f"the archive's answer about the job cannot be understood ({shortened(str(error))})"
         remedy = "check that tap_url of the profile's archive section is a TAP service, then run the same command again"

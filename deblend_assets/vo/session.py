@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import re
 import ssl
 import threading
 import time
@@ -20,19 +21,36 @@ from urllib.parse import urlsplit
 import requests
 from pyvo.utils.http import USER_AGENT
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError as TransportError
 from urllib3.response import HTTPResponse
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.settings import ArchiveSettings
-from deblend_assets.vo.contents import MEBIBYTE, Refusal, expand, is_html, shortened, shown, too_large, words_of
+from deblend_assets.vo.contents import (
+    MEBIBYTE,
+    PassingFault,
+    Refusal,
+    archive_fault,
+    expand,
+    fault_in,
+    is_html,
+    origin_of,
+    shortened,
+    shown,
+    too_large,
+    words_of,
+)
 from deblend_assets.vo.retries import Retries, TransientError, parse_retry_after
+from deblend_assets.vo.schemes import require_scheme
 
-PASSING_STATUS = (429, 500, 502, 503, 504)
+PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 MAX_REDIRECTS = 5
 # A body that arrives slowly is given up after this many times the longest silence.
 DEADLINE_FACTOR = 10
 CHUNK_BYTES = 65_536
+# The job list and documents of jobs (UWS 1.1 §2.2); results are judged where they are read.
+_JOB = re.compile(r"/async(/[^/]+(/phase)?)?/?$")
 
 _LATER = "see whether the archive is up and reachable, then run the same command again"
 _REMEDIES = {
@@ -52,6 +70,7 @@ class GuardedAdapter(HTTPAdapter):
         self._retries = retries
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._counting = threading.Lock()
+        self._reached: set[str] = set()
         self.sent = 0
 
     def send(
@@ -79,6 +98,7 @@ class GuardedAdapter(HTTPAdapter):
                 with self._counting:
                     self.sent += 1
                 send = super(GuardedAdapter, self).send
+                self._require_scheme(request.url or "", proxies)
                 timeouts = (self._timeout_s, self._timeout_s)
                 response = send(request, stream=True, timeout=timeouts, verify=verify, cert=cert, proxies=proxies)
                 with contextlib.closing(response.raw):
@@ -90,6 +110,13 @@ class GuardedAdapter(HTTPAdapter):
             return response
 
         return self._retries.run(once, attempts=attempts)
+
+    def _require_scheme(self, url: str, proxies: dict[str, str] | None) -> None:
+        """Refuse, at the first https request to a server, one that speaks http: it would be silent to each try."""
+        origin = origin_of(url)
+        if url.startswith("https:") and origin not in self._reached and select_proxy(url, proxies) is None:
+            require_scheme(url, self._timeout_s)
+        self._reached.add(origin)
 
     def _body(self, response: requests.Response, limit: int) -> bytes:
         where = shown(response.url)
@@ -193,7 +220,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _judge(response: requests.Response, body: bytes) -> None:
-    """Raise where the status is an error, or where an HTML page came in place of content."""
+    """Raise where the status is an error, or an HTML page came in place of content, or a table of errors of a job."""
     where, status = shown(response.url), response.status_code
     if status in PASSING_STATUS or status >= 400:
         said = words_of(body)
@@ -201,6 +228,8 @@ def _judge(response: requests.Response, body: bytes) -> None:
         if status in PASSING_STATUS:
             after = parse_retry_after(response.headers.get("Retry-After"))
             raise TransientError(ArchiveError(what, where=where, remedy=_LATER), retry_after=after)
+        if isinstance(named := archive_fault(fault_in(body) or "", where), PassingFault):
+            raise TransientError(ArchiveError(what, where=where, remedy=named.remedy))
         remedy = _REMEDIES.get(status, "correct what the archive's answer names")
         raise Refusal(what, where=where, remedy=remedy)
     fetched = response.request.method in ("GET", "POST") and 200 <= status < 300
@@ -209,11 +238,13 @@ def _judge(response: requests.Response, body: bytes) -> None:
         raise TransientError(
             ArchiveError(f"a web page came instead of data: {words_of(body)!r}", where=where, remedy=_LATER)
         )
+    if fetched and _JOB.search(urlsplit(response.url).path) and (fault := fault_in(body)) is not None:
+        raise archive_fault(fault, where)
 
 
 @contextlib.contextmanager
 def _passing_faults(url: str, timeout_s: float) -> Iterator[None]:
-    """Turn the transport's faults into `TransientError`, and a refused certificate into an `ArchiveError`."""
+    """Turn the transport's faults into `TransientError`; a refused certificate or the wrong scheme into a `Refusal`."""
     try:
         yield
     except (requests.ConnectionError, requests.Timeout, TransportError) as error:
@@ -227,6 +258,8 @@ def _passing_faults(url: str, timeout_s: float) -> Iterator[None]:
         elif isinstance(cause, IncompleteRead):
             what = "the answer was cut short"
         else:
+            if url.startswith("http:"):
+                require_scheme(url, timeout_s)
             what = f"the connection failed ({shortened(getattr(cause, 'strerror', None) or type(cause).__name__)})"
         raise TransientError(ArchiveError(what, where=shown(url), remedy=_LATER)) from error
 

@@ -77,7 +77,8 @@ def area_of(rows: pd.DataFrame, name: str) -> TileArea:
     """
     if len(rows) != 1:
         problem = "is not in the archive's list of tiles" if rows.empty else f"is listed {len(rows)} times"
-        raise ArchiveError(f"{name} {problem}", where="tiles", remedy="check the name, and archive.tile_table")
+        remedy = "check the name and archive.tile_table; a registered tile that comes later is requested again, daily"
+        raise ArchiveError(f"{name} {problem}", where=f"tile {name}", remedy=remedy)
     row = rows.iloc[0]
     values = [float(row[column]) for column in TILE_COLUMNS[1:]]
     area = TileArea(tile_name(str(row["tilename"]).strip()), *values)

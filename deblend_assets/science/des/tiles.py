@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -62,6 +62,11 @@ class TileArea:
     @property
     def straddles_zero(self) -> bool:
         return self.ra_min > self.ra_max
+
+    def halves(self) -> tuple[TileArea, TileArea]:
+        """The area's lower and upper half in declination."""
+        middle = (self.dec_min + self.dec_max) / 2
+        return replace(self, dec_max=middle), replace(self, dec_min=middle)
 
     def contains(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether positions [deg], (N,), lie in the area."""
