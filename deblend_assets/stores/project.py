@@ -81,11 +81,11 @@ CODE_VERSIONS = {
     "im3shape_catalog": "1",
     "des_cutouts": "2",
     "des_evaluation": "4",
-    "shape_catalog": "9",
+    "shape_catalog": "10",
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "1",
-    "field_catalog": "2",
+    "field_catalog": "3",
     "field_quality": "1",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import galsim
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from assets_tests.science.measuring.test_stamp_checks import FWHM, SCALE, stamps
 from deblend_assets.science.deblender.scene_fit import fit_targets
 from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
 from deblend_assets.science.deblender.scene_sources import SceneSources
+from deblend_assets.science.measuring.field_rows import BandFlag, band_flags
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.trust import REASONS, RowFlag, Trust, lack_of_light, trust_of
 from deblend_assets.science.shapes.posterior import GaussianPosterior
@@ -114,6 +116,26 @@ def test_answers_beyond_what_is_known_are_flagged(change: dict[str, float], flag
 
 def test_two_pixels_off_is_not_flagged() -> None:
     assert share(trust_of(plain(), known(plain(), dx=1.4, dy=-1.4)), RowFlag.OFF_CENTRE) == 0
+
+
+@pytest.mark.parametrize(
+    ("fwhm", "shear", "flagged"),
+    [(0.47, 0.0, True), (0.5, 0.1, False), (1.2, 0.0, False), (1.25, 0.0, True), (0.7, 0.12, True)],
+)
+def test_a_psf_unlike_those_of_the_training_is_flagged_in_its_band(fwhm: float, shear: float, flagged: bool) -> None:
+    """At 0.2 arcsec a pixel the training has 0.5 to 1.2 arcsec, abs(g) up to 0.1."""
+    few = plain().rows(slice(0, 4))
+    psf = few.psf.copy()
+    model = galsim.Moffat(beta=3.0, fwhm=fwhm).shear(g1=shear)
+    psf[:, 1] = model.drawImage(nx=41, ny=41, scale=SCALE).array
+    observed = replace(few, psf=psf)
+    assert share(trust_of(observed, known(observed)), RowFlag.PSF) == flagged
+    assert not (band_flags(observed)[:, 0]).any()
+    assert ((band_flags(observed)[:, 1] == int(BandFlag.PSF)) == flagged).all()
+    weight = observed.inverse_variance.copy()
+    weight[:, 1] = 0
+    absent = replace(observed, inverse_variance=weight)
+    assert share(trust_of(absent, known(absent)), RowFlag.PSF) == 0
 
 
 def test_lost_pixels_and_the_images_end_are_flagged_near_the_target_alone() -> None:

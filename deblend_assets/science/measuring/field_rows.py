@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Field
+from deblend_assets.science.measuring.psf_range import outside_training
 from deblend_assets.science.measuring.sky_catalog import measure_with_sources
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
 from deblend_assets.science.sky_shapes.inputs import measured_psfs
@@ -27,6 +28,7 @@ class BandFlag(IntFlag):
     MASKED = 2
     SATURATED = 4
     EDGE = 8
+    PSF = 16
 
 
 BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
@@ -35,6 +37,7 @@ BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
         BandFlag.MASKED: f"more than {MOST_MASKED:.0%} of a point source's light lies on lost pixels",
         BandFlag.SATURATED: "a saturated pixel within one FWHM",
         BandFlag.EDGE: "the image of this band ends within 1.5 FWHM",
+        BandFlag.PSF: "the PSF of this band is narrower, wider or more elliptical than any of the training",
     }
 )
 """One line for each flag of a band."""
@@ -79,6 +82,7 @@ def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:
         BandFlag.MASKED: share > MOST_MASKED,
         BandFlag.SATURATED: near(MaskBit.SATURATED, 1.0),
         BandFlag.EDGE: near(MaskBit.NO_DATA, 1.5),
+        BandFlag.PSF: outside_training(stamps),
     }
     flags = np.zeros(present.shape, np.int16)
     for flag, where in reasons.items():

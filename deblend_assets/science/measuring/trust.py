@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.measuring.psf_range import outside_training
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
 from deblend_assets.science.sky_shapes.inputs import Floats
@@ -39,6 +40,7 @@ class RowFlag(IntFlag):
     MISFIT = 16384
     STAR = 32768
     CROWDED = 65536
+    PSF = 131072
 
 
 # Thresholds; docs/trust.md has the share of undamaged rows beyond each.
@@ -82,6 +84,7 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.STAR: "more probably a star than a galaxy (catalogues of fields alone)",
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
+        RowFlag.PSF: "the PSF of a band is narrower, wider or more elliptical than any of the training",
     }
 )
 """One line for each flag."""
@@ -151,6 +154,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.BRIGHT: ln_flux > BRIGHTEST,
             RowFlag.COLOR: lack_of_light(stamps.bands, flux, noise, stamps.zero_point) > MOST_LACK,
             RowFlag.MISFIT: (misfit > MOST_MISFIT).any(axis=1),
+            RowFlag.PSF: outside_training(stamps).any(axis=1),
         }
     flags = np.zeros(len(stamps), dtype=np.int32)
     for flag, where in reasons.items():

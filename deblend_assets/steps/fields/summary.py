@@ -32,6 +32,7 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.MISFIT: "not described by the model",
         RowFlag.STAR: "stars",
         RowFlag.CROWDED: "crowded",
+        RowFlag.PSF: "with a PSF unlike any of the training",
     }
 )
 
