@@ -53,6 +53,16 @@ def test_the_sky_that_is_left_and_the_noise_are_seen_beside_the_sources(most: in
     assert np.nanmax(with_stars.scatter - maps.scatter) > 0.02
 
 
+def test_photons_of_each_pixel_in_its_weight_do_not_lower_the_scatter() -> None:
+    """Counts of an exposure with the sky in, and their own variance, as the Community Pipeline writes it."""
+    pixels = np.random.default_rng(1).poisson(10_000, (250, 310)).astype(np.float32)
+    field = star_field(PLACES, FLUX, (250, 310))
+    raw = Field({"r": replace(field.bands["r"], image=pixels, weight=1 / pixels)})
+    maps = map_field(raw, NOISE, np.empty(0), np.empty(0), np.empty(0))
+    np.testing.assert_allclose(np.median(maps.scatter), 1.0, atol=0.01)
+    np.testing.assert_allclose(np.median(maps.level), 100.0, rtol=0.001)
+
+
 def test_of_a_band_without_a_noise_map_the_measured_noise_counts() -> None:
     field = star_field(PLACES, FLUX, (250, 310), weights=False)
     maps = map_field(field, {"r": BandNoise(np.ones((1, 1)), 2.0)}, *PLACES.T, RADIUS)

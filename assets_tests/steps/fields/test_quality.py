@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.reports import field_text as text
 from deblend_assets.science.reports.field_tables import FINE, LOOK, UNKNOWN
 from deblend_assets.science.simulation.galaxies import nanojansky
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import FieldCatalog
 from deblend_assets.steps.fields.images import write_images
 from deblend_assets.steps.fields.quality import quality_page, residual_of, typical_part
@@ -89,6 +91,18 @@ def test_the_residual_of_exact_sources_is_noise_alone() -> None:
     assert on_light.sum() > 1000
     assert residual[on_light].std() == pytest.approx(1.0, abs=0.1)
     assert residual[on_light].mean() == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_sky_that_is_subtracted_is_not_in_the_residual() -> None:
+    """Weights that hold the photons of the sources are lower there: a sky would leave holes."""
+    plain, catalog = measured()
+    bands = {}
+    for band, seen in plain.bands.items():
+        pixels = np.asarray(seen.image)
+        bands[band] = replace(seen, image=pixels + 100, weight=1 / (1 + np.clip(pixels, 0, None) / 30))
+    field = Field(bands, settings=MeasurementSettings(background="subtract"))
+    _, model, residual = residual_of(field, catalog, Box(50, 60, 350, 300))
+    assert residual[model > 1.0].mean() == pytest.approx(0.0, abs=0.15)
 
 
 def test_the_part_that_is_shown_is_known_and_typical() -> None:

@@ -77,11 +77,16 @@ def map_field(
             root = np.sqrt(weight if np.isnan(sigma) else weight / sigma**2)
             for column in range(blocks[1]):
                 part = slice(column * block, (column + 1) * block)
-                values = (pixels[:, part] * root[:, part])[there[:, part] & dark[:, part]].astype(np.float64)
-                free[k, row, column] = len(values)
-                if len(values) >= _LEAST_FREE:
-                    values = values[:: -(-len(values) // _ENOUGH)]
-                    level[k, row, column], scatter[k, row, column] = np.median(values), robust_sigma(values)
+                chosen = there[:, part] & dark[:, part]
+                free[k, row, column] = number = int(chosen.sum())
+                if number >= _LEAST_FREE:
+                    values, per_sigma = (
+                        plane[:, part][chosen][:: -(-number // _ENOUGH)].astype(np.float64) for plane in (pixels, root)
+                    )
+                    # Where the photons of each pixel are in its weight, (sky + noise) over σ scatters by less than 1.
+                    sky = np.median(values)
+                    level[k, row, column] = sky * np.median(per_sigma)
+                    scatter[k, row, column] = robust_sigma((values - sky) * per_sigma)
     return FieldMaps(factor, images, known, block, level, scatter, free)
 
 

@@ -77,7 +77,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "sky": (
         SKY,
         "Median of the source-free pixels in blocks of the image as it was given, in units of a pixel's noise. "
-        "Light of what is not detected is in it: some 0.02 in a deep image.",
+        "Light of what is not detected is in it: some 0.02 in a deep image. Of a band whose sky was not taken off the "
+        "map shows what it varies by.",
     ),
     "noise": (
         SKY,

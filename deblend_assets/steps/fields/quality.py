@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.field_maps import FieldMaps, map_field, within_circles
+from deblend_assets.science.measuring.field_look import image_of
 from deblend_assets.science.measuring.field_stars import bright_sources, light_radius
 from deblend_assets.science.measuring.model_image import ModelImage
 from deblend_assets.science.reports import field_text as text
@@ -158,9 +159,12 @@ def typical_part(shape: tuple[int, int], maps: FieldMaps, table: pd.DataFrame) -
 def residual_of(
     field: Field, catalog: FieldCatalog, box: Box
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Pixels and model of a window [image unit], and their difference [σ of a pixel], NaN where lost; (band, y, x)."""
+    """Pixels and model of a window [image unit], and their difference [σ of a pixel], NaN where lost; (band, y, x).
+
+    Without the sky where the settings say so.
+    """
     look = catalog.look
-    image = field.observed(box, look.noise, look.psfs, field.settings.stamps.psf_side)
+    image = image_of(field, look, box)
     model = ModelImage(field, look.psfs, look.side, catalog.table, catalog.sources).image(box)
     weight = image.inverse_variance
     residual = np.where(weight > 0, (image.pixels - model) * np.sqrt(weight), np.nan).astype(np.float32)

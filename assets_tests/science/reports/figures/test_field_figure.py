@@ -50,3 +50,16 @@ def test_one_band_is_grey() -> None:
     field = shown((20.0, 20.0, 20.0))
     one = ShownField("one", ("r",), field.images[:1], field.inverse_variance[:1], np.array([30.0]), 0.2)
     assert np.ptp(colour_image(one), axis=-1).max() < 1e-6
+
+
+def test_a_pixel_that_one_band_lost_has_the_color_of_those_around() -> None:
+    field = shown((20.0, 20.0, 20.0))
+    images = np.broadcast_to(np.array([5.0, 20.0, 60.0], np.float32)[:, None, None], (3, 15, 15)).copy()
+    images[:, 7, 7] *= 2
+    weight = np.ones_like(images)
+    weight[2, 7, 7] = 0
+    seen, lost = (
+        colour_image(ShownField("", ("g", "r", "i"), images, w, field.zero_points, 0.2))[7, 7]
+        for w in (np.ones_like(images), weight)
+    )
+    np.testing.assert_allclose(lost, seen, atol=0.03)

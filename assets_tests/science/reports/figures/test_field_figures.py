@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -178,3 +179,13 @@ def test_a_sky_that_is_left_in_is_not_in_the_colours() -> None:
         images.append(np.asarray(axis.images[0].get_array()))
     np.testing.assert_allclose(images[0], images[1], atol=1e-3)
     assert np.ptp(images[0]) > 0.8
+
+
+def test_a_sky_that_was_not_taken_off_is_mapped_by_what_it_varies_by() -> None:
+    field, look = looked_at("one")
+    maps = map_field(field, look.noise, np.empty(0), np.empty(0), np.empty(0))
+    high = replace(maps, level=maps.level + 100.0)
+    panel, bar = field_maps.sky_maps(high, field.names, SHAPE).axes
+    assert panel.get_title().startswith("i: median 100")
+    assert panel.images[0].get_clim()[1] < 3
+    assert "less" in bar.get_ylabel()

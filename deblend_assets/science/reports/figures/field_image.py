@@ -12,6 +12,7 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field import Box, Field
@@ -172,6 +173,7 @@ def _mark(axis: Axes, field: Field, table: pd.DataFrame, detections: pd.DataFram
             markerfacecolor="none",
             markersize=6 if line == 1.0 else 3,
             markeredgewidth=line,
+            path_effects=[withStroke(linewidth=2.5 * line, foreground="black")],
         )
     axis.set_xlim(box.x0 - 0.5, box.x1 - 0.5)
     axis.set_ylim(box.y0 - 0.5, box.y1 - 0.5)

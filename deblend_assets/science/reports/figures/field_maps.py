@@ -18,19 +18,25 @@ from deblend_assets.science.reports.figures.style import BAND_COLOURS, BLUE, leg
 
 _LEAST_BLOCKS = 4
 Floats = NDArray[np.float64]
+# A sky that was not taken off [σ of a pixel]: its map shows by how much it varies.
+_HIGH = 1.0
 
 
 def sky_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) -> Figure:
-    """Level of the sky that is left in the images, band by band.
+    """Level of the sky that is left in the images, band by band; about its median where that is above `_HIGH`.
 
     Args:
         maps: of the field.
         bands: their names.
         shape: (y, x) of the image [pixel].
     """
-    reach = _reach(maps.level, 0.1)
-    colours = Colours("RdBu_r", -reach, reach, "median [σ of a pixel]")
-    return _maps(maps.level, maps.block, bands, shape, colours)
+    known = [part[np.isfinite(part)] for part in maps.level]
+    medians = [float(np.median(part)) if len(part) else 0.0 for part in known]
+    zeros = [median if abs(median) > _HIGH else 0.0 for median in medians]
+    shown = maps.level - np.array(zeros)[:, None, None]
+    reach = _reach(shown, 0.1)
+    words = "median less the band's [σ of a pixel]" if any(zeros) else "median [σ of a pixel]"
+    return _maps(shown, maps.block, bands, shape, Colours("RdBu_r", -reach, reach, words), zeros)
 
 
 def noise_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) -> Figure:
@@ -121,7 +127,15 @@ class Colours(NamedTuple):
     label: str
 
 
-def _maps(values: Floats, block: int, bands: Sequence[str], shape: tuple[int, int], colours: Colours) -> Figure:
+def _maps(
+    values: Floats,
+    block: int,
+    bands: Sequence[str],
+    shape: tuple[int, int],
+    colours: Colours,
+    zeros: Sequence[float] | None = None,
+) -> Figure:
+    """Panels of the bands' maps; `zeros` were taken off them."""
     columns = min(3, len(bands))
     rows = -(-len(bands) // columns)
     height, width = shape
@@ -133,7 +147,8 @@ def _maps(values: Floats, block: int, bands: Sequence[str], shape: tuple[int, in
     drawn = None
     for axis in axes.ravel()[len(bands) :]:
         axis.set_axis_off()
-    for axis, band, part in zip(axes.ravel(), bands, values, strict=False):
+    zeros = np.zeros(len(bands)).tolist() if zeros is None else zeros
+    for axis, band, part, zero in zip(axes.ravel(), bands, values, zeros, strict=False):
         there = np.isfinite(part)
         if there.sum() < _LEAST_BLOCKS:
             say(axis, f"{band}: too few source-free pixels")
@@ -147,7 +162,7 @@ def _maps(values: Floats, block: int, bands: Sequence[str], shape: tuple[int, in
             vmax=colours.high,
         )
         axis.set_facecolor("0.6")
-        axis.set_title(f"{band}: median {np.median(part[there]):.3f}".replace("-", "−"), fontsize=10)
+        axis.set_title(f"{band}: median {np.median(part[there]) + zero:.3f}".replace("-", "−"), fontsize=10)
         axis.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5), xlabel="x [pixel]", ylabel="y [pixel]")
         axis.label_outer()
     if drawn is not None:

@@ -55,9 +55,9 @@ def data_model_residual(
         interpolation="antialiased",
     )
     last.set_facecolor("0.6")
-    last.set(title=f"image − model, {band}", xlabel="x [pixel]", ylabel="y [pixel]")
+    last.set(title=f"image − model, {band}; grey: lost", xlabel="x [pixel]", ylabel="y [pixel]")
     last.title.set_fontsize(10)
-    figure.colorbar(drawn, ax=last, label="residual [σ of a pixel]; grey: lost", fraction=0.046, pad=0.02)
+    figure.colorbar(drawn, ax=last, label="residual [σ of a pixel]", fraction=0.046, pad=0.02)
     for axis in axes.ravel():
         axis.label_outer()
     return figure

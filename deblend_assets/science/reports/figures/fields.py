@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from deblend_assets.science.reports.figures.style import new_figure
 
@@ -19,6 +20,8 @@ _GREY = {"u": 3.98, "g": 1.74, "r": 1.0, "i": 0.76, "z": 0.63, "y": 0.58}
 _SOFTENING, _WHITE = 4.0, 80.0  # of the stretch, in σ of the mean of the three bands
 _SKY = 2.0  # σ above black
 _LOST = 0.35  # grey of a pixel that all three bands lost
+# Side of the square that the color of a lost pixel is from [pixel], and the light below which it is grey [σ].
+_AROUND, _FAINT = 9, 1.0
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,31 @@ def colour_image(field: ShownField) -> NDArray[np.float64]:
     )
     noise = np.hypot.reduce(sigma) / len(rows)
     flux = np.where(seen, field.images[rows], 0.0) * factor[:, None, None] / noise
-    mean = flux.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    flux = np.where(seen, flux, mean) + _SKY
-    level = np.maximum(mean + _SKY, 0.1)
+    flux = np.where(seen, flux, _filled(flux, seen)) + _SKY
+    level = np.maximum(flux.mean(axis=0), 0.1)
     colours = flux / level * np.arcsinh(level / _SOFTENING) / np.arcsinh(_WHITE / _SOFTENING)
     colours = colours / np.maximum(colours.max(axis=0), 1.0)
     colours = np.where(seen.any(axis=0), colours, _LOST)
     return np.asarray(np.clip(np.moveaxis(colours, 0, -1), 0.0, 1.0))
+
+
+def _filled(flux: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean of the bands that are seen, with the color of the pixels around, (band, y, x).
+
+    Args:
+        flux: 0 where lost, (band, y, x) [σ of the mean].
+        seen: where it is not, (band, y, x).
+    """
+    mean = flux.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    whole = seen.all(axis=0)
+    around, of_mean = (
+        uniform_filter(np.clip(np.where(whole, values, 0.0), 0.0, None), (0, _AROUND, _AROUND)) + _FAINT
+        for values in (flux, mean[None])
+    )
+    # The mean of the bands that are seen, over the mean of all, by the color around.
+    color = around / of_mean
+    share = (color * seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    return np.asarray(color * np.where(share > 0, mean / np.maximum(share, 0.05), 0.0))
 
 
 def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
