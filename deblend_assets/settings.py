@@ -17,8 +17,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -54,8 +55,31 @@ _GONE = {
 _OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
+# Hours, minutes, degrees, arcminutes of its centre.
+_TILE_NAME = re.compile(r"DES(\d{2})(\d{2})[+-](\d{2})(\d{2})", re.ASCII)
+# Channels of the scales of a network.
+_Widths: TypeAlias = tuple[Annotated[int, Field(ge=1)], ...]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def is_tile_name(text: str) -> bool:
+    """Whether a text is the name of a DES tile: `DESHHMM+DDMM` or `DESHHMM-DDMM`, its centre in J2000."""
+    match = _TILE_NAME.fullmatch(text)
+    if match is None:
+        return False
+    hours, minutes, degrees, arcminutes = map(int, match.groups())
+    return hours < 24 and minutes < 60 and arcminutes < 60 and 60 * degrees + arcminutes <= 90 * 60
+
+
+@cache
+def _surveys() -> dict[str, Path]:
+    """SurveyCodex's surveys and the files of their numbers, without the time that its import takes."""
+    package = importlib.util.find_spec("surveycodex")
+    (folder,) = package.submodule_search_locations if package and package.submodule_search_locations else ("",)
+    return {path.stem: path for path in sorted(Path(folder).glob("data/*.yaml"))}
 
 
 class CatalogSettings(_Section):
@@ -120,6 +144,22 @@ class SceneSettings(_Section):
     shear_g2: float = Field(default=0.0, gt=-0.5, lt=0.5, description="its second component")
     label_band: str = Field(default="r", min_length=1, description="band of the observed distortion e")
     seed: int = Field(default=2, ge=0, description="of scenes and their noise")
+
+    @field_validator("survey")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in _surveys():
+            raise ValueError(f"unknown survey, choose one of {', '.join(_surveys())}")
+        return value
+
+    @model_validator(mode="after")
+    def _band_of_the_survey(self) -> SceneSettings:
+        import yaml
+
+        bands = tuple(yaml.safe_load(_surveys()[self.survey].read_text())["filters"])
+        if self.label_band not in bands:
+            raise ValueError(f"label_band must be one of {', '.join(bands)} for {self.survey}, not {self.label_band!r}")
+        return self
 
     @model_validator(mode="after")
     def _brighter_first(self) -> SceneSettings:
@@ -290,10 +330,10 @@ class StageSettings(_Section):
 class TrainingSettings(_Section):
     """How any network is trained."""
 
-    start: str = Field(
+    start: Literal["fresh", "LSST"] = Field(
         default="fresh",
-        min_length=1,
-        description="initial weights: fresh (random), or a survey with shipped weights (bands are matched by name)",
+        description="initial weights: fresh (random), or the survey whose weights are shipped (bands are matched by "
+        "name)",
     )
     batch_size: int = Field(default=128, ge=1, description="stamps in a step")
     schedule: Literal["one_cycle", "constant"] = Field(
@@ -322,7 +362,7 @@ class Recipe(TrainingSettings):
     """How the three stages are trained. `baseline` in a profile holds the internship report's values."""
 
     network: Literal["residual", "report"] = Field(default="residual", description="network of stages 1 and 2")
-    widths: tuple[int, ...] = Field(
+    widths: _Widths = Field(
         default=(48, 96, 160), min_length=1, description="channels of each scale of the residual network"
     )
     dense: int = Field(default=256, ge=1, description="units of the residual network's dense layers")
@@ -383,7 +423,7 @@ class ShapeRecipe(TrainingSettings):
     calibration_scenes: int = Field(
         default=2_000, ge=100, description="blends of validation galaxies for the fit of the calibration"
     )
-    widths: tuple[int, ...] = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
+    widths: _Widths = Field(default=(48, 96, 160), min_length=1, description="channels of each scale")
     dense: int = Field(default=256, ge=1, description="units of the dense layers")
     orientations: Literal[1, 2, 4, 8] = Field(
         default=8,
@@ -398,15 +438,14 @@ class ShapeRecipe(TrainingSettings):
 class SkyRecipe(TrainingSettings):
     """How the network for every sky is trained: on kept fields, each observed anew in every epoch."""
 
-    start: str = Field(
+    start: Literal["fresh", "LSST", "every"] = Field(  # type: ignore[assignment]
         default="LSST",
-        min_length=1,
         description="initial weights: LSST (shipped, six bands), every (the shipped network for every sky), or fresh",
     )
     clip_norm: float = Field(
         default=3.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
     )
-    widths: tuple[int, ...] = Field(
+    widths: _Widths = Field(
         default=(64, 128, 192), min_length=1, description="channels of each scale, where it starts fresh"
     )
     dense: int = Field(default=256, ge=1, description="units of the dense layers, where it starts fresh")
@@ -526,6 +565,8 @@ class SkySettings(_Section):
     def _tiles_once_each(self) -> SkySettings:
         if len(set(self.tiles)) != len(self.tiles):
             raise ValueError("a tile is named twice")
+        if wrong := [name for name in self.tiles if not is_tile_name(name)]:
+            raise ValueError(f"{wrong[0]!r} is not a tile's name, such as DES0433-5331")
         return self
 
 

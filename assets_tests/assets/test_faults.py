@@ -7,7 +7,6 @@ import os
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,21 +72,10 @@ def test_a_catalogue_that_cannot_be_used_is_refused_and_nothing_written(
     assert len(lineage.store.read_catalog()) == 2000
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"simulation__survey": "LSSTX"}, ["unknown survey 'LSSTX' [simulation.survey]", "choose one of", "LSST"]),
-        ({"simulation__label_band": "q"}, ["LSST has no band 'q'", "choose one of u, g, r, i, z, y"]),
-        ({"simulation__target_i_max": 12.0}, ["can be a target [galaxy_catalog]", "use a larger or deeper catalogue"]),
-    ],
-    ids=["survey", "band", "no target"],
-)
-def test_a_simulation_that_cannot_be_drawn_is_refused(
-    lineage: Callable[..., Lineage], changes: dict[str, Any], words: list[str]
-) -> None:
-    line = lineage(**changes).failure(*SIMULATED, shards=["validation_000"])
-    for word in words:
-        assert word in line
+def test_a_simulation_that_cannot_be_drawn_is_refused(lineage: Callable[..., Lineage]) -> None:
+    line = lineage(simulation__target_i_max=12.0).failure(*SIMULATED, shards=["validation_000"])
+    assert "can be a target [galaxy_catalog]" in line
+    assert "use a larger or deeper catalogue" in line
 
 
 def test_what_is_not_there_yet_is_named(empty: Callable[..., Lineage]) -> None:

@@ -118,7 +118,6 @@ def test_weights_that_do_not_fit_are_one_line(lineage: Callable[..., Lineage]) -
     line = lineage(recipes__training__start="LSST").failure(STAGE1)
     assert "they are of another network" in line
     assert "shipped weights of LSST" in line
-    assert "no deblender of HSC is shipped" in lineage(recipes__training__start="HSC").failure(STAGE1)
 
 
 def test_the_check_tells_whether_the_flow_gains(

@@ -67,6 +67,13 @@ def test_a_finished_stage_reads_as_it_was_written(folder: CheckpointFolder, chec
     assert (read.card, read.history, read.fingerprint) == (checkpoint.card, checkpoint.history, checkpoint.fingerprint)
 
 
+def test_a_missing_model_outside_the_chain_of_lsst_names_its_own_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError) as caught:
+        CheckpointFolder(tmp_path, "0123456789ab", "sky_shapes/sky_model").sha256()
+    command = "dagster asset materialize -m deblend_assets.definitions --select 'key:\"sky_shapes/sky_model\"'"
+    assert str(caught.value).endswith(f"materialise sky_shapes/sky_model first: {command}")
+
+
 def test_the_same_stage_is_the_same_bytes(folder: CheckpointFolder, checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder.finish(checkpoint)
     other = CheckpointFolder(tmp_path / "elsewhere", folder.fingerprint, ASSET)
@@ -180,7 +187,7 @@ def test_a_checkpoint_deleted_with_or_without_its_record_was_never_trained(
     for read in (folder.read, folder.sha256):
         with pytest.raises(MissingDataError, match="has not been trained") as caught:
             read()
-        one_line(caught.value)
+        assert one_line(caught.value).endswith("first: make lsst")
 
 
 def test_a_stage_trained_from_other_inputs_says_which_is_there_and_which_is_wanted(

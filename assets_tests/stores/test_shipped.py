@@ -49,7 +49,7 @@ def test_a_file_that_is_not_the_one_shipped_is_refused(tmp_path: Path, monkeypat
     with pytest.raises(CorruptDataError):
         shipped("LSST", "shapes")
     for survey in ("HSC", "DES"):
-        with pytest.raises(MissingDataError, match=rf"no shapes of {survey} is shipped .*LSST.*DES .* for every sky"):
+        with pytest.raises(MissingDataError, match=rf"no shapes of {survey} is shipped .*LSST.* make lsst .*DES .*"):
             shipped(survey, "shapes")
     with pytest.raises(MissingDataError, match=r"no shapes of HSC is shipped"):
         shipped_fingerprint("HSC", "shapes")

@@ -7,7 +7,7 @@ import importlib.util
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,12 +16,16 @@ from deblend_assets.settings import (
     PROFILE_FOLDER,
     PROFILE_VARIABLE,
     Profile,
+    Recipe,
+    SkyRecipe,
     fingerprint,
     load_profile,
     parse_profile,
     storage_root,
     store_path,
 )
+from deblend_assets.stores.shipped import EVERY
+from deblend_assets.stores.shipped import surveys as shipped_surveys
 
 SHIPPED = ("demo", "gpu", "report", "smoke", "two_cores")
 
@@ -133,6 +137,17 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("des.archive.max_rows", 0, "des.archive.max_rows", "greater than or equal to 1"),
         ("des.archive.max_image_mb", float("inf"), "des.archive.max_image_mb", "finite"),
         ("des.sky.tiles", [], "des.sky.tiles", "at least 1 item"),
+        ("des.sky.tiles", ["../../etc"], "des.sky", "'../../etc' is not a tile's name"),
+        ("des.sky.tiles", ["DES2460+0000"], "des.sky", "'DES2460+0000' is not a tile's name"),
+        ("simulation.survey", "EUCLID", "simulation.survey", "unknown survey, choose one of CFHTLS, COSMOS, DES"),
+        ("simulation.label_band", "Y", "simulation", "label_band must be one of u, g, r, i, z, y for LSST, not 'Y'"),
+        ("des.simulation.survey", "DES Y6", "des.simulation.survey", "unknown survey"),
+        ("recipes.training.widths", [-1], "recipes.training.widths.0", "greater than or equal to 1"),
+        ("recipes.shapes.widths", [8, 0], "recipes.shapes.widths.1", "greater than or equal to 1"),
+        ("recipes.sky.widths", [], "recipes.sky.widths", "at least 1 item"),
+        ("recipes.training.start", "EUCLID", "recipes.training.start", "'fresh' or 'LSST' (given: 'EUCLID')"),
+        ("recipes.shapes.start", "every", "recipes.shapes.start", "'fresh' or 'LSST'"),
+        ("recipes.sky.start", "EUCLID", "recipes.sky.start", "'fresh', 'LSST' or 'every'"),
         ("des.sky.cells", 1, "des.sky.cells", "greater than or equal to 2"),
         ("des.sky.seed", 6, "des", "sky.seed must differ from simulation.seed"),
         ("des.simulation.seed", 5, "des", "sky.seed must differ from simulation.seed"),
@@ -157,6 +172,22 @@ def test_each_mistake_is_one_line_that_names_the_key(key: str, value: Any, named
     assert words in line
     assert "[mine.toml]" in line
     assert len(line) < 300
+
+
+def test_a_training_can_start_from_all_weights_that_are_shipped() -> None:
+    surveys = {survey for survey, kinds in shipped_surveys().items() if {"deblender", "shapes"} & set(kinds)}
+    assert set(get_args(Recipe.model_fields["start"].annotation)) == {"fresh", *surveys}
+    assert set(get_args(SkyRecipe.model_fields["start"].annotation)) == {"fresh", *surveys, EVERY}
+
+
+def test_surveys_and_their_bands_are_those_of_surveycodex() -> None:
+    import surveycodex
+
+    raw = raw_smoke()
+    for survey in surveycodex.available_surveys:
+        band = surveycodex.get_survey(survey).available_filters[-1]
+        raw["simulation"] |= {"survey": survey, "label_band": band}
+        assert parse_profile(raw, where="mine.toml").simulation.label_band == band
 
 
 def test_without_a_word_the_archive_is_data_lab_anonymous_and_of_the_real_sky() -> None:

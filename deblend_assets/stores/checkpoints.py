@@ -143,13 +143,24 @@ class CheckpointFolder:
                     f"{self.asset} was trained from other data or with other settings "
                     f"(found {', '.join(others)}; wanted {self.fingerprint})",
                     where=str(self.stage_folder),
-                    remedy=f"materialise {self.asset} again with the present profile",
+                    remedy=f"materialise {self.asset} again with the present profile: {command_of(self.asset)}",
                 )
             raise MissingDataError(
                 f"{self.asset} has not been trained",
                 where=str(self.stage_folder),
-                remedy=f"materialise {self.asset} first",
+                remedy=f"materialise {self.asset} first: {command_of(self.asset)}",
             )
+
+
+def command_of(asset: str) -> str:
+    """What to type for a trained asset, from the checkout, with the profile in DEBLEND_PROFILE.
+
+    Args:
+        asset: group/name.
+    """
+    if asset.partition("/")[0] in ("training", "shapes"):
+        return "make lsst"
+    return f"dagster asset materialize -m deblend_assets.definitions --select 'key:\"{asset}\"'"
 
 
 def _dump(content: dict[str, Any]) -> bytes:

@@ -97,3 +97,7 @@ def test_bands_on_different_grids_are_one_line(tmp_path: Path) -> None:
     write_image(tmp_path / "g.fits", noise(seed=1), magzero=27.0, crpix1=31.5)
     with pytest.raises(MismatchError, match=r"is not on the grid of g: .*1\.00 pixel apart .*resample all bands"):
         read_field(path)
+    write_image(tmp_path / "g.fits", noise(seed=1, shape=(50, 61)), magzero=27.0)
+    write_image(tmp_path / "g.weight.fits", np.ones((50, 61), dtype=np.float32))
+    with pytest.raises(MismatchError, match=r"is not on the grid of g: 60 × 50 pixels, not 61 × 50 \[r = "):
+        read_field(path)

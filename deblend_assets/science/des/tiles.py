@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import SettingsError
+from deblend_assets.settings import is_tile_name
 
 A = TypeVar("A", float, NDArray[np.float64])
-
-_NAME = re.compile(r"DES(\d{2})(\d{2})[+-](\d{2})(\d{2})", re.ASCII)
 
 
 def tile_name(text: str) -> str:
@@ -24,11 +22,8 @@ def tile_name(text: str) -> str:
     Raises:
         SettingsError: not a tile's name; surrounding blanks are not allowed.
     """
-    match = _NAME.fullmatch(text)
-    if match is not None:
-        hours, minutes, degrees, arcminutes = map(int, match.groups())
-        if hours < 24 and minutes < 60 and arcminutes < 60 and 60 * degrees + arcminutes <= 90 * 60:
-            return text
+    if is_tile_name(text):
+        return text
     shown = text if len(text) <= 40 else text[:37] + "..."
     raise SettingsError(
         f"{shown!r} is not a tile's name", where="tile", remedy="give DESHHMM+DDMM or DESHHMM-DDMM, as in DES0433-5331"

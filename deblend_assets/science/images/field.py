@@ -85,14 +85,17 @@ class Field:
         height, width = first.image.shape
         corners = [galsim.PositionD(x, y) for x in (1.0, width) for y in (1.0, height)]
         for other_band, other in others:
-            apart = float("nan")
-            if other.image.shape == first.image.shape:
-                apart = max(_pixels_apart(first.wcs, other.wcs, corner) for corner in corners)
-            if not apart <= _APART:
-                shapes = " × ".join(map(str, other.image.shape[::-1])), " × ".join(map(str, first.image.shape[::-1]))
-                distance = f"corners up to {apart:.2f} pixel apart" if np.isfinite(apart) else "another part of the sky"
+            apart = max(_pixels_apart(first.wcs, other.wcs, corner) for corner in corners)
+            if other.image.shape != first.image.shape or not apart <= _APART:
+                sizes = " × ".join(map(str, other.image.shape[::-1])), " × ".join(map(str, first.image.shape[::-1]))
+                if sizes[0] != sizes[1]:
+                    difference = f"{sizes[0]} pixels, not {sizes[1]}"
+                elif np.isfinite(apart):
+                    difference = f"corners up to {apart:.2f} pixel apart"
+                else:
+                    difference = "another part of the sky"
                 raise MismatchError(
-                    f"is not on the grid of {band}: {shapes[0]} and {shapes[1]} pixels, {distance}",
+                    f"is not on the grid of {band}: {difference}",
                     where=f"{other_band} = {other.where}",
                     remedy="resample all bands to one grid, as with SWarp, or measure each band for itself",
                 )
