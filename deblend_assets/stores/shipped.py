@@ -73,7 +73,7 @@ def _entry(survey: str, kind: Kind) -> dict[str, Any]:
         raise MissingDataError(
             f"no {kind} of {survey} is shipped (there are those of {', '.join(having) or 'no survey'})",
             where=str(FOLDER),
-            remedy="train one with DEBLEND_PROFILE=<your profile of that survey> make lsst (docs/training.md); tiles of "
+            remedy="train one with DEBLEND_PROFILE=<your profile of it> make lsst (docs/training.md); tiles of "
             "DES are measured by the model for every sky (docs/tiles.md)",
         )
     return dict(index[name])
