@@ -76,12 +76,15 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
     from deblend_assets.stores.project import ProjectStore
 
     if given.image:
-        by_band: dict[str, Any] = {key if key == "rms" else f"{key}s": _by_band(given, key) for key in _MAPS}
+        by_band: dict[str, Any] = {key if key in ("rms", "lost") else f"{key}s": _by_band(given, key) for key in _MAPS}
         settings = field_file_of_arguments(_by_band(given, "image"), **by_band, name=given.out.name)
     else:
         settings = read_field_file(given.source)
     if given.subtract_background:
         settings = settings.model_copy(update={"background": "subtract"})
+    if given.regions:
+        regions = (*settings.regions, *(str(path.expanduser().absolute()) for path in given.regions))
+        settings = settings.model_copy(update={"regions": regions})
     if given.pixel_scale:
         settings = settings.model_copy(update={"pixel_scale": given.pixel_scale})
     done = measure_files(
@@ -99,10 +102,10 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
     print(*done.lines, ", ".join(map(str, done.files)), sep="\n")
 
 
-_MAPS = ("weight", "variance", "rms", "bmask", "psf", "zero_point")
+_MAPS = ("weight", "variance", "rms", "bmask", "lost", "psf", "zero_point")
 
 
-def _by_band(given: argparse.Namespace, key: str) -> dict[str, str]:
+def _by_band(given: argparse.Namespace, key: str) -> dict[str, Any]:
     return dict(getattr(given, key) or [])
 
 
@@ -129,7 +132,7 @@ def _require_one_source(given: argparse.Namespace) -> None:
                 remedy="name its image, or write both into the field.toml",
             )
     if not images and given.source.suffix != ".toml":
-        for key in ("positions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
+        for key in ("positions", "regions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
             if getattr(given, key):
                 raise UsageError(
                     f"--{key.replace('_', '-')} is of images, not of stamps", where=where, remedy="leave it out"
@@ -252,6 +255,14 @@ def _of_band(text: str) -> tuple[str, str]:
     return band, value
 
 
+def _bits_of_band(text: str) -> tuple[str, list[str | int]]:
+    band, value = _of_band(text)
+    bits = [bit.strip() for bit in value.split(",")]
+    if not all(bits):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND=BIT,BIT, such as r=SAT,CR or r=1,3")
+    return band, [int(bit) if bit.isdecimal() else bit for bit in bits]
+
+
 def _zero_point_of_band(text: str) -> tuple[str, float]:
     band, value = _of_band(text)
     try:
@@ -290,11 +301,25 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
     ):
         images.add_argument(option, type=_of_band, action="append", metavar=f"BAND={what}", help=text)
     images.add_argument(
+        "--lost",
+        type=_bits_of_band,
+        action="append",
+        metavar="BAND=BIT,BIT",
+        help="names, or numbers from 0, of the mask's bits that lose a pixel (default: by survey)",
+    )
+    images.add_argument(
         "--zero-point",
         type=_zero_point_of_band,
         action="append",
         metavar="BAND=MAG",
         help="AB magnitude of one image unit, where the header does not say",
+    )
+    images.add_argument(
+        "--regions",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="DS9 regions (.reg) or a HealSparse map whose pixels are lost in every band; beside a field.toml too",
     )
     images.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of images without a WCS")
     images.add_argument("--subtract-background", action="store_true", help="take SEP's background off, in two passes")

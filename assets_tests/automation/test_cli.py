@@ -18,7 +18,10 @@ from assets_tests.assets.homes import CHECKOUT
 from assets_tests.automation.stand_ins import EVALUATION
 from deblend_assets.automation.registries import FIELD_REGISTRY, TILE_REGISTRY
 from deblend_assets.cli import main
+from deblend_assets.errors import UsageError
 from deblend_assets.partitions import TILES
+from deblend_assets.steps.fields import command as field_command
+from deblend_assets.stores.field_files.field_file import FieldFile
 
 A, B = "DES0433-5331", "DES0000+0015"
 
@@ -266,3 +269,36 @@ def test_a_wrong_profile_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("DEBLEND_PROFILE", "nonesuch")
     assert main(["tiles", "list"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_regions_and_lost_bits_are_those_of_a_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the command line says becomes what a field.toml would; regions are added to those of a file."""
+    given: list[FieldFile] = []
+
+    def stop(settings: FieldFile, *rest: Any, **others: Any) -> None:
+        given.append(settings)
+        raise UsageError("seen", where="test", remedy="none")
+
+    monkeypatch.setattr(field_command, "measure_files", stop)
+    toml = '[bands.r]\nimage = "r.fits"\nbmask = "m.fits"\nlost = ["SAT", 3]'
+    (tmp_path / "field.toml").write_text(f'name = "out"\nregions = ["a.reg"]\n{toml}')
+    (tmp_path / "one.toml").write_text(f'name = "out"\n{toml}')
+    regions, out = ["--regions", "a.reg", "--regions", "map.hsp"], ["--out", "out"]
+    images = ["--image", "r=r.fits", "--bmask", "r=m.fits", "--lost", "r=SAT,3"]
+    assert [
+        main(["measure", *source, *out]) for source in ([str(tmp_path / "field.toml")], [*images, *regions[:2]])
+    ] == [2, 2]
+    assert given[0] == given[1]
+    assert given[0].bands["r"].lost == ("SAT", 3)
+    assert main(["measure", "one.toml", *regions, *out]) == 2
+    assert given[2].regions == tuple(str(tmp_path / name) for name in ("a.reg", "map.hsp"))
+    capsys.readouterr()
+    assert main(["measure", "stamps", *regions, *out]) == 2
+    assert "--regions is of images" in capsys.readouterr().err
+    assert main(["measure", "--image", "r=r.fits", "--lost", "g=SAT", *out]) == 2
+    assert "--lost of g without an --image" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["measure", *images[:-1], "r=SAT,,CR", *out])
+    assert "is not BAND=BIT,BIT" in capsys.readouterr().err
