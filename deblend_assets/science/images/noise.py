@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.field import BandNoise
@@ -35,7 +36,7 @@ class NoiseSample(NamedTuple):
     free: NDArray[np.bool_]
 
 
-def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: str) -> BandNoise:
+def measure_noise(sample: NoiseSample, lags: int, has_map: bool, where: str) -> BandNoise:
     """Level and correlation of a band's noise.
 
     The correlation at a lag is that of all pairs of source-free pixels at this distance, in units of the stated noise:
@@ -43,7 +44,7 @@ def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: s
     A band with a noise map that has no known pixel here, such as one that a field lacks, is taken as white.
 
     Args:
-        samples: windows of the band.
+        sample: a window of the band.
         lags: largest lag along an axis [pixel].
         has_map: whether the weights are a noise map.
         where: name of the band in messages.
@@ -51,43 +52,42 @@ def measure_noise(samples: list[NoiseSample], lags: int, has_map: bool, where: s
     Raises:
         MissingDataError: fewer than `LEAST_PIXELS` source-free pixels.
     """
-    free = sum(int(sample.free.sum()) for sample in samples)
-    if has_map and not any((sample.weight > 0).any() for sample in samples):
+    free = sample.free
+    if has_map and not (sample.weight > 0).any():
         return BandNoise(_white(lags))
-    if free < LEAST_PIXELS:
+    if free.sum() < LEAST_PIXELS:
         raise MissingDataError(
-            f"{free} pixels without a source: too few to measure the noise",
+            f"{int(free.sum())} pixels without a source: too few to measure the noise",
             where=where,
             remedy="give a larger image, or fewer masked pixels",
         )
-    whitened = [np.where(s.free, s.pixels * np.sqrt(s.weight), 0.0).astype(np.float32) for s in samples]
-    values = np.concatenate([image[s.free] for image, s in zip(whitened, samples, strict=True)])
-    sigma = float("nan") if has_map else float(robust_sigma(values.astype(np.float64)))
+    whitened = np.where(free, sample.pixels * np.sqrt(sample.weight), 0.0).astype(np.float32)
+    sigma = float("nan") if has_map else float(robust_sigma(whitened[free].astype(np.float64)))
     if not has_map and not sigma > 0:
         raise MissingDataError(
             "its source-free pixels have no noise",
             where=where,
             remedy="give the image before it was cleaned or clipped",
         )
-    return BandNoise(_correlation(whitened, [s.free for s in samples], lags), sigma)
+    return BandNoise(_correlation(whitened, free, lags), sigma)
 
 
-def _correlation(images: list[NDArray[np.float32]], free: list[NDArray[np.bool_]], lags: int) -> Floats:
+def _correlation(image: NDArray[np.float32], free: NDArray[np.bool_], lags: int) -> Floats:
     found = _white(lags)
-    variance = np.concatenate([_blocks(image**2) for image in images])
-    number = np.concatenate([_blocks(good) for good in free])
+    products, counts = _pairs(image, lags), np.rint(_pairs(free.astype(np.float32), lags))
+    number = counts[:, lags, lags]
     good = number >= _LEAST_GOOD * number.max(initial=1.0)
-    variance = variance[good] / number[good]
+    products, counts, number = products[good], counts[good], number[good]
+    variance = products[:, lags, lags] / number
     if not (variance > 0).any():
         return found
     # Half of the lags; the other half are their mirror images.
     for dy, dx in ((dy, dx) for dy in range(lags + 1) for dx in range(-lags, lags + 1) if dy > 0 or dx > 0):
-        pairs = [_pairs(np.float32, image, dy, dx) for image in images], [_pairs(np.float32, f, dy, dx) for f in free]
-        product, count = (np.concatenate([_blocks(part) for part in parts])[good] for parts in pairs)
-        enough = (count >= 0.25 * number[good]) & (variance > 0)
+        count = counts[:, lags + dy, lags + dx]
+        enough = (count >= 0.25 * number) & (variance > 0)
         if enough.sum() == 0:
             continue
-        ratio = product[enough] / count[enough] / variance[enough]
+        ratio = products[enough, lags + dy, lags + dx] / count[enough] / variance[enough]
         if enough.sum() < _FEWEST:
             value, error = float(ratio.mean()), 1.0 / float(count[enough].sum()) ** 0.5
         else:
@@ -105,22 +105,20 @@ def _white(lags: int) -> Floats:
     return found
 
 
-def _pairs(dtype: type, values: NDArray, dy: int, dx: int) -> NDArray:
-    """Each pixel times the one (dy, dx) away, 0 where there is none; dy ≥ 0."""
-    height, width = values.shape
-    product: NDArray = np.zeros(values.shape, dtype)
-    if dy >= height or abs(dx) >= width:
-        return product
-    left, right = max(-dx, 0), width - max(dx, 0)
-    here = (slice(0, height - dy), slice(left, right))
-    there = (slice(dy, height), slice(left + dx, right + dx))
-    product[here] = values[here].astype(dtype, copy=False) * values[there].astype(dtype, copy=False)
-    return product
+def _pairs(values: NDArray[np.float32], lags: int) -> Floats:
+    """Sums over blocks of each pixel times the one a lag away, (block, y lag, x lag), lag (0, 0) in the middle.
 
-
-def _blocks(values: NDArray) -> Floats:
-    """Sums over blocks, one number a block; an image smaller than one is one block."""
+    An image smaller than a block is one; beyond the image there is nothing.
+    """
     block = min(_BLOCK, *values.shape)
-    height, width = (side // block for side in values.shape)
-    whole = values[: height * block, : width * block].reshape(height, block, width, block)
-    return np.asarray(whole.sum(axis=(1, 3), dtype=np.float64).ravel())
+    rows, columns = (side // block for side in values.shape)
+    size = fft.next_fast_len(block + 2 * lags, real=True)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, lags), (block + 2 * lags,) * 2)[::block, ::block]
+    found = np.empty((rows, columns, 2 * lags + 1, 2 * lags + 1))
+    # A row of blocks at a time, for the sake of memory.
+    for row in range(rows):
+        wide = around[row, :columns]
+        own = wide[:, lags : lags + block, lags : lags + block]
+        spectra = fft.rfft2(wide, s=(size, size)) * np.conj(fft.rfft2(own, s=(size, size)))
+        found[row] = fft.irfft2(spectra, s=(size, size))[:, : 2 * lags + 1, : 2 * lags + 1]
+    return found.reshape(rows * columns, 2 * lags + 1, 2 * lags + 1)

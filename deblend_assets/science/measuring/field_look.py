@@ -71,7 +71,7 @@ def look_at(field: Field) -> Look:
         free = free_pixels(image, detect_window(field, image, fwhm, white), fwhm)
         noise = {
             band: measure_noise(
-                [NoiseSample(without_sky(image.pixels[k], free[k]), _unscaled_weight(image, k, known[band]), free[k])],
+                NoiseSample(without_sky(image.pixels[k], free[k]), _unscaled_weight(image, k, known[band]), free[k]),
                 field.settings.stamps.lags,
                 field.bands[band].weight is not None,
                 f"{band} = {field.bands[band].where}",
