@@ -12,11 +12,13 @@ from assets_tests.science.images.samples import SETTINGS, drawn, field_of, flux_
 from assets_tests.steps.fields.measured import BANDS, SHAPE, SMALL, SNR, X, Y, catalog, rows_at, small_field
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.cells import cells_of
-from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.measuring.field_columns import field_columns
+from deblend_assets.science.measuring.field_look import Look
 from deblend_assets.science.measuring.field_rows import BandFlag
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.steps.fields import catalog as catalog_module
 from deblend_assets.steps.fields import cells as cells_module
@@ -115,7 +117,15 @@ def test_one_process_or_two(
     field: Field, plain: FieldCatalog, model: SkyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cells_module, "AT_ONCE", 2)
+    read, image_of = list[Box](), cells_module.image_of
+
+    def counted(field: Field, look: Look, box: Box) -> ObservedImage:
+        read.append(box)
+        return image_of(field, look, box)
+
+    monkeypatch.setattr(cells_module, "image_of", counted)
     one, two = catalog(field, model), catalog(field, model, processes=2)
+    assert len(read) == 1, "once for all parts of a cell"
     assert_same(one.table, two.table, ROUNDING)
     assert_same(plain.table, one.table, ROUNDING)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from assets_tests.stores.field_files.files import SHAPE, header, noise, write_image, write_toml
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
-from deblend_assets.stores.field_files import field_file_of_arguments, planes, read_field
+from deblend_assets.stores.field_files import field_file_of_arguments, read_field
 from deblend_assets.stores.field_files.images import open_image
 from deblend_assets.stores.field_files.names import image_name
 from deblend_assets.stores.field_files.planes import FitsPlane
@@ -173,13 +173,16 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plane(name)[WINDOW], noise(seed=2)[WINDOW])
 
 
-def test_the_same_window_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = plane(write_image(tmp_path / "image.fits", noise()))
-    first = image[WINDOW]
-    monkeypatch.setattr(planes, "opened", lambda path: pytest.fail("read again"))
-    assert image[WINDOW] is first
+@pytest.mark.parametrize("hdu", [fits.ImageHDU, fits.CompImageHDU])
+def test_every_so_many_pixels_of_a_window_that_cannot_be_written_to(hdu: type[Any], tmp_path: Path) -> None:
+    pixels = noise()
+    fits.HDUList([fits.PrimaryHDU(), hdu(pixels, header())]).writeto(tmp_path / "image.fits")
+    image = plane(str(tmp_path / "image.fits"))
+    coarse = image[3:30:4, 5:40:3]
+    np.testing.assert_allclose(coarse, pixels[3:30:4, 5:40:3], atol=0.1)
+    assert coarse.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
-        first[0, 0] = 0
+        coarse[0, 0] = 0
 
 
 def _sum_of_windows(image: FitsPlane) -> float:

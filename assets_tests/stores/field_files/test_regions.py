@@ -122,10 +122,10 @@ def test_a_healsparse_map(tmp_path: Path) -> None:
     healsparse, hpgeom = pytest.importorskip("healsparse"), pytest.importorskip("hpgeom")
     ra, dec = WCS.xyToradec(X.ravel() + 1.0, Y.ravel() + 1.0, units="degrees")
     inside = np.hypot(WEST, NORTH) < 2
-    flags = healsparse.HealSparseMap.make_empty(32, 2**20, np.bool_)
+    flags = healsparse.HealSparseMap.make_empty(2**9, 2**20, np.bool_)
     places = np.asarray(ra)[inside.ravel()] % 360, np.asarray(dec)[inside.ravel()]
     flags[np.unique(hpgeom.angle_to_pixel(2**20, *places))] = True
-    bits = healsparse.HealSparseMap.make_empty(32, 2**20, healsparse.WIDE_MASK, wide_mask_maxbits=12)
+    bits = healsparse.HealSparseMap.make_empty(2**9, 2**20, healsparse.WIDE_MASK, wide_mask_maxbits=12)
     bits.set_bits_pix(flags.valid_pixels, [10])
     for name, sky_map in (("flags.hs", flags), ("bits.hs", bits)):
         sky_map.write(str(tmp_path / name), nocompress=True)  # astropy 6.1 crashes when it compresses a large tile

@@ -13,7 +13,7 @@ from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_look import Look, detect_window, image_of
 from deblend_assets.science.measuring.field_rows import measure_rows
 from deblend_assets.science.sky_shapes.model import SkyModel
-from deblend_assets.science.stamps.cutting import cut
+from deblend_assets.science.stamps.cutting import ObservedImage, cut
 
 # Beside half of a stamp, what cells overlap by [pixel].
 _BESIDE = 40
@@ -47,6 +47,7 @@ def measure_cell(
     field: Field,
     look: Look,
     cell: Cell,
+    image: ObservedImage,
     detections: pd.DataFrame,
     rows: NDArray[np.integer],
     seed: int = 0,
@@ -58,6 +59,7 @@ def measure_cell(
         field: with the settings.
         look: at the field.
         cell: whose window has the stamps of the targets.
+        image: of this window, by `image_of`.
         detections: of the whole field; columns x, y [pixel of the image].
         rows: of the targets, (N,).
         seed: added to the field's, for the choice of responses.
@@ -65,7 +67,6 @@ def measure_cell(
     Returns:
         One row a target, columns of `field_columns` that are measured, and `SOURCE_COLUMNS`.
     """
-    image = image_of(field, look, cell.outer)
     x, y = (detections[name].to_numpy(np.float64) for name in "xy")
     near = outside(cell.outer, x, y) == 0
     near[rows] = True

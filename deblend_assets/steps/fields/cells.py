@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -15,8 +15,9 @@ from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.cells import Cell, cells_of, merged
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import detect_cell, measure_cell, overlap
-from deblend_assets.science.measuring.field_look import Look
+from deblend_assets.science.measuring.field_look import Look, image_of
 from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.stores.field_catalogs import FieldParts
 
 AT_ONCE = 128
@@ -24,7 +25,7 @@ AT_ONCE = 128
 Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class OpenField:
     """What every process needs.
 
@@ -37,6 +38,14 @@ class OpenField:
     field: Field
     look: Look
     model: SkyModel | None
+    _windows: dict[Cell, ObservedImage] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    def window(self, cell: Cell) -> ObservedImage:
+        """The window of a cell, see `image_of`; the last one is kept, since several tasks measure a cell's targets."""
+        if cell not in self._windows:
+            self._windows.clear()
+            self._windows[cell] = image_of(self.field, self.look, cell.outer)
+        return self._windows[cell]
 
 
 class CellTask(NamedTuple):
@@ -183,8 +192,8 @@ def _detect(opened: OpenField, task: CellTask) -> pd.DataFrame:
 def _measure(opened: OpenField, task: CellTask) -> pd.DataFrame:
     assert task.detections is not None
     assert opened.model is not None
-    rows = np.array(task.rows)
-    return measure_cell(opened.model, opened.field, opened.look, task.cell, task.detections, rows, task.seed)
+    image, rows = opened.window(task.cell), np.array(task.rows)
+    return measure_cell(opened.model, opened.field, opened.look, task.cell, image, task.detections, rows, task.seed)
 
 
 def _same(opened: OpenField) -> OpenField:

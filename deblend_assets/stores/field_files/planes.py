@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,6 @@ from deblend_assets.stores.field_files.files import opened
 from deblend_assets.stores.stamps import first_line
 
 Window = tuple[slice, slice]
-# So many windows are kept, the planes of six bands, and none of more pixels: 24 × 1,150 × 1,150 × 4 bytes are 127 MB.
-_KEPT, _LARGEST_KEPT = 24, 1 << 21
 
 
 @dataclass(frozen=True)
@@ -47,28 +43,23 @@ class FitsPlane:
         Raises:
             CorruptDataError: the file is damaged.
         """
-        (y0, y1, _), (x0, x1, _) = (part.indices(side) for part, side in zip(window, self.shape, strict=True))
-        read = _kept if (y1 - y0) * (x1 - x0) <= _LARGEST_KEPT else _read
-        return read(self, (y0, y1, x0, x1), os.stat(self.path).st_mtime_ns)
-
-
-def _read(plane: FitsPlane, box: tuple[int, int, int, int], changed: int) -> NDArray[Any]:
-    y0, y1, x0, x1 = box
-    with opened(plane.path) as hdus:
-        try:
-            values = np.asarray(hdus[plane.hdu].section[(*plane.leading, slice(y0, y1), slice(x0, x1))])
-        except Exception as error:
-            raise CorruptDataError(
-                f"has pixels that cannot be read ({first_line(error)})", where=plane.where, remedy="write it again"
-            ) from error
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    values.flags.writeable = False
-    return values
-
-
-# A cell is read again for each batch of its sources. A compressed row is unpacked whole: in an image of 10,000 pixels a
-# window costs ten times its pixels.
-_kept = lru_cache(maxsize=_KEPT)(_read)
+        (y0, y1, rows), (x0, x1, columns) = (p.indices(side) for p, side in zip(window, self.shape, strict=True))
+        with opened(self.path) as hdus:
+            hdu = hdus[self.hdu]
+            # Of a plain image astropy reads whole rows at once, parts of rows one by one in some 60 µs each.
+            whole = not isinstance(hdu, fits.CompImageHDU)
+            try:
+                values = np.asarray(
+                    hdu.section[(*self.leading, slice(y0, y1), slice(None) if whole else slice(x0, x1))]
+                )
+            except Exception as error:
+                raise CorruptDataError(
+                    f"has pixels that cannot be read ({first_line(error)})", where=self.where, remedy="write it again"
+                ) from error
+        values = values[::rows, slice(x0, x1, columns) if whole else slice(None, None, columns)]
+        values = values.astype(values.dtype.newbyteorder("="), order="C")
+        values.flags.writeable = False
+        return values
 
 
 @dataclass(frozen=True, eq=False)
