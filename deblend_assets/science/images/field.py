@@ -185,6 +185,7 @@ class PSFImages:
     def __init__(self, field: Field, psfs: Mapping[str, PSF], side: int) -> None:
         self._field, self._psfs, self._side = field, psfs, side
         self._drawn = lru_cache(maxsize=512)(self._draw)
+        self._last: dict[str, tuple[galsim.GSObject, NDArray[np.float32]]] = {}
 
     def at(self, x: float, y: float) -> NDArray[np.float32]:
         """(band, y, x), pixel included, of unit flux, centred."""
@@ -196,8 +197,12 @@ class PSFImages:
         scale = self._field.pixel_scale
         drawn = []
         for band in self._field.names:
-            image = self._psfs[band].at(x, y).drawImage(nx=self._side, ny=self._side, scale=scale).array
-            drawn.append(np.asarray(image / image.sum(), np.float32))
+            profile = self._psfs[band].at(x, y)
+            # A PSF that does not change over the image is drawn once.
+            if band not in self._last or self._last[band][0] is not profile:
+                image = profile.drawImage(nx=self._side, ny=self._side, scale=scale).array
+                self._last[band] = profile, np.asarray(image / image.sum(), np.float32)
+            drawn.append(self._last[band][1])
         return np.stack(drawn)
 
 
