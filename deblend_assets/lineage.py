@@ -25,6 +25,7 @@ from deblend_assets.assets.referee import peer_comparison_assets, referee_report
 from deblend_assets.assets.shapes import shape_evaluation_assets, shape_posterior_assets
 from deblend_assets.assets.simulation import catalog_assets, simulated_assets
 from deblend_assets.assets.sky_shapes import sky_shape_assets
+from deblend_assets.assets.tile_fields import against_im3shape_assets, tile_image_assets
 from deblend_assets.assets.training import stage_assets
 from deblend_assets.assets.worlds import world_assets, world_evaluation_assets, world_floor_assets
 from deblend_assets.automation.conditions import automate
@@ -55,6 +56,8 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("fields", field_detection_assets),
     ("fields", field_catalog_assets),
     ("fields", field_quality_assets),
+    ("tile_fields", tile_image_assets),
+    ("tile_fields", against_im3shape_assets),
     ("referee", peer_comparison_assets),
     ("referee", shear_calibration_assets),
     ("referee", referee_report_assets),

@@ -20,6 +20,9 @@ SKY = dg.AssetKey([DES, "simulated_sky"])
 TILE_ASSETS = {
     noun: dg.AssetKey([DES, noun]) for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog", "des_evaluation")
 }
+# A tile as a field, one partition a tile each: made when asked for, since the images of a real tile are some GB.
+TILE_FIELDS_GROUP = "tile_fields"
+TILE_IMAGES, AGAINST_IM3SHAPE = (dg.AssetKey([TILE_FIELDS_GROUP, name]) for name in ("tile_images", "against_im3shape"))
 FIELDS_GROUP = "fields"
 SIMULATED_FIELD = dg.AssetKey([FIELDS_GROUP, "simulated_field"])
 # One partition a field each, in the order of the lineage.

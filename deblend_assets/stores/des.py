@@ -6,6 +6,7 @@
       tiles/<tile>/…     see `stores.tiles`
 
 The chain of fingerprints: archive → im3shape_catalog → des_cutouts, then with the model for every sky → shape_catalog.
+Beside it: archive → tile_images, which are a field ([stores.fields]) from there on.
 """
 
 from __future__ import annotations
@@ -83,6 +84,17 @@ class DesStore:
             (self.settings.simulation.survey, self.settings.simulation.label_band, self.settings.tiles.stamp_pixels),
             (archive.pixel_scale_arcsec, archive.zero_point),
             CODE_VERSIONS["des_cutouts"],
+        )
+
+    def images_inputs(self) -> str:
+        """Fingerprint of the inputs of `tile_images` that all tiles share."""
+        archive, simulation = self.settings.archive, self.settings.simulation
+        return fingerprint(
+            self.service(),
+            (archive.tile_table, archive.zero_point, self.simulated),
+            (simulation.survey, simulation.label_band, self.project.profile.stamps.psf_side),
+            library_versions("galsim", "surveycodex"),  # of the PSF
+            CODE_VERSIONS["tile_images"],
         )
 
     def shapes_inputs(self, tile: TileStore) -> str:

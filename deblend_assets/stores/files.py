@@ -97,7 +97,7 @@ def require_space(folder: StorePath, needed: int, what: str) -> None:
         raise StorageError(
             f"{what} may take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
             where=str(folder),
-            remedy="free space, point DEBLEND_STORAGE elsewhere, or simulate less",
+            remedy="free space, point DEBLEND_STORAGE elsewhere, or make less at once",
         )
 
 

@@ -82,6 +82,8 @@ CODE_VERSIONS = {
     "des_cutouts": "2",
     "des_evaluation": "4",
     "shape_catalog": "10",
+    "tile_images": "1",
+    "against_im3shape": "1",
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "1",

@@ -73,6 +73,11 @@ def choose_images(
     return chosen
 
 
+def source_of(record: ImageRecord) -> str:
+    """What an archive calls the file that a cutout is of: `siaRef` of its URL or, without one, the title."""
+    return _source(record) or record.title
+
+
 def _source(record: ImageRecord) -> str | None:
     return next(iter(parse_qs(urlsplit(record.url).query).get("siaRef", ())), None)
 

@@ -28,17 +28,26 @@ def tile_checks(evaluation: Evaluation, trust: Evaluation) -> list[Check]:
             {"flagged": trust["flagged"], "share": trust["share"]},
             warn=True,
         ),
-        Check(
-            "signs",
-            evaluation["orientation"] == "right",
-            _signs(evaluation["orientation"], evaluation["im3shape"]["shear"], "component1", "component2"),
-            {"galaxies": evaluation["matched"]},
-            warn=evaluation["orientation"] == "undecided",
-        ),
+        signs_check(evaluation),
     ]
     if evaluation["truth"] is not None:
         results += _against_truth(evaluation["truth"])
     return results
+
+
+def signs_check(evaluation: Evaluation) -> Check:
+    """Whether both components of our g have the signs of im3shape's.
+
+    Args:
+        evaluation: with `im3shape`, `orientation` and `matched`.
+    """
+    return Check(
+        "signs",
+        evaluation["orientation"] == "right",
+        _signs(evaluation["orientation"], evaluation["im3shape"]["shear"], "component1", "component2"),
+        {"galaxies": evaluation["matched"]},
+        warn=evaluation["orientation"] == "undecided",
+    )
 
 
 def _signs(orientation: str, found: Mapping[str, Any], *components: str) -> str:

@@ -1,0 +1,78 @@
+"""Group `tile_fields`: whole tiles of a survey as fields, and the fields' catalogues against im3shape's."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from deblend_assets.assets.declare import ARCHIVE_POOL, asset
+from deblend_assets.assets.keys import AGAINST_IM3SHAPE, FIELD_ASSETS, SKY, SKY_MODEL, TILE_ASSETS, TILE_IMAGES
+from deblend_assets.automation.registries import FIELD_REGISTRY
+from deblend_assets.partitions import TILES
+from deblend_assets.resources.archive import Archive
+from deblend_assets.resources.storage import Storage
+from deblend_assets.settings import Profile
+from deblend_assets.steps.outcome import Outcome
+
+
+def tile_image_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`tile_images`, one partition a tile."""
+
+    @asset(
+        TILE_IMAGES,
+        deps=[SKY] if profile.des.archive.served_here else [],
+        partitions_def=TILES,
+        pool=ARCHIVE_POOL,
+        version="tile_images",
+        kinds={"pyvo", "fits"},
+        checks={"covered": "The image in the label band covers at least 95 % of the tile's own area."},
+    )
+    def tile_images(context: dg.AssetExecutionContext, storage: Storage, archive: Archive) -> Outcome:
+        """The images of a whole tile as a field of its name, which the group `fields` then measures.
+
+        Fetched by SIA 1 in cells of bounded size, every answer checked and kept: an interrupted run requests only what
+        is missing. The log says first how many bytes they are. Images, weight maps, PSFs and a field.toml lie in the
+        watched folder. The report (section 3.1.3) takes stamps of im3shape's galaxies alone.
+        """
+        from deblend_assets.steps.des.tile_images import write_tile_images
+
+        store, name = storage.open(profile), context.partition_key
+        outcome = write_tile_images(store, name, archive, context.log.info)
+        if name in FIELD_REGISTRY.retired(store.folder):
+            context.log.info(f"the field {name} is retired; `deblend_assets fields add` brings it back")
+        else:
+            FIELD_REGISTRY.add(context.instance, store.folder, [name])
+        return outcome
+
+    return [tile_images]
+
+
+def against_im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
+    """`against_im3shape`, one partition a tile."""
+    images, detections, catalog, _ = FIELD_ASSETS.values()
+    # A tile's field has the tile's name.
+    same_name = dg.IdentityPartitionMapping()
+    fields = [dg.AssetDep(key, partition_mapping=same_name) for key in (images, detections, catalog)]
+
+    @asset(
+        AGAINST_IM3SHAPE,
+        deps=[TILE_ASSETS["im3shape_catalog"], TILE_IMAGES, *fields, SKY_MODEL],
+        partitions_def=TILES,
+        version="against_im3shape",
+        kinds={"html", "pandas"},
+        checks={
+            "signs": "Both components of our g have the same sign as im3shape's.",
+            "matched": "At least three quarters of im3shape's galaxies have a source within 1 arcsec.",
+        },
+    )
+    def against_im3shape(context: dg.AssetExecutionContext, storage: Storage) -> Outcome:
+        """The catalogue of a tile's field against im3shape's galaxies (section 4.3 of the report), matched by position.
+
+        Our intrinsic g against im3shape's shear-type e, whose frame is converted where it is read; ordinary and
+        errors-in-variables slopes with bootstrap errors, of the rows without a flag; on a simulated tile also against
+        the truth.
+        """
+        from deblend_assets.steps.des.against_im3shape import compare_field
+
+        return compare_field(storage.open(profile), context.partition_key)
+
+    return [against_im3shape]
