@@ -19,9 +19,10 @@ MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitio
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 TARGETS := key:"worlds/report" or key:"worlds/sky_*" or key:"worlds/pairs" or key:"worlds/singles"
 WORLDS := key:"simulation/galaxy_catalog" or group:worlds
+TILE_FIELD := key:"simulation/galaxy_catalog" or key:"des/simulated_sky" or key:"des/im3shape_catalog" or key:"tile_fields/tile_images"
 LINEAGE := group:simulation or group:normalization or group:training or group:evaluation or group:shapes
 
-.PHONY: demo lsst des worlds tile tile-assets field field-assets baseline referee test test-slow test-all coverage lint docs bench ui help clean-env
+.PHONY: demo lsst des worlds tile tile-assets tile-field field field-assets baseline referee test test-slow test-all coverage lint docs bench ui help clean-env
 
 # uv installs in a third of pip's time. Where it finds no package, as from a mirror that pip.conf alone names, pip does.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -76,6 +77,15 @@ tile-assets: $(VENV)/.installed
 	$(RUN) deblend_assets.automation.recovery
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select '$(WITH) group:des' --partition '$(TILE)'
+
+# A whole tile as a field, and its catalogue against im3shape's: make tile-field TILE=DES1200+6000; see docs/tile_fields.md.
+tile-field: $(VENV)/.installed
+	$(RUN) deblend_assets.automation.recovery
+	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
+	$(MATERIALIZE) --select '$(TILE_FIELD)' --partition '$(TILE)'
+	$(MATERIALIZE) --select 'key:"fields/field_*"' --partition '$(TILE)'
+	$(MATERIALIZE) --select 'key:"tile_fields/against_im3shape"' --partition '$(TILE)'
+	@$(RESULTS) '$(TILE)'
 
 # Your own images: make field FIELD=field.toml detects, measures and judges them; see docs/measuring_images.md.
 field: field-assets

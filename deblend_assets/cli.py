@@ -204,29 +204,33 @@ def _registry(topic: Topic, given: argparse.Namespace, profile: Profile) -> None
 
 def results(given: argparse.Namespace, profile: Profile) -> int:
     """Print key figures, where the reports lie, and failed checks; 1 if one of severity ERROR is among them."""
-    from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS
+    from deblend_assets.assets.keys import FIELD_ASSETS, TILE_ASSETS, TILE_FIELD_ASSETS
+    from deblend_assets.automation import results as told
     from deblend_assets.automation.checks import errors_among, failed_checks
     from deblend_assets.automation.instance import open_instance
     from deblend_assets.automation.outcome import check_lines
     from deblend_assets.automation.registry_rows import evaluated_state
-    from deblend_assets.automation.results import UI, field_results, results_of, tile_results, tiles_and_fields
     from deblend_assets.settings import storage_root
     from deblend_assets.stores.project import ProjectStore
 
     store = ProjectStore(storage_root(), profile)
     with open_instance() as instance:
-        groups, lines = results_of(store, given.what)
+        groups, lines = told.results_of(store, given.what)
         assets = [key for key in instance.all_asset_keys() if key.path[0] in groups]
         failed: list[tuple[dg.AssetCheckEvaluation, str | None]] = []
         failed += [(check, None) for check in failed_checks(instance, sorted(assets))]
-        tiles, fields = tiles_and_fields(store, given.what, whole=bool(groups))
-        for names, keys, told in ((tiles, TILE_ASSETS, tile_results), (fields, FIELD_ASSETS, field_results)):
+        tiles, fields = told.tiles_and_fields(store, given.what, whole=bool(groups))
+        for names, keys, lines_of in (
+            (tiles, TILE_ASSETS, told.tile_results),
+            (fields, FIELD_ASSETS, told.field_results),
+            (told.compared_fields(store, fields), TILE_FIELD_ASSETS, told.comparison_results),
+        ):
             for name in names:
                 found = failed_checks(instance, keys.values(), name)
                 state = evaluated_state("evaluated", len(errors_among(found)))
-                lines += [*told(store, name), f"  state:   {state}"]
+                lines += [*lines_of(store, name), f"  state:   {state}"]
                 failed += [(check, name) for check in found]
-    print("", *lines, *([UI] if given.what == "demo" else []), "", sep="\n", flush=True)
+    print("", *lines, *([told.UI] if given.what == "demo" else []), "", sep="\n", flush=True)
     print(*check_lines(failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
     return int(bool(errors_among([check for check, _ in failed])))
 

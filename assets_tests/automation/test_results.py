@@ -137,6 +137,33 @@ def test_results_of_a_field_name_its_catalogue_and_its_page(
         ]
 
 
+def test_results_of_a_tile_that_is_a_field_tell_both_and_their_comparison(
+    instance: dg.DagsterInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_field(tmp_path, A)
+    store = ProjectStore(tmp_path / "storage", load_profile("smoke"))
+    assert tiles_and_fields(store, A, whole=False) == ([], [A])
+    write_tile(tmp_path, A)
+    assert tiles_and_fields(store, A, whole=False) == ([A], [A])
+    tile = tmp_path / "storage" / "smoke" / "tiles" / A
+    shear = {"both": {"slope": measure(0.7, 0.02), "eiv_slope": measure(0.81, 0.03)}}
+    counts = {"matched": 1300, "reference": 1400, "good": 1200, "orientation": "right"}
+    field = {"evaluation": {**counts, "im3shape": {"shear": shear}}, "provenance": {}}
+    (tile / "field_numbers.json").write_text(json.dumps(field))
+    assert main(["results", A]) == 0
+    lines = capsys.readouterr().out.replace("\u00a0", " ").splitlines()
+    assert [line.split(":")[0] for line in lines if line[:1].strip()] == [
+        f"tile {A}, 370 galaxies",
+        f"field {A}",
+        f"field {A} and im3shape",
+    ]
+    assert lines[-5:-2] == [
+        f"field {A} and im3shape: 1,300 of 1,400 galaxies match, 1,200 without a flag",
+        "  slope of our g on im3shape's 0.700 ± 0.020, with errors in variables 0.810 ± 0.030; signs right",
+        f"  report:  {tile / 'field_report.html'}",
+    ]
+
+
 def test_the_demo_s_results_end_with_its_simulated_field(tmp_path: Path) -> None:
     store = ProjectStore(tmp_path / "storage", load_profile("smoke"))
     assert tiles_and_fields(store, "demo", whole=True) == ([], [])

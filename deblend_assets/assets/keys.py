@@ -22,7 +22,7 @@ TILE_ASSETS = {
 }
 # A tile as a field, one partition a tile each: made when asked for, since the images of a real tile are some GB.
 TILE_FIELDS_GROUP = "tile_fields"
-TILE_IMAGES, AGAINST_IM3SHAPE = (dg.AssetKey([TILE_FIELDS_GROUP, name]) for name in ("tile_images", "against_im3shape"))
+TILE_FIELD_ASSETS = {noun: dg.AssetKey([TILE_FIELDS_GROUP, noun]) for noun in ("tile_images", "against_im3shape")}
 FIELDS_GROUP = "fields"
 SIMULATED_FIELD = dg.AssetKey([FIELDS_GROUP, "simulated_field"])
 # One partition a field each, in the order of the lineage.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from deblend_assets.assets.declare import ARCHIVE_POOL, asset
-from deblend_assets.assets.keys import AGAINST_IM3SHAPE, FIELD_ASSETS, SKY, SKY_MODEL, TILE_ASSETS, TILE_IMAGES
+from deblend_assets.assets.keys import FIELD_ASSETS, SKY, TILE_ASSETS, TILE_FIELD_ASSETS
 from deblend_assets.automation.registries import FIELD_REGISTRY
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.archive import Archive
@@ -18,7 +18,7 @@ def tile_image_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`tile_images`, one partition a tile."""
 
     @asset(
-        TILE_IMAGES,
+        TILE_FIELD_ASSETS["tile_images"],
         deps=[SKY] if profile.des.archive.served_here else [],
         partitions_def=TILES,
         pool=ARCHIVE_POOL,
@@ -48,14 +48,12 @@ def tile_image_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
 def against_im3shape_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     """`against_im3shape`, one partition a tile."""
-    images, detections, catalog, _ = FIELD_ASSETS.values()
     # A tile's field has the tile's name.
-    same_name = dg.IdentityPartitionMapping()
-    fields = [dg.AssetDep(key, partition_mapping=same_name) for key in (images, detections, catalog)]
+    field = dg.AssetDep(FIELD_ASSETS["field_catalog"], partition_mapping=dg.IdentityPartitionMapping())
 
     @asset(
-        AGAINST_IM3SHAPE,
-        deps=[TILE_ASSETS["im3shape_catalog"], TILE_IMAGES, *fields, SKY_MODEL],
+        TILE_FIELD_ASSETS["against_im3shape"],
+        deps=[TILE_ASSETS["im3shape_catalog"], field],
         partitions_def=TILES,
         version="against_im3shape",
         kinds={"html", "pandas"},

@@ -6,7 +6,7 @@ Every function returns lines for a terminal, from the `numbers.json` beside a re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from deblend_assets.stores.fields import CATALOG, FieldsStore, field_name
 from deblend_assets.stores.files import is_file, read_json
 from deblend_assets.stores.folders import matching
 from deblend_assets.stores.project import ProjectStore, read_evaluation
+from deblend_assets.stores.tiles import FIELD_NUMBERS, FIELD_REPORT
 
 UI = "lineage: make ui, then http://127.0.0.1:3000/asset-groups"
 
@@ -112,6 +113,31 @@ def field_results(store: ProjectStore, name: str) -> list[str]:
     ]
 
 
+def compared_fields(store: ProjectStore, names: Sequence[str]) -> list[str]:
+    """Those of some fields that are tiles and compared with im3shape."""
+    tiles = DesStore(store).tiles_folder
+    return [name for name in names if is_file(tiles / name / FIELD_NUMBERS)]
+
+
+def comparison_results(store: ProjectStore, name: str) -> list[str]:
+    """A tile's field against im3shape: how many match, and the slopes of g.
+
+    Args:
+        store: of the profile.
+        name: one of `compared_fields`.
+    """
+    folder = DesStore(store).tiles_folder / name
+    evaluation = read_evaluation(folder / FIELD_NUMBERS)
+    shear = evaluation["im3shape"]["shear"]["both"]
+    return [
+        f"field {name} and im3shape: {evaluation['matched']:,} of {evaluation['reference']:,} galaxies match, "
+        f"{evaluation['good']:,} without a flag",
+        f"  slope of our g on im3shape's {format_measure(shear['slope'])}, with errors in variables "
+        f"{format_measure(shear['eiv_slope'])}; signs {evaluation['orientation']}",
+        f"  report:  {folder / FIELD_REPORT}",
+    ]
+
+
 def tiles_and_fields(store: ProjectStore, what: str, *, whole: bool) -> tuple[list[str], list[str]]:
     """The tiles and fields of a target of the Makefile, or the one that is named.
 
@@ -135,10 +161,18 @@ def tiles_and_fields(store: ProjectStore, what: str, *, whole: bool) -> tuple[li
         from deblend_assets.stores.field_files import read_field_file
 
         return [], [field_name(read_field_file(Path(what)).name)]
+    there: list[str] = []
     with contextlib.suppress(SettingsError):
-        if is_file(fields.field(field_name(what)).path(CATALOG)):
-            return [], [what]
-    return [tile_name(what)], []
+        there = [what] if is_file(fields.field(field_name(what)).path(CATALOG)) else []
+    try:
+        tile = tile_name(what)
+    except SettingsError:
+        if there:
+            return [], there
+        raise
+    # A tile may be a field too.
+    evaluated = is_file(DesStore(store).tile(tile).folder / "numbers.json")
+    return [tile] if evaluated or not there else [], there
 
 
 def referee_results(store: ProjectStore) -> list[str]:

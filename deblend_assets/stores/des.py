@@ -6,7 +6,7 @@
       tiles/<tile>/…     see `stores.tiles`
 
 The chain of fingerprints: archive → im3shape_catalog → des_cutouts, then with the model for every sky → shape_catalog.
-Beside it: archive → tile_images, which are a field ([stores.fields]) from there on.
+Beside it: archive → tile_images, which are a field from there on (`stores.fields`).
 """
 
 from __future__ import annotations

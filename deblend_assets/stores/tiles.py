@@ -6,6 +6,7 @@
     <folder>/cutouts/<fingerprint>/       cutouts.zarr/{counts,weight,present}, galaxies.parquet; its sidecar is last
     <folder>/shape_catalog.parquet, .fits
     <folder>/report.html, numbers.json    the evaluation
+    <folder>/field_report.html, field_numbers.json  the catalogue of its field against im3shape's
 
 Each carries the fingerprint of its inputs; readers that need other inputs refuse it.
 """
@@ -44,6 +45,7 @@ from deblend_assets.stores.zarr_files import ZarrFiles
 
 # Galaxies in a shard of the Zarr arrays: some 10 MB, the memory that writing cutouts takes.
 SHARD_GALAXIES = 256
+FIELD_REPORT, FIELD_NUMBERS = "field_report.html", "field_numbers.json"
 
 
 @dataclass(frozen=True)

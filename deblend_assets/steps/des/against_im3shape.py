@@ -16,8 +16,8 @@ from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.fields import CATALOG, DETECTIONS, IMAGES, FieldsStore
 from deblend_assets.stores.files import to_json
 from deblend_assets.stores.project import ProjectStore, library_versions
+from deblend_assets.stores.tiles import FIELD_NUMBERS, FIELD_REPORT
 
-PAGE, NUMBERS = "field_report.html", "field_numbers.json"
 _LEAST_MATCHED = 0.75
 
 
@@ -60,8 +60,8 @@ def compare_field(store: ProjectStore, partition: str) -> Outcome:
         **library_versions("torch", "galsim", "astropy", "sep", "numpy", "dagster"),
     }
     page = tile_field_report(name, evaluation, to_png(figure), provenance, simulated=des.simulated)
-    numbers = tile.write_file(NUMBERS, to_json({"evaluation": evaluation, "provenance": provenance}))
-    report = tile.write_file(PAGE, page.encode())
+    numbers = tile.write_file(FIELD_NUMBERS, to_json({"evaluation": evaluation, "provenance": provenance}))
+    report = tile.write_file(FIELD_REPORT, page.encode())
     share = evaluation["matched"] / evaluation["reference"]
     kind = "Simulated tile" if des.simulated else "Tile"
     lines = [f"{kind}, {evaluation['good']:,} galaxies without a flag."]
