@@ -88,7 +88,7 @@ CODE_VERSIONS = {
     "field_images": "1",
     "field_detections": "1",
     "field_catalog": "3",
-    "field_quality": "1",
+    "field_quality": "2",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

@@ -20,10 +20,10 @@ from deblend_assets.science.images.field_maps import FieldMaps, shrunk_window
 from deblend_assets.science.measuring.ellipses import observed_ellipses
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.reports.figures.fields import ShownField, colour_image, shown_bands
-from deblend_assets.science.reports.figures.style import new_figure
+from deblend_assets.science.reports.figures.style import MARKS, new_figure
 from deblend_assets.science.statistics.metrics import robust_sigma
 
-GOOD, STARS, FLAGGED, DETECTED = "#7CFC00", "#00E5FF", "#FF3B30", "#FFFFFF"
+GOOD, STARS, FLAGGED, DETECTED, _ = MARKS
 # Of an arrow to the north or east, in shares of the image's side.
 _ARROW, _CORNER = 0.07, 0.09
 # Clippings of the pixels that sky and noise are measured on, and where they clip [σ].

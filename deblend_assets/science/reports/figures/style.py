@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from PIL import Image
+from PIL import Image, ImageColor
 
 # Okabe & Ito (2008).
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -21,6 +21,8 @@ ESTIMATOR_LABELS = {"regressor": "regressor", "reconstruction": "moments of the 
 BAND_COLOURS = (PURPLE, BLUE, GREEN, ORANGE, VERMILION, BLACK, SKY, YELLOW)
 TRUTH_COLOUR = BLACK
 _LARGE = 150_000  # [byte]
+# Of marks over images in colour. A palette always has them: its colours are those of the many pixels of the image.
+MARKS = ("#7CFC00", "#00E5FF", "#FF3B30", "#FFFFFF", "#000000")
 _RENDERED: WeakKeyDictionary[Figure, dict[tuple[int, bool], bytes]] = WeakKeyDictionary()
 
 
@@ -128,8 +130,11 @@ def _rendered(figure: Figure, dpi: int, dither: bool) -> bytes:
     compressed = _png(image)
     if len(compressed) <= _LARGE:
         return compressed
-    palette = image.quantize(256, dither=Image.Dither.NONE)
-    return _png(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) if dither else palette)
+    few = 256 - len(MARKS)
+    colours = (image.quantize(few, dither=Image.Dither.NONE).getpalette() or [])[: 3 * few]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours + [part for mark in MARKS for part in ImageColor.getrgb(mark)])
+    return _png(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE))
 
 
 def _png(image: Image.Image) -> bytes:
