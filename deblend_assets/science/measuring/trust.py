@@ -73,7 +73,7 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.SKY: f"level of the sky outside of {LEVEL[0]:g} to {LEVEL[1]:g} sigma in a band, or above "
         f"{MEAN_LEVEL:g} sigma in the mean",
         RowFlag.NOISE: f"noise of the pixels {NOISE[0]:g} times or {NOISE[1]:g} times the stated one",
-        RowFlag.FILLED: f"more than {MOST_FILLED:.0%} of neighbouring pixels are equal",
+        RowFlag.FILLED: f"more than {100 * MOST_FILLED:g}% of neighbouring pixels are equal",
         RowFlag.NEGATIVE: f"a pixel below {LOWEST:g} sigma, or a flux below -5 of its errors",
         RowFlag.SHARP: f"structure near the target sharper than the PSF, above {MOST_SHARP:g} times its noise",
         RowFlag.OFF_CENTRE: f"the target lies more than {MOST_OFFSET:g} pixels from the position",
