@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
-from deblend_assets.science.measuring.field_columns import detection_columns
+from deblend_assets.science.measuring.field_columns import detection_columns, injection_columns
 from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
@@ -31,6 +31,7 @@ from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import catalog_of, detections_of
+from deblend_assets.steps.fields.inject import inject_field
 from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
 from deblend_assets.steps.measuring.model import shipped_model
 from deblend_assets.stores.field_files import read_field
@@ -51,6 +52,7 @@ __all__ = [
     "deblend",
     "detect",
     "field_from_ngmix",
+    "inject",
     "load_model",
     "load_sky_model",
     "measure",
@@ -134,6 +136,31 @@ def measure(
     model = load_model() if model is None else model
     rows, _ = measure_block(model, _electrons(source, model))
     return _described(rows, model.columns())
+
+
+def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: int = 0) -> Table:
+    """Put galaxies of known truth into the images of a field, detect and measure them; the field stays as it is.
+
+    Args:
+        field: images.
+        number: of galaxies; fewer where the image has no room for them: 40 × 40 pixels each.
+        model: of `load_sky_model`; default: the shipped one.
+        seed: of the galaxies and their places.
+
+    Returns:
+        One row a galaxy: the truth in `true_…`, `found`, `on_source`, and what was measured, NaN where it was not
+        found; `meta["summary"]` has the lines of `deblend_assets measure --inject`.
+
+    Raises:
+        MissingDataError: as of `detect`.
+        SettingsError: no galaxy fits on the image.
+    """
+    chosen = load_sky_model() if model is None else model
+    before = detections_of(field, log=_silent)
+    done = inject_field(field, before.look, chosen, before.table, number, seed=seed, log=_silent)
+    table = _described(done.table, injection_columns(field.names))
+    table.meta["summary"] = list(done.lines)
+    return table
 
 
 def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "deblend_assets" / "weights" / "MODEL_CARD.md",
 ]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 # In a sentence: `make demo`, `deblend_assets tiles list`. An ellipsis stands for arguments of any kind.
 _INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?:make|deblend_assets|dagster|python3?) [^`\n]+)`")
@@ -61,7 +63,10 @@ def languages() -> set[str]:
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks."""
+    """The page without its blocks; of a notebook its cells of text."""
+    if page.suffix == ".ipynb":
+        found = json.loads(page.read_text(encoding="utf-8"))["cells"]
+        return "\n\n".join("".join(cell["source"]) for cell in found if cell["cell_type"] == "markdown")
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 

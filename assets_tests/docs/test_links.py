@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets_tests.docs.pages import PAGES, ROOT, name_of, prose
+from assets_tests.docs.pages import NOTEBOOKS, PAGES, ROOT, name_of, prose
 
 # Written as in GitHub's and MyST's anchors: small letters, hyphens for spaces, no other signs.
 _HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
@@ -36,7 +36,7 @@ def broken_links(page: Path, text: str) -> list[str]:
     return broken
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page, prose(page)) == []
 
@@ -61,6 +61,8 @@ def test_every_page_is_in_the_index_and_its_title_asks() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     for page in sorted((ROOT / "docs").glob("*.md")):
         assert page.name == "index.md" or f"({page.name})" in index, page.name
+    for notebook in NOTEBOOKS:
+        assert f"(notebooks/{notebook.name})" in index, notebook.name
 
 
 def test_the_readme_fits_on_its_screen() -> None:

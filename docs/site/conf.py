@@ -24,6 +24,7 @@ root_doc = "README"
 include_patterns = [
     "*.md",
     "docs/*.md",
+    "docs/notebooks/*.ipynb",
     "docs/sections/**",
     "docs/api/**",
     "storage/README.md",
@@ -38,6 +39,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "site_extensions.notebooks",
     "site_extensions.sections",
     "site_extensions.api_pages",
     "site_extensions.settings_keys",

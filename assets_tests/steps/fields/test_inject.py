@@ -8,6 +8,7 @@ import pytest
 
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.given import observation
+from deblend_assets.science.measuring.field_columns import injection_columns
 from deblend_assets.science.measuring.field_look import look_at
 from deblend_assets.steps.fields.cells import OpenField, detect_field, pool_of
 from deblend_assets.steps.fields.inject import Injection, inject_field, injection_files, limits_of
@@ -70,3 +71,8 @@ def test_table_and_figure_are_files(tried: Injection, field: Field) -> None:
     files = injection_files(tried, field.names)
     assert set(files) == {INJECTION, INJECTION_FIGURE}
     assert files[INJECTION_FIGURE][:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_every_column_is_described(tried: Injection, field: Field) -> None:
+    assert list(tried.table) == [name for name in injection_columns(field.names) if name in tried.table]
+    assert {"true_g1", "found", "flux_r", "flags"} <= set(tried.table)

@@ -35,6 +35,20 @@ FIELD_ENDS: tuple[Entry[Any], ...] = (
 )
 
 
+# Of galaxies that were injected: what they are, and whether they came back; what was measured of them follows.
+INJECTED: tuple[Entry[Any], ...] = (
+    Entry("true_x", "pixel", "", "position along a row, from 0 at the centre of the first pixel"),
+    Entry("true_y", "pixel", "", "position along a column, from 0 at the centre of the first pixel"),
+    Entry("true_g{k}", "", "", "component {k} of the injected shape, shear-type, sky frame (+x west, +y north)"),
+    Entry("true_g{k}_pixel", "", "", "the same in the pixel frame"),
+    Entry("true_half_light_radius", "arcsec", "", "circularised, before the PSF"),
+    Entry("true_n", "", "", "index of the Sersic profile"),
+    Entry("true_mag_{band}", "mag", "", "AB magnitude, band {band}"),
+    Entry("found", "", "", "whether a detection is nearer than one FWHM; else the measured columns are NaN"),
+    Entry("on_source", "", "", "whether a source of more than a quarter of its S/N was there before"),
+)
+
+
 def field_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
     """The columns of the catalogue of a field with some bands, in order."""
     return columns_of((*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS), bands)
@@ -43,3 +57,8 @@ def field_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
 def detection_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
     """The columns of what is detected in a field."""
     return columns_of([Entry(name, unit, "", meaning) for name, (unit, meaning) in DETECTION_COLUMNS.items()], bands)
+
+
+def injection_columns(bands: Sequence[str]) -> dict[str, CatalogColumn[Any]]:
+    """The columns of injected galaxies and of what was measured of them."""
+    return columns_of((*INJECTED, *MEASURED, *FIELD_ENDS), bands)
