@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +24,7 @@ from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.steps.fields import catalog as catalog_module
 from deblend_assets.steps.fields import cells as cells_module
 from deblend_assets.steps.fields.catalog import FieldCatalog
+from deblend_assets.steps.fields.summary import summary_lines
 
 # Of numbers in bfloat16, which differ by the batch that they are computed in.
 ROUNDING = 0.02
@@ -186,6 +188,17 @@ def test_given_positions_keep_their_rows_ids_and_columns(field: Field, plain: Fi
             table[name][on], plain.table[name].to_numpy()[rows[order]], rtol=0.05, atol=0.02, err_msg=name
         )
     assert table[["position_err", "detection_snr"]].isna().all(axis=None)
+
+
+def test_positions_that_count_from_another_pixel_are_told(field: Field, plain: FieldCatalog) -> None:
+    def told(by: float) -> list[str]:
+        moved = plain.table.assign(x=plain.table["x"] + by, y=plain.table["y"] + by, detection_snr=np.nan)
+        return [line for line in summary_lines(field, replace(plain, table=moved)) if "Positions" in line]
+
+    assert told(0.2) == []
+    (line,) = told(1.0)
+    assert line.startswith("Positions lie +1.0, +1.0 pixel (x, y) from the detections, in the median of 6")
+    assert "--origin" in line
 
 
 def test_all_positions_off_the_image_are_refused_with_their_count(field: Field, model: SkyModel) -> None:

@@ -51,6 +51,13 @@ def test_what_the_toml_says_beside_the_bands(tmp_path: Path) -> None:
     assert settings.bands["r"].image == str(tmp_path / "r.fits")
 
 
+def test_how_a_field_is_measured_is_the_tomls(tmp_path: Path) -> None:
+    toml = written(tmp_path)
+    write_toml(toml, 'responses = 0.5\nbackground = "subtract"\n' + toml.read_text(encoding="utf-8"))
+    found = read_field(toml).settings
+    assert (found.responses, found.background, found.detection.thresh) == (0.5, "subtract", 1.5)
+
+
 def test_a_field_goes_to_other_processes_by_its_names(tmp_path: Path) -> None:
     field = read_field(written(tmp_path))
     there: Field = pickle.loads(pickle.dumps(field))

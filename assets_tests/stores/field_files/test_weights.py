@@ -95,8 +95,16 @@ def test_a_mask_under_the_name_of_weights_is_a_mask(tmp_path: Path, zeros: bool)
     observation = read(image, said, weight=write_image(tmp_path / "map.fits", values))
     assert len(said) == 1
     assert "weight is 0 or 1, for a noise of 1, but the pixels' noise is 7." in said[0]
+    assert "agree" not in said[0]
     assert observation.weight is None
     np.testing.assert_array_equal(weights(observation), values)
+
+
+def test_a_constant_map_of_another_kind_is_told_as_what_it_would_agree(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "image.fits", noise(7.3, shape=(300, 300)))
+    said: list[str] = []
+    read(image, said, weight=write_image(tmp_path / "map.fits", np.full((300, 300), 7.3)))
+    assert "the noise is measured; it would agree as rms = …" in said[0]
 
 
 @pytest.mark.parametrize(("kind", "value"), [("weight", 7.3**-2), ("variance", 7.3**2), ("rms", 7.3)])

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
 from deblend_assets.steps.fields.catalog import FieldCatalog
 
+# Distance to a detection that is of the same source [pixel], of so many sources; their median offset that is told.
+_NEAR, _FEWEST, _SHIFT = 3.0, 5, 0.5
 # What is said of the rows with a flag, the most frequent ones first.
 _WORDS: Mapping[RowFlag, str] = MappingProxyType(
     {
@@ -39,7 +42,7 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
 
 def summary_lines(field: Field, catalog: FieldCatalog) -> list[str]:
     """The lines that are printed last, but for the paths."""
-    return [_counts(catalog), *_checks(field, catalog), *_sky(field, catalog)]
+    return [_counts(catalog), *_positions(catalog), *_checks(field, catalog), *_sky(field, catalog)]
 
 
 def _counts(catalog: FieldCatalog) -> str:
@@ -49,6 +52,26 @@ def _counts(catalog: FieldCatalog) -> str:
     off = f" ({catalog.off_image:,} positions are not on the image)" if catalog.off_image else ""
     reasons = ": " + ", ".join(f"{n:,} {words}" for n, words in listed) if listed else ""
     return f"{len(flags):,} measured{off}, {catalog.good:,} good for shapes (flags == 0){reasons}"
+
+
+def _positions(catalog: FieldCatalog) -> list[str]:
+    """What shows that given positions count from another pixel than they are read, or have another astrometry."""
+    given, found = (table[["x", "y"]].to_numpy(np.float64) for table in (catalog.table, catalog.detections))
+    given = given[np.isfinite(given).all(axis=1)]
+    if not catalog.table["detection_snr"].isna().all() or not len(given) or not len(found):
+        return []
+    apart, nearest = cKDTree(found).query(given, distance_upper_bound=_NEAR)
+    there = np.isfinite(apart)
+    if there.sum() < _FEWEST:
+        return []
+    off = given[there] - found[nearest[there]]
+    shift = np.median(off, axis=0)
+    if np.abs(shift).max() < _SHIFT:
+        return []
+    return [
+        f"Positions lie {shift[0]:+.1f}, {shift[1]:+.1f} pixel (x, y) from the detections, in the median of "
+        f"{there.sum():,}: check --origin (what the first pixel is, 0 or 1) and the astrometry"
+    ]
 
 
 def _checks(field: Field, catalog: FieldCatalog) -> list[str]:

@@ -71,6 +71,9 @@ class FieldFile(_Section):
     background: Literal["none", "subtract"] = Field(
         default="none", description="whether the sky is estimated and subtracted before anything else"
     )
+    responses: float = Field(
+        default=0.05, ge=0, le=1, description="share of the galaxies that have responses to shear and PSF"
+    )
     pixel_scale: float | None = Field(
         default=None, gt=0, description="of images without celestial coordinates [arcsec]; not for others"
     )

@@ -58,7 +58,9 @@ def read_field(settings: FieldFile | Path | str, log: Log = print) -> Field:
         first = next(iter(read.values()))
         known = region_planes(settings.regions, first.wcs, (first.image.shape[0], first.image.shape[1]))
         read = {band: _where_known(observation, known) for band, observation in read.items()}
-    chosen = MeasurementSettings(detection=settings.detection, background=settings.background)
+    chosen = MeasurementSettings(
+        detection=settings.detection, background=settings.background, responses=settings.responses
+    )
     return Field(read, settings.name, chosen)
 
 

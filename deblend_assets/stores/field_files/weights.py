@@ -64,9 +64,12 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
     low, high = _noise(image.plane, plane)
     if not low > 0 or low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE):
         return NoiseMap(image.plane, plane)
+    right = {"weight": high**-2, "variance": high**2, "rms": high}
+    others = [name for name, value in right.items() if abs(constant / value - 1) < _SAME_NOISE]
+    hint = f"; it would agree as {others[0]} = …" if others else ""
     log(
         f"{kind} is 0 or {constant:g}, for a noise of {stated:.3g}, but the pixels' noise is {high:.3g}: it is "
-        f"taken as a mask, and the noise is measured [{noise_map.where}]"
+        f"taken as a mask, and the noise is measured{hint} [{noise_map.where}]"
     )
     return NoiseMap(KnownPlane(image.plane, plane), None)
 
