@@ -34,7 +34,9 @@ INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 def measure(given: argparse.Namespace, profile: Profile) -> None:
     """Measure ready stamps, or a field of images."""
     _require_one_source(given)
-    if given.image or given.source.suffix == ".toml":
+    if given.meds:
+        _measure_meds(given, profile)
+    elif given.image or given.source.suffix == ".toml":
         _measure_field(given, profile)
     else:
         _measure_stamps(given, profile)
@@ -66,6 +68,25 @@ def _measure_stamps(given: argparse.Namespace, profile: Profile) -> None:
         )
     counts = f"{done.stamps:,} stamps, {done.flagged:,} flagged"
     print(f"{given.out.resolve()}: {counts}, {done.rate:,.0f} stamps/s on {device}")
+
+
+def _measure_meds(given: argparse.Namespace, profile: Profile) -> None:
+    """With the model for every sky, as a field."""
+    from deblend_assets.settings import storage_root
+    from deblend_assets.steps.measuring.meds import measure_meds
+    from deblend_assets.steps.measuring.model import load_sky_model
+    from deblend_assets.stores.project import ProjectStore
+
+    store, folder = ProjectStore(storage_root(), profile), given.out.resolve()
+    done = measure_meds(
+        {band: Path(path).expanduser() for band, path in given.meds},
+        load_sky_model(store.trained_sky_model()),
+        store.sky_model_version(),
+        folder,
+        replace=given.replace,
+        log=_log,
+    )
+    print(f"{folder}: {done.stamps:,} stamps, {done.flagged:,} flagged, {done.rate:,.0f} stamps/s")
 
 
 def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
@@ -111,32 +132,37 @@ def _by_band(given: argparse.Namespace, key: str) -> dict[str, Any]:
 
 def _require_one_source(given: argparse.Namespace) -> None:
     """UsageError unless the arguments name one source, and what goes with it."""
-    where, images = "deblend_assets measure", given.image or []
-    if (given.source is None) == (not images):
+    where, images, meds = "deblend_assets measure", given.image or [], given.meds or []
+    sources = (given.source is not None) + bool(images) + bool(meds)
+    if sources != 1:
         raise UsageError(
-            "names " + ("no source" if given.source is None else "two sources"),
+            "names " + ("more than one source" if sources else "no source"),
             where=where,
-            remedy="name a field.toml, or --image BAND=PATH for each band, or stamps (a Zarr array or a folder)",
+            remedy="name a field.toml, or --image BAND=PATH for each band, or stamps (a Zarr array or a folder), or "
+            "--meds BAND=PATH for each band",
         )
-    for key in ("image", *_MAPS):
+    for key in ("image", "meds", *_MAPS):
         listed = [band for band, _ in getattr(given, key) or []]
         option = f"--{key.replace('_', '-')}"
         twice = sorted({band for band in listed if listed.count(band) > 1})
         if twice:
             raise UsageError(f"more than one {option} in {', '.join(twice)}", where=where, remedy="name one a band")
         without = [band for band in listed if band not in dict(images)]
-        if without:
+        if without and key != "meds":
             raise UsageError(
                 f"{option} of {', '.join(without)} without an --image of that band",
                 where=where,
                 remedy="name its image, or write both into the field.toml",
             )
-    if not images and given.source.suffix != ".toml":
+    if meds or (not images and given.source.suffix != ".toml"):
         for key in ("positions", "regions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
             if getattr(given, key):
                 raise UsageError(
                     f"--{key.replace('_', '-')} is of images, not of stamps", where=where, remedy="leave it out"
                 )
+    for key in ("images", "batch"):
+        if meds and getattr(given, key):
+            raise UsageError(f"--{key} is not of MEDS files", where=where, remedy="leave it out")
 
 
 @contextlib.contextmanager
@@ -338,6 +364,13 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
         help="then put N galaxies of known truth into the images and report how they come back",
     )
     ready = measuring.add_argument_group("stamps")
+    ready.add_argument(
+        "--meds",
+        type=_of_band,
+        action="append",
+        metavar="BAND=PATH",
+        help="coadd stamps of a MEDS file, once a band, measured by the model for every sky",
+    )
     ready.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
     ready.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU")
     return measuring

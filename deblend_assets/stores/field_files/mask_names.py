@@ -57,6 +57,10 @@ class MaskNames:
     codes: bool = False
 
 
+DES_NAMES = MaskNames("DES", _DES, _DES_LOST)
+"""Of DES's images, and of the MEDS files that are cut from them."""
+
+
 def names_of(mask: FitsImage, band: str) -> MaskNames:
     """The names of a mask's bits, from its header.
 
@@ -77,7 +81,7 @@ def names_of(mask: FitsImage, band: str) -> MaskNames:
             return MaskNames("NOIRLab's pipeline", _NOIRLAB_BITS, tuple(_NOIRLAB_BITS))
         return MaskNames("NOIRLab's pipeline", _NOIRLAB_CODES, tuple(_NOIRLAB_CODES), codes=True)
     if any(mask.get(key) is not None for key in ("DES_EXT", "DESFNAME", "TILENAME")):
-        return MaskNames("DES", _DES, _DES_LOST)
+        return DES_NAMES
     return MaskNames("an unknown survey")
 
 
