@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_one_line(
 
 
 def test_the_source_is_named_once(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    meds = ["--meds", f"r={files['r']}", "--out", "out"]
+    meds = ["--meds", f"r={files['r']}", "--out", str(files["r"].parent / "out")]
     assert main(["measure", "field.toml", *meds]) == 2
     assert "names more than one source" in capsys.readouterr().err
     assert main(["measure", *meds, "--positions", "table.csv"]) == 2
