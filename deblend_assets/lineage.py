@@ -29,6 +29,7 @@ from deblend_assets.assets.tile_fields import against_im3shape_assets, tile_imag
 from deblend_assets.assets.training import stage_assets
 from deblend_assets.assets.worlds import world_assets, world_evaluation_assets, world_floor_assets
 from deblend_assets.automation.conditions import automate
+from deblend_assets.automation.registries import FIELD_REGISTRY
 from deblend_assets.settings import Profile
 
 Builder = Callable[[Profile], Sequence[dg.AssetsDefinition]]
@@ -56,7 +57,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("fields", field_detection_assets),
     ("fields", field_catalog_assets),
     ("fields", field_quality_assets),
-    ("tile_fields", tile_image_assets),
+    ("tile_fields", lambda profile: tile_image_assets(profile, FIELD_REGISTRY.add_unless_retired)),
     ("tile_fields", against_im3shape_assets),
     ("referee", peer_comparison_assets),
     ("referee", shear_calibration_assets),

@@ -1,21 +1,28 @@
 """Group `tile_fields`: whole tiles of a survey as fields, and the fields' catalogues against im3shape's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
 from deblend_assets.assets.declare import ARCHIVE_POOL, asset
 from deblend_assets.assets.keys import FIELD_ASSETS, SKY, TILE_ASSETS, TILE_FIELD_ASSETS
-from deblend_assets.automation.registries import FIELD_REGISTRY
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.archive import Archive
 from deblend_assets.resources.storage import Storage
-from deblend_assets.settings import Profile
+from deblend_assets.settings import Profile, StorePath
 from deblend_assets.steps.outcome import Outcome
 
+# Registers a field, given the instance, the profile's folder and its name; false where it was retired.
+Register = Callable[[dg.DagsterInstance, StorePath, str], bool]
 
-def tile_image_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
-    """`tile_images`, one partition a tile."""
+
+def tile_image_assets(profile: Profile, register: Register) -> Sequence[dg.AssetsDefinition]:
+    """`tile_images`, one partition a tile.
+
+    Args:
+        profile: whose tiles.
+        register: called with the tile's name once its images are a field.
+    """
 
     @asset(
         TILE_FIELD_ASSETS["tile_images"],
@@ -37,10 +44,8 @@ def tile_image_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
 
         store, name = storage.open(profile), context.partition_key
         outcome = write_tile_images(store, name, archive, context.log.info)
-        if name in FIELD_REGISTRY.retired(store.folder):
+        if not register(context.instance, store.folder, name):
             context.log.info(f"the field {name} is retired; `deblend_assets fields add` brings it back")
-        else:
-            FIELD_REGISTRY.add(context.instance, store.folder, [name])
         return outcome
 
     return [tile_images]

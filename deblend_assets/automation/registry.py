@@ -102,6 +102,21 @@ class Registry:
         instance.add_dynamic_partitions(self._kind, new)
         return new
 
+    def add_unless_retired(self, instance: dg.DagsterInstance, folder: StorePath, name: str) -> bool:
+        """Register a name but for one that was retired; errors as `add`.
+
+        Args:
+            instance, folder: see `add`.
+            name: of a partition.
+
+        Returns:
+            Whether it is registered now.
+        """
+        if name in self.retired(folder):
+            return False
+        self.add(instance, folder, [name])
+        return True
+
     def retire(self, instance: dg.DagsterInstance, folder: StorePath, names: Iterable[str]) -> list[str]:
         """Take names out of the registry, also such as the UI took and `add` would refuse; data and history stay.
 
