@@ -186,4 +186,4 @@ def test_without_a_trained_model_the_shipped_one_measures(
     monkeypatch.setattr("deblend_assets.steps.measuring.model.surveys", dict)
     assert main([*arguments, "--out", str(tmp_path / "other")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "materialise simulation/galaxy_catalog" in line
+    assert "no model of LSST is trained (simulation/galaxy_catalog has not been materialised), and none is" in line

@@ -92,13 +92,24 @@ def available_model(store: ProjectStore, torch_device: str, log: Callable[[str],
     except MissingDataError as missing:
         survey = store.profile.simulation.survey
         if not {"shapes", "deblender"} <= set(surveys().get(survey, ())):
-            raise
+            raise _neither(survey, missing) from missing
         model = shipped_model(survey, torch_device)
         log(
             f"measuring with the weights that the package ships for {survey} ({model.version}), since nothing is "
             f"trained: {missing.what}"
         )
         return model
+
+
+def _neither(survey: str, missing: MissingDataError) -> MissingDataError:
+    """The error where a survey's model is neither trained nor shipped."""
+    having = ", ".join(name for name in surveys() if name != EVERY) or "no survey"
+    return MissingDataError(
+        f"no model of {survey} is trained ({missing.what}), and none is shipped (those are of {having})",
+        where=missing.where,
+        remedy="train it with DEBLEND_PROFILE=<your profile> make lsst (docs/training.md), or measure images of any "
+        "survey: deblend_assets measure field.toml",
+    )
 
 
 def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[ShapePosterior, str]:
@@ -111,7 +122,7 @@ def available_shapes(store: ProjectStore, log: Callable[[str], None]) -> tuple[S
         return load_shapes(store), store.shape_checkpoint("shape_posterior").fingerprint
     except MissingDataError as missing:
         if "shapes" not in surveys().get(survey, ()):
-            raise
+            raise _neither(survey, missing) from missing
         log(f"{missing.what}: evaluating the weights that the package ships for {survey}")
     checkpoint = shipped(survey, "shapes")
     model = ShapePosterior.from_checkpoint(checkpoint.weights, checkpoint.card)

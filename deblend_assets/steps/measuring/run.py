@@ -71,7 +71,7 @@ def measure_stamps(
     stamps = in_frame(stamps, model.frame)
     if stamps.left_out:
         names = ", ".join(stamps.left_out[:_LISTED]) + (", …" if len(stamps.left_out) > _LISTED else "")
-        log(f"{len(stamps.left_out)} files beside the stamps are none and are left out: {names} [{stamps.where}]")
+        log(f"left out, since they are no stamps: {len(stamps.left_out)} files ({names}) [{stamps.where}]")
     if not stamps.shape[0]:
         raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
     named = stamps.names(0, 1)
