@@ -135,7 +135,7 @@ def test_responses_are_those_of_a_share_of_the_rows(
     model: SkyModel,  # noqa: F811
     stamps: ObservedStamps,
 ) -> None:
-    expected = measure_response(model, stamps, 0.5, 2).posterior.columns()
+    expected = measure_response(model, measure_scenes(model, stamps).seen, 0.5, 2).posterior.columns()
     assert len(expected) == 12
     for name, values in expected.items():
         np.testing.assert_allclose(table[name], values)

@@ -22,7 +22,7 @@ def test_every_detection_is_in_the_scene_with_the_networks_numbers(model: SkyMod
     found = measure_scenes(model, STAMPS)
     np.testing.assert_array_equal(found.sources.count, 1 + STAMPS.others_count)
     stamp, place = others_of(STAMPS)
-    beside = model.measure(STAMPS.around_others(stamp, place))
+    beside = model.measure(found.seen.around_others(stamp, place))
     for rows, at, position, measured in (
         (np.arange(8), np.zeros(8, dtype=int), STAMPS.position, found.targets),
         (stamp, place + 1, STAMPS.others[stamp, place], beside),

@@ -56,7 +56,8 @@ def known(observed: ObservedStamps, **changes: float) -> SkyScene:
         numbers[:, None], np.tile(np.diag(np.full(6, 1e-4)), (n, 1, 1, 1)), np.zeros((n, 1), dtype=bool)
     )
     none = fit_targets(observed, sources, np.zeros(n, bool))
-    return SkyScene(targets, sources, solve_fluxes(observed, sources), none, sources, np.zeros((n, len(QUANTITIES), 6)))
+    gain = np.zeros((n, len(QUANTITIES), 6))
+    return SkyScene(targets, sources, solve_fluxes(observed, sources), none, sources, gain, observed)
 
 
 def share(found: Trust, flag: RowFlag) -> float:

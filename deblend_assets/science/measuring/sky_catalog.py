@@ -49,7 +49,8 @@ def measure_with_sources(
     """The rows of `measure_catalog`, and `SOURCE_COLUMNS` of the same targets; arguments as there."""
     names = stamps.bands if names is None else tuple(names)
     scene = measure_scenes(model, stamps)
-    answer = with_fit_response(measure_response(model, stamps, responses, seed).posterior, stamps, scene, model.bands)
+    answer = measure_response(model, scene.seen, responses, seed).posterior
+    answer = with_fit_response(answer, stamps, scene, model.bands)
     rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
     table = pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
     return table, sources_of(stamps, scene)

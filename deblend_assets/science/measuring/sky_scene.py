@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.deblender.scene_fit import TargetFit, fit_targets
 from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes
 from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources, psf_sigma
+from deblend_assets.science.measuring.filled_stamps import fill_holes, has_holes, with_errors_between, with_rows
 from deblend_assets.science.measuring.fitted_shapes import COLUMNS, with_fit
 from deblend_assets.science.sky_shapes.model import SkyMeasurement, SkyModel
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
@@ -36,6 +37,7 @@ class SkyScene(NamedTuple):
         fit: of bright targets to the pixels.
         begun: the sources as the fit had them.
         gain: of the fit in the targets' quantities, see `FittedShapes`.
+        seen: the stamps as the network had them, with lost pixels filled (`filled_stamps`).
     """
 
     targets: SkyMeasurement
@@ -44,20 +46,34 @@ class SkyScene(NamedTuple):
     fit: TargetFit
     begun: SceneSources
     gain: NDArray[np.float64]
+    seen: ObservedStamps
 
 
 def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
     """Measure targets and other detections, fit the bright targets, and solve for all fluxes together.
 
-    Another detection is measured on the target's stamp, cut anew around it: pixels off the stamp are lost to it.
+    Another detection is measured on the target's stamp, cut anew around it: pixels off the stamp are lost to it. Stamps
+    with lost pixels near the target are measured twice, the second time with these filled from the first scene; the fit
+    and the fluxes never have filled pixels.
 
     Args:
         model: calibrated.
         stamps: N of them, in some of the model's bands.
     """
-    targets = model.measure(stamps)
+    rows = np.flatnonzero(has_holes(stamps).any(axis=1))
+    if not len(rows):
+        return _scene(model, stamps, stamps, model.measure(stamps))
+    holed = stamps.rows(rows)
+    first = model.measure(holed)
+    begun = _scene(model, holed, holed, first)
+    seen = with_rows(stamps, rows, fill_holes(holed, begun.sources, begun.fit))
+    return _scene(model, stamps, seen, with_errors_between(model.measure(seen), rows, first))
+
+
+def _scene(model: SkyModel, stamps: ObservedStamps, seen: ObservedStamps, targets: SkyMeasurement) -> SkyScene:
+    """The scenes of N stamps, whose targets the network has measured on the stamps as it sees them."""
     stamp, place = others_of(stamps)
-    beside = model.measure(stamps.around_others(stamp, place)) if len(stamp) else None
+    beside = model.measure(seen.around_others(stamp, place)) if len(stamp) else None
     room = 1 + (int(place.max()) + 1 if len(place) else 0)
     values = np.full((len(stamps), room, len(NUMBERS)), np.nan)
     covariance = np.zeros((*values.shape, len(NUMBERS)))
@@ -75,7 +91,7 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
     first = np.isfinite(values[:, 0, 0])
     values[first, 0], covariance[first, 0], _ = (part[first] for part in _numbers(joined.measurement, stamps.position))
     sources = SceneSources(*_without_gaps(values, covariance, star)).standing_for_their_spread(sigma)
-    return SkyScene(joined.measurement, sources, solve_fluxes(stamps, sources), fit, begun, joined.gain)
+    return SkyScene(joined.measurement, sources, solve_fluxes(stamps, sources), fit, begun, joined.gain, seen)
 
 
 def is_bright(targets: SkyMeasurement, stamps: ObservedStamps) -> NDArray[np.bool_]:
