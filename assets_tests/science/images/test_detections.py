@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assets_tests.science.detection.images import FWHM, correlated_noise, sources
-from assets_tests.science.images.samples import drawn, field_of, flux_of, galaxy, grid, noise
+from assets_tests.science.images.samples import PSF, SCALE, drawn, field_of, flux_of, galaxy, grid, noise
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.detection import detect as detect_module
 from deblend_assets.science.detection.detect import OVERFLOW, detect
@@ -103,6 +103,19 @@ def test_a_blend_over_the_limits_of_sep_does_not_lose_the_image(monkeypatch: pyt
     table = detect(image, weight, [FWHM], ["r"]).table
     assert ((table["sep_flags"] & OVERFLOW) > 0).sum() == len(crowded)
     assert detect(image, weight, [FWHM], ["r"]).segments.max() == len(table)
+
+
+@pytest.mark.parametrize("photon_noise", [False, True])
+def test_nothing_is_found_in_the_halo_of_a_bright_star(photon_noise: bool) -> None:
+    """from_the_field #6: flux 1e7 over σ = 10, its PSF as a stamp of 51²: nothing where the stamp ends."""
+    side, middle = 181, 90.3
+    star = PSF.withFlux(1e7).drawImage(nx=side, ny=side, scale=SCALE, offset=(0.3, 0.3)).array.astype(np.float64)
+    variance = 100 + photon_noise * np.clip(star, 0, None)
+    image = star + np.sqrt(variance) * noise(star.shape, 6)
+    stamp = PSF.drawImage(nx=51, ny=51, scale=SCALE).array
+    found = found_in(field_of({"r": image}, weight=0.01, psf=stamp))
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0, :2], middle, atol=0.1)
 
 
 def test_where_sep_fails_on_everything_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,15 +83,14 @@ def test_what_a_lost_pixel_holds_changes_nothing(model: SkyModel) -> None:
 
 
 def test_a_lost_band_is_no_defect_and_changes_no_other(model: SkyModel) -> None:
-    """z has no weight, is saturated everywhere, and holds nonsense; two of the galaxies are blended."""
+    """z has no weight, is saturated everywhere, and holds nonsense or nothing; two of the galaxies are blended."""
     without = catalog(small_field({band: SMALL[band] for band in "gr"}), model).table
-    images = SMALL | {"z": np.full(SHAPE, 6e4)}
-    for given in (
-        {"weight": {"z": np.zeros(SHAPE)}},
-        {"weight": {"z": np.zeros(SHAPE)}, "bmask": {"z": np.full(SHAPE, 2)}},
-        {"bmask": {"z": np.full(SHAPE, 2)}},
+    for content, given in (
+        (0.0, {"weight": {"z": np.zeros(SHAPE)}}),
+        (6e4, {"weight": {"z": np.zeros(SHAPE)}, "bmask": {"z": np.full(SHAPE, 2)}}),
+        (6e4, {"bmask": {"z": np.full(SHAPE, 2)}}),
     ):
-        found = catalog(small_field(images, **given), model).table
+        found = catalog(small_field(SMALL | {"z": np.full(SHAPE, content)}, **given), model).table
         assert len(found) == len(X)
         assert found["flux_z"].isna().all()
         assert (found["flags_z"] & int(BandFlag.LOST)).all()
