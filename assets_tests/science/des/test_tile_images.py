@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.fits_image import FitsImage
-from deblend_assets.science.des.tile_images import Box, TileFrame, around, cells_of, require_whole
+from deblend_assets.science.des.tile_images import GridBox, TileFrame, around, cells_of, require_whole
 from deblend_assets.science.des.tiles import TileArea
 from deblend_assets.science.simulated_survey.geometry import TileGeometry
 
@@ -34,7 +34,7 @@ def area(**changes: float) -> TileArea:
 @pytest.mark.parametrize("dec", [0.0, -47.0, 60.0])
 @pytest.mark.parametrize("limit", [0.2, 5.0])
 def test_cells_cover_a_region_once_and_none_is_larger_than_an_answer_may_be(dec: float, limit: float) -> None:
-    region = Box(-37, 11, 2963, 2511)
+    region = GridBox(-37, 11, 2963, 2511)
     cells = cells_of(region, dec, int(limit * MEBIBYTE))
     seen = np.zeros(region.shape, dtype=np.uint8)
     for box in cells.boxes:
@@ -52,7 +52,7 @@ def test_cells_cover_a_region_once_and_none_is_larger_than_an_answer_may_be(dec:
 def test_a_region_is_the_tile_s_own_area_with_a_margin_also_across_ra_0() -> None:
     frame = TileFrame.of(image(4990, 4990))
     region = frame.region(area(), 0)
-    mosaic = Box(-4990, -4990, 5010, 5010)
+    mosaic = GridBox(-4990, -4990, 5010, 5010)
     assert region.common(mosaic) == mosaic
     assert max(region.shape) < 10_200, "parallels are curved, no more"
     assert frame.region(area(), 60).shape == (region.shape[0] + 120, region.shape[1] + 120)
@@ -69,7 +69,7 @@ def test_an_area_without_a_bound_is_refused_before_anything_is_requested() -> No
 
 def test_a_cutout_is_placed_by_whole_pixels_and_no_other_grid_is_taken() -> None:
     frame = TileFrame.of(image(4990, 4990))
-    assert frame.place(image(5000, 4000)) == Box(10, -990, 30, -970)
+    assert frame.place(image(5000, 4000)) == GridBox(10, -990, 30, -970)
     middle = GEOMETRY.cards()["CRPIX1"]
     assert isinstance(middle, float)
     for cards in ({"CRPIX1": middle - 4990.4}, {"CRVAL2": -47.001}, {"CD1_1": 0.263 / 3600}, {"CD2_2": 0.27 / 3600}):
@@ -78,7 +78,7 @@ def test_a_cutout_is_placed_by_whole_pixels_and_no_other_grid_is_taken() -> None
 
 
 def test_gaps_within_an_image_are_seen_and_an_image_may_end_early() -> None:
-    cells = [Box(0, 0, 5, 5), Box(5, 0, 8, 5), Box(0, 5, 5, 7), Box(5, 5, 8, 7)]
-    assert require_whole(cells, "r") == around(cells) == Box(0, 0, 8, 7)
+    cells = [GridBox(0, 0, 5, 5), GridBox(5, 0, 8, 5), GridBox(0, 5, 5, 7), GridBox(5, 5, 8, 7)]
+    assert require_whole(cells, "r") == around(cells) == GridBox(0, 0, 8, 7)
     with pytest.raises(ArchiveError, match="leave out 4 pixels"):
-        require_whole([*cells[:3], Box(5, 5, 7, 6)], "r")
+        require_whole([*cells[:3], GridBox(5, 5, 7, 6)], "r")

@@ -32,7 +32,7 @@ _SAME_PLACE = 0.01
 _EDGE_POINTS = 65
 
 
-class Box(NamedTuple):
+class GridBox(NamedTuple):
     """Pixels x0 ≤ x < x1, y0 ≤ y < y1 of a tile's frame."""
 
     x0: int
@@ -51,19 +51,19 @@ class Box(NamedTuple):
         height, width = self.shape
         return max(0, height) * max(0, width)
 
-    def common(self, other: Box) -> Box:
+    def common(self, other: GridBox) -> GridBox:
         """What lies in both; it may be empty."""
-        return Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+        return GridBox(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
 
-    def within(self, other: Box) -> tuple[slice, slice]:
+    def within(self, other: GridBox) -> tuple[slice, slice]:
         """Indices (y, x) of this box in an array that holds the other one."""
         return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)
 
 
-def around(boxes: Sequence[Box]) -> Box:
+def around(boxes: Sequence[GridBox]) -> GridBox:
     """The smallest box that holds all of some."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
-    return Box(min(x0), min(y0), max(x1), max(y1))
+    return GridBox(min(x0), min(y0), max(x1), max(y1))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class TileFrame:
         ra, dec = self.wcs.all_pix2world(x, y, 0)
         return float(ra) % 360.0, float(dec)
 
-    def region(self, area: TileArea, margin: int) -> Box:
+    def region(self, area: TileArea, margin: int) -> GridBox:
         """The pixels of a tile's unique area and a margin around it.
 
         Args:
@@ -113,9 +113,9 @@ class TileFrame:
             )
         x, y = self.wcs.all_world2pix(ra, dec, 0)
         low, high = (math.floor(x.min()), math.floor(y.min())), (math.ceil(x.max()), math.ceil(y.max()))
-        return Box(low[0] - margin, low[1] - margin, high[0] + 1 + margin, high[1] + 1 + margin)
+        return GridBox(low[0] - margin, low[1] - margin, high[0] + 1 + margin, high[1] + 1 + margin)
 
-    def place(self, image: FitsImage) -> Box:
+    def place(self, image: FitsImage) -> GridBox:
         """The pixels of the frame that a cutout of the tile holds.
 
         Raises:
@@ -135,7 +135,7 @@ class TileFrame:
                 where=image.where,
                 remedy="such images have to be resampled to one grid: measure them with `deblend_assets fields add`",
             )
-        return Box(x0, y0, x0 + width, y0 + height)
+        return GridBox(x0, y0, x0 + width, y0 + height)
 
 
 def _grid(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,7 +152,7 @@ class Cells:
         widening: a service that takes the width as a difference of right ascension sends so much more.
     """
 
-    boxes: tuple[Box, ...]
+    boxes: tuple[GridBox, ...]
     margin: int
     widening: float
 
@@ -162,13 +162,13 @@ class Cells:
         m = 2 * self.margin
         return round(_PIXEL_BYTES * self.widening * sum((h + m) * (w + m) for h, w in (b.shape for b in self.boxes)))
 
-    def request(self, box: Box, frame: TileFrame) -> tuple[float, float, float]:
+    def request(self, box: GridBox, frame: TileFrame) -> tuple[float, float, float]:
         """Right ascension, declination [deg] and side [arcsec] of the square to ask for, for a cell."""
         side = (max(box.shape) + 2 * self.margin) * frame.pixel_scale
         return *frame.sky((box.x0 + box.x1 - 1) / 2, (box.y0 + box.y1 - 1) / 2), side
 
 
-def cells_of(region: Box, dec: float, most_bytes: int) -> Cells:
+def cells_of(region: GridBox, dec: float, most_bytes: int) -> Cells:
     """Cells whose cutouts stay below a size.
 
     Args:
@@ -181,14 +181,14 @@ def cells_of(region: Box, dec: float, most_bytes: int) -> Cells:
     side = max(1, math.floor((whole - 2 * _MARGIN_PIXELS) / (1 + 2 * _MARGIN_SHARE)))
     ys, xs = (np.linspace(0, n, -(-n // side) + 1).round().astype(int).tolist() for n in region.shape)
     boxes = tuple(
-        Box(region.x0 + x0, region.y0 + y0, region.x0 + x1, region.y0 + y1)
+        GridBox(region.x0 + x0, region.y0 + y0, region.x0 + x1, region.y0 + y1)
         for y0, y1 in pairwise(ys)
         for x0, x1 in pairwise(xs)
     )
     return Cells(boxes, _MARGIN_PIXELS + math.ceil(_MARGIN_SHARE * side), widening)
 
 
-def require_whole(covered: Sequence[Box], where: str) -> Box:
+def require_whole(covered: Sequence[GridBox], where: str) -> GridBox:
     """The box that the cells of one image cover.
 
     Args:

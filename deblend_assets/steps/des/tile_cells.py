@@ -15,7 +15,7 @@ from deblend_assets.errors import ArchiveError, MissingDataError
 from deblend_assets.progress import Progress
 from deblend_assets.science.des.cutouts import ImageRecord, choose_images, source_of
 from deblend_assets.science.des.fits_image import FitsImage, open_image
-from deblend_assets.science.des.tile_images import Box, Cells, TileFrame, require_whole
+from deblend_assets.science.des.tile_images import Cells, GridBox, TileFrame, require_whole
 from deblend_assets.science.des.tiles import TileArea
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
@@ -39,7 +39,7 @@ class Piece:
     """
 
     record: ImageRecord
-    box: Box
+    box: GridBox
     zero_point: float
 
 
@@ -48,7 +48,7 @@ class Plane:
     """One product of one band of the tile: all its pieces and the box that they cover."""
 
     pieces: tuple[Piece, ...]
-    box: Box
+    box: GridBox
 
 
 class TileFetcher:
@@ -130,7 +130,7 @@ class TileFetcher:
                     planes.setdefault(band, {})[product] = Plane(tuple(own), box)
         return {band: products for band, products in planes.items() if "image" in products}
 
-    def strips(self, plane: Plane | None, box: Box, absent: float) -> Iterator[NDArray[np.float32]]:
+    def strips(self, plane: Plane | None, box: GridBox, absent: float) -> Iterator[NDArray[np.float32]]:
         """The pixels of a box, strip by strip from the bottom, of answers that are kept.
 
         Args:
@@ -141,7 +141,7 @@ class TileFetcher:
         pieces = () if plane is None else plane.pieces
         edges = sorted({box.y0, box.y1, *(min(max(y, box.y0), box.y1) for p in pieces for y in (p.box.y0, p.box.y1))})
         for y0, y1 in pairwise(edges):
-            strip_box = Box(box.x0, y0, box.x1, y1)
+            strip_box = GridBox(box.x0, y0, box.x1, y1)
             strip = np.full(strip_box.shape, absent, dtype=np.float32)
             for piece in pieces:
                 common = piece.box.common(strip_box)
@@ -152,7 +152,7 @@ class TileFetcher:
     def _frame(self, data: bytes) -> TileFrame:
         return TileFrame.of(open_image(data, f"the middle of {self._area.name}"))
 
-    def _cell(self, cells: Cells, box: Box) -> dict[tuple[str, Product], Piece]:
+    def _cell(self, cells: Cells, box: GridBox) -> dict[tuple[str, Product], Piece]:
         listed = self._client.find_images(*cells.request(box, self.frame))
         pieces: dict[tuple[str, Product], Piece] = {}
         for band, products in self.chosen.items():
@@ -164,7 +164,7 @@ class TileFetcher:
                     pieces[band, product] = piece
         return pieces
 
-    def _piece(self, record: ImageRecord, cell: Box) -> Piece | None:
+    def _piece(self, record: ImageRecord, cell: GridBox) -> Piece | None:
         def check(data: bytes) -> Piece | None:
             image = self._open(data, record)
             placed = self.frame.place(image).common(cell)
@@ -173,7 +173,7 @@ class TileFetcher:
 
         return self._client.fetch(record, check)
 
-    def _pixels(self, piece: Piece, box: Box) -> NDArray[np.float32]:
+    def _pixels(self, piece: Piece, box: GridBox) -> NDArray[np.float32]:
         def cut(data: bytes) -> NDArray[np.float32]:
             image = self._open(data, piece.record)
             return np.asarray(image.values[box.within(self.frame.place(image))], dtype=np.float32)
@@ -186,7 +186,7 @@ class TileFetcher:
         return image
 
 
-def widest(planes: Mapping[str, Mapping[Product, Plane]]) -> list[Box]:
+def widest(planes: Mapping[str, Mapping[Product, Plane]]) -> list[GridBox]:
     """The boxes of all images."""
     return [products["image"].box for products in planes.values()]
 

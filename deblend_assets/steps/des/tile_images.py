@@ -13,7 +13,7 @@ from deblend_assets.errors import MissingDataError, SettingsError
 from deblend_assets.progress import Progress
 from deblend_assets.resources.archive import Archive
 from deblend_assets.science.des.queries import TILE_COLUMNS, area_of, tile_query
-from deblend_assets.science.des.tile_images import Box, Cells, TileFrame, around, cells_of
+from deblend_assets.science.des.tile_images import Cells, GridBox, TileFrame, around, cells_of
 from deblend_assets.science.des.tiles import tile_name
 from deblend_assets.science.simulation.survey_stamps import psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
@@ -118,7 +118,7 @@ def _write(
     return info
 
 
-def _announcement(name: str, region: Box, cells: Cells, images: int) -> str:
+def _announcement(name: str, region: GridBox, cells: Cells, images: int) -> str:
     """The line that says what is going to be fetched."""
     height, width = region.shape
     number = len(cells.boxes)
@@ -141,7 +141,7 @@ def _band(
     name: str,
     band: str,
     products: dict[Product, Plane],
-    box: Box,
+    box: GridBox,
     fetcher: TileFetcher,
     psfs: dict[str, NDArray[np.float32]],
 ) -> BandImages:
@@ -158,7 +158,7 @@ def _band(
     )
 
 
-def _header(frame: TileFrame, box: Box, name: str, band: str, zero_point: float, simulated: bool) -> fits.Header:
+def _header(frame: TileFrame, box: GridBox, name: str, band: str, zero_point: float, simulated: bool) -> fits.Header:
     header = frame.wcs.to_header(relax=True)
     header["CRPIX1"] -= box.x0
     header["CRPIX2"] -= box.y0
