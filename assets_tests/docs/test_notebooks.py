@@ -82,7 +82,7 @@ def test_outputs_are_not_kept(notebook: Path) -> None:
 
 def test_a_page_shows_what_cells_print_and_draw(tmp_path: Path) -> None:
     text = ["print(1)\n", "2"]
-    drawn = ["import matplotlib.pyplot as plt\n", "plt.plot([0, 1]);\n", "x = 3"]
+    drawn = ["import matplotlib.pyplot as plt\n", "x = 3\n", "plt.plot([0, 1]);"]
     parts = [("markdown", ["# Why?\n", "\n", "So."]), ("code", text), ("code", drawn), ("code", ["x + 1"])]
     notebook = tmp_path / "why.ipynb"
     made = {"cells": [{"cell_type": kind, "source": source} for kind, source in parts]}
@@ -91,5 +91,6 @@ def test_a_page_shows_what_cells_print_and_draw(tmp_path: Path) -> None:
     assert shown.startswith("# Why?\n\nSo.\n\n{download}`Download this notebook <why.ipynb>`\n\n```python\nprint(1)")
     assert "```text\n1\n2\n```" in shown
     assert "```text\n4\n```" in shown, "a cell sees what was set before"
+    assert "Line2D" not in shown, "a semicolon hides it"
     assert shown.count(f"(../sections/{tmp_path.name}/why_1.png)") == 1
     assert (tmp_path / "why_1.png").read_bytes().startswith(b"\x89PNG")
