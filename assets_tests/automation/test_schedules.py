@@ -46,6 +46,8 @@ def scheduler(home: Path, code_server: None, tmp_path: Path, monkeypatch: pytest
 
 
 def evaluate(instance: dg.DagsterInstance, tile: str, model_version: str) -> None:
+    """Report an evaluation, and the cutouts that it is of."""
+    instance.report_runless_asset_event(dg.AssetMaterialization(CUTOUTS, partition=tile))
     event = dg.AssetMaterialization(EVALUATION, partition=tile, metadata={"model_version": model_version})
     instance.report_runless_asset_event(event)
 

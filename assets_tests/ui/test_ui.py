@@ -32,6 +32,7 @@ from assets_tests.ui.lineage_page import (
 )
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
 from deblend_assets.automation.field_sensor import FIELD_AUTOMATION, NEW_FIELDS_SENSOR
+from deblend_assets.automation.missing_tiles import MISSING_TILES
 from deblend_assets.automation.recovery import DEAD_RUNS_SENSOR
 from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
@@ -245,7 +246,7 @@ def test_the_jobs_page_makes_one_run_and_draws_and_trains_nothing_again(
 def test_sensors_and_schedule_run_and_disturb_nothing(dev: DagsterDev, lineage: dict[str, Any]) -> None:
     states = instigators(dev)
     assert {name: state["status"] for name, state in states.items()} == dict.fromkeys(
-        (*SENSORS, STALE_TILES, STALE_FIELDS), "RUNNING"
+        (*SENSORS, STALE_TILES, STALE_FIELDS, MISSING_TILES), "RUNNING"
     )
     for name in SENSORS:
         ticks = states[name]["ticks"]
