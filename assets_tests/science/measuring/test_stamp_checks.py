@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from deblend_assets.science.measuring.stamp_checks import check_stamps
+from deblend_assets.science.measuring.trust import MOST_FILLED
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.science.stamps.symmetries import ORDER
 from deblend_assets.science.worlds.damages import noise_alone
@@ -66,6 +67,17 @@ def test_stated_noise_is_found_again_and_light_is_not_sharp(lags: NDArray | None
     assert found.sharp.max() < 5
     assert found.sharp.min() > 1
     assert found.lowest.min() > -6
+
+
+@pytest.mark.parametrize("step", [0.005, 0.05, 0.5])
+def test_whole_numbers_are_not_filled_and_what_is_filled_among_them_is_found(step: float) -> None:
+    """Steps in σ of the noise: equal neighbours are 0.1 %, 1.4 % and 14 %."""
+    whole = stamps()
+    whole = replace(whole, pixels=np.round(whole.pixels / np.float32(step * SIGMA)) * np.float32(step * SIGMA))
+    assert (check_stamps(whole).filled > MOST_FILLED).mean() < 0.01
+    # A block of 17² equal pixels is a ninth of the stamp.
+    whole.pixels[:, :, :17, :17] = 0
+    assert check_stamps(whole).filled.min() > 0.05
 
 
 def test_sharpness_does_not_grow_with_light() -> None:

@@ -32,6 +32,8 @@ _NEAR, _FROM_LOST = 2.5, 3
 # Width of the border in which a stamp fades out [pixel], reach of the Gaussian that fills holes [σ], stamps at a time.
 _FADE, _GAUSSIAN, _AT_ONCE = 6, 4.0, 64
 _MAD = 1.4826
+# Excess of equal neighbours that chance has [its standard deviation].
+_CHANCE = 4.0
 
 
 class StampChecks(NamedTuple):
@@ -40,7 +42,7 @@ class StampChecks(NamedTuple):
     Attributes:
         level: of the sky, by the faintest tenth of the source-free pixels, which wings hardly reach [sky σ].
         noise: their standard deviation, of differences between neighbours, over the stated one.
-        filled: share of neighbours along x and y that are equal.
+        filled: share of neighbours along x and y that are equal, beyond what noise in whole numbers explains.
         lowest: the least pixel [sky σ].
         sharp: the greatest structure near the target that is sharper than the PSF, over its noise.
     """
@@ -84,7 +86,7 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
         for where, into in ((seen, pairs), (free, free_pairs)):
             into[:, columns] = (where[first] & where[second]).reshape(len(images), -1)
     number = pairs.sum(axis=1)
-    filled = np.where(number >= _FEWEST, ((changes == 0) & pairs).sum(axis=1) / np.maximum(number, 1), np.nan)
+    filled = np.where(number >= _FEWEST, _filled(changes, pairs, number), np.nan)
     enough = free_pairs.sum(axis=1) >= _FEWEST
     level = np.where(enough, _quantiles(images, free, _FAINTEST) - _OF_NOISE, np.nan)
     noise = np.where(enough, _MAD * _quantiles(changes, free_pairs, 0.5), np.nan)
@@ -93,6 +95,18 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
     found = np.full((len(StampChecks._fields), *present.shape), np.nan)
     found[:, present] = level, noise, filled, lowest, sharp
     return StampChecks(*found)
+
+
+def _filled(changes: NDArray[np.float32], pairs: NDArray[np.bool_], number: NDArray[np.integer]) -> Floats:
+    """See `StampChecks.filled`: of differences of neighbours in units of their scatter, and which count, (K, pair).
+
+    Gaussian differences that are rounded to steps s of their scatter are 0 in a share of s / sqrt(2 pi).
+    """
+    step = np.where(pairs & (changes > 0), changes, np.float32(np.inf)).min(axis=1).astype(np.float64)
+    chance = np.where(np.isfinite(step), np.minimum(step / np.sqrt(2 * np.pi), 1), 0)
+    counted = np.maximum(number, 1)
+    equal = ((changes == 0) & pairs).sum(axis=1) / counted
+    return np.asarray(np.maximum(equal - chance - _CHANCE * np.sqrt(chance / counted), 0))
 
 
 def _quantiles(values: NDArray[np.float32], chosen: NDArray[np.bool_], share: float) -> Floats:
