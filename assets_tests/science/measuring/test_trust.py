@@ -133,6 +133,8 @@ def test_a_psf_unlike_those_of_the_training_is_flagged_in_its_band(fwhm: float, 
     assert share(trust_of(observed, known(observed)), RowFlag.PSF) == flagged
     assert not (band_flags(observed)[:, 0]).any()
     assert ((band_flags(observed)[:, 1] == int(BandFlag.PSF)) == flagged).all()
+    coarse = replace(few, pixel_scale=np.full(4, 0.45), jacobian=few.jacobian * 2.25)
+    assert (band_flags(coarse) == int(BandFlag.PSF)).all()
     weight = observed.inverse_variance.copy()
     weight[:, 1] = 0
     absent = replace(observed, inverse_variance=weight)

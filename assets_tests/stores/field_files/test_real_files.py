@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import galsim
 import numpy as np
 import pytest
 
+from assets_tests.science.skies.real_data import real_folder
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.stores.field_files import field_file_of_arguments, read_field
 
-FOLDER = Path(os.environ.get("DEBLEND_REALDATA", Path(__file__).parents[4] / "shared" / "realdata"))
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no real images in {FOLDER}")
+FOLDER = real_folder() or Path("absent")
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no real images")
 
 DECAM = {
     **{f"testcase9/{band}": ("testcase9", band, "") for band in "grz"},

@@ -37,7 +37,7 @@ BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
         BandFlag.MASKED: f"more than {MOST_MASKED:.0%} of a point source's light lies on lost pixels",
         BandFlag.SATURATED: "a saturated pixel within one FWHM",
         BandFlag.EDGE: "the image of this band ends within 1.5 FWHM",
-        BandFlag.PSF: "the PSF of this band is narrower, wider or more elliptical than any of the training",
+        BandFlag.PSF: "pixel scale, or FWHM or ellipticity of the PSF, out of the training's range",
     }
 )
 """One line for each flag of a band."""

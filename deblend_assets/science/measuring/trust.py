@@ -84,7 +84,7 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.STAR: "more probably a star than a galaxy (catalogues of fields alone)",
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
-        RowFlag.PSF: "the PSF of a band is narrower, wider or more elliptical than any of the training",
+        RowFlag.PSF: "pixel scale, or FWHM or ellipticity of the PSF of a band, out of the training's range",
     }
 )
 """One line for each flag."""

@@ -35,7 +35,7 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.MISFIT: "not described by the model",
         RowFlag.STAR: "stars",
         RowFlag.CROWDED: "crowded",
-        RowFlag.PSF: "with a PSF unlike any of the training",
+        RowFlag.PSF: "with a PSF or pixels unlike any of the training",
     }
 )
 

@@ -173,7 +173,7 @@ def _mark(axis: Axes, field: Field, table: pd.DataFrame, detections: pd.DataFram
             markerfacecolor="none",
             markersize=6 if line == 1.0 else 3,
             markeredgewidth=line,
-            path_effects=[withStroke(linewidth=2.5 * line, foreground="black")],
+            path_effects=[withStroke(linewidth=1.8 * line, foreground="black")],
         )
     axis.set_xlim(box.x0 - 0.5, box.x1 - 0.5)
     axis.set_ylim(box.y0 - 0.5, box.y1 - 0.5)
