@@ -41,7 +41,7 @@ def closed_port() -> str:
 
 NOWHERE = closed_port()
 ARCHIVE_FAULTS = {
-    "no such tile": ({}, "DES0433-5331", "DES0433-5331 is not in the archive's list of tiles [tiles]"),
+    "no such tile": ({}, "DES0433-5331", "DES0433-5331 is not in the archive's list of tiles [tile DES0433-5331]"),
     "no galaxy after the cuts": (
         {"des__tiles__snr_w_min": 1e9},
         TILES[0],
@@ -59,7 +59,11 @@ ARCHIVE_FAULTS = {
         TILES[0],
         "the archive has no table des_sva1.im3shape",
     ),
-    "more rows than wanted": ({"des__archive__max_rows": 25}, TILES[0], "(OVERFLOW) ["),
+    "more rows than wanted": (
+        {"des__archive__max_rows": 25},
+        TILES[0],
+        "the answer fills the limit of 25 rows [shapes of ",
+    ),
     "archive down": (
         {"des__archive__tap_url": f"{NOWHERE}/tap", "des__archive__sia_url": f"{NOWHERE}/sia"},
         TILES[0],

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 HEAD, SECOND = "10.77.0.1", "10.77.0.2"
 ADDRESS = f"{HEAD}:6379"
 JOBS_URL = f"http://{HEAD}:8265"

@@ -77,11 +77,11 @@ LIMITS = {"of_peak": 1e-3, "of_sky": 0.02, "flux": 1e-3, "e": 1e-3}
 @pytest.mark.slow
 @pytest.mark.parametrize("survey", ["LSST", "DES"])
 def test_equal_to_btk_over_the_whole_population(survey: str) -> None:
-    """2,000 galaxies, and the 50 largest: 99.9 % within all limits; of 5,000 none was seen beyond a tenth of any."""
-    population = Population(survey, 2_000, largest=50)
+    """700 galaxies, and the 50 largest, all within all limits; of 5,000 none was seen beyond a tenth of any."""
+    population = Population(survey, 700, largest=50)
     found = disagreement(population, population.render("torch"), population.render("btk"))
     for name, limit in LIMITS.items():
-        assert (found[name] < limit).mean() >= 0.999, found[name].describe()
+        assert (found[name] < limit).all(), found[name].describe()
     assert (found["of_sky"] < 0.01).all()
     assert found["of_peak"].median() < 2e-6
 

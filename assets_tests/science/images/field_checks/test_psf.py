@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import galsim
 import numpy as np
 import pytest
@@ -115,6 +117,24 @@ def test_the_locus_is_that_of_the_stars_whatever_the_psf_is() -> None:
         assert (chosen < 30).sum() > 25
         assert (chosen >= 30).sum() < 12
     assert np.isnan(stellar_locus(sources(np.zeros(0), np.zeros(0))))
+
+
+@pytest.mark.parametrize(("smaller", "number"), [(10, 40), (30, 0)])
+def test_a_peak_with_much_that_is_smaller_is_none_of_stars(smaller: int, number: int) -> None:
+    rng = np.random.default_rng(6)
+    snr = np.full(40 + smaller, 100.0)
+    peak = 0.3 + 0.5 * rng.normal(size=40) * size_error(snr[:40])
+    assert len(choose_stars(sources(np.concatenate([peak, np.linspace(-0.3, 0.2, smaller)]), snr))) == number
+
+
+@pytest.mark.parametrize(("scatter", "number"), [(0.01, 40), (0.1, 0)])
+def test_small_galaxies_of_one_size_are_no_stars(scatter: float, number: int) -> None:
+    """Stars have one shape, up to noise and the PSF's change; shapes of galaxies scatter by 0.1 behind a PSF."""
+    rng = np.random.default_rng(4)
+    snr = rng.uniform(50, 300, 40)
+    both = sources(0.2 + 0.5 * rng.normal(size=40) * size_error(snr), snr)
+    shape = 0.05 + scatter * (rng.normal(size=40) + 1j * rng.normal(size=40))
+    assert len(choose_stars(replace(both, shape=shape))) == number
 
 
 def test_the_mean_has_the_error_of_the_scatter_and_leaves_outliers_out() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field_checks.sources import BandSources
+from deblend_assets.science.skies.psf import MAX_SHEAR_CHANGE
 from deblend_assets.science.statistics.metrics import robust_sigma
 
 STAR_SNR = 50.0
@@ -20,6 +21,10 @@ _SCATTER, _WIDEST = 0.01, 0.03
 _WITHIN = 2.5
 # A peak of the density is the locus from this share of the highest one on: galaxies lie on its far side.
 _PEAK = 0.6
+# Sources that are smaller than stars, over the number of stars.
+_MOST_SMALLER = 0.5
+# Scatter of the shapes of stars over their errors; small galaxies behind a PSF have 4 and more.
+_MOST_SCATTER = 3.0
 _GRID = np.arange(-0.6, 1.0, 0.002)
 # Steps of the mean's clipping, and where it clips [robust sigma].
 _STEPS, _CLIP = 5, 3.0
@@ -56,11 +61,22 @@ def stellar_locus(sources: BandSources) -> float:
 
 
 def choose_stars(sources: BandSources) -> NDArray[np.int64]:
-    """Isolated sources of S/N ≥ `STAR_SNR` on the stellar locus, their numbers."""
-    off = np.abs(sources.ln_size - stellar_locus(sources))
+    """Isolated sources of S/N ≥ `STAR_SNR` on the stellar locus, their numbers; none where they are galaxies.
+
+    Where there are few stars, the first high peak of the density is one of galaxies. Stars are the smallest sources and
+    have the PSF's shape: little is smaller, and their shapes scatter by no more than noise and the PSF's change.
+    """
+    off = (sources.ln_size - stellar_locus(sources)) / size_error(sources.snr)
     with np.errstate(invalid="ignore"):
-        star = sources.isolated & (sources.snr >= STAR_SNR) & (off < _WITHIN * size_error(sources.snr))
-    return np.flatnonzero(star & np.isfinite(sources.ln_concentration))
+        usable = sources.isolated & (sources.snr >= STAR_SNR) & np.isfinite(sources.ln_concentration)
+        chosen = np.flatnonzero(usable & (np.abs(off) < _WITHIN))
+        smaller = int((usable & (off <= -_WITHIN)).sum())
+    if smaller > _MOST_SMALLER * len(chosen) or not len(chosen):
+        return chosen[:0]
+    shape = (sources.shape[chosen] - np.median(sources.shape[chosen].real)) - 1j * np.median(sources.shape[chosen].imag)
+    pull = shape / np.hypot(1.0 / sources.snr[chosen], MAX_SHEAR_CHANGE)
+    scatter = float(robust_sigma(np.concatenate([pull.real, pull.imag])))
+    return chosen if scatter < _MOST_SCATTER else chosen[:0]
 
 
 def clipped_mean(values: Floats, errors: Floats) -> Mean:
