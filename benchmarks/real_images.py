@@ -230,7 +230,7 @@ def main() -> None:
         if arguments.pages is not None:
             arguments.pages.mkdir(parents=True, exist_ok=True)
             page = quality_page(image.real.field, image.catalog, summary_lines(image.real.field, image.catalog))
-            (arguments.pages / f"{name.replace(' ', '_')}.html").write_bytes(page)
+            (arguments.pages / f"{name.replace(' ', '_')}.html").write_bytes(page.html)
     print(images_table(images).markdown())
     print(color_line(list(images.values())), star_line(list(images.values())), sep="\n\n")
     pairs = {name: image.catalog for name, image in images.items() if name.startswith("hsc_hst")}

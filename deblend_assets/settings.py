@@ -82,6 +82,14 @@ def _surveys() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(folder).glob("data/*.yaml"))}
 
 
+@cache
+def _bands(survey: str) -> tuple[str, ...]:
+    """Of one of `_surveys`."""
+    import yaml
+
+    return tuple(yaml.safe_load(_surveys()[survey].read_text())["filters"])
+
+
 class CatalogSettings(_Section):
     """The galaxies of the scenes."""
 
@@ -154,9 +162,7 @@ class SceneSettings(_Section):
 
     @model_validator(mode="after")
     def _band_of_the_survey(self) -> SceneSettings:
-        import yaml
-
-        bands = tuple(yaml.safe_load(_surveys()[self.survey].read_text())["filters"])
+        bands = _bands(self.survey)
         if self.label_band not in bands:
             raise ValueError(f"label_band must be one of {', '.join(bands)} for {self.survey}, not {self.label_band!r}")
         return self

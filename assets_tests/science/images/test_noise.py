@@ -1,4 +1,4 @@
-"""The noise of a field's bands: what is measured is what was put in, whatever sources, masks and weights do."""
+"""The noise of a field's bands: level and correlation are those that were put in; masks, weights and lost bands."""
 
 from __future__ import annotations
 

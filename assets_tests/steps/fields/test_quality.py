@@ -56,7 +56,7 @@ def verdicts(page: str) -> dict[str, str]:
 
 
 def test_the_page_has_every_section_and_figure_and_the_lines() -> None:
-    page = quality_page(*measured(), ["25 measured", "PSF of r: 0.80", "CHECK <b>"], injection=b"PNG").decode()
+    page = quality_page(*measured(), ["25 measured", "PSF of r: 0.80", "CHECK <b>"], injection=b"PNG").html.decode()
     for title in text.SECTIONS:
         assert title in page
     assert page.count("<figure>") == len(text.FIGURES)
@@ -67,7 +67,7 @@ def test_the_page_has_every_section_and_figure_and_the_lines() -> None:
 
 
 def test_a_field_that_is_as_given_is_fine_and_one_that_is_not_is_pointed_out() -> None:
-    fine, wrong = (verdicts(quality_page(*measured(wrong=bad), []).decode()) for bad in (False, True))
+    fine, wrong = (verdicts(quality_page(*measured(wrong=bad), []).html.decode()) for bad in (False, True))
     assert fine["PSF of the stars"] == fine["sky left in the images"] == fine["noise"] == FINE
     assert wrong["PSF of the stars"] == wrong["sky left in the images"] == LOOK
     assert fine["tangential g around bright stars"] == UNKNOWN
@@ -75,7 +75,7 @@ def test_a_field_that_is_as_given_is_fine_and_one_that_is_not_is_pointed_out() -
 
 @pytest.mark.parametrize(("bands", "number"), [("r", 0), ("z", 1), ("ugrizy", 1)])
 def test_few_rows_and_bands_have_a_page(bands: str, number: int) -> None:
-    page = quality_page(*measured(bands, number), []).decode()
+    page = quality_page(*measured(bands, number), []).html.decode()
     assert page.count("<figure>") == len(text.FIGURES) - 1, "all but the injection"
     assert text.INJECTION not in page
     assert ">nan<" not in page

@@ -153,9 +153,7 @@ def window(stamps: ObservedStamps, sources: SceneSources) -> Floats:
     sigma = FWHM_OVER_SIGMA * psf_sigma(stamps.psf)
     size = np.where(sources.star, 0.0, np.exp(sources.values[..., NUMBERS.index("ln_hlr")]))[:, :1].sum(axis=1)
     wide = (2 * sigma) ** 2 + (2 * size / stamps.pixel_scale)[:, None] ** 2
-    x, y = (np.arange(stamps.side) - stamps.position[:, k, None] for k in (0, 1))
-    square = (y[:, :, None] ** 2 + x[:, None, :] ** 2)[:, None]
-    return np.asarray(np.exp(-0.5 * square / wide[:, :, None, None]))
+    return np.asarray(np.exp(-0.5 * stamps.squared_distance[:, None] / wide[:, :, None, None]))
 
 
 def require_alike(stamps: ObservedStamps, sources: SceneSources) -> None:

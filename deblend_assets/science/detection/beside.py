@@ -11,6 +11,39 @@ from deblend_assets.science.detection.detect import detect
 from deblend_assets.settings import DetectionSettings
 
 
+def others_beside(
+    pixels: NDArray[np.float32],
+    inverse_variance: NDArray[np.float32],
+    position: NDArray[np.float64],
+    fwhm: NDArray[np.float64],
+    bands: Sequence[str],
+    settings: DetectionSettings,
+    zero_points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Other detections of N stamps: `detect_beside` of each, as `ObservedStamps` has them.
+
+    Args:
+        pixels, inverse_variance: (N, band, y, x).
+        position: x, y of the targets, (N, 2) [pixel].
+        fwhm: of the PSFs, (N, band) [pixel].
+        bands: names.
+        settings: of the detection.
+        zero_points: AB magnitude of one unit, (N, band).
+
+    Returns:
+        x, y, the nearest first, (N, other, 2), NaN behind the last; and their number, (N,).
+    """
+    found = [
+        detect_beside(pixels[n], inverse_variance[n], position[n], fwhm[n].tolist(), bands, settings, points)
+        for n, points in enumerate(zero_points.tolist())
+    ]
+    count = np.array([len(places) for places in found], dtype=np.int32)
+    others = np.full((len(found), int(count.max(initial=0)), 2), np.nan)
+    for n, places in enumerate(found):
+        others[n, : len(places)] = places
+    return others, count
+
+
 def detect_beside(
     pixels: NDArray[np.float32],
     inverse_variance: NDArray[np.float32],

@@ -66,9 +66,7 @@ def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:
     """`BandFlag` of N stamps, (N, band)."""
     present = stamps.present
     fwhm = np.where(present, np.nan_to_num(measured_psfs(stamps.psf, present).fwhm, nan=1.0), 1.0)
-    axis = np.arange(stamps.side)
-    x, y = axis - stamps.position[:, :1], axis - stamps.position[:, 1:]
-    squared = (y[:, :, None] ** 2 + x[:, None, :] ** 2)[:, None]
+    squared = stamps.squared_distance[:, None]
     weight = np.exp(-0.5 * squared * (FWHM_OVER_SIGMA / fwhm[:, :, None, None]) ** 2)
     lost = stamps.inverse_variance == 0
     share = (weight * lost).sum(axis=(2, 3)) / weight.sum(axis=(2, 3))

@@ -102,9 +102,6 @@ def _lost_share(stamps: ObservedStamps) -> NDArray[np.float64]:
     """Share of the pixels near the target that are lost, (N, band); 1 in an absent band."""
     present = stamps.present
     fwhm = measured_psfs(stamps.psf, present).fwhm
-    axis = np.arange(stamps.side)
-    x, y = axis - stamps.position[:, :1], axis - stamps.position[:, 1:]
-    squared = (y[:, :, None] ** 2 + x[:, None, :] ** 2)[:, None]
-    near = squared < (_NEAR * fwhm[:, :, None, None]) ** 2
+    near = stamps.squared_distance[:, None] < (_NEAR * fwhm[:, :, None, None]) ** 2
     share = (near & (stamps.inverse_variance == 0)).sum(axis=(2, 3)) / np.maximum(near.sum(axis=(2, 3)), 1)
     return np.where(present, share, 1.0)

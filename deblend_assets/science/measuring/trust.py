@@ -125,7 +125,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
         scene: what is measured of them.
     """
     checks, units = check_stamps(stamps), units_of(stamps)
-    squared, present = _squared_distance(stamps), stamps.present
+    squared, present = stamps.squared_distance, stamps.present
     mean = scene.targets.posterior.mean.numpy()
     flux, noise = scene.fluxes.flux[:, 0], scene.fluxes.noise_error[:, 0]
     snr = flux / noise
@@ -182,13 +182,6 @@ def _mean(values: Floats) -> Floats:
     """Over the bands that have a number; 0 without one."""
     there = np.isfinite(values)
     return np.asarray(np.where(there, values, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
-
-
-def _squared_distance(stamps: ObservedStamps) -> Floats:
-    """Of each pixel from the target, (N, y, x) [pixel²]."""
-    axis = np.arange(stamps.side)
-    x, y = axis - stamps.position[:, :1], axis - stamps.position[:, 1:]
-    return np.asarray(y[:, :, None] ** 2 + x[:, None, :] ** 2)
 
 
 def _has(

@@ -163,6 +163,12 @@ class ObservedStamps:
         """Bands in which a stamp has a pixel of weight, (N, band)."""
         return np.asarray((self.inverse_variance > 0).any(axis=(-2, -1)))
 
+    @property
+    def squared_distance(self) -> NDArray[np.float64]:
+        """Of each pixel from the target, (N, y, x) [pixel²]."""
+        x, y = (np.arange(self.side) - self.position[:, k, None] for k in (0, 1))
+        return np.asarray(y[:, :, None] ** 2 + x[:, None, :] ** 2)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, in the order of `PARTS`."""
         return {name: getattr(self, name) for name in PARTS}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.detection.beside import detect_beside
+from deblend_assets.science.detection.beside import others_beside
 from deblend_assets.science.simulation.survey_stamps import psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
 from deblend_assets.science.skies.psf_images import measure_psf_images
@@ -68,7 +68,8 @@ class TileStamps:
         zero_point = galaxies[[f"zero_point_{band}" for band in bands]].to_numpy(np.float64)
         scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
         psfs = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])
-        others, count = self._others(pixels, weight, position, zero_point, measure_psf_images(psfs).fwhm[which])
+        fwhm = measure_psf_images(psfs).fwhm[which]
+        others, count = others_beside(pixels, weight, position, fwhm, bands, self.detection, zero_point)
         lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
         return ObservedStamps(
             bands=tuple(band.lower() for band in bands),
@@ -86,33 +87,6 @@ class TileStamps:
             jacobian=scale[:, None, None] * np.eye(2),
             sky_position=galaxies[["ra", "dec"]].to_numpy(np.float64),
         )
-
-    def _others(
-        self,
-        pixels: NDArray[np.float32],
-        weight: NDArray[np.float32],
-        position: NDArray[np.float64],
-        zero_point: NDArray[np.float64],
-        fwhm: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """Other detections of each stamp, (N, other, 2), NaN behind the last, and their number."""
-        found = [
-            detect_beside(
-                pixels[n],
-                weight[n],
-                position[n],
-                fwhm[n].tolist(),
-                self.cutouts.bands,
-                self.detection,
-                zero_point[n].tolist(),
-            )
-            for n in range(len(pixels))
-        ]
-        count = np.array([len(places) for places in found], dtype=np.int32)
-        others = np.full((len(found), int(count.max(initial=0)), 2), np.nan)
-        for n, places in enumerate(found):
-            others[n, : len(places)] = places
-        return others, count
 
 
 def _weights(

@@ -55,12 +55,7 @@ class QualityPage(NamedTuple):
     figures: Mapping[str, Figure]
 
 
-def quality_page(field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None) -> bytes:
-    """The page as HTML; arguments as `quality_of`."""
-    return quality_of(field, catalog, lines, injection).html
-
-
-def quality_of(
+def quality_page(
     field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None
 ) -> QualityPage:
     """The page and its figures.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from deblend_assets.science.images.field_checks.report import CHECKS, FieldReport
 from deblend_assets.science.statistics.format import Cell, format_measure
 from deblend_assets.steps.fields.catalog import FieldCatalog
-from deblend_assets.steps.fields.quality import quality_of
+from deblend_assets.steps.fields.quality import quality_page
 from deblend_assets.steps.fields.stored_catalog import open_field, read_catalog
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.steps.summaries import key_figures
@@ -41,7 +41,7 @@ def judge_field(store: ProjectStore, partition: str, log: Callable[[str], None])
         inputs = fields.catalog_inputs(field.record(IMAGES), field.record(DETECTIONS))
         catalog, record = read_catalog(field, opened, found, inputs), field.record(CATALOG)
         log("writing the quality page")
-        page = quality_of(opened, catalog, record["summary"])
+        page = quality_page(opened, catalog, record["summary"])
         path = field.write_file(PAGE, page.html)
     rows, share = len(catalog.table), catalog.good / len(catalog.table)
     least, report = store.profile.fields.least_good_share, found.look.report

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.progress import Progress
-from deblend_assets.science.detection.beside import detect_beside
+from deblend_assets.science.detection.beside import others_beside
 from deblend_assets.science.measuring.registry import CatalogColumn, parquet_columns
 from deblend_assets.science.measuring.sky_catalog import measure_catalog
 from deblend_assets.science.measuring.sky_columns import sky_columns
@@ -114,7 +114,8 @@ def observed_stamps(stamps: MedsStamps, rows: slice, settings: MeasurementSettin
             psf[n, k] = profile.drawImage(nx=psf_side, ny=psf_side, scale=float(scale[n])).array
     zero_point = np.stack([file.objects["zero_point"].to_numpy()[chosen] for file in stamps.files.values()], axis=1)
     pixels[weight == 0] = 0
-    others, count = _others(_Seen(pixels, weight, position, zero_point, psf), stamps.bands, settings)
+    fwhm = measure_psf_images(psf).fwhm
+    others, count = others_beside(pixels, weight, position, fwhm, stamps.bands, settings.detection, zero_point)
     return ObservedStamps(
         bands=stamps.bands,
         pixels=pixels,
@@ -130,17 +131,7 @@ def observed_stamps(stamps: MedsStamps, rows: slice, settings: MeasurementSettin
         zero_point=zero_point,
         jacobian=jacobian,
         sky_position=stamps.first.objects.iloc[chosen][["ra", "dec"]].to_numpy(np.float64),
-    )
-
-
-class _Seen(NamedTuple):
-    """Arrays of `ObservedStamps`."""
-
-    pixels: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    position: NDArray[np.float64]
-    zero_point: NDArray[np.float64]
-    psf: NDArray[np.float32]
+    ).with_nearest(settings.stamps.others)
 
 
 def _overlap(corner: NDArray[np.int64], side: int, box: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -157,20 +148,3 @@ def _overlap(corner: NDArray[np.int64], side: int, box: int) -> tuple[tuple[slic
         here.append(slice(low, high))
         there.append(slice(low - begin, high - begin))
     return (here[0], here[1]), (there[0], there[1])
-
-
-def _others(
-    seen: _Seen, bands: tuple[str, ...], settings: MeasurementSettings
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Other detections of each stamp, (N, other, 2), NaN behind the last, and their number."""
-    fwhm = measure_psf_images(seen.psf).fwhm
-    found = [
-        detect_beside(pixels, weight, position, fwhm[n].tolist(), bands, settings.detection, zero_point.tolist())
-        for n, (pixels, weight, position, zero_point) in enumerate(zip(*seen[:4], strict=True))
-    ]
-    most = settings.stamps.others
-    count = np.array([min(len(places), most) for places in found], dtype=np.int32)
-    others = np.full((len(found), int(count.max(initial=0)), 2), np.nan)
-    for n, places in enumerate(found):
-        others[n, : count[n]] = places[: count[n]]
-    return others, count

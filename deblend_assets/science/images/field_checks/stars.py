@@ -13,6 +13,8 @@ from deblend_assets.science.statistics.metrics import robust_sigma
 
 STAR_SNR = 50.0
 """S/N in the band from which on a star is used."""
+MOST_SMALLER = 0.5
+"""Sources that are smaller than stars, over the number of stars: among more of them they are galaxies."""
 LEAST_STARS = 12
 """Number of usable stars below which a PSF is not testable; of 20 stars some 15 are isolated and on good pixels."""
 # Of ln size: what stars scatter by beside noise, and the widest kernel of the density.
@@ -21,8 +23,6 @@ _SCATTER, _WIDEST = 0.01, 0.03
 _WITHIN = 2.5
 # A peak of the density is the locus from this share of the highest one on: galaxies lie on its far side.
 _PEAK = 0.6
-# Sources that are smaller than stars, over the number of stars.
-_MOST_SMALLER = 0.5
 # Scatter of the shapes of stars over their errors; small galaxies behind a PSF have 4 and more.
 _MOST_SCATTER = 3.0
 _GRID = np.arange(-0.6, 1.0, 0.002)
@@ -71,10 +71,12 @@ def choose_stars(sources: BandSources) -> NDArray[np.int64]:
         usable = sources.isolated & (sources.snr >= STAR_SNR) & np.isfinite(sources.ln_concentration)
         chosen = np.flatnonzero(usable & (np.abs(off) < _WITHIN))
         smaller = int((usable & (off <= -_WITHIN)).sum())
-    if smaller > _MOST_SMALLER * len(chosen) or not len(chosen):
+    if smaller > MOST_SMALLER * len(chosen) or not len(chosen):
         return chosen[:0]
-    shape = (sources.shape[chosen] - np.median(sources.shape[chosen].real)) - 1j * np.median(sources.shape[chosen].imag)
-    pull = shape / np.hypot(1.0 / sources.snr[chosen], MAX_SHEAR_CHANGE)
+    shape = sources.shape[chosen]
+    pull = (shape - complex(np.median(shape.real), np.median(shape.imag))) / np.hypot(
+        1.0 / sources.snr[chosen], MAX_SHEAR_CHANGE
+    )
     scatter = float(robust_sigma(np.concatenate([pull.real, pull.imag])))
     return chosen if scatter < _MOST_SCATTER else chosen[:0]
 

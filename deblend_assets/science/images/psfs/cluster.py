@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.images.field_checks.sources import BandSources
-from deblend_assets.science.images.field_checks.stars import STAR_SNR
+from deblend_assets.science.images.field_checks.stars import MOST_SMALLER, STAR_SNR
 
 # Errors of ln size, g1 and g2 of a star, times S/N, and what stars scatter by beside noise.
 _ERRORS, _SCATTER = np.array([1.3, 1.1, 1.1]), 0.01
@@ -21,7 +21,7 @@ _CONTRAST = 4.0
 _STEPS, _ATTEMPTS = 5, 8
 # In fields without stars the densest groups of 10 galaxies or more have 0.16 or more around them and 1.3 or more that
 # are smaller; stars among ten times as many galaxies have 0.05 and 0.
-_MOST_AROUND, _MOST_SMALLER = 0.15, 0.5
+_MOST_AROUND = 0.15
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Cluster(NamedTuple):
     @property
     def stands_out(self) -> bool:
         """Whether next to nothing is around them, and little is smaller."""
-        return self.around <= _MOST_AROUND and self.smaller <= _MOST_SMALLER
+        return self.around <= _MOST_AROUND and self.smaller <= MOST_SMALLER
 
 
 def star_cluster(sources: BandSources, near: Floats | None = None) -> Cluster:
