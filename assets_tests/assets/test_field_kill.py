@@ -11,7 +11,7 @@ import pytest
 
 from assets_tests.assets import small_parts
 from assets_tests.assets.homes import Home, assert_all_gone, results
-from assets_tests.assets.lineage import Lineage, Made
+from assets_tests.assets.lineage import FIELD_CHAIN, Lineage, Made
 from deblend_assets.partitions import FIELDS
 from deblend_assets.settings import PROFILE_FOLDER
 from deblend_assets.stores.fields import FieldsStore
@@ -37,19 +37,13 @@ class FieldHome(Home):
 
 
 @pytest.fixture
-def homes(first_field: tuple[Lineage, str, Made, Made], tmp_path: Path) -> Iterator[tuple[FieldHome, FieldHome]]:
-    source = first_field[0].fields.field(first_field[1]).source
-    both = FieldHome(tmp_path / "alone", source), FieldHome(tmp_path / "killed", source)
-    yield both
-    for home in both:
-        home.end()
+def killed(first_field: tuple[Lineage, str, Made, Made], tmp_path: Path) -> Iterator[FieldHome]:
+    home = FieldHome(tmp_path / "killed", first_field[0].fields.field(first_field[1]).source)
+    yield home
+    home.end()
 
 
-def test_killed_while_it_measures_a_field_loses_the_parts_under_way_alone(
-    homes: tuple[FieldHome, FieldHome],
-) -> None:
-    alone, killed = homes
-    alone.finish()
+def test_killed_while_it_measures_a_field_loses_the_parts_under_way_alone(killed: FieldHome, tmp_path: Path) -> None:
     assert_all_gone(killed.kill_when(lambda: bool(killed.parts()), group=False))
     assert len(killed.recover()) == 1
     kept = len(killed.parts())
@@ -60,6 +54,11 @@ def test_killed_while_it_measures_a_field_loses_the_parts_under_way_alone(
     assert told is not None
     assert 4 * (kept - 1) < int(told[1]) <= 4 * kept, "parts of at most four targets"
     assert killed.parts() == set()
-    expected, found = (results(Path(str(home.field.folder))) for home in (alone, killed))
+
+    alone = Lineage(tmp_path / "alone", killed.profile)
+    field = alone.fields.field(killed.field.name)
+    field.source = killed.field.source
+    alone.succeeds(*FIELD_CHAIN, field=killed.field.name)
+    expected, found = (results(Path(str(folder))) for folder in (field.folder, killed.field.folder))
     assert found.keys() == expected.keys(), "nothing is left behind"
     assert {name for name in expected if found[name] != expected[name]} == set()
