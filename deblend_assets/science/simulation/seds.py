@@ -127,17 +127,18 @@ def _photon_weights(wave: Floats) -> Floats:
     return np.stack(rows)
 
 
-def filter_magnitudes(wave: Floats, flux: Floats) -> Floats:
+def filter_magnitudes(wave: Floats, flux: Floats, weights: Floats | None = None) -> Floats:
     """AB magnitudes through u, g, r, i, z, y, up to a zero point common to the bands.
 
     Args:
         wave: observed wavelength, angstrom, shape (n,), rising, finer than the filters' structure.
         flux: F_lambda, shape (..., n).
+        weights: see `_photon_weights`; made of `wave` where none is given.
 
     Returns:
         Magnitudes, shape (..., 6). Differences are AB colours: zero for a spectrum flat in F_nu.
     """
-    mean = flux @ _photon_weights(wave).T
+    mean = flux @ (_photon_weights(wave) if weights is None else weights).T
     return -2.5 * np.log10(np.maximum(mean, _TINY))
 
 
@@ -158,10 +159,11 @@ def colour_grid() -> tuple[Floats, Floats, Floats]:
     lower = np.minimum(types.astype(np.int64), int(TYPE_MAX) - 1)
     share = (types - lower)[:, None]
     grid = np.empty((redshifts.size, types.size, len(CATSIM_BANDS)))
+    weights = _photon_weights(observed)
     for row, z in enumerate(redshifts):
         rest = np.stack([np.interp(observed / (1.0 + z), wave, template) for template in log_flux])
         spectrum = np.exp((1.0 - share) * rest[lower] + share * rest[lower + 1])
-        magnitude = filter_magnitudes(observed, spectrum * igm_transmission(observed, z))
+        magnitude = filter_magnitudes(observed, spectrum * igm_transmission(observed, z), weights)
         grid[row] = magnitude - magnitude[:, CATSIM_BANDS.index("i")][:, None]
     return redshifts, types, grid
 

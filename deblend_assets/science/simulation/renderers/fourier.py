@@ -40,7 +40,7 @@ _DISC_MAX = galsim.GSParams().kvalue_accuracy ** (-2.0 / 3.0) - 1.0
 def _bulge_table() -> NDArray[np.float32]:
     profile = galsim.DeVaucouleurs(half_light_radius=1.0)
     k = np.exp(0.5 * np.linspace(_LN_LOW, _LN_HIGH, _NODES))
-    return np.array([profile.kValue(float(v), 0.0).real for v in k], dtype=np.float32)
+    return np.array([profile.kValue(galsim.PositionD(v, 0.0)).real for v in k.tolist()], dtype=np.float32)
 
 
 class FourierRenderer:
