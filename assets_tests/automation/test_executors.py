@@ -16,7 +16,7 @@ from deblend_assets.assets.declare import DISTRIBUTING, accelerated, cores
 from deblend_assets.automation.executors import WatchedSteps, build_executor
 from deblend_assets.definitions import build_defs
 from deblend_assets.errors import DeviceError, SettingsError
-from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.resources.machine import MACHINE_TAG, machine_name
 from deblend_assets.settings import Profile, RunSettings, load_profile
 
 RAY = RunSettings(executor="ray", ray_address="http://127.0.0.1:9")  # the port of nobody

@@ -11,7 +11,7 @@ import pytest
 from assets_tests.assets.homes import CHECKOUT, Home
 from assets_tests.cluster import postgres_server
 from deblend_assets.automation.recovery import recover_dead_runs
-from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.resources.machine import MACHINE_TAG, machine_name
 from deblend_assets.settings import PROFILE_FOLDER
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(postgres_server.why_not()), reason=postgres_server.why_not())]

@@ -10,7 +10,8 @@ import pytest
 
 from assets_tests.cluster.slurm_node import SlurmNode, slurm_node, wait_until
 from deblend_assets.automation.recovery import recover_dead_runs
-from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, Storage, machine_name
+from deblend_assets.resources.machine import JOB_TAG, MACHINE_TAG, machine_name
+from deblend_assets.resources.storage import Storage
 
 
 @pytest.fixture(scope="module")

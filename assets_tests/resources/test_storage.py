@@ -4,7 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from deblend_assets.resources.storage import MACHINE_TAG, Storage, machine_name
+from deblend_assets.resources.machine import MACHINE_TAG, machine_name
+from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 
 

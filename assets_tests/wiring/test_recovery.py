@@ -17,7 +17,7 @@ import pytest
 from assets_tests.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from deblend_assets.automation.dagster_internals import EngineEventData
 from deblend_assets.automation.recovery import dead_runs, recover_dead_runs
-from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.resources.machine import MACHINE_TAG, machine_name
 
 PATIENCE_SECONDS = 60.0
 CONFIG = "telemetry: {enabled: false}\nconcurrency: {pools: {granularity: op, default_limit: 1}}\n"

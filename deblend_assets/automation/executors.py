@@ -18,7 +18,7 @@ from deblend_assets.automation.dagster_internals import (
 )
 from deblend_assets.automation.outcome import OUTCOME, RecordedExecutor, recorded
 from deblend_assets.errors import DeviceError, SettingsError
-from deblend_assets.resources.storage import MACHINE_TAG, machine_name
+from deblend_assets.resources.machine import MACHINE_TAG, machine_name
 from deblend_assets.settings import PROFILE_VARIABLE, STORAGE_VARIABLE, RunSettings, storage_root
 
 # Environment variables that a step needs from the run's process. No credentials: Ray shows a job's environment to

@@ -16,7 +16,7 @@ import psutil
 from deblend_assets.automation.instance import open_instance
 from deblend_assets.automation.slurm_jobs import job_is_over
 from deblend_assets.automation.temporary_homes import sweep_homes
-from deblend_assets.resources.storage import JOB_TAG, MACHINE_TAG, machine_name
+from deblend_assets.resources.machine import JOB_TAG, MACHINE_TAG, machine_name
 
 # A process is older than the events that it logged; a younger one has been given the same pid since. Clocks are set
 # while computers run, hence the tolerance.
