@@ -1,1 +1,1 @@
-"""Metadetection: a field sheared a little, detected and measured again; the response of a catalogue, detection included."""
+"""Metadetection: a field is sheared, detected and measured again; the response of its catalogue, detection included."""

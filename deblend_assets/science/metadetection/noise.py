@@ -1,8 +1,11 @@
 """Noise behind the shear operator: what is added to make it isotropic, its variance, and its correlation.
 
-A shear operator makes round noise elliptical, which is measured as a shear. Noise of the same variance and correlation,
-brought through the operator of the opposite shear (the same operator, PSF and noise turned by 90 degrees), is added:
-the sum's power is unchanged by a turn of 90 degrees (Sheldon & Huff 2017). The variance doubles.
+A shear operator makes round noise elliptical, which is measured as a shear. Noise is added whose power is that of the
+sheared image's noise turned by 90 degrees, as if it had come through the opposite shear (Sheldon & Huff 2017): the
+sum's power is unchanged by a turn of 90 degrees. The variance doubles.
+
+Gaussian noise is all that its power is. The added noise is therefore made before the resampling, of one white noise for
+all shears, and moves with the light: the sheared images differ by the shear and hardly by their noise.
 """
 
 from __future__ import annotations
@@ -10,73 +13,82 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft
 
-from deblend_assets.science.metadetection.kernels import shear_filter, wave_vectors
+from deblend_assets.science.metadetection.kernels import shear_filter
+from deblend_assets.science.metadetection.resampling import sheared_images
 from deblend_assets.science.stamps.correlation import on_torus
 
 Floats = NDArray[np.float64]
 
-# Least side of the torus on which correlations behind the operator are computed [pixel].
+# Least side of the torus on which covariances are computed [pixel].
 _TORUS = 96
+_QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 
-def power_of(correlation: Floats, shape: tuple[int, int]) -> Floats:
-    """Power spectrum of noise of unit variance on a torus, of mean 1, (y, x); what is negative in it is 0."""
-    power = np.maximum(fft.fft2(on_torus(np.asarray(correlation, np.float64), shape)).real, 0.0)
-    return np.asarray(power / power.mean())
-
-
-def added_noise(
-    correlation: Floats, shape: tuple[int, int], seed: Sequence[int], quarter_turns: int = 0
-) -> NDArray[np.float32]:
-    """Noise of unit variance a pixel whose correlation is that of each band turned by 90 degrees, (band, y, x).
+def white_noise(bands: int, shape: tuple[int, int], seed: Sequence[int], quarter_turns: int = 0) -> NDArray[np.float32]:
+    """White noise of unit variance, (band, y, x).
 
     Args:
-        correlation: of the image's noise, (band, lag_y, lag_x), 1 in the middle.
+        bands: number of them.
         shape: (y, x) of the image.
         seed: of all bands.
-        quarter_turns: of an image that was turned by 90 degrees, from +x to +y, as often, whose noise turned with it.
+        quarter_turns: of an image that was turned by 90 degrees, from +x to +y, as often, with its noise.
     """
-    found = []
     before = shape if quarter_turns % 2 == 0 else shape[::-1]
-    for band, child in zip(correlation, np.random.SeedSequence(seed).spawn(len(correlation)), strict=True):
-        turned = np.rot90(np.rot90(band, quarter_turns))
-        side = fft.next_fast_len(max(before) + len(band))
-        white = np.random.default_rng(child).standard_normal((side, side))
-        noise = fft.ifft2(fft.fft2(white) * np.sqrt(power_of(turned, (side, side)))).real
-        found.append(np.rot90(noise[: before[0], : before[1]], -quarter_turns).astype(np.float32))
-    return np.stack(found)
+    children = np.random.SeedSequence(seed).spawn(bands)
+    unit = [np.random.default_rng(child).standard_normal(before, dtype=np.float32) for child in children]
+    return np.stack([np.rot90(image, -quarter_turns) for image in unit])
 
 
-def _torus(psf: NDArray[np.floating]) -> tuple[int, int]:
-    side = fft.next_fast_len(max(_TORUS, *psf.shape))
-    return side + side % 2, side + side % 2
-
-
-def noise_behind(
-    correlation: Floats, psf: NDArray[np.floating], covariance: Floats, inverse: Floats, lags: int
-) -> tuple[float, Floats]:
-    """Variance and correlation of a band's noise behind the operator, with the noise that is added.
+def covariance_before(correlation: Floats, psf: NDArray[np.floating], covariance: Floats, inverse: Floats) -> Floats:
+    """Covariance of a band's own noise behind the filter and before the resampling, lag 0 in the middle, (y, x), odd.
 
     Args:
-        correlation: before, (lag_y, lag_x).
+        correlation: of the image's noise, (lag_y, lag_x), 1 in the middle; its variance is taken as 1.
         psf, covariance, inverse: see `shear_filter`.
+    """
+    shape = _torus(psf)
+    power = fft.fft2(on_torus(np.asarray(correlation, np.float64), shape)).real
+    power = np.maximum(power, 0.0) * np.abs(shear_filter(psf, covariance, inverse, shape)) ** 2
+    return np.asarray(fft.fftshift(fft.ifft2(power).real)[1:, 1:])
+
+
+def noise_filter(before: Floats, inverse: Floats, shape: tuple[int, int]) -> Floats:
+    """What makes of white noise the noise that is added, before the resampling, (y, x // 2 + 1) real.
+
+    Args:
+        before: of `covariance_before`.
+        inverse: of the shear's matrix, (2, 2).
+        shape: (y, x) of the grid.
+    """
+    # Behind the shear M the added noise has the covariance that the own noise has at lags turned by R:
+    # before it, at a lag d, that of the own noise at M^-1 R M d.
+    turn = _QUARTER.T @ inverse @ _QUARTER @ np.linalg.inv(inverse)
+    turned = sheared_images(torch.from_numpy(np.rot90(before).copy()), turn).numpy()
+    reach = min(len(turned) // 2, (min(shape) - 1) // 2)
+    middle = len(turned) // 2
+    part = turned[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
+    power = fft.rfft2(on_torus(part, shape)).real
+    return np.asarray(np.sqrt(np.maximum(power, 0.0)))
+
+
+def noise_behind(before: Floats, inverse: Floats, lags: int) -> tuple[float, Floats]:
+    """Variance and correlation of a band's noise in the sheared image, with the noise that is added.
+
+    Args:
+        before: of `covariance_before`.
+        inverse: of the shear's matrix, (2, 2).
         lags: largest lag along an axis of the result [pixel].
 
     Returns:
         Variance over that of a pixel before, and the correlation (2 lags + 1, 2 lags + 1), 1 in the middle.
     """
-    shape = _torus(psf)
-    power = power_of(correlation, shape) * np.abs(shear_filter(psf, covariance, inverse, shape)) ** 2
-    kx, ky = wave_vectors(shape)
-    line = np.arange(-lags, lags + 1)
-    lag_x, lag_y = np.meshgrid(line, line)
-    # A lag behind the shear is another one before it, between the pixels.
-    at = np.tensordot(inverse, np.stack([lag_x, lag_y]), axes=1).reshape(2, -1)
-    phase = np.tensordot(at, np.stack([kx, ky]).reshape(2, -1), axes=([0], [0]))
-    own = (np.cos(phase) @ power.ravel()).reshape(lag_x.shape) / power.size
+    own = sheared_images(torch.from_numpy(before), inverse).numpy()
+    middle = len(own) // 2
+    own = own[middle - lags : middle + lags + 1, middle - lags : middle + lags + 1]
     both = own + np.rot90(own)
     variance = float(both[lags, lags])
     return variance, both / variance
@@ -84,6 +96,10 @@ def noise_behind(
 
 def kernel_squared(psf: NDArray[np.floating], covariance: Floats, inverse: Floats) -> Floats:
     """Square of the filter in real space, of sum 1, its middle at the first pixel of a torus, (y, x)."""
-    shape = _torus(psf)
-    kernel = fft.ifft2(shear_filter(psf, covariance, inverse, shape)).real
+    kernel = fft.ifft2(shear_filter(psf, covariance, inverse, _torus(psf))).real
     return np.asarray(kernel**2 / (kernel**2).sum())
+
+
+def _torus(psf: NDArray[np.floating]) -> tuple[int, int]:
+    side = fft.next_fast_len(max(_TORUS, *psf.shape))
+    return side + side % 2, side + side % 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -23,7 +24,13 @@ from deblend_assets.science.metadetection.kernels import (
     gaussian_sigma,
     shear_filter,
 )
-from deblend_assets.science.metadetection.noise import added_noise, kernel_squared, noise_behind
+from deblend_assets.science.metadetection.noise import (
+    covariance_before,
+    kernel_squared,
+    noise_behind,
+    noise_filter,
+    white_noise,
+)
 from deblend_assets.science.metadetection.resampling import shear_matrix, sheared_images, sheared_map
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.cutting import ObservedImage
@@ -41,7 +48,8 @@ SHEARS: Mapping[str, tuple[float, float]] = MappingProxyType(
 _TILE, _REACH = 128, 32
 # Of the filter's squared values, what may lie on a wide hole: so far these grow.
 _SPREAD = 0.01
-_QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
+# Lags of the noise correlation that are given with a sheared image, where the image has fewer.
+_LEAST_LAGS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +111,7 @@ class ShearOperator:
         variance = np.where(self._lost, 0.0, 1 / np.where(self._lost, 1.0, image.inverse_variance.astype(np.float64)))
         self._variance = np.stack([_continued(band, lost) for band, lost in zip(variance, self._lost, strict=True)])
         seeds = [seed] if isinstance(seed, int) else list(seed)
-        noise = added_noise(image.noise_correlation, (height, width), seeds, quarter_turns)
+        noise = white_noise(len(image.bands), (height, width), seeds, quarter_turns)
         both = [
             fill(np.stack([pixels, own]), holes)
             for pixels, own, holes in zip(
@@ -126,12 +134,7 @@ class ShearOperator:
         image = self.image
         inverse = np.linalg.inv(shear_matrix(g1, g2, self._jacobian))
         covariances = [gaussian_covariance(sigma, self._jacobian) for sigma in self.sigma]
-        turned = _QUARTER @ inverse @ _QUARTER.T
-        light = self._filtered(self._light, covariances, inverse, turns=0)
-        opposite = self._filtered(
-            self._noise, [_QUARTER @ covariance @ _QUARTER.T for covariance in covariances], turned, turns=1
-        )
-        pixels = sheared_images(light, inverse) + sheared_images(opposite, turned)
+        pixels = sheared_images(self._filtered(covariances, inverse), inverse)
         lost, variance, correlation = self._noise_behind(covariances, inverse)
         weight = np.where(lost, 0.0, 1 / np.where(lost, 1.0, variance)).astype(np.float32)
         mask = np.where(lost, sheared_map(image.mask, inverse) | np.uint16(MaskBit.NO_DATA), np.uint16(0))
@@ -156,34 +159,40 @@ class ShearOperator:
         )
         return Sheared(found, self.fwhm, inverse)
 
-    def _filtered(self, images: Floats, covariances: Sequence[Floats], inverse: Floats, turns: int) -> torch.Tensor:
-        """Deconvolved and reconvolved, before the shear, (band, y, x) float32; PSFs turned by 90 degrees as often."""
-        height, width = images.shape[1:]
-        padded = np.pad(images, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)))
-        result = torch.empty(images.shape, dtype=torch.float32)
+    def _filtered(self, covariances: Sequence[Floats], inverse: Floats) -> torch.Tensor:
+        """Light and noise as they are before the resampling, (band, y, x) float32."""
+        width = ((0, 0), (0, 0), (_REACH, _REACH), (_REACH, _REACH))
+        padded = np.pad(np.stack([self._light, self._noise]), width)
+        result = torch.empty(self._light.shape, dtype=torch.float32)
         for tile in self._tiles:
-            rows, columns = slice(tile.y0, tile.y1), slice(tile.x0, tile.x1)
-            part = torch.from_numpy(padded[:, tile.y0 : tile.y1 + 2 * _REACH, tile.x0 : tile.x1 + 2 * _REACH].copy())
-            shape = tuple(fft.next_fast_len(side) for side in part.shape[1:])
-            psf = np.rot90(tile.psf, turns, axes=(1, 2))
-            both = [shear_filter(p, c, inverse, shape) for p, c in zip(psf, covariances, strict=True)]
-            filters = torch.from_numpy(np.stack(both)[..., : shape[1] // 2 + 1])
-            back = torch.fft.irfft2(torch.fft.rfft2(part, s=shape) * filters, s=shape)
-            inner = back[:, _REACH : _REACH + tile.y1 - tile.y0, _REACH : _REACH + tile.x1 - tile.x0]
-            result[:, rows, columns] = inner.float()
+            height, wide = tile.y1 - tile.y0, tile.x1 - tile.x0
+            part = torch.from_numpy(padded[..., tile.y0 : tile.y1 + 2 * _REACH, tile.x0 : tile.x1 + 2 * _REACH].copy())
+            shape = fft.next_fast_len(part.shape[-2]), fft.next_fast_len(part.shape[-1])
+            filters = torch.from_numpy(self._filters(tile, covariances, inverse, shape))
+            back = torch.fft.irfft2((torch.fft.rfft2(part, s=shape) * filters).sum(dim=0), s=shape)
+            inner = back[:, _REACH : _REACH + height, _REACH : _REACH + wide]
+            result[:, tile.y0 : tile.y1, tile.x0 : tile.x1] = inner.float()
         return result
 
-    def _noise_behind(
-        self, covariances: Sequence[Floats], inverse: Floats
-    ) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    def _filters(
+        self, tile: _Tile, covariances: Sequence[Floats], inverse: Floats, shape: tuple[int, int]
+    ) -> NDArray[np.complex128]:
+        """Filters of light and of the white noise that is added, (2, band, y, x // 2 + 1)."""
+        light, noise = [], []
+        for psf, covariance, correlation in zip(tile.psf, covariances, self.image.noise_correlation, strict=True):
+            light.append(shear_filter(psf, covariance, inverse, shape)[:, : shape[1] // 2 + 1])
+            before = covariance_before(correlation, psf, covariance, inverse)
+            noise.append(noise_filter(before, inverse, shape))
+        return np.stack([np.stack(light), np.stack(noise)])
+
+    def _noise_behind(self, covariances: Sequence[Floats], inverse: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
         """Lost pixels, variance of the others, both (band, y, x), and correlation (band, lag_y, lag_x)."""
         psf = self._tiles[len(self._tiles) // 2].psf
         lags = self.image.noise_correlation.shape[1] // 2
         lost, variances, correlations = [], [], []
         for k, covariance in enumerate(covariances):
-            factor, correlation = noise_behind(
-                self.image.noise_correlation[k], psf[k], covariance, inverse, max(lags, _LEAST_LAGS)
-            )
+            before = covariance_before(self.image.noise_correlation[k], psf[k], covariance, inverse)
+            factor, correlation = noise_behind(before, inverse, max(lags, _LEAST_LAGS))
             squared = kernel_squared(psf[k], covariance, inverse)
             smooth = _convolved(self._variance[k], squared)
             lost.append(sheared_map(_grown(self.holes[k], squared), inverse))
@@ -201,9 +210,6 @@ class ShearOperator:
             image = np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", place, np.linalg.inv(covariance), place))
             drawn.append(image / image.sum())
         return np.stack(drawn).astype(np.float32)
-
-
-_LEAST_LAGS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,8 +230,8 @@ def _tiles(image: ObservedImage) -> list[_Tile]:
         np.linspace(0, side, max(round(side / _TILE), 1) + 1).round().astype(int).tolist() for side in (height, width)
     )
     found = []
-    for y0, y1 in zip(rows[:-1], rows[1:], strict=True):
-        for x0, x1 in zip(columns[:-1], columns[1:], strict=True):
+    for y0, y1 in pairwise(rows):
+        for x0, x1 in pairwise(columns):
             found.append(_Tile(x0, y0, x1, y1, image.psf((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)))
     if all(np.array_equal(tile.psf, found[0].psf) for tile in found):
         return [_Tile(0, 0, width, height, found[0].psf)]

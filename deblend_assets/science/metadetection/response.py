@@ -1,7 +1,7 @@
 """The response of a catalogue to shear, detection and selection included, from its five sheared catalogues.
 
-R_ij = (⟨g_i⟩ of "jp" − ⟨g_i⟩ of "jm") / (2 `STEP`), each mean over what is selected in that catalogue: nothing is matched
-between them. The shear of the field is R⁻¹⟨g⟩, ⟨g⟩ of "noshear". Errors are jack-knife over patches of the sky.
+R_ij = (⟨g_i⟩ of "jp" − ⟨g_i⟩ of "jm") / (2 `STEP`), each mean over what is selected in that catalogue: nothing is
+matched between them. The shear of the field is R⁻¹⟨g⟩, ⟨g⟩ of "noshear". Errors are jack-knife over patches of the sky.
 """
 
 from __future__ import annotations
@@ -170,13 +170,9 @@ def response_of(
             where="response",
             remedy="select more, or give a larger field",
         )
-    R, g = response_from(sums.means())
-    R_each, g_each = response_from(sums.means(leave_out=True))
-    shear, shear_each = np.linalg.solve(R, g), np.linalg.solve(R_each, g_each[..., None])[..., 0]
-    errors = [_jackknife(each) for each in (R_each, g_each, shear_each)]
-    return Response(
-        R, errors[0], g, errors[1], shear, errors[2], numbers["noshear"], numbers, patches=len(sums.patches)
-    )
+    whole, parts = (_solved(sums.means(leave_out)) for leave_out in (False, True))
+    values = [part for pair in zip(whole, map(_jackknife, parts), strict=True) for part in pair]
+    return Response(*values, numbers["noshear"], numbers, len(sums.patches))
 
 
 def with_patches(
@@ -200,6 +196,12 @@ def with_patches(
         )
         found[kind] = table.assign(patch=row * across + column)
     return found
+
+
+def _solved(means: Floats) -> tuple[Floats, Floats, Floats]:
+    """R, mean g and shear."""
+    response, g = response_from(means)
+    return response, g, np.linalg.solve(response, g[..., None])[..., 0]
 
 
 def _jackknife(each: Floats) -> Floats:
