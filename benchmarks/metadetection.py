@@ -16,7 +16,7 @@ import pandas as pd
 
 from deblend_assets.science.metadetection.catalogs import STEP, joined, metadetect
 from deblend_assets.science.metadetection.network import NetworkEstimate
-from deblend_assets.science.metadetection.response import Response, response_of, sums_of
+from deblend_assets.science.metadetection.response import PatchSums, Response, response_of, sums_of
 from deblend_assets.science.simulation import relations
 from deblend_assets.science.simulation.fields import sample_field
 from deblend_assets.science.simulation.galaxies import Morphology
@@ -71,8 +71,8 @@ def biases(pairs: list[list[Tables]], least_snr: float) -> tuple[np.ndarray, np.
     all_sums = sums_of(both, good, patches=fields)
 
     def from_fields(kept: np.ndarray) -> np.ndarray:
-        def means(of: object) -> np.ndarray:
-            return np.asarray(of.total[:, kept].sum(axis=1) / of.weight[:, kept].sum(axis=1)[:, None])  # type: ignore
+        def means(of: PatchSums) -> np.ndarray:
+            return np.asarray(of.total[:, kept].sum(axis=1) / of.weight[:, kept].sum(axis=1)[:, None])
 
         mean = means(all_sums)
         response = np.stack([mean[1] - mean[2], mean[3] - mean[4]], axis=-1) / (2 * STEP)

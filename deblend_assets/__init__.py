@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         MeasurementSettings,
         Model,
         Observation,
+        Response,
         RowFlag,
         SkyModel,
         deblend,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
         load_model,
         load_sky_model,
         measure,
+        metadetect,
         read_field,
+        response,
         show,
     )
 
@@ -44,6 +47,7 @@ __all__ = [
     "MeasurementSettings",
     "Model",
     "Observation",
+    "Response",
     "RowFlag",
     "SkyModel",
     "deblend",
@@ -53,7 +57,9 @@ __all__ = [
     "load_model",
     "load_sky_model",
     "measure",
+    "metadetect",
     "read_field",
+    "response",
     "show",
 ]
 

@@ -27,6 +27,8 @@ from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.measuring.measure import measure as measure_block
 from deblend_assets.science.measuring.registry import CatalogColumn
 from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFlag
+from deblend_assets.science.metadetection.network import LEAST_SNR
+from deblend_assets.science.metadetection.response import Response, response_of
 from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
@@ -34,6 +36,7 @@ from deblend_assets.steps.fields.catalog import catalog_of, detections_of
 from deblend_assets.steps.fields.inject import inject_field
 from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
 from deblend_assets.steps.measuring.model import shipped_model
+from deblend_assets.steps.metadetection.response import kept_catalogs, model_checksum
 from deblend_assets.stores.field_files import read_field
 from deblend_assets.stores.positions import positions_of
 from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
@@ -47,6 +50,7 @@ __all__ = [
     "MeasurementSettings",
     "Model",
     "Observation",
+    "Response",
     "RowFlag",
     "SkyModel",
     "deblend",
@@ -56,7 +60,9 @@ __all__ = [
     "load_model",
     "load_sky_model",
     "measure",
+    "metadetect",
     "read_field",
+    "response",
     "show",
 ]
 
@@ -161,6 +167,79 @@ def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: in
     table = _described(done.table, injection_columns(field.names))
     table.meta["summary"] = list(done.lines)
     return table
+
+
+def metadetect(
+    field: Field,
+    *,
+    cache: str | PathLike[str] | None = None,
+    model: SkyModel | None = None,
+    least_snr: float = LEAST_SNR,
+    progress: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """The field's catalogue, and those of the field sheared by ±0.01, each detected and measured from its pixels.
+
+    Args:
+        field: images.
+        cache: folder in which the catalogues are kept, by field, settings and model, whole or not at all; a killed run
+            goes on where it was. None: nothing is kept.
+        model: of `load_sky_model`; default: the shipped one.
+        least_snr: S/N of a detection below which it is not measured.
+        progress: whether lines of progress are written to standard error.
+
+    Returns:
+        Tables `noshear`, `1p`, `1m`, `2p`, `2m` (component and sign, sky frame), positions without the shear; columns
+        in docs/metadetection.md.
+
+    Raises:
+        MissingDataError, StorageError, BusyError: as `measure`; a folder that holds something else.
+    """
+    version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else f"given-{model_checksum(model)}"
+    return kept_catalogs(
+        field,
+        load_sky_model() if model is None else model,
+        version,
+        None if cache is None else Path(cache).resolve(),
+        least_snr=least_snr,
+        log=_to_stderr if progress else _silent,
+    )
+
+
+def response(
+    source: Field | Mapping[str, pd.DataFrame],
+    select: Callable[[pd.DataFrame], ArrayLike] | None = None,
+    *,
+    estimator: str = "g1",
+    weight: Callable[[pd.DataFrame], ArrayLike] | None = None,
+    cache: str | PathLike[str] | None = None,
+    model: SkyModel | None = None,
+    least_snr: float = LEAST_SNR,
+    progress: bool = False,
+) -> Response:
+    """Response of a field's mean shape to shear, detection and selection included: metadetection.
+
+    Args:
+        source: a field; or the tables of `metadetect`.
+        select: which rows count, run on each of the five catalogues; default: those whose `flags` are 0.
+        estimator: column of the shape's first component, as `g1`, `g1_likelihood`, `e1`.
+        weight: of each row, run on each catalogue; default: 1.
+        cache, model, least_snr, progress: of a field, see `metadetect`.
+
+    Returns:
+        R (2, 2), mean g (2,), shear = R⁻¹ g, their errors (jack-knife over squares of the sky), number of rows.
+
+    Raises:
+        As `metadetect`; MissingDataError: nothing is selected; MismatchError: a column is not there.
+    """
+    tables = source
+    if isinstance(source, Field):
+        tables = metadetect(source, cache=cache, model=model, least_snr=least_snr, progress=progress)
+    assert not isinstance(tables, Field)
+    return response_of(tables, _good if select is None else select, estimator=estimator, weight=weight)
+
+
+def _good(table: pd.DataFrame) -> ArrayLike:
+    return (table["flags"] == 0).to_numpy()
 
 
 def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None) -> Figure:

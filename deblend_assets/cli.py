@@ -123,6 +123,27 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
     print(*done.lines, ", ".join(map(str, done.files)), sep="\n")
 
 
+def response(given: argparse.Namespace, profile: Profile) -> None:
+    """The five sheared catalogues of a field and their response."""
+    from deblend_assets.settings import storage_root
+    from deblend_assets.steps.metadetection.command import respond_files
+    from deblend_assets.stores.field_files import read_field_file
+    from deblend_assets.stores.project import ProjectStore
+
+    found, files = respond_files(
+        read_field_file(given.source),
+        ProjectStore(storage_root(), profile),
+        given.out.resolve(),
+        given.select,
+        estimator=given.estimator,
+        least_snr=given.least_snr,
+        processes=given.processes,
+        replace=given.replace,
+        log=_log,
+    )
+    print(*found.lines(), ", ".join(map(str, files)), sep="\n")
+
+
 _MAPS = ("weight", "variance", "rms", "bmask", "lost", "psf", "zero_point")
 
 
@@ -376,6 +397,27 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
     return measuring
 
 
+def _add_response(topics: Any) -> argparse.ArgumentParser:
+    responding: argparse.ArgumentParser = topics.add_parser(
+        "response",
+        help="response of a field's mean shape to shear, detection included",
+        description="Metadetection of a field: its catalogue under five shears, for TXPipe too, and the response of a "
+        "selection (docs/metadetection.md).",
+    )
+    responding.add_argument("source", type=Path, metavar="FIELD.toml", help="a field's images")
+    responding.add_argument(
+        "--select", default="flags == 0", metavar="EXPRESSION", help="of the catalogue's columns (default: %(default)s)"
+    )
+    responding.add_argument("--estimator", default="g1", metavar="COLUMN", help="first component of the shape")
+    responding.add_argument(
+        "--least-snr", type=float, default=5.0, metavar="SNR", help="of a detection that is measured (default: 5)"
+    )
+    responding.add_argument(
+        "--processes", type=_positive, default=0, metavar="N", help="that work (default: one a core)"
+    )
+    return responding
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the arguments."""
     command = argparse.ArgumentParser("deblend_assets", description="Galaxy deblending and shapes as Dagster assets.")
@@ -398,12 +440,13 @@ def parser() -> argparse.ArgumentParser:
     )
 
     measuring = _add_measure(topics)
+    responding = _add_response(topics)
     exporting = topics.add_parser(
         "export",
         help="write the trained model as a torch.export program",
         description="One file that torch alone can run, electrons in, electrons out; see docs/measuring.md.",
     )
-    for topic, what in ((measuring, "FOLDER"), (exporting, "FILE")):
+    for topic, what in ((measuring, "FOLDER"), (responding, "FOLDER"), (exporting, "FILE")):
         topic.add_argument(
             "--out", type=Path, required=True, metavar=what, help="where; it appears whole or not at all"
         )
@@ -440,7 +483,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from deblend_assets.settings import load_profile
 
-        topics = {"tiles": tiles, "fields": fields, "results": results, "measure": measure, "export": export}
+        topics = {
+            "tiles": tiles,
+            "fields": fields,
+            "results": results,
+            "measure": measure,
+            "response": response,
+            "export": export,
+        }
         status = topics[given.topic](given, load_profile())
         sys.stdout.flush()
     except DeblendError as error:

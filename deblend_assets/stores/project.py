@@ -90,6 +90,7 @@ CODE_VERSIONS = {
     "field_detections": "1",
     "field_catalog": "3",
     "field_quality": "2",
+    "metadetection": "1",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

@@ -78,4 +78,4 @@ def noiseless(image: ObservedImage, **options: object) -> ShearOperator:
     quiet = ObservedImage(
         **(image.__dict__ | {"inverse_variance": (image.inverse_variance > 0).astype(np.float32) * np.float32(1e12)})
     )
-    return ShearOperator(quiet, **options)  # type: ignore[arg-type]
+    return ShearOperator(quiet, **options)

@@ -10,6 +10,8 @@ no wave number beyond is amplified. Each band has its own: that of the widest PS
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -72,6 +74,19 @@ def gaussian_covariance(sigma: float, jacobian: Floats) -> Floats:
     """
     metric = jacobian.T @ jacobian / abs(np.linalg.det(jacobian))
     return np.asarray(sigma**2 * np.linalg.inv(metric))
+
+
+def gaussian_images(covariances: Sequence[Floats], side: int) -> NDArray[np.float32]:
+    """Gaussians of sum 1 in the middle of stamps, (band, y, x).
+
+    Args:
+        covariances: of each band, (2, 2) [pixel²].
+        side: of the stamps, odd [pixel].
+    """
+    line = np.arange(side) - (side - 1) / 2
+    place = np.stack(np.meshgrid(line, line), axis=-1)
+    images = [np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", place, np.linalg.inv(c), place)) for c in covariances]
+    return np.stack([image / image.sum() for image in images]).astype(np.float32)
 
 
 def shear_filter(psf: NDArray[np.floating], covariance: Floats, inverse: Floats, shape: tuple[int, int]) -> NDArray:

@@ -6,21 +6,20 @@ matched between them. The shear of the field is R⁻¹⟨g⟩, ⟨g⟩ of "noshe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.science.metadetection.catalogs import KINDS, STEP
+from deblend_assets.errors import MissingDataError
+from deblend_assets.science.metadetection.catalogs import KINDS
+from deblend_assets.science.metadetection.sums import PatchSums, Rows, response_from, sums_of, with_patches
+
+__all__ = ["PatchSums", "Response", "Rows", "response_from", "response_of", "sums_of", "with_patches"]
 
 Floats = NDArray[np.float64]
-Rows = Callable[[pd.DataFrame], ArrayLike]
-"""Takes a catalogue and gives one value a row."""
-
-_MEAN_ROWS, _MOST_ACROSS = 10, 10
 
 
 @dataclass(frozen=True)
@@ -63,90 +62,6 @@ class Response:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class PatchSums:
-    """Sums over the selected rows of each catalogue in each patch.
-
-    Attributes:
-        patches: their numbers, (P,).
-        rows: selected, (5, P), in the order of `KINDS`.
-        weight: sum of weights, (5, P).
-        total: sum of weight times g, (5, P, 2).
-    """
-
-    patches: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    weight: Floats
-    total: Floats
-
-    def means(self, leave_out: bool = False) -> Floats:
-        """Mean g of the five catalogues, (5, 2); or without each patch in turn, (P, 5, 2)."""
-        weight, total = self.weight.sum(axis=1), self.total.sum(axis=1)
-        if not leave_out:
-            return np.asarray(total / weight[:, None])
-        weights, totals = weight[:, None] - self.weight, total[:, None] - self.total
-        return np.asarray(np.moveaxis(totals / weights[..., None], 1, 0))
-
-
-def response_from(means: Floats) -> tuple[Floats, Floats]:
-    """R (…, 2, 2) and mean g (…, 2) from the means of the five catalogues, (…, 5, 2)."""
-    one, two = ((means[..., KINDS.index(f"{k}p"), :] - means[..., KINDS.index(f"{k}m"), :]) for k in (1, 2))
-    return np.stack([one, two], axis=-1) / (2 * STEP), means[..., KINDS.index("noshear"), :]
-
-
-def sums_of(
-    tables: Mapping[str, pd.DataFrame],
-    select: Rows | None = None,
-    *,
-    estimator: str = "g1",
-    weight: Rows | None = None,
-    patches: ArrayLike | None = None,
-) -> PatchSums:
-    """Sums over patches.
-
-    Args:
-        tables: the five catalogues, each with `patch`, the number of a patch of the sky.
-        select: which rows count, run on each catalogue; None: all whose estimate is finite.
-        estimator: column of the first component of g; that of the second one has 2 in the place of 1.
-        weight: of each row, run on each catalogue; None: 1.
-        patches: numbers of all patches; default: those that occur.
-
-    Raises:
-        MismatchError: a catalogue or a column is missing, or a choice does not have one value a row.
-    """
-    missing = [kind for kind in KINDS if kind not in tables]
-    names = (estimator, estimator.replace("1", "2"))
-    if missing or names[0] == names[1]:
-        raise MismatchError(
-            f"no catalogue {', '.join(missing)}" if missing else f"estimator {estimator!r}",
-            where="response",
-            remedy="give the five of metadetect" if missing else "name the column of its first component, as g1",
-        )
-    if patches is None:
-        patches = np.unique(np.concatenate([tables[kind]["patch"].to_numpy(np.int64) for kind in KINDS]))
-    known = np.asarray(patches, np.int64)
-    rows, weights, totals = [], [], []
-    for kind in KINDS:
-        table = tables[kind]
-        absent = [name for name in (*names, "patch") if name not in table]
-        if absent:
-            raise MismatchError(
-                f"no column {', '.join(absent)}", where=f"catalogue {kind}", remedy="name an estimate that it has"
-            )
-        g = table[list(names)].to_numpy(np.float64)
-        chosen = np.isfinite(g).all(axis=1)
-        if select is not None:
-            chosen &= _one_a_row(select(table), table, "select").astype(bool)
-        w = np.ones(len(table)) if weight is None else _one_a_row(weight(table), table, "weight").astype(np.float64)
-        place = np.searchsorted(known, table["patch"].to_numpy(np.int64)[chosen])
-        size = len(known)
-        rows.append(np.bincount(place, minlength=size))
-        weights.append(np.bincount(place, w[chosen], minlength=size))
-        parts = [np.bincount(place, (w * g[:, k])[chosen], minlength=size) for k in (0, 1)]
-        totals.append(np.stack(parts, axis=1))
-    return PatchSums(known, np.stack(rows), np.stack(weights), np.stack(totals))
-
-
 def response_of(
     tables: Mapping[str, pd.DataFrame],
     select: Rows | None = None,
@@ -170,52 +85,28 @@ def response_of(
             where="response",
             remedy="select more, or give a larger field",
         )
-    whole, parts = (_solved(sums.means(leave_out)) for leave_out in (False, True))
-    values = [part for pair in zip(whole, map(_jackknife, parts), strict=True) for part in pair]
-    return Response(*values, numbers["noshear"], numbers, len(sums.patches))
-
-
-def with_patches(
-    tables: Mapping[str, pd.DataFrame], shape: tuple[int, int], across: int | None = None
-) -> dict[str, pd.DataFrame]:
-    """Catalogues with `patch`, the square of the image that a row lies in without its shear.
-
-    Args:
-        tables: with x, y [pixel].
-        shape: (y, x) of the image.
-        across: squares along each axis; None: some ten rows a square, 2 to 10 across.
-    """
-    if across is None:
-        number = len(tables["noshear"])
-        across = int(np.clip(np.sqrt(number / _MEAN_ROWS), 2, _MOST_ACROSS))
-    found = {}
-    for kind, table in tables.items():
-        column, row = (
-            np.clip((table[name].to_numpy(np.float64) + 0.5) * across / side, 0, across - 1).astype(np.int64)
-            for name, side in (("x", shape[1]), ("y", shape[0]))
-        )
-        found[kind] = table.assign(patch=row * across + column)
-    return found
+    whole, each = _solved(sums.means()), _solved(sums.means(leave_out=True))
+    errors = [_jackknife(values) for values in each]
+    return Response(
+        R=whole[0],
+        R_err=errors[0],
+        g=whole[1],
+        g_err=errors[1],
+        shear=whole[2],
+        shear_err=errors[2],
+        number=numbers["noshear"],
+        numbers=numbers,
+        patches=len(sums.patches),
+    )
 
 
 def _solved(means: Floats) -> tuple[Floats, Floats, Floats]:
     """R, mean g and shear."""
     response, g = response_from(means)
-    return response, g, np.linalg.solve(response, g[..., None])[..., 0]
+    return response, g, np.asarray(np.linalg.solve(response, g[..., None])[..., 0], np.float64)
 
 
 def _jackknife(each: Floats) -> Floats:
     """Error from the values without each patch in turn, (P, …)."""
     number = len(each)
     return np.asarray(np.sqrt((number - 1) / number * ((each - each.mean(axis=0)) ** 2).sum(axis=0)))
-
-
-def _one_a_row(values: ArrayLike, table: pd.DataFrame, what: str) -> NDArray:
-    found = np.asarray(values)
-    if found.shape != (len(table),):
-        raise MismatchError(
-            f"gives an array of shape {found.shape} for {len(table)} rows",
-            where=what,
-            remedy="give one value a row",
-        )
-    return found

@@ -1,0 +1,1 @@
+"""Tests of metadetection of a user's field."""
