@@ -28,10 +28,10 @@ class Made:
         self.calls += 1
         if self.killed:
             self.killed = False
-            kwargs["parts"].keep("sheared_0", self.tables["1p"])  # type: ignore[attr-defined]
+            kwargs["parts"].keep("sheared_0", self.tables["1p"])
             raise KeyboardInterrupt
         parts = kwargs.get("parts")
-        self.found = None if parts is None else parts.read("sheared_0")  # type: ignore[attr-defined]
+        self.found = None if parts is None else parts.read("sheared_0")
         return self.tables
 
 
@@ -42,7 +42,7 @@ def test_catalogues_are_kept_whole_by_field_settings_and_model(
     monkeypatch.setattr(steps, "metadetect_field", made)
 
     def kept(version: str = "a", **given: object) -> dict[str, pd.DataFrame]:
-        return kept_catalogs(field, model, version, tmp_path, log=lambda line: None, **given)  # type: ignore[arg-type]
+        return kept_catalogs(field, model, version, tmp_path, log=lambda line: None, **given)
 
     with pytest.raises(KeyboardInterrupt):
         kept()
