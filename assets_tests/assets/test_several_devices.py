@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
 from assets_tests.assets.homes import BLANK_FIGURES, CHECKOUT, assert_all_gone
-from assets_tests.stores.test_project import opened, store, survey, tiny  # noqa: F401 - fixtures
+from assets_tests.stores.test_project import COLUMNS, STATISTICS, galaxies, simulate, tiny
 from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.steps.training.fit import fit_stage
 from deblend_assets.steps.training.several import fit_on_several
 from deblend_assets.stores.checkpoints import Checkpoint, CheckpointFolder
@@ -26,6 +29,8 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 TWO = ["cpu", "cpu"]
 PATIENCE_SECONDS = 240.0
+# Many batches an epoch, so that a request comes within one, and epochs enough to be met in the middle twice.
+EPOCHS, BATCH = 8, 1
 
 # One stage through Dagster, in a process of its own; its last line says how it ended.
 STAGE = """
@@ -65,7 +70,7 @@ class Run:
         while not condition():
             assert self.process.poll() is None, f"ended too early: {self.last_line()}"
             assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.005)
+            time.sleep(0.05)
 
     def training(self) -> bool:
         """Whether an epoch is done, and the next one under way."""
@@ -104,11 +109,27 @@ def start() -> Iterator[Callable[..., Run]]:
                 process.kill()
 
 
-def under(project: ProjectStore, epochs: int, batch: int) -> ProjectStore:
-    """The same arrays under another recipe."""
-    return ProjectStore(
-        project.root, tiny(recipes__training__stage1__epochs=epochs, recipes__training__batch_size=batch)
-    )
+def of_recipe(root: Path, epochs: int, batch: int) -> ProjectStore:
+    return ProjectStore(root, tiny(recipes__training__stage1__epochs=epochs, recipes__training__batch_size=batch))
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory) -> ProjectStore:
+    """Catalogue, all shards, statistics, and stage 1 trained by this process without a break; only read."""
+    made = of_recipe(tmp_path_factory.mktemp("alone"), EPOCHS, BATCH)
+    made.write_catalog(galaxies(), COLUMNS, "note", {"source": "made up"})
+    simulate(made, load_survey("LSST"))
+    made.write_normalization(STATISTICS, {"stamps": 16})
+    alone(made, "stage1_vae")
+    return made
+
+
+@pytest.fixture
+def store(left_alone: ProjectStore, tmp_path: Path) -> ProjectStore:
+    """A copy without the trained stage."""
+    made = of_recipe(Path(shutil.copytree(str(left_alone.root), tmp_path / "storage")), EPOCHS, BATCH)
+    shutil.rmtree(str(made.folder / "checkpoints"))
+    return made
 
 
 def alone(project: ProjectStore, stage: str) -> Checkpoint:
@@ -137,11 +158,8 @@ def assert_close(found: Checkpoint, expected: Checkpoint) -> None:
 
 
 def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone(
-    store: ProjectStore,  # noqa: F811
-    start: Callable[..., Run],
+    store: ProjectStore, left_alone: ProjectStore, start: Callable[..., Run]
 ) -> None:
-    # Many batches an epoch, so that the request comes within one.
-    store = under(store, 12, 1)
     run = start(store)
     run.when(run.training)
     run.process.send_signal(signal.SIGTERM)
@@ -154,16 +172,12 @@ def test_asked_to_stop_it_keeps_its_place_in_the_epoch_and_ends_as_if_left_alone
     assert kept["step"] == 16 * len(kept["history"]) + kept["within"]["batches"]
     run = start(store)
     assert run.end() == "succeeded"
-    resumed = run.folder.path.read_bytes()
-    run.folder.path.unlink()
-    run = start(store)
-    assert run.end() == "succeeded"
-    assert run.folder.path.read_bytes() == resumed
+    assert run.folder.path.read_bytes() == left_alone.checkpoint("training", "stage1_vae").path.read_bytes()
 
 
-def test_two_processes_end_where_one_does(store: ProjectStore) -> None:  # noqa: F811
+def test_two_processes_end_where_one_does(store: ProjectStore) -> None:
     # 16 scenes in batches of 5: shares of two and three, and in the end one scene for two processes.
-    store = under(store, 2, 5)
+    store = of_recipe(Path(str(store.root)), 2, 5)
     alone(store, "stage1_vae")
     folder = store.checkpoint("training", "stage2_deblender")
     expected = alone(store, "stage2_deblender")
@@ -178,17 +192,21 @@ def test_two_processes_end_where_one_does(store: ProjectStore) -> None:  # noqa:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_of_two_processes_one_may_die_or_both_be_stopped_and_the_next_run_goes_on(
-    store: ProjectStore,  # noqa: F811
-    start: Callable[..., Run],
+def test_two_processes_may_be_stopped_or_one_may_die_and_the_next_run_goes_on(
+    store: ProjectStore, left_alone: ProjectStore, start: Callable[..., Run]
 ) -> None:
-    store = under(store, 12, 1)
-    expected = alone(store, "stage1_vae")
     folder = store.checkpoint("training", "stage1_vae")
-    folder.path.unlink()
-
     run = start(store, devices=2)
     run.when(run.training)
+    children = run.children()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == "training/stage1_vae: stopped, its state is kept [SIGTERM]: run the same command again"
+    assert_all_gone(children)
+    stopped = state(folder)
+    assert stopped["within"]["batches"] >= 1
+
+    run = start(store, devices=2)
+    run.when(lambda: len(state(folder)["history"]) > len(stopped["history"]))
     children = run.children()
     ranks = [p for p in children if "spawn_main" in " ".join(p.cmdline())]
     assert len(ranks) == 2
@@ -198,17 +216,7 @@ def test_of_two_processes_one_may_die_or_both_be_stopped_and_the_next_run_goes_o
     assert "of 2 ended with code " in line
     assert "run the same command again" in line
     assert_all_gone(children)
-    epochs = len(state(folder)["history"])
-    assert 1 <= epochs < 12
+    assert len(stopped["history"]) < len(state(folder)["history"]) < EPOCHS
 
-    run = start(store, devices=2)
-    run.when(lambda: len(state(folder)["history"]) > epochs)
-    children = run.children()
-    run.process.send_signal(signal.SIGTERM)
-    assert run.end() == "training/stage1_vae: stopped, its state is kept [SIGTERM]: run the same command again"
-    assert_all_gone(children)
-    assert state(folder)["within"]["batches"] >= 1
-
-    run = start(store, devices=2)
-    assert run.end() == "succeeded"
-    assert_close(folder.read(), expected)
+    alone(store, "stage1_vae")  # on one device: it goes on where two had come to
+    assert_close(folder.read(), left_alone.checkpoint("training", "stage1_vae").read())

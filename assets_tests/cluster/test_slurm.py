@@ -17,6 +17,7 @@ import dagster as dg
 import pytest
 
 from assets_tests.assets.homes import CHECKOUT, Home, results
+from assets_tests.assets.lineage import CATALOG, SIMULATED, STAGES, STATISTICS, Lineage
 from assets_tests.cluster.slurm_node import SlurmNode, slurm_node, wait_until
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER
@@ -28,7 +29,6 @@ SCRIPTS = CHECKOUT / "cluster" / "slurm"
 # A test fails by what is printed, not by the clock of a busy machine.
 PATIENCE_SECONDS = 900.0
 EPOCHS = 40
-GROUPS = "group:simulation or group:normalization or group:training"
 
 
 def profile_text(epochs: int = EPOCHS) -> str:
@@ -37,8 +37,6 @@ def profile_text(epochs: int = EPOCHS) -> str:
     for old, new in {
         "stage1 = { epochs = 2,": f"stage1 = {{ epochs = {epochs},",
         "train = 64, validation = 16, test = 32": "train = 32, validation = 16, test = 16",
-        "scenes = 200\nvalidation_scenes = 200\ncalibration_scenes = 200": "scenes = 100\nvalidation_scenes = 100\n"
-        "calibration_scenes = 100",
         "cells = 5": "cells = 4",
     }.items():
         assert text.count(old) == 1, old
@@ -122,12 +120,11 @@ def finished(node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The model by one plain command, undisturbed."""
-    selection = ["--select", GROUPS, "--partition-range", "train_000...test_000"]
-    home = Home(tmp_path_factory.mktemp("plain") / "home", "small", profile_text(), selection)
-    home.finish()
-    return home
+def plain(tmp_path_factory: pytest.TempPathFactory, finished: tuple[Cluster, dict[str, str]]) -> Lineage:
+    """The model by one plain run, undisturbed."""
+    lineage = Lineage(tmp_path_factory.mktemp("plain"), finished[0].profile)
+    lineage.succeeds(CATALOG, *SIMULATED, STATISTICS, *STAGES)
+    return lineage
 
 
 def test_every_shard_is_drawn_by_one_of_two_tasks(finished: tuple[Cluster, dict[str, str]]) -> None:
@@ -139,9 +136,11 @@ def test_every_shard_is_drawn_by_one_of_two_tasks(finished: tuple[Cluster, dict[
     assert all("rendering: 32/32 scenes" in text for text in printed), "each draws its own and no other's"
 
 
-def test_arrays_and_checkpoints_are_those_of_a_plain_run(finished: tuple[Cluster, dict[str, str]], plain: Home) -> None:
+def test_arrays_and_checkpoints_are_those_of_a_plain_run(
+    finished: tuple[Cluster, dict[str, str]], plain: Lineage
+) -> None:
     cluster, _ = finished
-    wanted = results(plain.storage / "small")
+    wanted = results(plain.store.folder)
     drawn = [name for name in wanted if name.startswith("simulated/")]
     assert len([name for name in drawn if "/_done/" in name]) == len(all_shards(plain.profile.simulation))
     assert len([name for name in wanted if name.endswith("checkpoint.pt")]) == 3
