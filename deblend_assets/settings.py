@@ -696,6 +696,16 @@ class DetectionSettings(_Section):
         default=3.0, ge=0, description="least rise of a peak above the saddle to a brighter one [noise of the sum]"
     )
     prominence_share: float = Field(default=0.03, ge=0, description="the same, as a share of the sum at that saddle")
+    split_snr: float = Field(
+        default=20.0,
+        ge=0,
+        description="segments whose peak of the filtered sum is so many times its noise are split by their peaks at a "
+        "sharper resolution",
+    )
+    split_sigma: float = Field(
+        default=5.0, ge=0, description="least rise of such a peak above the saddle to a brighter one [its noise]"
+    )
+    split_share: float = Field(default=0.1, ge=0, description="the same, as a share of the sharper image there")
     clean: bool = Field(default=True, description="remove detections that the wings of a brighter one explain")
     clean_param: float = Field(default=1.0, gt=0, description="of `clean`")
     kernel_fwhm: float = Field(

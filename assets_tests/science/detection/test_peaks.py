@@ -72,7 +72,7 @@ def test_a_faint_star_on_the_wings_of_a_bright_galaxy_is_found() -> None:
     table = detect(images, ivar, [FWHM], ["r"]).table
     assert len(table) == 2
     assert np.hypot(table["x"] - 85, table["y"] - 60).min() < 0.5
-    usual = DetectionSettings(deblend_cont=0.005, prominence_sigma=0, prominence_share=0)
+    usual = DetectionSettings(deblend_cont=0.005, prominence_sigma=0, prominence_share=0, split_snr=1e9)
     assert len(detect(images, ivar, [FWHM], ["r"], usual).table) == 1
 
 
@@ -85,7 +85,7 @@ def test_noise_on_a_bright_galaxy_is_no_source() -> None:
     # The image is smaller than two meshes of a background, of which the galaxy would be a part.
     plain = DetectionSettings(background_pixels=0)
     bare = plain.model_copy(
-        update={"prominence_sigma": 0.0, "prominence_share": 0.0, "kernel_fwhm": 0.5, "clean": False}
+        update={"prominence_sigma": 0, "prominence_share": 0, "kernel_fwhm": 0.5, "clean": False, "split_snr": 1e9}
     )
     joined = bare.model_copy(update={"prominence_sigma": 3.0, "prominence_share": 0.03})
     counts = [len(detect(images, ivar, [FWHM], ["r"], s).table) for s in (bare, joined, plain)]

@@ -20,8 +20,9 @@ from scipy import ndimage
 
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.detection.filtering import FilteredImage, filter_bands
-from deblend_assets.science.detection.peaks import prominent
+from deblend_assets.science.detection.peaks import peak_positions, prominent
 from deblend_assets.science.detection.signal import measure_signal
+from deblend_assets.science.detection.splitting import split_segments, with_parts
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.settings import DetectionSettings
 
@@ -113,7 +114,13 @@ def detect(
     )
     found = found[kept]
     segments = np.where((ivar > 0).any(axis=0), segments, np.int32(0))
-    x, y = _peaks(filtered.amplitude, found["xcpeak"], found["ycpeak"])
+    x, y = peak_positions(filtered.amplitude, found["xcpeak"], found["ycpeak"])
+    height = filtered.amplitude[found["ycpeak"], found["xcpeak"]] / filtered.sigma[found["ycpeak"], found["xcpeak"]]
+    bright = np.flatnonzero(height > settings.split_snr) + 1
+    splits = split_segments(
+        images, ivar, segments, bright, fwhm, response, correlations, settings.split_sigma, settings.split_share
+    )
+    x, y, flags, segments = with_parts(x, y, found["flag"].astype(np.int64), segments, splits)
     weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
     seeing = float(np.average(fwhm, weights=weight))
     signal = measure_signal(images, ivar, x, y, segments, fwhm, seeing, correlations)
@@ -125,8 +132,8 @@ def detect(
     for k, band in enumerate(bands):
         table[f"snr_{band}"] = signal.bands[:, k]
     table["sigma"], table["masked_fraction"] = signal.sigma, signal.masked
-    table["pixels"] = np.bincount(segments.ravel(), minlength=len(found) + 1)[1:]
-    table["sep_flags"] = found["flag"].astype(np.int64)
+    table["pixels"] = np.bincount(segments.ravel(), minlength=len(x) + 1)[1:]
+    table["sep_flags"] = flags
     return Detections(table, segments, seeing)
 
 
@@ -256,21 +263,3 @@ def _sep(
         segmentation_map=True,
     )
     return found, segments
-
-
-def _peaks(
-    image: NDArray[np.float32], column: NDArray[np.int64], row: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Maxima of Gaussians through the brightest pixels and both of their neighbours; x and y, within half a pixel."""
-
-    def shift(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-        curvature = 2 * middle - low - high
-        with np.errstate(divide="ignore", invalid="ignore"):
-            offset = 0.5 * (high - low) / curvature
-        return np.where(curvature > 0, np.clip(offset, -0.5, 0.5), 0.0)
-
-    padded = np.pad(np.log(np.maximum(image, np.finfo(np.float32).tiny).astype(np.float64)), 1, mode="edge")
-    j, i = row + 1, column + 1
-    x = column + shift(padded[j, i - 1], padded[j, i], padded[j, i + 1])
-    y = row + shift(padded[j - 1, i], padded[j, i], padded[j + 1, i])
-    return x, y

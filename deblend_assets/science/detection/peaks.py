@@ -78,3 +78,21 @@ def _saddles(image: NDArray[np.float32], segments: NDArray[np.int32], count: int
     for (a, b), s in zip(np.concatenate(pairs).tolist(), np.concatenate(heights).tolist(), strict=True):
         found[a][b] = found[b][a] = max(s, found[a].get(b, -np.inf))
     return found
+
+
+def peak_positions(
+    image: NDArray[np.float32], column: NDArray[np.int64], row: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Maxima of Gaussians through the brightest pixels and both of their neighbours; x and y, within half a pixel."""
+
+    def shift(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+        curvature = 2 * middle - low - high
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offset = 0.5 * (high - low) / curvature
+        return np.where(curvature > 0, np.clip(offset, -0.5, 0.5), 0.0)
+
+    padded = np.pad(np.log(np.maximum(image, np.finfo(np.float32).tiny).astype(np.float64)), 1, mode="edge")
+    j, i = row + 1, column + 1
+    x = column + shift(padded[j, i - 1], padded[j, i], padded[j, i + 1])
+    y = row + shift(padded[j - 1, i], padded[j, i], padded[j + 1, i])
+    return x, y

@@ -106,7 +106,9 @@ def log_odds_of(chances: Tensor) -> dict[str, Tensor]:
     return dict(zip(CHANCES, chances.split(1, dim=1), strict=True))
 
 
-def oriented(network: SkyShapeNetwork, given: GivenStamps, orientations: int) -> GaussianPosterior:
+def oriented(
+    network: SkyShapeNetwork, given: GivenStamps, orientations: int, begun: Tensor | None = None
+) -> GaussianPosterior:
     """Standardized posteriors, float64, averaged over orientations of each stamp and turned back; so are the log-odds.
 
     All that is given turns with the pixels. No direction is preferred, whatever the number: eight orientations are the
@@ -116,8 +118,10 @@ def oriented(network: SkyShapeNetwork, given: GivenStamps, orientations: int) ->
         network: in evaluation mode.
         given: on the network's device.
         orientations: 1 to 8.
+        begun: the canonical orientation, (N,), where it is held; None: that of the images.
     """
-    begun = canonical(given.images.float(), given.present) if orientations < ORDER else None
+    if begun is None and orientations < ORDER:
+        begun = canonical(given.images.float(), given.present)
     upright = given if begun is None else turned(given, begun)
     parts = []
     for number in range(orientations):

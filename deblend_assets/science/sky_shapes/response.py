@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deblend_assets.science.shapes.orientations import canonical
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import Surroundings, row_terms, surroundings
 from deblend_assets.science.sky_shapes.centring import centred
@@ -28,6 +29,7 @@ from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.network import CHANCES, log_odds_of, oriented
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.science.stamps.symmetries import ORDER
 
 SHARE = 0.05
 """Default share of the stamps: with it the responses take no longer than the measurement."""
@@ -158,10 +160,11 @@ def _differentiated(
     device = next(model.network.parameters()).device
     there = GivenStamps(*(values.to(device) for values in at))
     begun = tuple(values.to(device) for values in (at.images.float(), at.neighbours.float(), at.spins))
+    held = canonical(begun[0], there.present) if orientations < ORDER else None
 
     def answer(images: Tensor, neighbours: Tensor, spins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         stamps = there._replace(images=images, neighbours=neighbours, spins=spins)
-        found = oriented(model.network, stamps, orientations)
+        found = oriented(model.network, stamps, orientations, held)
         return found.mean, found.covariance, torch.cat([found.log_odds[name] for name in CHANCES], dim=1)
 
     def along(*directions: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
