@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import json
 import shutil
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -91,6 +92,19 @@ def raw_smoke(**changes: Any) -> dict[str, Any]:
 
 def smoke(**changes: Any) -> Profile:
     return parse_profile({"name": "smoke", **raw_smoke(**changes)}, where="smoke.toml")
+
+
+def smoke_text(**changes: Any) -> str:
+    """The same as a file's text, a dotted key a line."""
+
+    def lines(section: dict[str, Any], path: str) -> Iterator[str]:
+        for key, value in section.items():
+            if isinstance(value, dict):
+                yield from lines(value, f"{path}{key}.")
+            else:
+                yield f"{path}{key} = {json.dumps(value)}"
+
+    return "\n".join(lines(raw_smoke(**changes), ""))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from assets_tests.assets.lineage import TILES_OF_FEW, raw_smoke, smoke_text
 from assets_tests.ui.dagster_dev import CHECKOUT, DagsterDev
 from assets_tests.ui.lineage_page import (
     READY,
@@ -38,13 +39,19 @@ from deblend_assets.automation.schedules import STALE_FIELDS, STALE_TILES
 from deblend_assets.automation.tile_sensor import NEW_TILES_SENSOR, TILE_AUTOMATION
 from deblend_assets.lineage import LINEAGE
 from deblend_assets.partitions import TILES, shard_partitions
-from deblend_assets.settings import SPLITS, load_profile
+from deblend_assets.settings import SPLITS, parse_profile
 from deblend_assets.stores.project import CODE_VERSIONS
 
 # Most of it is waiting for the daemon, which looks at backfills every half minute.
 pytestmark = pytest.mark.slow
 
-PROFILE = "smoke"
+# A figure and a check of everything; more scenes would show the same.
+PROFILE = "small"
+CHANGES: dict[str, Any] = {
+    "simulation__scenes": {"train": 32, "validation": 16, "test": 16},
+    **TILES_OF_FEW,
+}
+SMALL = parse_profile({"name": PROFILE, **raw_smoke(**CHANGES)}, where=PROFILE)
 START_SECONDS, STOP_SECONDS = 120.0, 90.0
 SENSORS = (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION, NEW_FIELDS_SENSOR, FIELD_AUTOMATION)
 MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation", "shapes")
@@ -53,7 +60,10 @@ MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation", "shapes"
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     """The servers, ready for "Materialize all"; whatever a test does, nothing of them is left."""
-    served = DagsterDev(tmp_path_factory.mktemp("ui"), PROFILE)
+    folder = tmp_path_factory.mktemp("ui")
+    path = folder / f"{PROFILE}.toml"
+    path.write_text(smoke_text(**CHANGES))
+    served = DagsterDev(folder, str(path))
     try:
         served.until(lambda: ready(served), START_SECONDS, "code location loaded and daemons healthy")
         yield served
@@ -89,7 +99,7 @@ def tile(dev: DagsterDev, lineage: dict[str, Any]) -> str:
     """A tile of the simulated survey, registered and made on the page of the group des."""
     # It would make the tile as soon as it is registered, which is `automation.test_daemon`'s to see.
     stop_sensor(dev, TILE_AUTOMATION)
-    name = load_profile(PROFILE).des.sky.tiles[0]
+    name = SMALL.des.sky.tiles[0]
     add_partition(dev, str(TILES.name), name)
     finished_run(dev, materialize_in_one_run(dev, ("des",), name, name))
     return name
@@ -131,13 +141,13 @@ def test_the_lineage_takes_one_run_a_leg(lineage: dict[str, Any], assets: dict[s
     assert set.union(*(keys for _, keys in made)) == set(assets)
     (shards,) = [run for run in lineage["runs"] if {"path": ["simulated", "truth"]} in run["assetSelection"]]
     tags = {tag["key"]: tag["value"] for tag in shards["tags"]}
-    keys = shard_partitions(load_profile(PROFILE)).get_partition_keys()
+    keys = shard_partitions(SMALL).get_partition_keys()
     assert tags["dagster/asset_partition_range_start"] == keys[0]
     assert tags["dagster/asset_partition_range_end"] == keys[-1]
 
 
 def test_every_shard_is_materialised(assets: dict[str, Any]) -> None:
-    keys = set(shard_partitions(load_profile(PROFILE)).get_partition_keys())
+    keys = set(shard_partitions(SMALL).get_partition_keys())
     for name in ("truth", "isolated", "noisy", "blended"):
         node = assets[f"simulated/{name}"]
         assert set(node["partitionKeys"]) == keys
@@ -148,7 +158,7 @@ def test_every_shard_is_materialised(assets: dict[str, Any]) -> None:
 
 
 def test_numbers_are_the_profiles(assets: dict[str, Any]) -> None:
-    profile = load_profile(PROFILE)
+    profile = SMALL
     scenes = profile.simulation.scenes
     found = {key: numbers(node) for key, node in assets.items()}
     assert found["simulation/galaxy_catalog"]["galaxies"] == profile.catalog.galaxies
@@ -266,7 +276,7 @@ def test_a_tile_s_pages_show_its_plots_and_numbers(dev: DagsterDev, tile: str) -
         assert all(math.isfinite(value) for value in numbers(node).values()), key
     found = {key: numbers(node) for key, node in shown.items()}
     galaxies = [found[f"des/{noun}"]["galaxies"] for noun in ("im3shape_catalog", "des_cutouts", "shape_catalog")]
-    assert galaxies[0] >= galaxies[1] == galaxies[2] >= load_profile(PROFILE).des.tiles.minimum_galaxies
+    assert galaxies[0] >= galaxies[1] == galaxies[2] >= SMALL.des.tiles.minimum_galaxies
     assert found["des/des_cutouts"]["archive_requests"] > 0
     for key, wanted in {
         "des/im3shape_catalog": {"distributions", "attrition_chart"},
