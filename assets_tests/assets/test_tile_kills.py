@@ -21,14 +21,13 @@ import pytest
 
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS, Home, results
 from assets_tests.assets.lineage import (
-    CHAIN,
     CUTOUTS,
     IM3SHAPE,
     TILES_OF_FEW,
     Lineage,
     metadata,
-    raw_smoke,
     smoke,
+    smoke_text,
 )
 from assets_tests.assets.test_tiles import TILES
 from deblend_assets.partitions import TILES as TILE_PARTITIONS
@@ -85,13 +84,13 @@ def test_a_third_run_over_two_tiles_asks_nothing(
     lineage = surveyed(**changes)
     for tile in TILES:
         before = len(server.request_log)
-        found = metadata(lineage.succeeds(*CHAIN[:3], tile=tile))
+        found = metadata(lineage.succeeds(IM3SHAPE, CUTOUTS, tile=tile))
         asked = found[IM3SHAPE]["archive_requests"] + found[CUTOUTS]["archive_requests"]
         assert asked == len(server.request_log) - before > 100
     assert repeated(server) == 0
     before = len(server.request_log)
     for tile in TILES:
-        lineage.succeeds(*CHAIN[:3], tile=tile)
+        lineage.succeeds(IM3SHAPE, CUTOUTS, tile=tile)
     assert len(server.request_log) == before
     shutil.rmtree(lineage.des.tiles_folder)
     for tile in TILES:
@@ -142,21 +141,13 @@ def die(home: Home, answers: int = 0) -> None:
 @pytest.fixture
 def home(first_sky: Lineage, changes: dict[str, Any], tmp_path: Path) -> Iterator[Home]:
     """A Dagster home with the model, and the tile's catalogue; its command makes the cutouts."""
-    text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in leaves(raw_smoke(**changes)))
-    made = Home(tmp_path / "home", "smoke", text, ["--select", CUTOUTS, "--partition", TILE])
+    made = Home(tmp_path / "home", "smoke", smoke_text(**changes), ["--select", CUTOUTS, "--partition", TILE])
     assert made.profile == smoke(**changes)
     first_sky.copy(made.storage, **changes).succeeds(IM3SHAPE, tile=TILE)
     with dg.DagsterInstance.from_config(str(made.folder)) as instance:
         instance.add_dynamic_partitions(str(TILE_PARTITIONS.name), [TILE])
     yield made
     made.end()
-
-
-def leaves(section: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in section.items():
-        found += leaves(value, f"{path}{key}.") if isinstance(value, dict) else [(f"{path}{key}", value)]
-    return found
 
 
 def test_killed_anywhere_and_started_again_it_asks_only_for_what_is_missing(
