@@ -10,8 +10,10 @@ import sep
 from assets_tests.science.metadetection.images import GALAXIES, PSF, SIDE, drawn, observed, psf_stamp
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.metadetection.catalogs import KINDS, MOST_MASKED, joined, metadetect
+from deblend_assets.science.metadetection.network import NetworkEstimate
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.settings import MeasurementSettings
 
 
 def moments(image: ObservedImage, fwhm: tuple[float, ...]) -> pd.DataFrame:
@@ -58,6 +60,16 @@ def test_mask_is_that_of_the_unsheared_sky(tables: dict[str, pd.DataFrame]) -> N
         assert near.flags == int(RowFlag.MASKED | RowFlag.SATURATED)
         assert far.mfrac < 1e-3
         assert far.flags == 0
+
+
+def test_nothing_detected_gives_empty_tables() -> None:
+    dark = observed(np.zeros((1, 60, 60)), psf_stamp(side=31), lost=np.ones((60, 60), bool), mask=int(MaskBit.NO_DATA))
+    for image in (dark, observed(np.zeros((1, 60, 60)), psf_stamp(side=31))):
+        # The model is not used.
+        estimate = NetworkEstimate(None, MeasurementSettings(), least_snr=20)  # type: ignore[arg-type]
+        tables = metadetect(image, estimate, kinds=("1p",))
+        assert len(tables["1p"]) == 0
+        assert {"x", "g1", "snr", "flags", "mfrac"} <= set(tables["1p"])
 
 
 def test_rows_off_the_image_are_dropped_and_the_edge_is_flagged() -> None:

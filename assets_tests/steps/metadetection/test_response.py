@@ -94,7 +94,11 @@ def test_what_the_command_writes(
         write("snr > 5", "b")
     write("snr > 5", "b", replace=True)
     with pytest.raises(MismatchError, match="'snr >' cannot be read"):
-        selected(tables["1p"], "snr >")
+        write("snr >", "c")
+    assert made.calls == 2, "refused before the field is measured"
+    with pytest.raises(MismatchError, match="'no_such > 3' cannot be read"):
+        selected(tables["1p"], "no_such > 3")
+    assert not (tmp_path / "out" / ".parts").exists()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match="other files"):

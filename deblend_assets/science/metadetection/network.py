@@ -51,7 +51,7 @@ class NetworkEstimate:
             parts.append(measure_catalog(self.model, stamps.with_nearest(self.settings.stamps.others), responses=0.0))
         own = detections.iloc[rows][list(_FOUND)].rename(columns=_FOUND).reset_index(drop=True)
         if not parts:
-            return own.assign(**{name: np.zeros(0) for name in sky_columns(image.bands)}, flags=np.zeros(0, np.int32))
+            return own.assign(**{name: np.zeros(0) for name in sky_columns(image.bands)})
         measured = pd.concat(parts, ignore_index=True)
         star = np.nan_to_num(measured["star_probability"].to_numpy(np.float64)) > 0.5
         flags = measured["flags"].to_numpy(np.int32) & ~np.int32(MASK_FLAGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from deblend_assets.steps.metadetection.catalogs import metadetect_field
 from deblend_assets.stores.metadetection import HDF5, RESPONSE, TABLES, keep_response, metadetection_folder
 from deblend_assets.stores.project import CODE_VERSIONS
 
+_EXPRESSION = "write columns of the catalogue, as in 'flags == 0 and snr > 10'"
 _ROWS = 512
 # Places along each axis at which WCS and PSF are compared, and side of the PSF's image [pixel].
 _PLACES, _PSF_SIDE = 3, 41
@@ -127,6 +129,7 @@ def write_response(
     Raises:
         MismatchError: a selection that cannot be read; and as `kept_catalogs`.
     """
+    _require_expression(select)  # before hours of work
     tables = kept_catalogs(
         field,
         model,
@@ -143,6 +146,13 @@ def write_response(
     return found, tuple(folder / name for name in (HDF5, *TABLES.values(), RESPONSE))
 
 
+def _require_expression(text: str) -> None:
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError as error:
+        raise MismatchError(f"{text!r} cannot be read", where="--select", remedy=_EXPRESSION) from error
+
+
 def selected(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
     """For which rows of a catalogue an expression of its columns holds, (N,).
 
@@ -155,7 +165,7 @@ def selected(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
         raise MismatchError(
             f"{expression!r} cannot be read ({str(error).splitlines()[0]})",
             where="--select",
-            remedy="write columns of the catalogue, as in 'flags == 0 and snr > 10'",
+            remedy=_EXPRESSION,
         ) from error
 
 
