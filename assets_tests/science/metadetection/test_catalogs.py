@@ -66,7 +66,7 @@ def test_nothing_detected_gives_empty_tables() -> None:
     dark = observed(np.zeros((1, 60, 60)), psf_stamp(side=31), lost=np.ones((60, 60), bool), mask=int(MaskBit.NO_DATA))
     for image in (dark, observed(np.zeros((1, 60, 60)), psf_stamp(side=31))):
         # The model is not used.
-        estimate = NetworkEstimate(None, MeasurementSettings(), least_snr=20)  # type: ignore[arg-type]
+        estimate = NetworkEstimate(None, MeasurementSettings(), least_snr=20)
         tables = metadetect(image, estimate, kinds=("1p",))
         assert len(tables["1p"]) == 0
         assert {"x", "g1", "snr", "flags", "mfrac"} <= set(tables["1p"])
