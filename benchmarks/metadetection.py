@@ -92,19 +92,20 @@ def biases(pairs: list[list[Tables]], least_snr: float) -> tuple[np.ndarray, np.
 def main() -> None:
     """Print m, c and the response as fields are done."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--fields", type=int, default=20, help="of twins; even")
+    arguments.add_argument("--fields", type=int, default=20, help="of twins; even, at least 4")
     arguments.add_argument("--side", type=int, default=300, help="[pixel]")
     arguments.add_argument("--bands", default="riz")
+    arguments.add_argument("--snr", type=float, nargs="+", default=[10.0, 20.0], help="above which rows are selected")
     arguments.add_argument("--masks", action="store_true", help="artefacts, saturated stars and masks")
     given = arguments.parse_args()
     sky = FieldSkySettings(bands=tuple(given.bands), psf_varies=False, chip_edges=0.0)
-    estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=7.0)
+    estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=0.7 * min(given.snr))
     galaxies, start, pairs = catalog(), time.monotonic(), []
     for number in range(given.fields):
         pairs.append(twins(galaxies, estimate, number, given.side, sky, given.masks))
         done = len(pairs)
-        if done >= 4 and done % 2 == 0 and (done % 10 == 0 or done == given.fields):
-            for least in (10.0, 20.0):
+        if done % 4 == 0 or done == given.fields:
+            for least in given.snr:
                 m, c, response = biases(pairs, least)
                 print(
                     f"S/N > {least:g}: m {m[0]:+.4f} ± {m[1]:.4f}, c {c[0]:+.5f} ± {c[1]:.5f}, "

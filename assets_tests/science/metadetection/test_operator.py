@@ -44,6 +44,20 @@ def test_sheared_image_is_galsims(shear: tuple[float, float], jacobian: NDArray)
     assert np.abs(found.pixels[0] - want)[known].max() < 3e-4 * want.max()
 
 
+def test_artificial_shear_is_a_real_one() -> None:
+    """The response of moments to the operator's shear is that to a shear of the galaxy before its PSF."""
+
+    def moments(galaxy: galsim.GSObject, shear: float) -> float:
+        operator = noiseless(observed(drawn([(0.0, 0.0, galaxy)], PSF)[None], psf_stamp()))
+        pixels = operator.sheared(shear, 0.0).image.pixels[0, 16:-16, 16:-16].astype(np.float64)
+        return float(galsim.hsm.FindAdaptiveMom(galsim.Image(pixels)).observed_shape.g1)
+
+    galaxy = galsim.Exponential(half_light_radius=0.35, flux=1e3).shear(g1=0.2, g2=0.1)
+    artificial = moments(galaxy, 0.01) - moments(galaxy, -0.01)
+    real = moments(galaxy.shear(g1=0.01), 0.0) - moments(galaxy.shear(g1=-0.01), 0.0)
+    assert artificial == pytest.approx(real, rel=3e-4)
+
+
 def test_new_psf_is_the_star_behind_the_operator_and_a_little_wider() -> None:
     star = [(0.5, 0.5, galsim.DeltaFunction(flux=1000.0))]  # the middle of a pixel
     operator = noiseless(observed(drawn(star, PSF)[None], psf_stamp()))
