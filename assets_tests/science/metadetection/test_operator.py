@@ -24,6 +24,8 @@ from deblend_assets.science.skies.noise import measured_correlation
 from deblend_assets.science.stamps.correlation import on_torus
 from deblend_assets.science.stamps.mask_bits import MaskBit
 
+SHARP = galsim.Moffat(beta=4.0, fwhm=0.5)
+"""Of 2.5 pixels."""
 # East left, turned a little, pixels that are not square.
 ASKEW = np.array([[-0.2, 0.01], [0.02, 0.21]])
 
@@ -44,11 +46,12 @@ def test_sheared_image_is_galsims(shear: tuple[float, float], jacobian: NDArray)
     assert np.abs(found.pixels[0] - want)[known].max() < 3e-4 * want.max()
 
 
-def test_artificial_shear_is_a_real_one() -> None:
+@pytest.mark.parametrize("psf", [PSF, SHARP], ids=["usual", "sharp"])
+def test_artificial_shear_is_a_real_one(psf: galsim.GSObject) -> None:
     """The response of moments to the operator's shear is that to a shear of the galaxy before its PSF."""
 
     def moments(galaxy: galsim.GSObject, shear: float) -> float:
-        operator = noiseless(observed(drawn([(0.0, 0.0, galaxy)], PSF)[None], psf_stamp()))
+        operator = noiseless(observed(drawn([(0.0, 0.0, galaxy)], psf)[None], psf_stamp(psf)))
         pixels = operator.sheared(shear, 0.0).image.pixels[0, 16:-16, 16:-16].astype(np.float64)
         return float(galsim.hsm.FindAdaptiveMom(galsim.Image(pixels)).observed_shape.g1)
 

@@ -19,6 +19,8 @@ from scipy import fft
 Floats = NDArray[np.float64]
 
 _PSF_FALLS_TO, _GAUSSIAN_FALLS_TO = 1e-2, 3e-3
+# A narrower Gaussian than this lets power through that the resampling does not hold [pixel].
+_LEAST_SIGMA = 1.5
 # Grid of the PSFs' transforms, and directions, in which the wave number is sought.
 _GRID, _DIRECTIONS = 256, 32
 # Where the PSF passes less, the filter does not divide by it: the Gaussian is below 1e-5 there.
@@ -43,7 +45,7 @@ def _sigma(psf: NDArray[np.floating]) -> float:
     rows, columns = (np.rint(np.outer(radius, f(angle))).astype(int) % _GRID for f in (np.sin, np.cos))
     fallen = passed[rows, columns] < _PSF_FALLS_TO
     first = np.where(fallen.any(axis=0), fallen.argmax(axis=0), _GRID // 2).min()
-    return float(np.sqrt(-2 * np.log(_GAUSSIAN_FALLS_TO)) / (first * step))
+    return max(float(np.sqrt(-2 * np.log(_GAUSSIAN_FALLS_TO)) / (first * step)), _LEAST_SIGMA)
 
 
 def transform(psf: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.complex128]:
