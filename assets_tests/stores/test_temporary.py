@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,16 @@ from deblend_assets.stores.temporary import sweep, temporary_folder
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120
 
+# A process whose folder has gone with its block, and which has sockets of multiprocessing until it ends.
+LATER = """
+import time
+from deblend_assets.stores.temporary import temporary_folder
+
+with temporary_folder():
+    pass
+print(flush=True)
+time.sleep(600)
+"""
 # A process that has a folder with a file, and a pool of two processes that share semaphores.
 HOLDER = """
 import multiprocessing, time
@@ -43,11 +54,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def holder(tmp_path: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """The process and its folder."""
+@contextlib.contextmanager
+def running(tmp_path: Path, temporary: Path, code: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process, and the path that it writes first."""
     script = tmp_path / "holder.py"
-    script.write_text(HOLDER)
+    script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TMPDIR": str(temporary)}
     process = subprocess.Popen(
         [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -58,6 +69,13 @@ def holder(tmp_path: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[s
         if process.poll() is None:
             kill_group(process)
         process.stdout.close()
+
+
+@pytest.fixture
+def holder(tmp_path: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The process and its folder."""
+    with running(tmp_path, temporary, HOLDER) as held:
+        yield held
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
@@ -92,11 +110,22 @@ def test_what_a_killed_process_left_goes_with_the_next_one(
     assert list(temporary.glob("pymp-*"))
     kill_group(process)
     assert (folder / "catalog.parquet").exists()
+    ours = set(temporary.glob("pymp-*"))
     with temporary_folder() as mine:
         left = {path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")}
         assert left == {mine.parent.name}
+        assert not any(path.exists() for path in ours), "multiprocessing's sockets"
     assert not semaphores(process.pid)
     assert not (folder.parent).exists()
+
+
+def test_sockets_of_a_process_that_was_killed_after_its_block_go_too(tmp_path: Path, temporary: Path) -> None:
+    with running(tmp_path, temporary, LATER) as (process, _):
+        sweep()
+        assert len(list(temporary.iterdir())) == 1, "it lives"
+        kill_group(process)
+        sweep()
+        assert not list(temporary.iterdir())
 
 
 def test_a_folder_that_a_process_was_killed_in_making_goes_later(temporary: Path) -> None:

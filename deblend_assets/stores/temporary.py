@@ -2,6 +2,8 @@
 
     <temporary>/deblend-<random>/owner.lock     locked by the process that lives; says what else it has
     <temporary>/deblend-<random>/files/         what the process puts there
+    <temporary>/pymp-<random>/deblend.lock      the same lock in the folder of multiprocessing's sockets, which outlives
+                                                the block: a process has one until it ends
 
 With a process the folder goes at its end. Where the process is killed together with the helpers that would tidy up
 after it (`kill -9` of a process group, an out-of-memory killer, a batch system), the kernel frees the lock and the next
@@ -29,14 +31,16 @@ _UNLOCKED_SECONDS = 2 * 86400.0
 _SHARED_MEMORY = Path("/dev/shm")
 # Semaphores of multiprocessing have names from `name_semaphores`, or from joblib where that is imported.
 _SEMAPHORES = ("sem.deblend-{pid}-*", "sem.loky-{pid}-*")
-# Sockets of multiprocessing's helpers.
-_SOCKETS = "pymp-"
+# Folders of multiprocessing's sockets, and the lock in those of this package's processes.
+_SOCKETS, _SOCKETS_LOCK = "pymp-", "deblend.lock"
+_held: dict[str, IO[bytes]] = {}
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """An empty folder on this machine, deleted at the end of the block or by the next process."""
     sweep()
+    _hold_sockets()
     folder, lock = _make()
     try:
         yield folder / _FILES
@@ -63,8 +67,24 @@ def sweep() -> None:
                 continue
             with (folder / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _delete_leftovers(lock.read())
+                _delete_semaphores(lock.read())
                 shutil.rmtree(folder, ignore_errors=True)
+    for path in Path(tempfile.gettempdir()).glob(f"{_SOCKETS}*/{_SOCKETS_LOCK}"):
+        with contextlib.suppress(OSError), path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_uid == os.getuid() and not path.parent.is_symlink():
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _hold_sockets() -> None:
+    """Lock the folder of this process's sockets until the process ends, which deletes it."""
+    folder = multiprocessing.util.get_temp_dir()
+    if folder in _held:
+        return
+    with contextlib.suppress(OSError):
+        lock = (Path(folder) / _SOCKETS_LOCK).open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _held[folder] = lock
 
 
 def _make() -> tuple[Path, IO[bytes]]:
@@ -77,24 +97,20 @@ def _make() -> tuple[Path, IO[bytes]]:
             fcntl.flock(lock, fcntl.LOCK_EX)
         # Between both lines another process may have found the lock free.
         if (folder / _LOCK).exists():
-            owner = {"pid": os.getpid(), "sockets": multiprocessing.util.get_temp_dir()}
-            lock.write(json.dumps(owner).encode())
+            lock.write(json.dumps({"pid": os.getpid()}).encode())
             lock.flush()
             (folder / _FILES).mkdir()
             return folder, lock
         lock.close()
 
 
-def _delete_leftovers(owner: bytes) -> None:
-    """Delete the semaphores and sockets of a process that is dead."""
+def _delete_semaphores(owner: bytes) -> None:
+    """Delete the semaphores of a process that is dead."""
     try:
-        said = json.loads(owner)
-        pid, sockets = int(said["pid"]), Path(said["sockets"])
+        pid = int(json.loads(owner)["pid"])
     except (ValueError, KeyError, TypeError):
         return
     for pattern in _SEMAPHORES:
         for semaphore in _SHARED_MEMORY.glob(pattern.format(pid=pid)):
             with contextlib.suppress(OSError):
                 semaphore.unlink()
-    if sockets.parent == Path(tempfile.gettempdir()) and sockets.name.startswith(_SOCKETS):
-        shutil.rmtree(sockets, ignore_errors=True)
