@@ -20,8 +20,8 @@ from benchmarks import plain
 from benchmarks.processes import in_fresh_process
 from benchmarks.rows import Row, limit_row, not_measured
 from deblend_assets.settings import PROFILE_FOLDER, Profile, parse_profile
-from deblend_assets.steps.measuring.model import load_model
-from deblend_assets.steps.measuring.run import measure_stamps
+from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.ready import measure_stored
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.stamps import open_stamps
 
@@ -64,8 +64,7 @@ def profile_of(number: int, shard: int) -> Profile:
 
 def _measured(store: ProjectStore) -> None:
     stamps = open_stamps(Path(store.arrays().zarr_path) / "blended")
-    model = load_model(store, "cpu")
-    measure_stamps(stamps, model, Path(store.folder) / "measured", images=True, log=print)
+    measure_stored(stamps, load_sky_model(None), "shipped", Path(store.folder) / "measured", images=True, log=print)
 
 
 STEPS: dict[str, Callable[[ProjectStore], None]] = {

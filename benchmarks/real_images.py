@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.real_cosmos import cosmos_lines
 from benchmarks.real_fields import REAL_FIELDS, RealField
 from benchmarks.real_pair import split_table
-from deblend_assets.api import GOOD_FLUX, RowFlag, load_sky_model
+from deblend_assets.api import GOOD_FLUX, RowFlag, load_model
 from deblend_assets.science.images.field import Box
 from deblend_assets.science.images.field_maps import within_circles
 from deblend_assets.science.measuring.field_look import image_of
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, help="folder for the quality pages")
     parser.add_argument("--fields", nargs="+", choices=list(REAL_FIELDS), default=list(REAL_FIELDS))
     arguments = parser.parse_args()
-    model, images = load_sky_model(), {}
+    model, images = load_model(), {}
     for name in arguments.fields:
         images[name] = image = MeasuredImage.of(REAL_FIELDS[name](arguments.data), model)
         if arguments.pages is not None:

@@ -21,11 +21,18 @@ from numpy.typing import ArrayLike, NDArray
 from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import field_from_ngmix, observation
+from deblend_assets.science.images.ready_stamps import ReadyStamps, ready_stamps
 from deblend_assets.science.measuring.field_columns import detection_columns, injection_columns
 from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
-from deblend_assets.science.measuring.measure import Model
-from deblend_assets.science.measuring.measure import measure as measure_block
 from deblend_assets.science.measuring.registry import CatalogColumn
+from deblend_assets.science.measuring.stamp_sets import (
+    ArrayStamps,
+    MeasuredBlock,
+    measured_blocks,
+    noise_line,
+    noise_of_set,
+    stamp_columns,
+)
 from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFlag
 from deblend_assets.science.metadetection.network import LEAST_SNR
 from deblend_assets.science.metadetection.response import Response, response_of
@@ -34,13 +41,14 @@ from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import catalog_of, detections_of
 from deblend_assets.steps.fields.inject import inject_field
-from deblend_assets.steps.measuring.model import load_sky_model as _load_sky_model
-from deblend_assets.steps.measuring.model import shipped_model
+from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.ready import StoredSet
 from deblend_assets.steps.metadetection.response import kept_catalogs, model_checksum
+from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.field_files import read_field
 from deblend_assets.stores.positions import positions_of
 from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
-from deblend_assets.stores.stamps import in_frame, open_stamps
+from deblend_assets.stores.stamps import open_stamps
 
 __all__ = [
     "GOOD_FLUX",
@@ -48,17 +56,16 @@ __all__ = [
     "DeblendError",
     "Field",
     "MeasurementSettings",
-    "Model",
     "Observation",
     "Response",
     "RowFlag",
     "SkyModel",
+    "Stamps",
     "deblend",
     "detect",
     "field_from_ngmix",
     "inject",
     "load_model",
-    "load_sky_model",
     "measure",
     "metadetect",
     "read_field",
@@ -67,28 +74,23 @@ __all__ = [
 ]
 
 Observation = observation
+Stamps = ready_stamps
 
 
-def load_model(survey: str = "LSST", *, device: str = "cpu") -> Model:
-    """The model that the package ships for the stamps of a survey.
+def load_model(path: str | PathLike[str] | None = None) -> SkyModel:
+    """The model that measures: one network for every sky, on the CPU.
 
     Args:
-        survey: `"LSST"` (ugrizy, 0.2 arcsec a pixel).
-        device: where it computes, as torch names it: `"cpu"`, `"cuda"`, `"cuda:1"`.
-
-    Returns:
-        The model; `model.frame` has bands, zero points [mag of one electron], pixel scale [arcsec] and side [pixel]
-        of the stamps that it takes.
+        path: folder of a trained `sky_shapes/sky_model`, which has `checkpoint.pt`; None: the shipped one.
 
     Raises:
-        MissingDataError: no model of that survey is shipped.
+        MissingDataError: there is none.
+        CorruptDataError: a file is not what was written.
     """
-    return shipped_model(survey, device)
-
-
-def load_sky_model() -> SkyModel:
-    """The shipped model for every sky, on the CPU: it measures fields of any bands, PSF and depth."""
-    return _load_sky_model(None)
+    if path is None:
+        return load_sky_model(None)
+    folder = Path(path).resolve()
+    return load_sky_model(CheckpointFolder(folder.parent, folder.name, "sky_shapes/sky_model"))
 
 
 def detect(field: Field) -> Table:
@@ -108,40 +110,41 @@ def detect(field: Field) -> Table:
 
 
 def measure(
-    source: Field | ArrayLike | str | PathLike[str],
+    source: Field | ReadyStamps | str | PathLike[str],
     table: Table | pd.DataFrame | None = None,
     *,
-    model: Model | SkyModel | None = None,
+    model: SkyModel | None = None,
     progress: bool = False,
 ) -> Table:
     """Shapes, sizes and fluxes of the galaxies of a field, or of those in the middle of stamps.
 
     Args:
-        source: a field of images; or stamps (N, band, y, x) or one (band, y, x) [electron of the whole exposure],
-            bands and pixels as in `load_model().frame`, every pixel of a missing band NaN; or the path of stamps, a
-            Zarr array or a folder, as `deblend_assets measure` takes.
+        source: a field of images; or `da.Stamps(…)`; or the path of stamps, Zarr or a folder, as
+            `deblend_assets measure` takes.
         table: of a field alone: x, y [pixel, from 0], or else ra, dec or pixels by their usual names (see
             docs/measuring_images.md), in the place of what is detected; its other columns are kept.
-        model: of `load_sky_model` for a field, of `load_model` for stamps; default: the shipped ones.
+        model: of `load_model`; default: the shipped one.
         progress: whether lines of progress are written to standard error.
 
     Returns:
-        One row a source; unit and description of a column are in its `unit` and `description`. Shapes of a field are in
-        the sky frame (x west, y north), those of stamps in the pixel frame; neither is calibrated for shear.
+        One row a source; unit and description of a column are in its `unit` and `description`. Shapes are in the sky
+        frame (x west, y north), that of the pixels where there is no WCS, and not calibrated for shear. Of stamps
+        `meta["lines"]` has what was not given, such as the PSF.
 
     Raises:
-        MismatchError: stamps that are not in the model's frame; a table without positions; a model of the other kind.
+        MismatchError: stamps that are none, a table beside them, a table without positions.
         MissingDataError, CorruptDataError: what is missing or cannot be read.
     """
+    log = _to_stderr if progress else _silent
     if isinstance(source, Field):
-        return _measure_field(source, table, model, _to_stderr if progress else _silent)
-    if table is not None or isinstance(model, SkyModel):
-        raise MismatchError(
-            "stamps, with a table or a model for fields", where="measure", remedy="give a Field, or stamps alone"
-        )
-    model = load_model() if model is None else model
-    rows, _ = measure_block(model, _electrons(source, model))
-    return _described(rows, model.columns())
+        return _measure_field(source, table, model, log)
+    stamps = _stamp_set(source, table, "measure")
+    blocks, lines = _measured(stamps, model)
+    for line in lines:
+        log(line)
+    found = _described(pd.concat([block.table for block in blocks], ignore_index=True), stamp_columns(stamps))
+    found.meta["lines"] = lines
+    return found
 
 
 def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: int = 0) -> Table:
@@ -150,7 +153,7 @@ def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: in
     Args:
         field: images.
         number: of galaxies; fewer where the image has no room for them: 40 × 40 pixels each.
-        model: of `load_sky_model`; default: the shipped one.
+        model: of `load_model`; default: the shipped one.
         seed: of the galaxies and their places.
 
     Returns:
@@ -161,7 +164,7 @@ def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: in
         MissingDataError: as of `detect`.
         SettingsError: no galaxy fits on the image.
     """
-    chosen = load_sky_model() if model is None else model
+    chosen = load_model() if model is None else model
     before = detections_of(field, log=_silent)
     done = inject_field(field, before.look, chosen, before.table, number, seed=seed, log=_silent)
     table = _described(done.table, injection_columns(field.names))
@@ -183,7 +186,7 @@ def metadetect(
         field: images.
         cache: folder in which the catalogues are kept, by field, settings and model, whole or not at all; a killed run
             goes on where it was. None: nothing is kept.
-        model: of `load_sky_model`; default: the shipped one.
+        model: of `load_model`; default: the shipped one.
         least_snr: S/N of a detection below which it is not measured.
         progress: whether lines of progress are written to standard error.
 
@@ -197,7 +200,7 @@ def metadetect(
     version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else f"given-{model_checksum(model)}"
     return kept_catalogs(
         field,
-        load_sky_model() if model is None else model,
+        load_model() if model is None else model,
         version,
         None if cache is None else Path(cache).resolve(),
         least_snr=least_snr,
@@ -258,10 +261,10 @@ def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, 
 
 
 def deblend(
-    source: Field | ArrayLike | str | PathLike[str],
+    source: Field | ReadyStamps | str | PathLike[str],
     table: Table | pd.DataFrame | None = None,
     *,
-    model: Model | SkyModel | None = None,
+    model: SkyModel | None = None,
     psf: CommonPSF = "own",
 ) -> NDArray[np.float32]:
     """Each galaxy alone.
@@ -270,39 +273,65 @@ def deblend(
         source: as of `measure`.
         table: of a field alone, and needed there: rows of a catalogue, or x and y [pixel, from 0].
         model: as of `measure`.
-        psf: of a field alone: "own": pixels less the models of all others; "common": the galaxy's model behind one
-            round Gaussian in all bands, 1.1 times as wide as the widest; or behind a galsim object (before the pixel).
+        psf: "own": pixels less the models of all others; "common": the galaxy's model behind one round Gaussian in all
+            bands, 1.1 times as wide as the widest; or behind a galsim object (before the pixel).
 
     Returns:
-        (N, band, y, x); of a field in image units, the middle pixel nearest to the position; of stamps without noise
-        [electron], NaN where a stamp cannot be measured.
+        (N, band, side, side) [image unit], bands from blue to red; of a field the middle pixel nearest to the position;
+        NaN where a stamp cannot be measured.
 
     Raises:
         As `measure`; MismatchError: a position off the image.
     """
     if isinstance(source, Field):
-        if table is None or isinstance(model, Model):
-            raise MismatchError(
-                "no table, or a model for stamps", where="deblend", remedy="give rows of a catalogue of the field"
-            )
-        sky_model = model if isinstance(model, SkyModel) else load_sky_model()
+        if table is None:
+            raise MismatchError("no table", where="deblend", remedy="give rows of a catalogue of the field")
         found = detections_of(source, log=_silent)
         places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
-        return deblended(sky_model, source, found.look, places, found.table, psf)
-    if table is not None or isinstance(model, SkyModel) or not isinstance(psf, str) or psf != "own":
-        raise MismatchError("stamps, with what is of fields", where="deblend", remedy="give a Field, or stamps alone")
-    model = load_model() if model is None else model
-    _, images = measure_block(model, _electrons(source, model))
-    return images
+        return deblended(load_model() if model is None else model, source, found.look, places, found.table, psf)
+    blocks, _ = _measured(_stamp_set(source, table, "deblend"), model, psf)
+    return np.concatenate([block.alone for block in blocks if block.alone is not None])
 
 
-def _measure_field(field: Field, table: Table | pd.DataFrame | None, model: Any, log: Callable[[str], None]) -> Table:
-    if model is not None and not isinstance(model, SkyModel):
+def _stamp_set(source: Any, table: Any, where: str) -> ArrayStamps | StoredSet:
+    if table is not None:
+        raise MismatchError("stamps and a table", where=where, remedy="give a Field and a table, or stamps alone")
+    if isinstance(source, ReadyStamps):
+        return ArrayStamps(source)
+    if isinstance(source, str | PathLike):
+        return StoredSet(open_stamps(Path(source).resolve()))
+    raise MismatchError(
+        f"a {type(source).__name__}",
+        where=where,
+        remedy="give a Field, or da.Stamps(array, bands='ugrizy'), or the path of stamps",
+    )
+
+
+def _measured(
+    stamps: ArrayStamps | StoredSet, model: SkyModel | None, psf: CommonPSF | None = None
+) -> tuple[list[MeasuredBlock], list[str]]:
+    """What is measured of stamps, and lines about what was not given."""
+    settings = MeasurementSettings()
+    noise = noise_of_set(stamps, settings)
+    lines = [line for line in (stamps.sky.said, noise_line(stamps.sky, noise, stamps.where)) if line]
+    chosen, version = _model_and_version(model)
+    return list(measured_blocks(stamps, noise, chosen, version, settings, psf)), lines
+
+
+def _model_and_version(model: SkyModel | None) -> tuple[SkyModel, str]:
+    if model is None:
+        return load_model(), f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
+    if not isinstance(model, SkyModel):
         raise MismatchError(
-            f"a model of {type(model).__name__}", where="measure", remedy="give that of load_sky_model, or none"
+            f"a model of {type(model).__name__}", where="measure", remedy="give that of load_model, or none"
         )
-    version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else "given"
-    chosen = load_sky_model() if model is None else model
+    return model, "given"
+
+
+def _measure_field(
+    field: Field, table: Table | pd.DataFrame | None, model: SkyModel | None, log: Callable[[str], None]
+) -> Table:
+    chosen, version = _model_and_version(model)
     positions = None
     if table is not None:
         pixels = {"x", "y"} <= set(table.colnames if isinstance(table, Table) else table)
@@ -322,21 +351,6 @@ def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) 
         else:
             columns.append(Column(values.to_numpy(), name=name, **words))
     return Table(columns)
-
-
-def _electrons(stamps: Any, model: Model) -> NDArray[np.float32]:
-    """Stamps in the model's frame, (N, band, y, x)."""
-    if isinstance(stamps, str | PathLike):
-        opened = in_frame(open_stamps(Path(stamps).resolve()), model.frame)
-        return opened.read(0, opened.shape[0])
-    electrons = np.asarray(stamps, dtype=np.float32)
-    electrons = electrons[None] if electrons.ndim == 3 else electrons
-    if electrons.ndim != 4:
-        raise MismatchError(
-            f"an array of shape {electrons.shape} is not (N, band, y, x)", where="stamps", remedy="give one stamp a row"
-        )
-    model.frame.require(model.frame.attributes() | {"shape": list(electrons.shape[1:])}, "stamps")
-    return electrons
 
 
 def _silent(line: str) -> None:

@@ -10,12 +10,11 @@ failed; 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from deblend_assets.automation.registry_commands import Topic
+    from deblend_assets.science.sky_shapes.model import SkyModel
     from deblend_assets.settings import Profile
+    from deblend_assets.steps.measuring.run import MeasuredSet
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
@@ -47,46 +48,57 @@ def _log(line: str) -> None:
 
 
 def _measure_stamps(given: argparse.Namespace, profile: Profile) -> None:
-    """With the profile's trained model of its survey, or the shipped one."""
-    from deblend_assets.science.deblender.network import BATCH
-    from deblend_assets.settings import storage_root
-    from deblend_assets.steps.measuring.model import available_model
-    from deblend_assets.steps.measuring.run import measure_stamps
-    from deblend_assets.stores.project import ProjectStore
+    """With the model for every sky, as a field."""
+    from deblend_assets.steps.measuring.ready import measure_stored
     from deblend_assets.stores.stamps import open_stamps
 
-    store = ProjectStore(storage_root(), profile)
-    with _device(given.device) as device:
-        done = measure_stamps(
-            open_stamps(given.source.resolve()),
-            available_model(store, device, _log),
-            given.out.resolve(),
-            images=given.images,
-            batch=given.batch or BATCH,
-            replace=given.replace,
-            log=_log,
-        )
-    counts = f"{done.stamps:,} stamps, {done.flagged:,} flagged"
-    print(f"{given.out.resolve()}: {counts}, {done.rate:,.0f} stamps/s on {device}")
+    model, version = _sky_model(profile)
+    done = measure_stored(
+        open_stamps(given.source.resolve()),
+        model,
+        version,
+        given.out.resolve(),
+        psf=_by_band(given, "psf"),
+        zero_point=_by_band(given, "zero_point"),
+        pixel_scale=given.pixel_scale,
+        images=given.images,
+        replace=given.replace,
+        log=_log,
+    )
+    _say_measured(given, done)
 
 
 def _measure_meds(given: argparse.Namespace, profile: Profile) -> None:
     """With the model for every sky, as a field."""
-    from deblend_assets.settings import storage_root
     from deblend_assets.steps.measuring.meds import measure_meds
-    from deblend_assets.steps.measuring.model import load_sky_model
-    from deblend_assets.stores.project import ProjectStore
+    from deblend_assets.stores.meds import MedsStamps
 
-    store, folder = ProjectStore(storage_root(), profile), given.out.resolve()
+    model, version = _sky_model(profile)
     done = measure_meds(
-        {band: Path(path).expanduser() for band, path in given.meds},
-        load_sky_model(store.trained_sky_model()),
-        store.sky_model_version(),
-        folder,
+        MedsStamps({band: Path(path).expanduser() for band, path in given.meds}),
+        model,
+        version,
+        given.out.resolve(),
+        images=given.images,
         replace=given.replace,
         log=_log,
     )
-    print(f"{folder}: {done.stamps:,} stamps, {done.flagged:,} flagged, {done.rate:,.0f} stamps/s")
+    _say_measured(given, done)
+
+
+def _sky_model(profile: Profile) -> tuple[SkyModel, str]:
+    """The model for every sky, trained or shipped, and its fingerprint."""
+    from deblend_assets.settings import storage_root
+    from deblend_assets.steps.measuring.model import load_sky_model
+    from deblend_assets.stores.project import ProjectStore
+
+    store = ProjectStore(storage_root(), profile)
+    return load_sky_model(store.trained_sky_model()), store.sky_model_version()
+
+
+def _say_measured(given: argparse.Namespace, done: MeasuredSet) -> None:
+    counts = f"{done.stamps:,} stamps measured, {done.good:,} good for shapes (flags == 0)"
+    print(f"{counts}, {done.rate:,.0f} stamps/s", given.out.resolve() / "measurements.parquet", sep="\n")
 
 
 def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
@@ -145,6 +157,8 @@ def response(given: argparse.Namespace, profile: Profile) -> None:
 
 
 _MAPS = ("weight", "variance", "rms", "bmask", "lost", "psf", "zero_point")
+# Of images that ready stamps have too.
+_OF_STAMPS = ("psf", "zero_point", "pixel_scale")
 
 
 def _by_band(given: argparse.Namespace, key: str) -> dict[str, Any]:
@@ -159,9 +173,10 @@ def _require_one_source(given: argparse.Namespace) -> None:
         raise UsageError(
             "names " + ("more than one source" if sources else "no source"),
             where=where,
-            remedy="name a field.toml, or --image BAND=PATH for each band, or stamps (a Zarr array or a folder), or "
+            remedy="name a field.toml, or --image BAND=PATH for each band, or stamps (Zarr or a folder), or "
             "--meds BAND=PATH for each band",
         )
+    stamps = not images and not meds and given.source.suffix != ".toml"
     for key in ("image", "meds", *_MAPS):
         listed = [band for band, _ in getattr(given, key) or []]
         option = f"--{key.replace('_', '-')}"
@@ -169,33 +184,18 @@ def _require_one_source(given: argparse.Namespace) -> None:
         if twice:
             raise UsageError(f"more than one {option} in {', '.join(twice)}", where=where, remedy="name one a band")
         without = [band for band in listed if band not in dict(images)]
-        if without and key != "meds":
+        if without and key != "meds" and not (stamps and key in _OF_STAMPS):
             raise UsageError(
                 f"{option} of {', '.join(without)} without an --image of that band",
                 where=where,
                 remedy="name its image, or write both into the field.toml",
             )
-    if meds or (not images and given.source.suffix != ".toml"):
+    if meds or stamps:
         for key in ("positions", "regions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
-            if getattr(given, key):
+            if getattr(given, key) and not (stamps and key in _OF_STAMPS):
                 raise UsageError(
                     f"--{key.replace('_', '-')} is of images, not of stamps", where=where, remedy="leave it out"
                 )
-    for key in ("images", "batch"):
-        if meds and getattr(given, key):
-            raise UsageError(f"--{key} is not of MEDS files", where=where, remedy="leave it out")
-
-
-@contextlib.contextmanager
-def _device(wanted: str) -> Iterator[str]:
-    """The torch device to measure on; a GPU is locked."""
-    from deblend_assets.resources.devices import ComputeDevices
-
-    if wanted == "cpu":
-        yield "cpu"
-    else:
-        with ComputeDevices(require_cuda=wanted == "cuda").allocate("deblend_assets measure") as lease:
-            yield lease.torch_device
 
 
 def export(given: argparse.Namespace, profile: Profile) -> None:
@@ -334,7 +334,8 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
         type=Path,
         nargs="?",
         metavar="FIELD.toml | STAMPS",
-        help="a field's images, or stamps: a Zarr array, or a folder of .npy or .fits",
+        help="a field's images, or stamps: Zarr, or a folder of .npy or .fits; --psf, --zero-point and --pixel-scale "
+        "are of both",
     )
     measuring.add_argument(
         "--images",
@@ -390,10 +391,8 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
         type=_of_band,
         action="append",
         metavar="BAND=PATH",
-        help="coadd stamps of a MEDS file, once a band, measured by the model for every sky",
+        help="coadd stamps of a MEDS file, once a band",
     )
-    ready.add_argument("--batch", type=_positive, metavar="N", help="stamps computed at a time")
-    ready.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a free GPU or the CPU")
     return measuring
 
 

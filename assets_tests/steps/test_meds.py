@@ -11,13 +11,15 @@ import galsim
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from astropy.io import fits
 
 from deblend_assets.cli import main
 from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
 from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.settings import MeasurementSettings
-from deblend_assets.steps.measuring.meds import observed_stamps
+from deblend_assets.steps.measuring.meds import MedsSet
 from deblend_assets.stores.meds import MedsStamps
 
 # North up, east left at 0.263 arcsec, turned by 30 degrees: d(u, v)/d(x, y).
@@ -82,6 +84,10 @@ def _column(name: str, values: np.ndarray) -> fits.Column:
     return fits.Column(name, f"{values[0].size}{letter}", array=values)
 
 
+def observed(paths: dict[str, Path], number: int = 4) -> ObservedStamps:
+    return MedsSet(MedsStamps(paths)).observed(0, number, MeasurementSettings())
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("meds")
@@ -91,9 +97,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_stamps_are_the_coadd_cutouts_on_one_side(files: dict[str, Path]) -> None:
     stamps = MedsStamps(files)
     assert (stamps.bands, stamps.left_out, stamps.rows.tolist()) == (("g", "r"), 1, [0, 1, 2, 3])
-    settings = MeasurementSettings()
-    side = settings.stamps.side
-    found = observed_stamps(stamps, slice(None), settings)
+    side = MeasurementSettings().stamps.side
+    found = observed(files)
     np.testing.assert_allclose(found.zero_point, 29.0 + 2.5 * np.log10(2), rtol=1e-6)
     np.testing.assert_allclose(found.jacobian, np.broadcast_to(JACOBIAN, (4, 2, 2)))
     np.testing.assert_allclose(found.sky_position[:, 0], [10, 11, 12, 13])
@@ -123,10 +128,7 @@ def test_compressed_files_are_read(files: dict[str, Path], tmp_path: Path) -> No
             for hdu in hdus
         ]
         fits.HDUList(packed).writeto(tmp_path / "r.fits.fz")
-    settings = MeasurementSettings()
-    plain, unpacked = (
-        observed_stamps(MedsStamps({"r": path}), slice(0, 2), settings) for path in (files["r"], tmp_path / "r.fits.fz")
-    )
+    plain, unpacked = (observed({"r": path}, 2) for path in (files["r"], tmp_path / "r.fits.fz"))
     np.testing.assert_array_equal(unpacked.inverse_variance > 0, plain.inverse_variance > 0)
     np.testing.assert_array_equal(unpacked.mask, plain.mask)
     np.testing.assert_allclose(unpacked.pixels, plain.pixels, atol=SIGMA / 5)
@@ -136,7 +138,9 @@ def test_the_command_measures_them(files: dict[str, Path], tmp_path: Path, monke
     monkeypatch.setenv("DEBLEND_PROFILE", "smoke")
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "storage"))
     given = [part for band, path in files.items() for part in ("--meds", f"{band}={path}")]
-    assert main(["measure", *given, "--out", str(tmp_path / "out")]) == 0
+    assert main(["measure", *given, "--images", "--out", str(tmp_path / "out")]) == 0
+    alone = zarr.open_array(tmp_path / "out" / "deblended.zarr", mode="r")
+    assert (alone.shape, alone.attrs["bands"]) == ((4, 2, 49, 49), ["g", "r"])
     table = pd.read_parquet(tmp_path / "out" / "measurements.parquet")
     assert table["id"].tolist() == [100, 101, 102, 103]
     assert table["flags"].tolist() == [0, 0, 0, 0]
@@ -176,7 +180,7 @@ def test_what_cannot_be_measured_is_one_line(
 ) -> None:
     path = write(tmp_path / "bad.fits", "r", change)
     with pytest.raises(error) as caught:
-        observed_stamps(MedsStamps({**files, "r": path}), slice(None), MeasurementSettings())
+        observed({**files, "r": path})
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -187,5 +191,5 @@ def test_the_source_is_named_once(files: dict[str, Path], capsys: pytest.Capture
     assert "names more than one source" in capsys.readouterr().err
     assert main(["measure", *meds, "--positions", "table.csv"]) == 2
     assert "--positions is of images, not of stamps" in capsys.readouterr().err
-    assert main(["measure", *meds, "--images"]) == 2
-    assert "--images is not of MEDS files" in capsys.readouterr().err
+    assert main(["measure", *meds, "--psf", "r=psf.fits"]) == 2
+    assert "--psf of r without an --image of that band" in capsys.readouterr().err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import zarr
 from astropy.io import fits
 
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
-from deblend_assets.science.stamps.frame import StampFrame
-from deblend_assets.stores.stamps import Stamps, blocks, in_frame, open_stamps
+from deblend_assets.stores.stamps import StoredStamps, open_stamps
 
 ATTRIBUTES: dict[str, Any] = {"bands": ["g", "r"], "unit": "electron", "pixel_scale_arcsec": 0.2}
 
@@ -44,45 +42,26 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def everything(stamps: Stamps) -> tuple[tuple[int, ...], np.ndarray]:
-    starts, parts = zip(*blocks(stamps), strict=True)
-    return starts, np.concatenate(parts)
+def everything(stamps: StoredStamps) -> np.ndarray:
+    number = stamps.shape[0]
+    parts = [stamps.read(first, min(first + stamps.block, number)) for first in range(0, number, stamps.block)]
+    return np.concatenate([part.image for part in parts])
 
 
 def test_an_array_comes_in_whole_chunks_and_once(array: Path) -> None:
     stamps = open_stamps(array)
     assert (stamps.shape, stamps.attributes, stamps.block) == ((1000, 2, 3, 3), ATTRIBUTES, 500)
-    starts, content = everything(stamps)
-    assert starts == (0, 500)
-    np.testing.assert_array_equal(content, stamps_of(1000))
+    np.testing.assert_array_equal(everything(stamps), stamps_of(1000))
     assert list(stamps.names(3, 5)["stamp"]) == [3, 4]
 
 
 def test_a_folder_comes_in_the_order_of_its_names(folder: Path) -> None:
     stamps = open_stamps(folder)
     assert (stamps.shape, stamps.attributes) == ((4, 2, 3, 3), ATTRIBUTES)
-    (start,), content = everything(stamps)
-    assert start == 0
+    content = everything(stamps)
     np.testing.assert_array_equal(content, stamps_of(4))
     assert content.dtype == np.dtype(np.float32)
     assert list(stamps.names(1, 3)["file"]) == ["1.fits", "2.npy"]
-
-
-def test_the_next_block_is_read_while_the_caller_has_the_present_one(array: Path) -> None:
-    stamps, second = open_stamps(array), threading.Event()
-
-    class Watched:
-        shape, block = stamps.shape, stamps.block
-
-        def read(self, first: int, last: int) -> np.ndarray:
-            if first:
-                second.set()
-            return stamps.read(first, last)
-
-    coming = blocks(Watched())
-    next(coming)
-    assert second.wait(10), "nobody has asked for it yet"
-    assert len(list(coming)) == 1
 
 
 def test_a_spoilt_chunk_is_named(array: Path) -> None:
@@ -156,13 +135,13 @@ def test_a_missing_chunk_is_an_error_and_no_dark_sky(tmp_path: Path, fmt: int, g
     zarr.create_array(
         path, data=stamps_of(8), chunks=(2, 1, 3, 3), shards=shards, zarr_format=fmt, attributes=ATTRIBUTES
     )
-    np.testing.assert_array_equal(everything(open_stamps(path))[1], stamps_of(8))
+    np.testing.assert_array_equal(everything(open_stamps(path)), stamps_of(8))
     name = "c/1/0/0/0" if gone == "shard" else {2: "3.1.0.0", 3: "c/3/1/0/0"}[fmt]
     (path / name).unlink()
     with pytest.raises(CorruptDataError, match=rf"file {name} is missing \(stamps from {4 if shards else 6} on\)"):
         everything(open_stamps(path))
     stamps = open_stamps(path)
-    np.testing.assert_array_equal(stamps.read(0, 4), stamps_of(8)[:4])
+    np.testing.assert_array_equal(stamps.read(0, 4).image, stamps_of(8)[:4])
 
 
 def test_chunks_that_a_writer_left_out_because_nothing_is_in_them_are_nothing(tmp_path: Path) -> None:
@@ -172,7 +151,7 @@ def test_chunks_that_a_writer_left_out_because_nothing_is_in_them_are_nothing(tm
     path = tmp_path / "a.zarr"
     zarr.create_array(path, data=stamps, chunks=(2, 1, 3, 3), fill_value=np.nan, attributes=ATTRIBUTES)
     assert not (path / "c/1/1/0/0").exists()
-    np.testing.assert_array_equal(everything(open_stamps(path))[1], stamps)
+    np.testing.assert_array_equal(everything(open_stamps(path)), stamps)
     zarr.create_array(path, data=np.nan_to_num(stamps), chunks=(2, 1, 3, 3), attributes=ATTRIBUTES, overwrite=True)
     with pytest.raises(CorruptDataError, match="where there are no data, write NaN"):
         everything(open_stamps(path))
@@ -192,7 +171,7 @@ def test_numbers_packed_as_xarray_packs_them_are_unpacked(tmp_path: Path, fmt: i
         )
         stamps = open_stamps(path / "light")
         assert stamps.attributes["bands"] == ATTRIBUTES["bands"]
-        np.testing.assert_array_equal(everything(stamps)[1], light)
+        np.testing.assert_array_equal(everything(stamps), light)
 
 
 def test_9999_stands_for_no_number(tmp_path: Path, folder: Path) -> None:
@@ -200,9 +179,9 @@ def test_9999_stands_for_no_number(tmp_path: Path, folder: Path) -> None:
     stamps[1, 0, 1, 1] = -9999
     zarr.create_array(tmp_path / "a.zarr", data=stamps, attributes={**ATTRIBUTES, "scale_factor": 2})
     expected = np.where(stamps == -9999, np.nan, 2 * stamps)
-    np.testing.assert_array_equal(everything(open_stamps(tmp_path / "a.zarr"))[1], expected)
+    np.testing.assert_array_equal(everything(open_stamps(tmp_path / "a.zarr")), expected)
     np.save(folder / "0.npy", stamps[1])
-    assert np.isnan(everything(open_stamps(folder))[1][0, 0, 1, 1])
+    assert np.isnan(everything(open_stamps(folder))[0, 0, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +222,7 @@ def test_compressed_files_and_files_in_an_extension_are_stamps_too(folder: Path)
     (folder / "notes.txt").write_text("mine")
     (folder / ".DS_Store").touch()
     stamps = open_stamps(folder)
-    np.testing.assert_array_equal(everything(stamps)[1], given)
+    np.testing.assert_array_equal(everything(stamps), given)
     assert stamps.left_out == ("notes.txt",)
 
 
@@ -253,7 +232,7 @@ def test_bands_of_a_file_may_stand_in_extensions(tmp_path: Path) -> None:
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(r, name="R"), fits.ImageHDU(g, name="G")]
     fits.HDUList(hdus).writeto(tmp_path / "0.fits")
     fits.HDUList([fits.PrimaryHDU(g), fits.ImageHDU(r)]).writeto(tmp_path / "1.fits")
-    np.testing.assert_array_equal(everything(open_stamps(tmp_path))[1], [[g, r], [g, r]])
+    np.testing.assert_array_equal(everything(open_stamps(tmp_path)), [[g, r], [g, r]])
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(g)]).writeto(tmp_path / "2.fits")
     with pytest.raises(MismatchError, match=r"has shape \(3, 3\), not \(band, y, x\)"):
         everything(open_stamps(tmp_path))
@@ -268,51 +247,27 @@ def test_a_cube_of_stamps_is_a_file_or_several(tmp_path: Path, ending: str) -> N
     (tmp_path / "stamps.json").write_text(json.dumps(ATTRIBUTES))
     stamps = open_stamps(tmp_path)
     assert stamps.shape == (10, 2, 3, 3)
-    np.testing.assert_array_equal(stamps.read(0, 10), given)
-    np.testing.assert_array_equal(stamps.read(2, 5), given[2:5])
+    np.testing.assert_array_equal(stamps.read(0, 10).image, given)
+    np.testing.assert_array_equal(stamps.read(2, 5).image, given[2:5])
     assert stamps.names(2, 4)["file"].tolist() == [f"a.{ending}", f"b.{ending}"]
-    np.testing.assert_array_equal(open_stamps(tmp_path / f"b.{ending}").read(0, 6), given[3:9])
+    np.testing.assert_array_equal(open_stamps(tmp_path / f"b.{ending}").read(0, 6).image, given[3:9])
 
 
-FRAME = StampFrame(
-    bands=("g", "r", "i"),
-    sky_sigma=(1.0, 2.0, 3.0),
-    zero_points=(27.0, 28.0, 29.0),
-    pixel_scale=0.2,
-    pixels=3,
-    label_band="r",
-)
-
-
-def test_stamps_in_some_bands_or_another_order_are_brought_to_the_frame(folder: Path) -> None:
-    for bands in (["g", "r"], ["i", "g"]):
-        said = {
-            **ATTRIBUTES,
-            "bands": bands,
-            "zero_point_ab_mag_of_one_electron": [FRAME.zero_points[FRAME.bands.index(b)] for b in bands],
-        }
-        (folder / "stamps.json").write_text(json.dumps(said))
-        stamps = in_frame(open_stamps(folder), FRAME)
-        assert stamps.shape == (4, 3, 3, 3)
-        found = stamps.read(1, 3)
-        for k, band in enumerate(FRAME.bands):
-            expected = stamps_of(4)[1:3, bands.index(band)] if band in bands else np.full((2, 3, 3), np.nan)
-            np.testing.assert_array_equal(found[:, k], expected)
-        assert stamps.names(1, 2)["file"].tolist() == ["1.fits"]
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        ({"bands": ["g", "z"]}, r"bands is \['g', 'z'\]"),
-        ({"bands": ["g", "g"]}, r"bands is \['g', 'g'\]"),
-        ({"bands": "gr"}, "bands is 'gr'"),
-        ({"bands": ["g"]}, "has 2 bands, and 1 are named"),
-        ({"unit": "adu"}, "unit is 'adu'"),
-        ({"zero_point_ab_mag_of_one_electron": [27.0, 29.0]}, "zero_point_ab_mag_of_one_electron is"),
-    ],
-)
-def test_stamps_of_another_frame_are_refused(folder: Path, said: dict[str, object], words: str) -> None:
-    (folder / "stamps.json").write_text(json.dumps({**ATTRIBUTES, **said}))
-    with pytest.raises(MismatchError, match=words):
-        in_frame(open_stamps(folder), FRAME)
+def test_a_group_has_weights_masks_and_psfs_too(tmp_path: Path) -> None:
+    path, image = tmp_path / "g.zarr", stamps_of(3) + 1
+    group = zarr.create_group(path, attributes=ATTRIBUTES)
+    mask = np.zeros(image.shape, np.int32)  # no chunk is written
+    stars = np.arange(3 * 2 * 25, dtype=np.float32).reshape(3, 2, 5, 5)
+    for name, values in (("image", image), ("weight", 2 * image), ("bmask", mask), ("psf", stars)):
+        group.create_array(name, data=values, chunks=(1, *values.shape[1:]))
+    stamps = open_stamps(path)
+    assert (stamps.shape, stamps.attributes, stamps.has_weight) == ((3, 2, 3, 3), ATTRIBUTES, True)
+    read = stamps.read(1, 3)
+    for found, expected in zip(read, (image, 2 * image, mask, stars), strict=True):
+        np.testing.assert_array_equal(found, expected[1:3])
+    group.create_array("psf", data=stars[0], overwrite=True)
+    np.testing.assert_array_equal(open_stamps(path).psf, stars[0])
+    assert open_stamps(path).read(0, 1).psf is None
+    group.create_array("weight", data=image[:2], overwrite=True)
+    with pytest.raises(MismatchError, match=r"weight has shape \(2, 2, 3, 3\), image \(3, 2, 3, 3\)"):
+        open_stamps(path)

@@ -14,19 +14,16 @@ import deblend_assets as da
 from assets_tests.assets.homes import CHECKOUT
 from deblend_assets import api
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.science.measuring.measure import measure as measure_block
+from deblend_assets.science.simulation.surveys import load_survey
 
 
 @pytest.fixture(scope="module")
-def model() -> da.Model:
-    return da.load_model()
-
-
-@pytest.fixture(scope="module")
-def stamps(model: da.Model) -> np.ndarray:
-    """Three stamps of sky, (3, 6, 45, 45) [electron]; the last one lacks the u band."""
-    sigma = np.array(model.frame.sky_sigma)[:, None, None]
-    electrons = (sigma * np.random.default_rng(1).normal(size=(3, *model.frame.shape))).astype(np.float32)
+def stamps() -> np.ndarray:
+    """Three stamps of a blob in the sky of LSST, (3, 6, 45, 45) [electron]; the last one lacks the u band."""
+    y, x = np.mgrid[-22:23, -22:23]
+    sigma = np.sqrt(load_survey("LSST").sky)[:, None, None]
+    blob = 20 * sigma * np.exp(-(x**2 + y**2) / (2 * 2.5**2))
+    electrons = (blob + sigma * np.random.default_rng(1).normal(size=(3, 6, 45, 45))).astype(np.float32)
     electrons[2, 0] = np.nan
     return electrons
 
@@ -57,33 +54,43 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert next(heading for heading in headings if heading != "Unreleased") == da.__version__
 
 
-def test_stamps_are_measured_as_the_command_measures_them(model: da.Model, stamps: np.ndarray) -> None:
-    rows, images = measure_block(model, stamps)
-    table = da.measure(stamps, model=model)
-    assert table.colnames == list(rows.columns)
-    for name in table.colnames:
-        np.testing.assert_array_equal(table[name], rows[name])
-    assert str(table["flux_r"].unit) == "electron"
+def test_arrays_and_files_of_stamps_are_measured_alike(stamps: np.ndarray, tmp_path: Path) -> None:
+    table = da.measure(da.Stamps(stamps, bands="ugrizy"))
+    assert table.colnames[:2] == ["stamp", "snr"]
+    assert str(table["flux_r"].unit) == "nJy"
     assert "shear-type" in table["g1"].description
     assert np.isnan(table["flux_u"][2])
-    np.testing.assert_array_equal(da.deblend(stamps, model=model), images)
-    one = da.measure(stamps[0], model=model)
-    np.testing.assert_allclose(one["g1"], rows["g1"][:1], atol=1e-5)
+    assert (table["flags_u"] & 1).tolist() == [0, 0, 1]
+    assert table["bands_present"].tolist() == ["ugrizy", "ugrizy", "grizy"]
+    assert table.meta["lines"] == ["PSF, zero points, pixel scale of LSST: none given"]
+    path, order = tmp_path / "blends.zarr", [5, 4, 3, 2, 1, 0]
+    attributes = {"bands": list("yzirgu"), "unit": "electron", "pixel_scale_arcsec": 0.2}
+    zarr.create_array(path, data=stamps[:, order], attributes=attributes)
+    again = da.measure(str(path))
+    assert again.meta["lines"] == ["PSF, zero points of LSST: none given"]
+    assert again.colnames == table.colnames
+    for name in ("g1", "g2", "flux_g", "flux_u", "flags"):
+        np.testing.assert_allclose(again[name], table[name], rtol=1e-4, atol=1e-5)
+    alone = da.deblend(da.Stamps(stamps[0], bands="ugrizy"))
+    assert alone.shape == (1, 6, 45, 45)
+    np.testing.assert_allclose(alone[0], stamps[0], atol=np.sqrt(load_survey("LSST").sky).max())
 
 
-def test_a_file_of_stamps_is_measured_too(model: da.Model, stamps: np.ndarray, tmp_path: Path) -> None:
-    attributes = {"bands": list("ugrizy"), "unit": "electron", "pixel_scale_arcsec": 0.2}
-    path = tmp_path / "blends.zarr"
-    zarr.create_array(path, data=stamps, attributes=attributes)
-    for named in (path, str(path)):
-        np.testing.assert_array_equal(da.measure(named)["g1"], da.measure(stamps, model=model)["g1"])
-
-
-def test_stamps_of_another_frame_are_refused_in_one_line(model: da.Model, tmp_path: Path) -> None:
-    for shape, words in (((2, 5, 45, 45), "shape is"), ((6, 40, 40), "shape is"), ((45, 45), r"not \(N, band, y, x\)")):
-        with pytest.raises(MismatchError, match=words):
-            da.measure(np.zeros(shape), model=model)
+def test_what_is_no_stamps_is_refused_in_one_line(stamps: np.ndarray, tmp_path: Path) -> None:
+    for shape, bands in (((2, 5, 45, 45), "ugrizy"), ((45, 45), "r")):
+        with pytest.raises(MismatchError, match=r"give \(N, band, y, x\) or one stamp"):
+            da.Stamps(np.zeros(shape), bands=bands)
     with pytest.raises(MissingDataError, match="is not a folder"):
         da.measure(tmp_path / "none")
-    with pytest.raises(da.DeblendError, match="HSC"):
-        da.load_model("HSC")
+    with pytest.raises(MismatchError, match=r"give a Field, or da\.Stamps"):
+        da.measure(stamps)
+    with pytest.raises(MismatchError, match="give a Field and a table, or stamps alone"):
+        da.measure(da.Stamps(stamps, bands="ugrizy"), da.measure(da.Stamps(stamps[:1], bands="ugrizy")))
+    with pytest.raises(MissingDataError, match=r"u of stamps.*give the noise"):
+        da.measure(da.Stamps(np.zeros((2, 6, 45, 45)), bands="ugrizy"))
+
+
+def test_a_model_is_read_from_its_folder(tmp_path: Path) -> None:
+    assert isinstance(da.load_model(), da.SkyModel)
+    with pytest.raises(da.DeblendError, match="sky_model"):
+        da.load_model(tmp_path / "nowhere")

@@ -113,7 +113,7 @@ def test_the_command_measures_with_the_shipped_weights(installed: Path, stamps: 
     assert (
         run(installed / "deblend_assets", "--version", at=tmp_path) == f"deblend_assets {deblend_assets.__version__}\n"
     )
-    run(installed / "deblend_assets", "measure", stamps, "--out", "out", "--device", "cpu", at=tmp_path)
+    run(installed / "deblend_assets", "measure", stamps, "--out", "out", at=tmp_path)
     rows = pd.read_parquet(tmp_path / "out" / "measurements.parquet")
     assert len(rows) == 2
     assert np.isfinite(rows[["g1", "g2", "flux_r"]]).all(axis=None)
@@ -125,4 +125,4 @@ import deblend_assets as da
 table = da.measure({str(stamps)!r})
 print(len(table), table["flux_r"].unit, da.deblend({str(stamps)!r}).shape)
 """
-    assert run(installed / "python", "-c", code, at=tmp_path) == "2 electron (2, 6, 45, 45)\n"
+    assert run(installed / "python", "-c", code, at=tmp_path) == "2 nJy (2, 6, 45, 45)\n"

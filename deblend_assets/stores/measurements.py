@@ -49,7 +49,7 @@ class Measurements:
         self.rows = 0
 
     def create_images(self, shape: tuple[int, ...], block: int, attributes: Mapping[str, Any]) -> None:
-        """Create the array of deblended stamps (stamp, band, y, x) [electron]; one chunk per block."""
+        """Create the array of deblended stamps (stamp, band, y, x) [unit of the stamps]; one chunk per block."""
         self._images = zarr.create_array(
             self._folder / DEBLENDED,
             shape=shape,
@@ -61,9 +61,9 @@ class Measurements:
             attributes=dict(attributes),
         )
 
-    def add(self, table: pd.DataFrame, images: np.ndarray) -> None:
+    def add(self, table: pd.DataFrame, images: np.ndarray | None = None) -> None:
         """Append rows, and their images if `create_images` was called."""
-        if self._images is not None:
+        if self._images is not None and images is not None:
             self._images[self.rows : self.rows + len(images)] = images
         self.rows += len(table)
         start = 0

@@ -24,7 +24,7 @@ def stamp(*places: tuple[float, float], seed: int = 1) -> tuple[np.ndarray, np.n
 
 
 def beside(pixels: np.ndarray, weight: np.ndarray, position: np.ndarray = MIDDLE) -> np.ndarray:
-    return detect_beside(pixels, weight, position, [FWHM, FWHM], BANDS, DetectionSettings(), [30.0, 30.0])
+    return detect_beside(pixels, weight, position, [FWHM, FWHM], BANDS, DetectionSettings(), [30.0, 30.0])[0]
 
 
 def test_the_target_is_left_out_and_the_nearest_comes_first() -> None:

@@ -11,41 +11,39 @@ import pytest
 from astropy import units
 from astropy.io.votable.ucd import check_ucd
 
-from deblend_assets.science.measuring.columns import catalog_columns
+from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
 from deblend_assets.science.measuring.sky_columns import ID, sky_columns, tile_columns
 from deblend_assets.steps.measuring.document import PAGES, documented
 
 DOCS = Path(__file__).parents[3] / "docs"
-CATALOGS: dict[str, Callable[[Sequence[str], str], Mapping[str, CatalogColumn[Any]]]] = {
-    "stamps": catalog_columns,
-    "tile": lambda bands, _: tile_columns(bands),
+CATALOGS: dict[str, Callable[[Sequence[str]], Mapping[str, CatalogColumn[Any]]]] = {
+    "field": field_columns,
+    "tile": tile_columns,
 }
 
 
 @pytest.mark.parametrize("catalog", CATALOGS)
-@pytest.mark.parametrize(("bands", "label"), [("ugrizy", "r"), ("grizY", "r"), ("VIJ", "I")])
-def test_every_column_has_a_unit_a_ucd_of_the_vocabulary_and_an_ascii_meaning(
-    catalog: str, bands: str, label: str
-) -> None:
-    columns = CATALOGS[catalog](tuple(bands), label)
+@pytest.mark.parametrize("bands", ["ugrizy", "grizY", "VIJ"])
+def test_every_column_has_a_unit_a_ucd_of_the_vocabulary_and_an_ascii_meaning(catalog: str, bands: str) -> None:
+    columns = CATALOGS[catalog](tuple(bands))
     for name, column in columns.items():
         assert check_ucd(column.ucd, check_controlled_vocabulary=True), (name, column.ucd)
-        units.Unit(column.unit, format="fits" if column.unit not in ("electron", "") else None)
+        units.Unit(column.unit, format="fits" if column.unit else None)
         assert name.isascii()
         assert column.meaning.isascii()
         assert column.meaning
         assert "{" not in "".join((name, column.unit, column.ucd, column.meaning))
-        if "_free" in name or name.endswith("_likelihood"):
-            assert "prior divided out" in column.meaning or "standard error" in column.meaning
+        if name.endswith("_likelihood"):
+            assert "prior divided out" in column.meaning
     assert sum(column.ucd.endswith("meta.main") for column in columns.values()) == 3
 
 
 def test_what_both_catalogues_have_is_the_same_thing() -> None:
-    stamps, tile = (columns(("g", "r"), "r") for columns in CATALOGS.values())
-    shared = {"ra", "dec", "g1", "g2", "e1", "e2", "flux_g", "flux_r", "blendedness", "bands_present", "flags"}
-    assert set(stamps) & set(tile) == shared
-    assert all(stamps[name].ucd == tile[name].ucd for name in shared - {"flux_g", "flux_r"})
+    field, tile = (columns(("g", "r")) for columns in CATALOGS.values())
+    measured = set(sky_columns(("g", "r")))
+    assert set(field) & set(tile) == measured | {"ra", "dec", "model_version"}
+    assert all((field[name].unit, field[name].ucd) == (tile[name].unit, tile[name].ucd) for name in measured)
 
 
 def test_a_tile_adds_identity_and_provenance() -> None:
@@ -81,4 +79,4 @@ def test_the_documentation_has_the_registry_s_tables(page: str) -> None:
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="not one table between the lines"):
-        documented("# A page\n", PAGES["measuring.md"])
+        documented("# A page\n", PAGES["shape_catalog.md"])

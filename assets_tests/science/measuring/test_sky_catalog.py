@@ -12,8 +12,8 @@ import torch
 from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from assets_tests.science.sky_shapes.test_model import model, uncalibrated_model  # noqa: F401 - a fixture
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
-from deblend_assets.science.measuring.sky_catalog import measure_catalog, measure_with_sources
+from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS, sources_of
+from deblend_assets.science.measuring.sky_catalog import measure_catalog, measure_with_scene
 from deblend_assets.science.measuring.sky_columns import sky_columns, tile_columns
 from deblend_assets.science.measuring.sky_scene import measure_scenes
 from deblend_assets.science.measuring.trust import RowFlag, trust_of
@@ -181,7 +181,8 @@ def test_the_sources_are_those_of_the_scene_beside_their_detections(
     stamps: ObservedStamps,
     table: pd.DataFrame,
 ) -> None:
-    again, sources = measure_with_sources(model, stamps, responses=0.5, seed=2)
+    again, found = measure_with_scene(model, stamps, responses=0.5, seed=2)
+    sources = sources_of(stamps, found)
     pd.testing.assert_frame_equal(again, table)
     assert tuple(sources) == tuple(SOURCE_COLUMNS)
     scene = measure_scenes(model, stamps).sources

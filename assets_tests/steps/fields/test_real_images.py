@@ -17,7 +17,7 @@ from benchmarks.real_cosmos import compare, cosmos_field, slope
 from benchmarks.real_fields import REAL_FIELDS
 from benchmarks.real_images import LEAST_STARS, MeasuredImage, color_line, images_table, star_line
 from benchmarks.real_pair import split_of
-from deblend_assets.api import Field, RowFlag, load_sky_model
+from deblend_assets.api import Field, RowFlag, load_model
 from deblend_assets.cli import main
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.measuring.field_rows import BandFlag
@@ -37,7 +37,7 @@ ROWS = {"decals": (35, 50), "testcase4 z": (7, 12), "testcase8 r": (10, 18), "te
 
 @cache
 def measured(name: str) -> MeasuredImage:
-    return MeasuredImage.of(REAL_FIELDS[name](FOLDER), load_sky_model())
+    return MeasuredImage.of(REAL_FIELDS[name](FOLDER), load_model())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_split_of_a_blend_is_that_of_hst(name: str) -> None:
 @pytest.mark.slow
 def test_galaxies_of_cosmos_come_back() -> None:
     cosmos = cosmos_field(FOLDER, 64)
-    found = compare(cosmos, catalog_of(cosmos.field, load_sky_model(), "shipped", log=lambda line: None))
+    found = compare(cosmos, catalog_of(cosmos.field, load_model(), "shipped", log=lambda line: None))
     assert found.found.mean() > 0.95
     assert len(found.flux) > 45
     assert -0.03 < np.median(found.flux - 1) < 0.10

@@ -98,8 +98,7 @@ class Observation:
                 mask |= np.where(bits & known_bits, np.uint16(meaning), np.uint16(0))
         known = np.isfinite(pixels) & (weight > 0) & (mask == 0)
         unsaid = ~known & (mask == 0)
-        mask[unsaid] = MaskBit.BAD_COLUMN
-        mask[unsaid & _wide(~known)] = MaskBit.NO_DATA
+        mask[unsaid] = why_lost(known)[unsaid]
         return np.where(known, pixels, np.float32(0)), np.where(known, weight, np.float32(0)), mask
 
     def _inverse_variance(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
@@ -112,10 +111,16 @@ class Observation:
         return np.where(np.isfinite(found), found, 0.0).astype(np.float32)
 
 
-def _wide(lost: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Lost pixels (y, x) that lie in a lost square of `_WIDE` pixels."""
-    if not lost.any() or min(lost.shape) < _WIDE:
-        return np.zeros(lost.shape, bool)
-    # A binary opening by rows and columns: a tenth of the time of SciPy's.
-    inner = ndimage.minimum_filter(lost.view(np.uint8), _WIDE, mode="constant", cval=0)
-    return np.asarray(ndimage.maximum_filter(inner, _WIDE, mode="constant", cval=0).view(np.bool_))
+def why_lost(known: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """`MaskBit` of pixels (..., y, x) that are lost without a mask that says why.
+
+    NO_DATA in a lost square of `_WIDE` pixels: there the image ends; BAD_COLUMN elsewhere.
+    """
+    lost = ~known
+    bits = np.where(lost, np.uint16(MaskBit.BAD_COLUMN), np.uint16(0))
+    if lost.any() and min(lost.shape[-2:]) >= _WIDE:
+        # A binary opening by rows and columns: a tenth of the time of SciPy's.
+        size = (*[1] * (lost.ndim - 2), _WIDE, _WIDE)
+        inner = ndimage.minimum_filter(lost.view(np.uint8), size, mode="constant", cval=0)
+        bits[ndimage.maximum_filter(inner, size, mode="constant", cval=0).view(np.bool_) & lost] = MaskBit.NO_DATA
+    return bits

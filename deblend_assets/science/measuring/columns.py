@@ -1,6 +1,6 @@
-"""The catalogue of a survey's networks on stamps of their frame: name, unit, UCD, meaning and value of each column.
+"""What a survey's networks measure on stamps of their frame: name, unit, UCD, meaning and value of each column.
 
-`deblend_assets measure` writes it: pixel frame, electrons. docs/measuring.md has its table.
+Pixel frame, electrons.
 """
 
 from __future__ import annotations
@@ -81,19 +81,6 @@ def _bits(flags: Mapping[int, str]) -> str:
 
 # In the order of the catalogue.
 REGISTRY: tuple[Entry[Measured], ...] = (
-    Entry(
-        "stamp",
-        "",
-        "meta.record",
-        "position of the stamp in the array, in the folder's files in the order of their names, or in the table of "
-        "positions; from 0",
-    ),
-    Entry("file", "", "meta.id;meta.file", "name of the stamp's file"),
-    Entry("id", "", "meta.id;meta.main", "given in the table of positions; empty where it is missing"),
-    Entry("ra", "deg", "pos.eq.ra;meta.main", "right ascension given, ICRS"),
-    Entry("dec", "deg", "pos.eq.dec;meta.main", "declination given, ICRS"),
-    Entry("x", "pixel", "pos.cartesian.x", "column given, from 0"),
-    Entry("y", "pixel", "pos.cartesian.y", "row given, from 0"),
     *_shape("g", _G, "intrinsic shear-type (a-b)/(a+b), PSF removed, not calibrated for shear"),
     *_shape("e", _E, "observed distortion (a^2-b^2)/(a^2+b^2), band {label}, with PSF"),
     Entry(

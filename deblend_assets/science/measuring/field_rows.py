@@ -1,4 +1,4 @@
-"""Rows of a field's catalogue: what is measured of stamps, and what is said of each band."""
+"""Rows of a catalogue: what is measured of stamps, and what is said of each band."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from enum import IntFlag
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.psf_range import outside_training
-from deblend_assets.science.measuring.sky_catalog import measure_with_sources
+from deblend_assets.science.measuring.sky_catalog import MeasuredStamps, measure_with_scene
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
 from deblend_assets.science.sky_shapes.inputs import measured_psfs
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.settings import MeasurementSettings
 
 
 class BandFlag(IntFlag):
@@ -43,23 +42,23 @@ BAND_REASONS: Mapping[BandFlag, str] = MappingProxyType(
 """One line for each flag of a band."""
 
 
-def measure_rows(model: SkyModel, stamps: ObservedStamps, field: Field, seed: int) -> pd.DataFrame:
-    """The measured columns of a field's catalogue and `SOURCE_COLUMNS`, one row a stamp.
+def measure_rows(model: SkyModel, stamps: ObservedStamps, settings: MeasurementSettings, seed: int) -> MeasuredStamps:
+    """The measured columns of a catalogue, one row a stamp, and the scenes.
 
     Args:
         model: calibrated.
-        stamps: of N targets, in the field's bands.
-        field: with the settings.
-        seed: added to the field's own, for the choice of responses.
+        stamps: of N targets.
+        settings: share of the rows with responses.
+        seed: added to the settings' own, for the choice of responses.
     """
-    settings = field.settings
-    table, sources = measure_with_sources(model, stamps, settings.responses, settings.seed + seed)
+    found = measure_with_scene(model, stamps, settings.responses, settings.seed + seed)
+    table = found.table
     star = table["star_probability"].to_numpy(np.float64)
     table["flags"] |= np.where(np.nan_to_num(star) > 0.5, np.int32(RowFlag.STAR), np.int32(0))
     for band, flags in zip(stamps.bands, band_flags(stamps).T, strict=True):
         table[f"flags_{band}"] = flags
     table["mask_bits"] = central_bits(stamps)
-    return pd.concat([table, sources], axis=1)
+    return found
 
 
 def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from deblend_assets.science.measuring.field_sources import sources_of
 from deblend_assets.science.measuring.fit_response import with_fit_response
 from deblend_assets.science.measuring.sky_columns import sky_columns
 from deblend_assets.science.measuring.sky_rows import SkyRows
-from deblend_assets.science.measuring.sky_scene import measure_scenes
+from deblend_assets.science.measuring.sky_scene import SkyScene, measure_scenes
 from deblend_assets.science.measuring.trust import trust_of
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.response import SHARE, measure_response
@@ -36,21 +36,33 @@ def measure_catalog(
     Raises:
         MismatchError: a band that the model does not have.
     """
-    return measure_with_sources(model, stamps, responses, seed, names)[0]
+    return measure_with_scene(model, stamps, responses, seed, names).table
 
 
-def measure_with_sources(
+class MeasuredStamps(NamedTuple):
+    """What is measured of N stamps.
+
+    Attributes:
+        table: one row a stamp.
+        scene: of each stamp.
+    """
+
+    table: pd.DataFrame
+    scene: SkyScene
+
+
+def measure_with_scene(
     model: SkyModel,
     stamps: ObservedStamps,
     responses: float = SHARE,
     seed: int = 0,
     names: Sequence[str] | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of `measure_catalog`, and `SOURCE_COLUMNS` of the same targets; arguments as there."""
+) -> MeasuredStamps:
+    """The rows of `measure_catalog`, and the scenes of the same targets; arguments as there."""
     names = stamps.bands if names is None else tuple(names)
     scene = measure_scenes(model, stamps)
     answer = measure_response(model, scene.seen, responses, seed).posterior
     answer = with_fit_response(answer, stamps, scene, model.bands)
     rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
     table = pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
-    return table, sources_of(stamps, scene)
+    return MeasuredStamps(table, scene)

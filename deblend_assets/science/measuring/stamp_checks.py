@@ -116,7 +116,8 @@ def _quantiles(values: NDArray[np.float32], chosen: NDArray[np.bool_], share: fl
     below = place.astype(np.int64)
     part, every = place - below, np.arange(len(rows))
     low, high = (rows[every, at].astype(np.float64) for at in (below, below + (part > 0)))
-    return np.asarray(np.where(part > 0, low * (1 - part) + high * part, low))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(part > 0, low * (1 - part) + high * part, low))
 
 
 def _next_ones(correlation: NDArray[np.float32]) -> tuple[Floats, Floats]:

@@ -76,12 +76,14 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.FILLED: f"more than {100 * MOST_FILLED:g}% of neighbouring pixels are equal",
         RowFlag.NEGATIVE: f"a pixel below {LOWEST:g} sigma, or a flux below -5 of its errors",
         RowFlag.SHARP: f"structure near the target sharper than the PSF, above {MOST_SHARP:g} times its noise",
-        RowFlag.OFF_CENTRE: f"the target lies more than {MOST_OFFSET:g} pixels from the position",
+        RowFlag.OFF_CENTRE: f"the target lies more than {MOST_OFFSET:g} pixels from the position, or, of ready stamps, "
+        "nothing is detected there but something is within 3 FWHM",
         RowFlag.LARGE: f"half-light radius above {MOST_SIZE:g} of the stamp's side",
         RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
         RowFlag.COLOR: "other bands lack the light that any galaxy has, by 3 sigma",
-        RowFlag.MISFIT: "the scene does not describe the pixels under the target",
-        RowFlag.STAR: "more probably a star than a galaxy (catalogues of fields alone)",
+        RowFlag.MISFIT: "the scene does not describe the pixels under the target, or, of ready stamps, a line of light "
+        "passes there",
+        RowFlag.STAR: "more probably a star than a galaxy (not in catalogues of tiles)",
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
         RowFlag.PSF: "pixel scale, or FWHM or ellipticity of the PSF of a band, out of the training's range",

@@ -69,7 +69,8 @@ class TileStamps:
         scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
         psfs = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])
         fwhm = measure_psf_images(psfs).fwhm[which]
-        others, count = others_beside(pixels, weight, position, fwhm, bands, self.detection, zero_point)
+        white = np.ones((number, len(bands), 1, 1), dtype=np.float32)
+        others, count, _ = others_beside(pixels, weight, position, fwhm, bands, self.detection, zero_point, white)
         lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
         return ObservedStamps(
             bands=tuple(band.lower() for band in bands),
@@ -77,7 +78,7 @@ class TileStamps:
             inverse_variance=weight,
             mask=np.where(weight > 0, 0, lost).astype(np.uint16),
             psf=psfs[which],
-            noise_correlation=np.ones((number, len(bands), 1, 1), dtype=np.float32),
+            noise_correlation=white,
             position=position,
             others=others,
             others_count=count,

@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deblend_assets.science.measuring.columns import REGISTRY, words_of
 from deblend_assets.science.measuring.field_columns import FIELD_ENDS, FIELD_IDENTITY
-from deblend_assets.science.measuring.measured import FLAGS
 from deblend_assets.science.measuring.registry import Entry
 from deblend_assets.science.measuring.sky_columns import IDENTITY, MEASURED, PROVENANCE
 from deblend_assets.science.measuring.trust import REASONS
@@ -27,25 +25,20 @@ class Tables(NamedTuple):
 
     Attributes:
         entries: of the catalogue's registry.
-        words: of their templates.
         flags: meaning of each bit of the column `flags`.
     """
 
     entries: Sequence[Entry[Any]]
-    words: Mapping[str, str]
     flags: Mapping[int, str]
 
 
 PAGES = {
     "measuring_images.md": Tables(
         (*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS),
-        {},
         {int(flag): f"{flag.name}: {words}" for flag, words in REASONS.items()},
     ),
-    "measuring.md": Tables(REGISTRY, words_of("{label band}"), FLAGS),
     "shape_catalog.md": Tables(
         (*IDENTITY, *MEASURED, *PROVENANCE),
-        {},
         {int(flag): f"{flag.name}: {words}" for flag, words in REASONS.items()},
     ),
 }
@@ -58,8 +51,8 @@ def columns_table(tables: Tables) -> str:
     lines = ["| column | unit | meaning | UCD |", "| --- | --- | --- | --- |"]
     for entry in tables.entries:
         kept = {"k": "{k}", "pair": "{pair}", "matrix": "{ij}"}
-        _, unit, ucd, meaning = entry.described({**kept, **tables.words, "band": "{band}"})
-        names = [entry.described({**words, **tables.words})[0] for words in entry.varied(("{band}",))]
+        _, unit, ucd, meaning = entry.described({**kept, "band": "{band}"})
+        names = [entry.described(words)[0] for words in entry.varied(("{band}",))]
         words = "bits, see below; 0 is good" if entry.name == "flags" else _escaped(meaning)
         lines.append(f"| {', '.join(f'`{n}`' for n in names)} | {unit} | {words} | `{ucd}` |")
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 from deblend_assets.science.measuring.export import INPUTS, OUTPUTS, USE, export
 from deblend_assets.science.measuring.measure import Model
-from deblend_assets.steps.measuring.run import model_card
+from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.stores.files import sidecar, write_vouched
 from deblend_assets.stores.measurements import require_free
 from deblend_assets.stores.project import library_versions
@@ -21,7 +21,9 @@ def export_model(model: Model, path: Path, *, replace: bool = False) -> dict[str
     """
     require_free(path, sidecar(path).name, replace=replace)
     card = {
-        **model_card(model),
+        "model_version": model.version,
+        **model.frame.attributes(),
+        "components": list(QUANTITIES),
         "inputs": INPUTS,
         "outputs": OUTPUTS,
         "use": USE,

@@ -1,4 +1,4 @@
-"""Measuring any number of stamps in steady memory: a block is read while the one before it is measured."""
+"""Measuring any number of stamps in steady memory, and writing what is measured."""
 
 from __future__ import annotations
 
@@ -7,97 +7,93 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deblend_assets.errors import MismatchError
 from deblend_assets.progress import Progress
-from deblend_assets.science.deblender.network import BATCH
-from deblend_assets.science.measuring.measure import Model, measure
+from deblend_assets.science.images.field import BandNoise
 from deblend_assets.science.measuring.registry import parquet_columns
-from deblend_assets.science.stamps.quantities import QUANTITIES
-from deblend_assets.stores.measurements import Measurements, measurements_in
+from deblend_assets.science.measuring.stamp_sets import StampSet, measured_blocks, noise_of_set, stamp_columns
+from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.settings import MeasurementSettings
+from deblend_assets.stores.measurements import measurements_in
 from deblend_assets.stores.project import library_versions
-from deblend_assets.stores.stamps import Stamps, blocks, in_frame
 
 NOTE = (
-    "One row a stamp, measured by a neural deblender. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, e2: "
-    "observed distortion (a^2-b^2)/(a^2+b^2), PSF included: posterior means, which are shrunk toward zero; the columns "
-    "_free are not. Pixel frame: x with the column, y with the row, angles from +x towards +y. Fluxes in electrons of "
-    "the whole exposure. NOT calibrated for shear."
+    "One row a stamp, measured by the model for every sky. g1, g2: intrinsic shear-type (a-b)/(a+b), PSF removed; e1, "
+    "e2: observed distortion (a^2-b^2)/(a^2+b^2), PSF included, adaptive moments: posterior means, shrunk toward zero; "
+    "the columns _likelihood are not. Sky frame: +x west, +y north; without a WCS that of the pixels. Fluxes in nJy, "
+    "AB. NOT calibrated for shear."
 )
-# Names of files in a line.
-_LISTED = 5
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSet:
     """What was done.
 
     Attributes:
         stamps: how many.
-        flagged: of these, with any flag.
+        good: of these, without a flag.
         rate: stamps a second, reading and writing included.
     """
 
     stamps: int
-    flagged: int
+    good: int
     rate: float
 
 
-def measure_stamps(
-    stamps: Stamps,
-    model: Model,
+def measure_set(
+    stamps: StampSet,
+    model: SkyModel,
+    version: str,
     folder: Path,
     *,
+    noise: tuple[BandNoise, ...] | None = None,
+    settings: MeasurementSettings | None = None,
     images: bool = False,
-    batch: int = BATCH,
     replace: bool = False,
+    card: Mapping[str, Any],
     log: Callable[[str], None],
-) -> Measured:
+) -> MeasuredSet:
     """Measure every stamp; the folder appears once all are.
 
     Args:
-        stamps: in the model's frame, in some of its bands or all.
-        model: trained, with both ellipticities.
+        stamps: of bands that the model has.
+        model: calibrated.
+        version: its fingerprint.
         folder: for catalogue, card and images, see `stores.measurements`.
-        images: whether the deblended stamps are kept too.
-        batch: stamps computed at a time.
+        noise: of `noise_of_set`; None: measured here.
+        settings: stamps, detection of their other sources, responses.
+        images: whether the targets alone are kept too.
         replace: whether measurements that are there may go.
-        log: takes the progress lines, and one if files were left out.
+        card: what is kept of the inputs.
+        log: takes progress lines.
 
     Raises:
-        MismatchError: the stamps are not in the model's frame.
-        CorruptDataError: one cannot be read.
+        MissingDataError: see `noise_of_set`.
+        CorruptDataError: a stamp cannot be read.
         StorageError, BusyError: see `measurements_in`.
     """
-    stamps = in_frame(stamps, model.frame)
-    if stamps.left_out:
-        names = ", ".join(stamps.left_out[:_LISTED]) + (", …" if len(stamps.left_out) > _LISTED else "")
-        log(f"left out, since they are no stamps: {len(stamps.left_out)} files ({names}) [{stamps.where}]")
-    if not stamps.shape[0]:
-        raise MismatchError("holds no stamp", where=stamps.where, remedy="name an array that holds stamps")
-    named = stamps.names(0, 1)
-    columns = {name: c for name, c in model.columns().items() if c.value is not None or name in named}
-    progress = Progress("measuring", stamps.shape[0], "stamps", log)
-    with measurements_in(folder, parquet_columns(columns), NOTE, replace=replace) as measurements:
-        if images:
-            measurements.create_images(stamps.shape, stamps.block, {**model_card(model), "description": "target alone"})
-        flagged = _measure_all(stamps, model, batch, measurements, progress)
-        versions = library_versions("torch", "numpy")
-        measurements.finish({"stamps": stamps.where, "note": NOTE, **model_card(model), "versions": versions})
-    return Measured(progress.done, flagged, progress.rate)
-
-
-def _measure_all(stamps: Stamps, model: Model, batch: int, measurements: Measurements, progress: Progress) -> int:
-    flagged = 0
-    for start, electrons in blocks(stamps):
-        table, own = measure(model, electrons, batch=batch)
-        for place, (name, values) in enumerate(stamps.names(start, start + len(electrons)).items()):
-            table.insert(place, name, values)
-        measurements.add(table, own)
-        flagged += int((table["flags"] != 0).sum())
-        progress.add(len(table))
-    return flagged
-
-
-def model_card(model: Model) -> Mapping[str, Any]:
-    """The model and its stamps' frame, as JSON and the attributes of an array hold them."""
-    return {"model_version": model.version, **model.frame.attributes(), "components": list(QUANTITIES)}
+    settings = settings or MeasurementSettings()
+    noise = noise_of_set(stamps, settings) if noise is None else noise
+    progress, good = Progress("measuring", len(stamps), "stamps", log), 0
+    with measurements_in(folder, parquet_columns(stamp_columns(stamps)), NOTE, replace=replace) as measurements:
+        for block in measured_blocks(stamps, noise, model, version, settings, "own" if images else None):
+            if block.alone is not None and not measurements.rows:
+                described = {"bands": list(stamps.bands), "description": "target alone", "model_version": version}
+                measurements.create_images((len(stamps), *block.alone.shape[1:]), stamps.block, described)
+            measurements.add(block.table, block.alone)
+            good += int((block.table["flags"] == 0).sum())
+            progress.add(len(block.table))
+        kept = {
+            **card,
+            "note": NOTE,
+            "model_version": version,
+            "noise": {
+                band: {
+                    "sigma": of.sigma if stamps.has_map is False else None,
+                    "correlation": of.correlation.round(4).tolist(),
+                }
+                for band, of in zip(stamps.bands, noise, strict=True)
+            },
+            "versions": library_versions("torch", "numpy"),
+        }
+        measurements.finish(kept)
+    return MeasuredSet(progress.done, good, progress.rate)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
 from deblend_assets.stores.stamps.files import is_stamp_file, read_file
 from deblend_assets.stores.stamps.packing import Packing
-from deblend_assets.stores.stamps.protocol import BLOCK
+from deblend_assets.stores.stamps.protocol import BLOCK, ReadStamps
 
 ATTRIBUTES = "stamps.json"
 _ELECTRONS = Packing()
@@ -25,13 +25,16 @@ _EXAMPLE = '{"bands": ["u", ...], "unit": "electron", "pixel_scale_arcsec": 0.2}
 
 
 class FolderStamps:
-    """`Stamps` from a folder, in the order of the files' names, or from one file beside a `stamps.json`.
+    """`StoredStamps` from a folder, in the order of the files' names, or from one file beside a `stamps.json`.
 
     Raises:
         MissingDataError: no stamps, or no attributes.
         MismatchError: a file holds no stamps.
         CorruptDataError: a file cannot be read.
     """
+
+    has_weight = False
+    psf: NDArray[Any] | None = None
 
     def __init__(self, path: Path) -> None:
         self.where, self.block = str(path), BLOCK
@@ -62,7 +65,7 @@ class FolderStamps:
     def _read_now(self, file: int) -> np.ndarray:
         return read_file(self._files[file], self._bands)
 
-    def read(self, first: int, last: int) -> NDArray[np.float32]:
+    def read(self, first: int, last: int) -> ReadStamps:
         stamps = np.empty((last - first, *self._stamp), dtype=np.float32)
         at = first
         while at < last:
@@ -78,7 +81,7 @@ class FolderStamps:
                 )
             stamps[at - first : end - first] = _ELECTRONS.unpack(content[at - begin : end - begin])
             at = int(end)
-        return stamps
+        return ReadStamps(stamps)
 
     def names(self, first: int, last: int) -> dict[str, np.ndarray]:
         files = np.searchsorted(self._starts, np.arange(first, last), side="right") - 1

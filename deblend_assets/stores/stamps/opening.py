@@ -7,12 +7,12 @@ from pathlib import Path
 from deblend_assets.errors import MissingDataError
 from deblend_assets.stores.stamps.files import is_stamp_file
 from deblend_assets.stores.stamps.folder import FolderStamps
-from deblend_assets.stores.stamps.protocol import Stamps
+from deblend_assets.stores.stamps.protocol import StoredStamps
 from deblend_assets.stores.stamps.zarr_array import ZarrStamps
 
 
-def open_stamps(path: Path) -> Stamps:
-    """Open a Zarr array, a folder of stamps, or one file of stamps.
+def open_stamps(path: Path) -> StoredStamps:
+    """Open a Zarr array or group, a folder of stamps, or one file of stamps.
 
     Raises:
         MissingDataError: the stamps or their attributes are missing.

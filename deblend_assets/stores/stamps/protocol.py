@@ -1,18 +1,33 @@
-"""What stamps are to whoever measures them, and how they are read ahead."""
+"""What stored stamps are to whoever measures them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Stamps per block: some 25 MB of six bands, large enough that the overhead per block is small.
 BLOCK = 512
 
 
-class Stamps(Protocol):
+class ReadStamps(NamedTuple):
+    """Some stored stamps, (N, band, y, x) each, bands as they are stored.
+
+    Attributes:
+        image: float32, NaN where there is no number.
+        weight: inverse variance of the sky's noise; None: not stored.
+        bmask: integers; None: not stored.
+        psf: a star a stamp and band, (N, band, psf_y, psf_x); None: not stored for each stamp.
+    """
+
+    image: NDArray[np.float32]
+    weight: NDArray[Any] | None = None
+    bmask: NDArray[Any] | None = None
+    psf: NDArray[Any] | None = None
+
+
+class StoredStamps(Protocol):
     """Stamps to be measured.
 
     Attributes:
@@ -21,6 +36,8 @@ class Stamps(Protocol):
         shape: (stamp, band, y, x).
         block: stamps per read.
         left_out: names of files beside the stamps that are none.
+        has_weight: whether inverse variances are stored.
+        psf: stars of the first stamp or of all, (band, y, x); None: not stored.
     """
 
     where: str
@@ -28,29 +45,14 @@ class Stamps(Protocol):
     shape: tuple[int, int, int, int]
     block: int
     left_out: tuple[str, ...]
+    has_weight: bool
+    psf: NDArray[Any] | None
 
-    def read(self, first: int, last: int) -> np.ndarray:
-        """Stamps first ≤ n < last, (N, band, y, x) float32; CorruptDataError if one cannot be read."""
+    def read(self, first: int, last: int) -> ReadStamps:
+        """Stamps first ≤ n < last; CorruptDataError if one cannot be read."""
 
     def names(self, first: int, last: int) -> dict[str, np.ndarray]:
         """Catalogue columns that identify the stamps first ≤ n < last."""
-
-
-def blocks(stamps: Stamps) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first position and the stamps of every block; the next block is read in the background."""
-    starts = range(0, stamps.shape[0], stamps.block)
-
-    def read(first: int) -> np.ndarray:
-        return stamps.read(first, min(first + stamps.block, stamps.shape[0]))
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, starts[0]) if len(starts) else None
-        for start in starts:
-            assert coming is not None
-            present = coming.result()
-            following = start + stamps.block
-            coming = reader.submit(read, following) if following < stamps.shape[0] else None
-            yield start, present
 
 
 def first_line(error: Exception) -> str:
