@@ -8,10 +8,13 @@ arrays, statistics, checkpoints and loss histories are those of a folder that wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from assets_tests.assets.homes import Home, assert_all_gone, results
+from assets_tests.assets.lineage import CATALOG, SIMULATED, STATISTICS, Lineage
+from assets_tests.assets.lineage import STAGES as TRAININGS
 from deblend_assets.stores.project import STAGES
 
 pytestmark = pytest.mark.slow
@@ -47,17 +50,11 @@ GROUPS = "group:simulation or group:normalization or group:training"
 SELECTION = ["--select", GROUPS, "--partition-range", "train_000...test_000"]
 
 
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Home]]:
-    made: list[Home] = []
-
-    def make(name: str) -> Home:
-        made.append(Home(tmp_path_factory.mktemp("homes") / name, "killed", PROFILE, SELECTION))
-        return made[-1]
-
-    yield make
-    for home in made:
-        home.end()
+@pytest.fixture
+def killed(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home", "killed", PROFILE, SELECTION)
+    yield home
+    home.end()
 
 
 def done(home: Home) -> int:
@@ -69,11 +66,10 @@ def training(home: Home, stage: str) -> Callable[[], bool]:
     return lambda: bool(list(home.storage.glob(f"killed/checkpoints/training/{stage}/*/state_last.pt")))
 
 
-def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(homes: Callable[[str], Home]) -> None:
-    alone = homes("alone")
-    alone.finish()
+def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(killed: Home, tmp_path: Path) -> None:
+    alone = Lineage(tmp_path / "alone", killed.profile)
+    alone.succeeds(CATALOG, *SIMULATED, STATISTICS, *TRAININGS)
 
-    killed = homes("killed")
     workers = killed.kill_when(lambda: done(killed) >= 1, group=False)
     assert len(workers) >= 2, "two rendering processes at least"
     assert_all_gone(workers)
@@ -98,8 +94,8 @@ def test_killed_in_every_phase_and_started_again_it_ends_as_if_left_alone(homes:
         assert f"training/{stage}: resuming after epoch" in log
 
     for stage in STAGES:
-        histories = [home.store.checkpoint("training", stage).read().history for home in (killed, alone)]
+        histories = [made.store.checkpoint("training", stage).read().history for made in (killed, alone)]
         assert histories[0] == histories[1]
-    expected, found = results(alone.storage / "killed"), results(killed.storage / "killed")
+    expected, found = results(alone.store.folder), results(killed.storage / "killed")
     assert found.keys() == expected.keys(), "no part, no state, nothing left behind"
     assert {name for name in expected if found[name] != expected[name]} == set()
