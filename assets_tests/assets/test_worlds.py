@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assets_tests.assets.homes import Home, assert_all_gone, results
+from assets_tests.assets.lineage import CATALOG, Lineage
 from deblend_assets.science.worlds.worlds import WORLDS
 from deblend_assets.settings import PROFILE_FOLDER
 
@@ -21,37 +22,33 @@ SELECTION = ["--select", 'key:"simulation/galaxy_catalog" or key:"worlds/sky_des
 
 
 @pytest.fixture
-def homes(tmp_path: Path) -> Iterator[tuple[Home, Home]]:
-    both = (
-        Home(tmp_path / "alone", "worlds", PROFILE, SELECTION),
-        Home(tmp_path / "killed", "worlds", PROFILE, SELECTION),
-    )
-    yield both
-    for home in both:
-        home.end()
+def killed(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home", "worlds", PROFILE, SELECTION)
+    yield home
+    home.end()
 
 
-def done(home: Home) -> int:
-    return len(list(home.storage.glob("worlds/worlds/*/*/_done/*.json")))
+def done(storage: Path) -> int:
+    return len(list(storage.glob("worlds/worlds/*/*/_done/*.json")))
 
 
 def test_killed_in_the_middle_a_world_loses_one_shard_a_worker_and_ends_as_if_left_alone(
-    homes: tuple[Home, Home],
+    killed: Home, tmp_path: Path
 ) -> None:
-    alone, killed = homes
-    alone.finish()
+    alone = Lineage(tmp_path / "alone", killed.profile)
+    alone.succeeds(CATALOG, "worlds/sky_des", "worlds/pairs")
     for name, targets in (("sky_des", 40), ("pairs", 20)):
         store = alone.store.world(WORLDS[name])
         truth = store.read_truth()
         assert len(truth) == targets
         assert (truth["snr"] >= 10).all()
     assert set(alone.store.world(WORLDS["pairs"]).read_truth()["survey"]) <= {"LSST", "DES", "HSC"}
-    assert done(alone) == 6
+    assert done(tmp_path / "alone") == 6
 
-    assert_all_gone(killed.kill_when(lambda: done(killed) >= 2, group=True))
-    kept = done(killed)
+    assert_all_gone(killed.kill_when(lambda: done(killed.storage) >= 2, group=True))
+    kept = done(killed.storage)
     assert 2 <= kept < 6
     killed.recover()
     killed.finish()
     assert "kept" in killed.log()
-    assert results(killed.storage / "worlds") == results(alone.storage / "worlds")
+    assert results(killed.storage / "worlds") == results(alone.store.folder)
