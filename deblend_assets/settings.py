@@ -665,6 +665,40 @@ class RefereeSettings(_Section):
     )
 
 
+class FieldShearSettings(_Section):
+    """Fields of known shear: how many, and how large.
+
+    A field is observed four times: under shears of both signs on one component, upright and turned by 90 degrees.
+    Fields that are measured stay; a larger number adds to them.
+    """
+
+    lsst: int = Field(default=8, ge=0, description="fields under skies of LSST")
+    hsc: int = Field(default=4, ge=0, description="the same, of HSC")
+    des: int = Field(default=4, ge=0, description="the same, of DES")
+    wrong_psf: int = Field(
+        default=0, ge=0, description="first fields of LSST that are measured with wrongly given PSFs too"
+    )
+    pixels: int = Field(default=256, ge=128, le=1024, description="side of a field [pixel]")
+    border: int = Field(default=35, ge=0, description="detections nearer to the image's edge are left out [pixel]")
+    shear: float = Field(default=0.02, gt=0, le=0.1, description="shear-type g applied to one component at a time")
+    least_snr: float = Field(default=10.0, ge=5, description="S/N of a selected detection, as its method measures it")
+    psf_side: int = Field(default=65, ge=33, le=127, description="of the PSF's image that methods are given [pixel]")
+    peers: bool = Field(default=True, description="measure with SEP + HSM and AnaCal too")
+    seed: int = Field(default=17, ge=0, description="of fields and noise")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> FieldShearSettings:
+        if self.psf_side % 2 == 0:
+            raise ValueError(f"psf_side must be odd, not {self.psf_side}")
+        if 2 * self.border >= self.pixels:
+            raise ValueError(f"border must be less than half of {self.pixels} pixels, not {self.border}")
+        return self
+
+    def fields(self, survey: str) -> int:
+        """Number of fields of a survey, by its name."""
+        return int(getattr(self, survey.lower()))
+
+
 class DesSettings(_Section):
     """Scenes of DES, the archive and the tiles."""
 

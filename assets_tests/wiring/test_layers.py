@@ -38,7 +38,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("deblender", "shapes", "sky_shapes", "redshift", "shear", "des"),
     ("measuring", "simulated_survey"),
     ("metadetection",),
-    ("evaluation",),
+    ("evaluation", "field_shear"),
     ("reports",),
 )
 ROOM_TIER = {room: tier for tier, row in enumerate(ROOMS) for room in row}

@@ -1,0 +1,1 @@
+"""Peers on whole images: what they detect and measure themselves, for fields of known shear."""
