@@ -153,6 +153,7 @@ def test_sep_and_hsm_see_the_shape_that_is_there() -> None:
         assert table["size"].mean() == pytest.approx(0.5 / (FWHM / 2.3548), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_wrong_psf_changes_m_under_metadetection() -> None:
     """Of Gaussians without noise, whose REGAUSS is exact."""
     conditions = [EXACT, CONDITIONS["size_1"]]
@@ -164,7 +165,8 @@ def test_a_wrong_psf_changes_m_under_metadetection() -> None:
     )
 
     assert exact == pytest.approx(0.0, abs=3e-3)
-    assert -0.03 < wrong - exact < -5e-3
+    # Too large a PSF is deconvolved too much.
+    assert 5e-3 < wrong - exact < 0.03
 
 
 def test_anacal_gives_the_shear_of_a_field_back() -> None:
