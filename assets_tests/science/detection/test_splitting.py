@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from assets_tests.science.detection.images import FWHM, correlated_noise, sources
 from deblend_assets.science.detection.detect import Detections, detect
-from deblend_assets.science.detection.splitting import _hills, _Sharpener
+from deblend_assets.science.detection.splitting import _hills, _Sharpener, split_segments
 from deblend_assets.settings import DetectionSettings
 
 SPLIT = DetectionSettings(background_pixels=0)
@@ -112,3 +112,11 @@ def test_pixels_climb_to_their_maximum() -> None:
     hills, row, column = _hills(image)
     assert hills.tolist() == [[1, 1, 1, 1, 2, 2, 2]] * 2
     assert (row.tolist(), column.tolist()) == ([0, 0], [2, 6])
+
+
+def test_a_last_segment_without_a_pixel_is_no_blend() -> None:
+    image = np.random.default_rng(1).normal(size=(1, 40, 40)).astype(np.float32)
+    segments = np.zeros((40, 40), np.int32)
+    segments[10:14, 10:14] = 1
+    chosen, weight = np.array([1, 2]), np.ones_like(image)
+    assert not list(split_segments(image, weight, segments, chosen, [FWHM], np.ones(1), [None], 5.0, 0.1))

@@ -79,7 +79,8 @@ def split_segments(
     """
     sharpener = _Sharpener(fwhm, response, correlations)
     margin = int(np.ceil(_MARGIN * max(fwhm)))
-    boxes = ndimage.find_objects(segments)
+    # The last segments may have no pixel left.
+    boxes = ndimage.find_objects(segments, int(chosen.max(initial=0)))
     for segment in chosen.tolist():
         tight = boxes[segment - 1]
         if tight is None:
