@@ -13,9 +13,10 @@ import dagster as dg
 import pytest
 
 from assets_tests.assets.homes import CHECKOUT, Home, results
+from assets_tests.assets.lineage import CATALOG, SIMULATED, Lineage, raw_smoke
 from assets_tests.cluster import postgres_server, ray_nodes
 from assets_tests.cluster.ray_nodes import ADDRESS, GPUS, JOBS_URL, PATIENCE_SECONDS, Cluster, wait_for
-from deblend_assets.settings import PROFILE_FOLDER
+from deblend_assets.settings import PROFILE_FOLDER, parse_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(ray_nodes.why_not()), reason=ray_nodes.why_not())]
 
@@ -84,24 +85,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterato
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What one process writes: checksums by path."""
-    home = Home(tmp_path_factory.mktemp("homes") / "alone", "cluster", SMOKE, SIMULATION)
-    try:
-        home.finish()
-    finally:
-        home.end()
-    return results(home.storage / "cluster")
-
-
-def test_both_nodes_draw_and_the_files_are_those_of_one_process(
-    homes: Callable[..., RayHome], alone: dict[str, str]
-) -> None:
-    home = homes("spread", SIMULATION)
-    home.finish()
-    assert results(home.storage / "cluster") == alone
-    (line,) = [line for line in home.messages() if re.search(r"rendering: .* scenes on ", line)]
-    drawn = re.findall(r"(\d+) scenes on \S+ \((\w{8})\)", line)
-    assert len({node for _, node in drawn}) == 2, line
-    assert sum(int(scenes) for scenes, _ in drawn) == SCENES
+    lineage = Lineage(
+        tmp_path_factory.mktemp("alone"), parse_profile({"name": "cluster", **raw_smoke()}, where="smoke")
+    )
+    lineage.succeeds(CATALOG, *SIMULATED)
+    return results(lineage.store.folder)
 
 
 @pytest.fixture
@@ -115,10 +103,10 @@ def history(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield (CHECKOUT / "cluster" / "dagster_postgres.yaml").read_text()
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(
+def test_both_nodes_draw_what_one_process_does_though_a_worker_is_killed_in_the_middle_of_a_shard(
     homes: Callable[..., RayHome], alone: dict[str, str], cluster: Cluster, history: str
 ) -> None:
-    home = homes("killed", SIMULATION)
+    home = homes("spread", SIMULATION)
     (home.folder / "dagster.yaml").write_text(history)
     run = home.materialize()
     wait_for(lambda: bool(cluster.workers("_render_shard")) or run.poll() is not None, "a shard being drawn")
@@ -128,6 +116,10 @@ def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing(
     assert len(done) < SCENES // 16, "killed in the middle, not after the end"
     assert run.wait(PATIENCE_SECONDS) == 0, home.log()[-3000:]
     assert results(home.storage / "cluster") == alone
+    (line,) = [line for line in home.messages() if re.search(r"rendering: .* scenes on ", line)]
+    drawn = re.findall(r"(\d+) scenes on \S+ \((\w{8})\)", line)
+    assert len({node for _, node in drawn}) == 2, line
+    assert sum(int(scenes) for scenes, _ in drawn) == SCENES
 
 
 def test_a_step_sees_the_gpus_that_ray_gave_it(homes: Callable[..., RayHome]) -> None:
