@@ -104,7 +104,7 @@ def test_over_the_edge_and_not_exposed_are_none() -> None:
     assert read(file(), ra=RA, dec=DEC + 9 * SCALE / 3600) is None
     assert read(file(np.zeros((NY, NX), np.float32))) is None
     # Clipped by the service, the image may end before the galaxy.
-    for beside in (sky(dec=DEC + 40 * SCALE / 3600), sky(ra=RA - 80 * SCALE / 3600)):
+    for beside in (sky(dec=DEC + 40 * SCALE / 3600), sky(ra=RA - 80 * SCALE / 3600), sky(dec=DEC + 56 * SCALE / 3600)):
         assert read(file(wcs=beside)) is None
 
 
@@ -138,8 +138,8 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "another filter": (lambda: file(FILTER="Y DECam c0005 10095.0 1130.0"), "band 'Y', not 'r'"),
     "another part of the sky": (lambda: file(wcs=sky(ra=10.0)), "another part of the sky"),
     "the far side of the sky": (lambda: file(wcs=sky(ra=(RA + 180) % 360, dec=-DEC)), "another part of the sky"),
-    "just below it": (lambda: file(wcs=sky(dec=DEC + 55 * SCALE / 3600)), "another part of the sky"),
-    "just beside it": (lambda: file(wcs=sky(ra=RA - 125 * SCALE / 3600)), "another part of the sky"),
+    "just below it": (lambda: file(wcs=sky(dec=DEC + 60 * SCALE / 3600)), "another part of the sky"),
+    "just beside it": (lambda: file(wcs=sky(ra=RA - 200 * SCALE / 3600)), "another part of the sky"),
     "distorted, and far away": (lambda: file(wcs=distorted(ra=RA - 1)), "another part of the sky"),
     "a zero point that is no number": (lambda: file(MAGZERO="unknown"), "MAGZERO"),
     "mirrored": (lambda: file(wcs=sky(matrix=(1, 0, 0, 1))), "north up, east left"),

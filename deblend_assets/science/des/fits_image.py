@@ -7,6 +7,7 @@ the received bytes first. Tile-compressed images are not read: their declared si
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -110,11 +111,16 @@ def open_image(data: bytes, where: str) -> FitsImage:
     return FitsImage(values, header, wcs, where)
 
 
+REQUEST_MARGIN = 4
+"""Around the stamp [pixel], of what is asked for: tells an image's edge from a stamp that fits exactly."""
+
+
 def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
     """Cut pixels x pixels around the pixel nearest to a position (J2000 [deg]); None if they cross the edge.
 
     Raises:
-        ArchiveError: the stamp does not overlap the image; not north up and east left; a non-finite pixel.
+        ArchiveError: a cutout around the stamp does not overlap the image; not north up and east left; a pixel that is
+            not finite.
     """
     half = (pixels - 1) / 2
     try:
@@ -122,8 +128,11 @@ def cut(image: FitsImage, ra: float, dec: float, pixels: int) -> Piece | None:
     except Exception:  # no convergence far outside a distorted image, a singular matrix, ...
         x = y = float("nan")
     ny, nx = image.values.shape
-    # Services clip a cutout at the edge of a coadd, so the position may lie outside the correct image.
-    if not (-half - 0.5 <= x < nx + half - 0.5 and -half - 0.5 <= y < ny + half - 0.5):
+    # Services clip a cutout at the edge of a coadd, so the position may lie outside the correct image. They round, and
+    # widen cutouts along right ascension by 1 / cos(dec).
+    up = half + REQUEST_MARGIN + 1
+    across = up / max(math.cos(math.radians(dec)), 0.01)
+    if not (-across <= x < nx + across - 1 and -up <= y < ny + up - 1):
         raise _error(
             f"the image does not cover RA {ra:.5f}, Dec {dec:+.5f}: it shows another part of the sky", image.where
         )

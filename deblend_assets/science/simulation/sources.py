@@ -208,7 +208,7 @@ def joined_shapes(shapes: IntrinsicShapes, stars: int) -> IntrinsicShapes:
         return np.concatenate([values, np.full(stars, value, values.dtype)])
 
     return IntrinsicShapes(
-        g=with_stars(shapes.g, np.nan),
+        g=with_stars(shapes.g, complex(np.nan, np.nan)),
         hlr=with_stars(shapes.hlr, 0.0),
         concentration=with_stars(shapes.concentration, np.nan),
         centroid=with_stars(shapes.centroid, 0.0),

@@ -23,14 +23,13 @@ from deblend_assets.science.des.cutouts import (
     read_weight,
     rejection,
 )
+from deblend_assets.science.des.fits_image import REQUEST_MARGIN
 from deblend_assets.settings import ArchiveSettings
 from deblend_assets.vo.client import ArchiveClient
 from deblend_assets.vo.contents import Refusal
 
 # A larger fraction of unusable images indicates an error of the archive or of the request.
 MOST_REFUSED = 0.01
-# Margin requested around a stamp [pixel], to distinguish an image's edge from a stamp that fits exactly.
-_MARGIN_PIXELS = 4
 REFUSED = "the archive's image in the label band cannot be used"
 
 # Relative. Scales within it are treated as equal: the change of a galaxy's size is below its measurement error.
@@ -132,7 +131,7 @@ class Cutter:
 
     def cut(self, ra: float, dec: float) -> Cut:
         """Fetch all bands of one galaxy; ArchiveError if the archive does not respond."""
-        size = (self.pixels + 2 * _MARGIN_PIXELS) * self.settings.pixel_scale_arcsec
+        size = (self.pixels + 2 * REQUEST_MARGIN) * self.settings.pixel_scale_arcsec
         found = self.client.find_images(ra, dec, size)
         spelt = {band.lower(): band for band in self.bands}
         theirs = {spelt[record.band.lower()]: record.band for record in found if record.band.lower() in spelt}
