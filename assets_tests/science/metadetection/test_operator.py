@@ -19,6 +19,7 @@ from assets_tests.science.metadetection.images import (
     psf_stamp,
 )
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.metadetection.noise import white_noise
 from deblend_assets.science.metadetection.operator import ShearOperator
 from deblend_assets.science.skies.noise import measured_correlation
 from deblend_assets.science.stamps.correlation import on_torus
@@ -117,6 +118,14 @@ def test_turned_image_is_sheared_the_other_way() -> None:
     one = ShearOperator(image, seed=3).sheared(0.03, -0.02).image.pixels[0]
     other = ShearOperator(turned, seed=3, quarter_turns=1).sheared(-0.03, 0.02).image.pixels[0]
     np.testing.assert_allclose(np.rot90(one, -1), other, atol=1e-4 * pixels.max())
+
+
+def test_added_noise_is_not_that_of_an_image_of_the_same_seed() -> None:
+    images = [np.random.default_rng(child) for child in np.random.SeedSequence([5, 6]).spawn(3)]
+    drawn_before = [rng.standard_normal((64, 64), dtype=np.float32) for rng in images]
+    for one in white_noise(3, (64, 64), [5, 6]):
+        for other in drawn_before:
+            assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1
 
 
 def test_noise_moves_with_the_light() -> None:

@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 # Least side of the torus on which covariances are computed [pixel].
 _TORUS = 96
+# Of the seeds of the noise that is added.
+_ADDED = 77
 _QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 
@@ -38,7 +40,8 @@ def white_noise(bands: int, shape: tuple[int, int], seed: Sequence[int], quarter
         quarter_turns: of an image that was turned by 90 degrees, from +x to +y, as often, with its noise.
     """
     before = shape if quarter_turns % 2 == 0 else shape[::-1]
-    children = np.random.SeedSequence(seed).spawn(bands)
+    # Apart from what else has this seed, such as the noise of the image: with that it would not add in quadrature.
+    children = np.random.SeedSequence(seed, spawn_key=(_ADDED,)).spawn(bands)
     unit = [np.random.default_rng(child).standard_normal(before, dtype=np.float32) for child in children]
     return np.stack([np.rot90(image, -quarter_turns) for image in unit])
 
