@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -81,9 +82,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield opened
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """What was made while the daemon ran.
+
+    Attributes:
+        names: of the tiles.
+        made: as `Site.made`.
+        model: that measured them.
+        archive: files of the archive's answers.
+    """
+
+    names: list[str]
+    made: dict[str, list[str]]
+    model: str
+    archive: list[Path]
+
+
 @pytest.fixture(scope="module")
-def tiles(site: Site) -> list[str]:
-    """Written to the list while the daemon runs, and evaluated when this returns; the first then made again by hand."""
+def tiles(site: Site) -> Tiles:
+    """Written to the list while the daemon runs, and evaluated; then one is made by hand, and a new model trained."""
     names = sorted(site.profile.des.sky.tiles)
     assert len(names) == 2
     with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
@@ -94,16 +112,21 @@ def tiles(site: Site) -> list[str]:
         daemon.until(lambda: materializations(site.instance, EVALUATION) == names, "two tiles evaluated")
         daemon.look_again(site.instance)
         assert site.made() == dict.fromkeys(TILE_ASSETS, names), "each once"
-        site.lineage.succeeds(*CHAIN, tile=names[0])
+        lineage = site.lineage
+        lineage.succeeds(*CHAIN, tile=names[0])
+        found = Tiles(names, site.made(), site.model_version, sorted(lineage.des.archive_folder.rglob("*")))
+        lineage = site.lineage
+        lineage.succeeds(*SKY_SHAPES)
+        assert differences(lineage.reads, lineage.deps) == []
         daemon.look_again(site.instance)
-    return names
+    return found
 
 
 def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_automatically_and_once(
-    site: Site, tiles: list[str]
+    site: Site, tiles: Tiles
 ) -> None:
     runs = site.tile_runs()
-    assert sorted(run.tags["dagster/partition"] for run in runs) == tiles, "a run a tile, none once more"
+    assert sorted(run.tags["dagster/partition"] for run in runs) == tiles.names, "a run a tile, none once more"
     assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
     assert {run.asset_selection for run in runs} == {frozenset(TILE_ASSETS.values())}
     for record in site.instance.fetch_materializations(EVALUATION, limit=100).records:
@@ -120,32 +143,23 @@ def test_two_tiles_that_come_while_the_daemon_runs_are_evaluated_automatically_a
 
 
 def test_a_new_model_renews_every_tile_once_by_the_weekly_schedule_alone(
-    site: Site, tiles: list[str], monkeypatch: pytest.MonkeyPatch
+    site: Site, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, first = site.made(), site.model_version
-    assert site.evaluated_with() == dict.fromkeys(tiles, first)
-    kept = sorted(site.lineage.des.archive_folder.rglob("*"))
-
-    assert first.startswith("shipped-")
-    lineage = site.lineage
-    lineage.succeeds(*SKY_SHAPES)
-    assert differences(lineage.reads, lineage.deps) == []
+    assert tiles.model.startswith("shipped-")
+    assert site.made() == tiles.made, "a new model alone requests nothing"
+    assert site.evaluated_with() == dict.fromkeys(tiles.names, tiles.model)
     second = site.model_version
-    assert second != first
-    requested = len(site.tile_runs())
-    with running(hasty.__name__, site.environment, site.folder / "daemon.log") as daemon:
-        daemon.look_again(site.instance)
-    assert len(site.tile_runs()) == requested, "a new model alone requests nothing"
+    assert second != tiles.model
 
     for variable, value in site.environment.items():
         monkeypatch.setenv(variable, value)
     with scheduler_over(hasty.__name__, site.instance) as scheduler:
         runs = scheduler.next_monday()
-        assert sorted(run.tags["dagster/partition"] for run in runs) == tiles
+        assert sorted(run.tags["dagster/partition"] for run in runs) == tiles.names
         assert scheduler.run(*runs) == ["SUCCESS", "SUCCESS"]
         assert scheduler.next_monday() == []
         assert scheduler.reason == f"no tile left to evaluate with model {second}"
-    assert site.evaluated_with() == dict.fromkeys(tiles, second)
-    renewed = {noun: sorted([*before[noun], *tiles]) for noun in ("shape_catalog", "des_evaluation")}
-    assert site.made() == {**before, **renewed}, "shapes and evaluation once more, catalogue and cutouts not"
-    assert sorted(site.lineage.des.archive_folder.rglob("*")) == kept
+    assert site.evaluated_with() == dict.fromkeys(tiles.names, second)
+    renewed = {noun: sorted([*tiles.made[noun], *tiles.names]) for noun in ("shape_catalog", "des_evaluation")}
+    assert site.made() == {**tiles.made, **renewed}, "shapes and evaluation once more, catalogue and cutouts not"
+    assert sorted(site.lineage.des.archive_folder.rglob("*")) == tiles.archive
