@@ -108,8 +108,9 @@ def problems(fields: pd.DataFrame) -> list[str]:
         fields: rows of facts, one a field.
     """
     found = []
-    for row in fields.itertuples():
-        facts = TwinFacts(float(row.shared_noise), float(row.masks_apart))
+    numbers = fields[["shared_noise", "masks_apart"]].to_numpy(float)
+    for row, (shared_noise, masks_apart) in zip(fields.itertuples(), numbers, strict=True):
+        facts = TwinFacts(float(shared_noise), float(masks_apart))
         found += [f"{row.survey} field {row.field}: {problem}" for problem in facts.problems]
     return found
 
