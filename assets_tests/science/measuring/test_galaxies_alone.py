@@ -106,7 +106,7 @@ def test_bands_that_are_absent_or_mostly_lost_are_not_filled(holed: ObservedStam
     two = replace(two, inverse_variance=weight)
     assert has_holes(two).tolist() == [[False, False], [False, False], [True, False]]
     scene = measure_scenes(model, two)
-    filled = fill_holes(two, scene.sources, scene.fit)
+    filled = fill_holes(two, has_holes(two), scene.sources, scene.fit)
     np.testing.assert_array_equal(filled.inverse_variance[:2], weight[:2])
     assert filled.inverse_variance[2].all()
 

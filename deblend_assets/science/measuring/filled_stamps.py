@@ -32,11 +32,14 @@ def has_holes(stamps: ObservedStamps) -> NDArray[np.bool_]:
     return np.asarray((share > 0) & (share <= _MOST_LOST))
 
 
-def fill_holes(stamps: ObservedStamps, sources: SceneSources, fit: TargetFit) -> ObservedStamps:
+def fill_holes(
+    stamps: ObservedStamps, holes: NDArray[np.bool_], sources: SceneSources, fit: TargetFit
+) -> ObservedStamps:
     """The stamps with the lost pixels of bands that have holes filled, at the weight of the other pixels.
 
     Args:
         stamps: N of them.
+        holes: which bands have some, (N, band), by `has_holes`.
         sources: on each, the target first.
         fit: of the targets; where there is one it has their places and shapes, for it has no part in the holes.
     """
@@ -46,7 +49,7 @@ def fill_holes(stamps: ObservedStamps, sources: SceneSources, fit: TargetFit) ->
     fluxes = solve_fluxes(stamps, sources)
     images = scene_images(stamps, sources, fluxes)
     sigma = sky_sigma(stamps.inverse_variance)[:, :, None, None]
-    lost = (stamps.inverse_variance == 0) & has_holes(stamps)[:, :, None, None]
+    lost = (stamps.inverse_variance == 0) & holes[:, :, None, None]
     model = images.model
     stamp, band, y, x = np.nonzero(lost & np.isfinite(sources.values[:, 0, 0])[:, None, None, None])
     at = np.floor(2 * sources.values[stamp, 0, :2] - np.stack([x, y], axis=1) + 0.5).astype(np.int64)

@@ -60,13 +60,14 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
         model: calibrated.
         stamps: N of them, in some of the model's bands.
     """
-    rows = np.flatnonzero(has_holes(stamps).any(axis=1))
+    holes = has_holes(stamps)
+    rows = np.flatnonzero(holes.any(axis=1))
     if not len(rows):
         return _scene(model, stamps, stamps, model.measure(stamps))
     holed = stamps.rows(rows)
     first = model.measure(holed)
     begun = _scene(model, holed, holed, first)
-    seen = with_rows(stamps, rows, fill_holes(holed, begun.sources, begun.fit))
+    seen = with_rows(stamps, rows, fill_holes(holed, holes[rows], begun.sources, begun.fit))
     return _scene(model, stamps, seen, with_errors_between(model.measure(seen), rows, first))
 
 
