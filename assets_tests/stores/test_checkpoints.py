@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
 import pickle
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -122,34 +124,36 @@ def test_a_damaged_state_is_no_state(folder: CheckpointFolder, damage: Any) -> N
     assert folder.load_last() is not None
 
 
-def save_states(stage: Path, number: int, told: int) -> None:
-    """Saves state after state, and writes the number of each to a descriptor."""
+def save_states(stage: Path, number: int, told: Connection) -> None:
+    """Saves state after state, and tells the number of each."""
     folder, weights = CheckpointFolder(stage, "0123456789ab", ASSET), torch.ones(50_000)
     while True:
         number += 1
         folder.save_last({"network": weights * number, "history": [number]})
-        os.write(told, f"{number}\n".encode())
+        told.send(number)
 
 
 def test_once_an_epoch_was_saved_no_kill_loses_it(tmp_path: Path) -> None:
-    """A process that saves state after state, killed at many moments: the last one saved is there, whole."""
+    """A process that saves state after state, killed at three moments: the last one saved is there, whole."""
     stage = tmp_path / "stage1_vae"
     folder = CheckpointFolder(stage, "0123456789ab", ASSET)
     saved = 0
-    for wait in (0.0, 0.003, 0.007, 0.012, 0.021):
-        heard, told = os.pipe()
-        # Forked: another interpreter would import torch for seconds.
-        writer = multiprocessing.get_context("fork").Process(target=save_states, args=(stage, saved, told))
+    # Not forked from this process, whose threads may hold locks; not another interpreter each, which imports torch.
+    context = multiprocessing.get_context("forkserver")
+    for wait in (0.0, 0.007, 0.021):
+        heard, told = context.Pipe(duplex=False)
+        writer = context.Process(target=save_states, args=(stage, saved, told))
         writer.start()
-        os.close(told)
-        with open(heard) as lines:
-            try:
-                last = int(lines.readline())
-                time.sleep(wait)
-            finally:
-                writer.kill()
-                writer.join(PATIENCE_SECONDS)
-            last = max([last, *map(int, lines.read().split())])
+        told.close()
+        try:
+            last = heard.recv()
+            time.sleep(wait)
+        finally:
+            writer.kill()
+            writer.join(PATIENCE_SECONDS)
+        with contextlib.suppress(EOFError):
+            while True:
+                last = heard.recv()
         state = folder.load_last()
         assert state is not None
         (saved,) = state["history"]

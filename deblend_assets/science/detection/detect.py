@@ -176,7 +176,8 @@ def _peaks_of(
     segments = np.where((ivar > 0).any(axis=0), segments, np.int32(0))
     x, y = peak_positions(filtered.amplitude, found["xcpeak"], found["ycpeak"])
     height = filtered.amplitude[found["ycpeak"], found["xcpeak"]] / filtered.sigma[found["ycpeak"], found["xcpeak"]]
-    bright = np.flatnonzero(height > settings.split_snr) + 1
+    # What SEP could not take apart stays one object, which is flagged.
+    bright = np.flatnonzero((height > settings.split_snr) & (found["flag"] & OVERFLOW == 0)) + 1
     splits = split_segments(
         images, ivar, segments, bright, fwhm, response, correlations, settings.split_sigma, settings.split_share
     )
