@@ -114,14 +114,14 @@ referee: $(VENV)/.peers
 test: lint
 	$(PYTEST) -n $(CORES) -m 'not slow'
 
-# The slow tests: kills, daemons, clusters, whole lineages. Many of them wait, so two more run than there are cores.
+# The slow tests: kills, daemons, clusters, whole lineages. Many of them wait, so one more runs than there are cores.
 test-slow: $(VENV)/.test
-	$(PYTEST) -n $$(( $(CORES) + 2 )) -m slow --durations=20
+	$(PYTEST) -n $$(( $(CORES) + 1 )) -m slow --durations=20
 
 # Lint, types and every test, side by side: the slow ones wait while the others compute.
 test-all: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; \
-	$(PYTEST) -n $$(( $(CORES) + 2 )) --durations=40; tests=$$?; \
+	$(PYTEST) -n $$(( $(CORES) + 1 )) --durations=40; tests=$$?; \
 	wait $$lint; linted=$$?; cat $(VENV)/lint.log; exit $$(( tests || linted ))
 
 # Which share of the package's lines the quick tests run, and which lines they do not.
