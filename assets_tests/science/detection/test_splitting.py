@@ -56,6 +56,15 @@ def test_a_source_alone_stays_whole(flux: float, half_light: float) -> None:
         assert len(found(image, SPLIT).table) == 1
 
 
+def test_noise_at_the_rims_of_bright_galaxies_makes_no_parts() -> None:
+    places = [30.0 + 60 * k for k in range(4)]
+    x, y = (part.ravel().tolist() for part in np.meshgrid(places, places))
+    light = sources(240, x, y, [3e3] * 16, half_light=2.25)
+    assert [len(found(noisy(light, seed), SPLIT).table) for seed in range(3)] == [16] * 3
+    low = SPLIT.model_copy(update={"split_sigma": 1.0})
+    assert len(found(noisy(light, 0), low).table) > 16
+
+
 def test_a_bright_star_of_another_psf_stays_whole() -> None:
     """Its wings are not those of a Gaussian, and it has spikes of 2 % of its light."""
     star = galsim.Moffat(beta=2.5, fwhm=FWHM)

@@ -85,17 +85,17 @@ def split_segments(
         tight = boxes[segment - 1]
         if tight is None:
             continue
-        wide: Box = tuple(  # type: ignore[assignment]
-            slice(max(edges.start - margin, 0), min(edges.stop + margin, size))
-            for edges, size in zip(tight, segments.shape, strict=True)
-        )
+        wide = _grown(tight, margin, segments.shape)
         sharp, sigma = sharpener.sharpened(images[:, *wide], inverse_variance[:, *wide])
         if not sigma:
             continue
+        # A pixel more on each side, so that what climbs out of the box is seen to.
+        around = _grown(tight, 1, segments.shape)
         inside: Box = tuple(  # type: ignore[assignment]
-            slice(edges.start - outer.start, edges.stop - outer.start) for edges, outer in zip(tight, wide, strict=True)
+            slice(edges.start - outer.start, edges.stop - outer.start)
+            for edges, outer in zip(around, wide, strict=True)
         )
-        sharp, own = sharp[inside], segments[tight] == segment
+        sharp, own = sharp[inside], segments[around] == segment
         rise = max(least_sigma * sigma, _LEAST_OF_HIGHEST * float(sharp.max()))
         maxima = (sharp == ndimage.maximum_filter(sharp, 3)) & own & (sharp > rise)
         if np.count_nonzero(maxima) < 2:
@@ -104,11 +104,11 @@ def split_segments(
         kept, parts = prominent(sharp, np.full_like(sharp, rise), hills, row, column, 1.0, least_share)
         row, column = row[kept], column[kept]
         # What climbs to a maximum off the segment belongs to another one's source.
-        mine = np.flatnonzero(own[row, column] & (sharp[row, column] > rise))
+        mine = np.flatnonzero(maxima[row, column])
         if len(mine) > 1:
             number = np.zeros(len(kept) + 1, np.int32)
             number[1 + mine] = np.arange(len(mine)) + 1
-            yield Split(segment, tight, _filled(number[parts], own), row[mine], column[mine], sharp)
+            yield Split(segment, around, _filled(number[parts], own), row[mine], column[mine], sharp)
 
 
 def with_parts(
@@ -134,6 +134,15 @@ def with_parts(
         x, y = np.append(x, right[others]), np.append(y, up[others])
         flags = np.append(flags, np.full(len(others), flags[row]))
     return x, y, flags, segments
+
+
+def _grown(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+    """A box with a margin, within an image of a shape (y, x)."""
+    rows, columns = (
+        slice(max(edges.start - margin, 0), min(edges.stop + margin, size))
+        for edges, size in zip(box, shape, strict=True)
+    )
+    return rows, columns
 
 
 class _Sharpener:
