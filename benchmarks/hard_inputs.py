@@ -13,12 +13,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import deblend_assets as da
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.metrics import robust_sigma
 
 # Cells of a grid, one target each [pixel].
 _CELL, _SCALE, _BANDS = 64, 0.2, "ugrizy"
-_MAGNITUDES, _SIZES, _SHAPE = (22.0, 24.3), (0.3, 0.6), 0.2
+MAGNITUDES, SIZES, SHAPE = (22.0, 24.3), (0.3, 0.6), 0.2
 _LSST = load_survey("LSST")
 
 Placed = Callable[[galsim.GSObject, np.random.Generator], galsim.GSObject]
@@ -34,7 +35,7 @@ def beside(distance: float, brighter: float) -> Placed:
 
     def placed(target: galsim.GSObject, rng: np.random.Generator) -> galsim.GSObject:
         angle = 2 * np.pi * rng.random()
-        other = galsim.Exponential(half_light_radius=rng.uniform(*_SIZES), flux=target.flux * 10 ** (0.4 * brighter))
+        other = galsim.Exponential(half_light_radius=rng.uniform(*SIZES), flux=target.flux * 10 ** (0.4 * brighter))
         return target + other.shift(distance * np.cos(angle), distance * np.sin(angle))
 
     return placed
@@ -55,11 +56,11 @@ def measured(
     rng, width = np.random.default_rng(seed), side * _CELL
     places = np.array([(i, j) for j in range(side) for i in range(side)]) * _CELL + _CELL / 2 - 0.5
     places = places + rng.uniform(-0.5, 0.5, places.shape)
-    magnitude = rng.uniform(*_MAGNITUDES, len(places))
-    g = np.stack([rng.normal(0, _SHAPE, len(places)).clip(-0.5, 0.5) for _ in range(2)], axis=1)
+    magnitude = rng.uniform(*MAGNITUDES, len(places))
+    g = np.stack([rng.normal(0, SHAPE, len(places)).clip(-0.5, 0.5) for _ in range(2)], axis=1)
     scenes = []
     for n in range(len(places)):
-        target = galsim.Exponential(half_light_radius=rng.uniform(*_SIZES)).shear(g1=g[n, 0], g2=g[n, 1])
+        target = galsim.Exponential(half_light_radius=rng.uniform(*SIZES)).shear(g1=g[n, 0], g2=g[n, 1])
         scenes.append(galsim.Convolve(placed(target, rng), psf))
     bands = {}
     for band, zero_point, sky in zip(_BANDS, _LSST.zero_point, _LSST.sky, strict=True):
@@ -76,7 +77,7 @@ def measured(
     apart = np.hypot(table["x"] - places[:, :1], table["y"] - places[:, 1:])
     row, there = apart.argmin(axis=1), apart.min(axis=1) < 2.0
     found = table[row[there]]
-    flux = found["flux_r"] / 10 ** (0.4 * (31.4 - magnitude[there]))
+    flux = found["flux_r"] / 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - magnitude[there]))
     shapes = np.stack([found["g1"], found["g2"]], axis=1)
     errors = np.sqrt(np.stack([found["g_cov_11"], found["g_cov_22"]], axis=1))
     return g[there], shapes, errors, np.asarray(flux), np.asarray(found["flags"] == 0)

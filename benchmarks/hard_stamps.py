@@ -17,12 +17,12 @@ from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
 import deblend_assets as da
+from benchmarks.hard_inputs import MAGNITUDES, SHAPE, SIZES, Placed, beside
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.metrics import robust_sigma
 
 SIDE, SCALE, BANDS, R = 45, 0.2, "ugrizy", 2
-_MAGNITUDES, _SIZES, _SHAPE = (22.0, 24.3), (0.3, 0.6), 0.2
-_NANOJANSKY = 31.4
 # Errors of a damaged stamp over those of the undamaged one, at most, for it to be right.
 _WIDER = 1.5
 
@@ -48,7 +48,6 @@ class Truth:
     g: np.ndarray
 
 
-Light = Callable[[galsim.GSObject, np.random.Generator], galsim.GSObject]
 Spoil = Callable[[np.ndarray, np.random.Generator], Any]
 
 
@@ -71,7 +70,7 @@ class Kind:
     """
 
     name: str
-    light: Light = lambda target, rng: target
+    light: Placed = lambda target, rng: target
     spoil: Spoil = lambda stamps, rng: None
     psf: Callable[[galsim.GSObject], galsim.GSObject] = lambda psf: psf
     told: bool = False
@@ -79,19 +78,8 @@ class Kind:
     noise: float = 1.0
     unit: float = 1.0
     weight: bool = False
-    mag: tuple[float, float] | None = _MAGNITUDES
+    mag: tuple[float, float] | None = MAGNITUDES
     compare: bool = field(default=False)
-
-
-def beside(distance: float, brighter: float) -> Light:
-    """A neighbour at a distance [arcsec], by so many magnitudes brighter."""
-
-    def lit(target: galsim.GSObject, rng: np.random.Generator) -> galsim.GSObject:
-        angle = 2 * np.pi * rng.random()
-        other = galsim.Exponential(half_light_radius=rng.uniform(*_SIZES), flux=target.flux * 10 ** (0.4 * brighter))
-        return target + other.shift(distance * np.cos(angle), distance * np.sin(angle))
-
-    return lit
 
 
 def crowd(target: galsim.GSObject, rng: np.random.Generator) -> galsim.GSObject:
@@ -100,11 +88,11 @@ def crowd(target: galsim.GSObject, rng: np.random.Generator) -> galsim.GSObject:
     for _ in range(rng.poisson(25 / 3600 * side**2)):
         flux = 10 ** (-0.4 * rng.uniform(22, 25))
         x, y = rng.uniform(-side / 2, side / 2, 2)
-        target += galsim.Exponential(half_light_radius=rng.uniform(*_SIZES), flux=flux).shift(x, y)
+        target += galsim.Exponential(half_light_radius=rng.uniform(*SIZES), flux=flux).shift(x, y)
     return target
 
 
-def moved(pixels: float) -> Light:
+def moved(pixels: float) -> Placed:
     """The target off the middle along x."""
     return lambda target, rng: target.shift(pixels * SCALE, 0)
 
@@ -149,8 +137,8 @@ def scenes(kind: Kind, number: int, seed: int) -> tuple[np.ndarray, Truth]:
     """Stamps (N, band, y, x) of one kind, and their truth; the same targets and noise for all kinds of one seed."""
     rng, beside_rng = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     mag = rng.uniform(*(kind.mag or (40.0, 41.0)), number)
-    g = rng.normal(0, _SHAPE, (number, 2)).clip(-0.5, 0.5)
-    size = rng.uniform(*_SIZES, number)
+    g = rng.normal(0, SHAPE, (number, 2)).clip(-0.5, 0.5)
+    size = rng.uniform(*SIZES, number)
     zero_point, sigma = sky()
     stamps = np.zeros((number, len(BANDS), SIDE, SIDE))
     for k, psf in enumerate(map(kind.psf, psfs())):
@@ -191,7 +179,7 @@ def errors_of(table: Table) -> np.ndarray:
 
 def right(table: Table, truth: Truth, undamaged: Table | None = None) -> np.ndarray:
     """Whether g1, g2 and the flux in r are within three errors, which are not much wider than those without damage."""
-    flux = 10 ** (0.4 * (_NANOJANSKY - truth.mag))
+    flux = 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - truth.mag))
     values = np.stack([table["g1"] - truth.g[:, 0], table["g2"] - truth.g[:, 1], table["flux_r"] - flux], axis=1)
     errors = errors_of(table)
     within = (np.abs(values) <= 3 * errors).all(axis=1)
@@ -270,7 +258,7 @@ def main() -> None:
         slope = (g * true).sum() / (true**2).sum()
         scatter = (g - slope * true).std() / np.sqrt((true**2).sum())
         pull = np.sqrt((((g - true) / errors_of(found)[:, :2]) ** 2).mean())
-        ratio = found["flux_r"] / 10 ** (0.4 * (_NANOJANSKY - truth.mag[good]))
+        ratio = found["flux_r"] / 10 ** (0.4 * (NANOJANSKY_ZERO_POINT - truth.mag[good]))
         off, spread = 100 * (np.median(ratio) - 1), 100 * float(robust_sigma(np.asarray(ratio)))
         print(
             f"| {kind.name} | {100 * good.mean():.0f} | {slope:.3f} ± {scatter:.3f} | {pull:.2f} | {off:+.1f}, "

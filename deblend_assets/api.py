@@ -197,11 +197,11 @@ def metadetect(
     Raises:
         MissingDataError, StorageError, BusyError: as `measure`; a folder that holds something else.
     """
-    version = f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else f"given-{model_checksum(model)}"
+    chosen, version = _model_and_version(model)
     return kept_catalogs(
         field,
-        load_model() if model is None else model,
-        version,
+        chosen,
+        version if model is None else f"{version}-{model_checksum(chosen)}",
         None if cache is None else Path(cache).resolve(),
         least_snr=least_snr,
         log=_to_stderr if progress else _silent,

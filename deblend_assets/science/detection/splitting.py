@@ -22,6 +22,7 @@ from scipy import fft, ndimage
 
 from deblend_assets.science.detection.filtering import gaussian_taps
 from deblend_assets.science.detection.peaks import peak_positions, prominent
+from deblend_assets.science.stamps.correlation import covariance_of_sums, on_torus
 
 # Steps of the iteration, and FWHM of the Gaussian that holds the noise, in units of the PSF's.
 _STEPS, _NARROW = 5, 0.35
@@ -169,9 +170,11 @@ class _Sharpener:
         weight = np.median(inverse_variance[whole], axis=(1, 2)).astype(np.float64)
         share = self._response[whole] * weight
         total = float((self._response[whole] * share).sum())
-        reach = max(map(len, self._kernels)) // 2
+        side = max(map(len, self._kernels))
         height, width = images.shape[1:]
-        shape = (fft.next_fast_len(height + reach, real=True), fft.next_fast_len(width + reach, real=True))
+        # As large as the kernels, and so far that what its edges join are pixels farther apart than they reach.
+        least = [max(length + side // 2, side) for length in (height, width)]
+        shape = (fft.next_fast_len(least[0], real=True), fft.next_fast_len(least[1], real=True))
         scaled = images[whole] * (share / total).astype(np.float32)[:, None, None]
         spectrum = (fft.rfft2(scaled, shape) * self._transformed(shape)[whole]).sum(axis=0)
         sharp = fft.irfft2(spectrum, shape)[:height, :width]
@@ -181,11 +184,8 @@ class _Sharpener:
     def _transformed(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """Transforms of the kernels, about the first pixel of a plane of this shape, (band, y, x)."""
         if shape not in self._transforms:
-            planes = np.zeros((len(self._kernels), *shape), np.float32)
-            for plane, kernel in zip(planes, self._kernels, strict=True):
-                place = np.arange(len(kernel)) - len(kernel) // 2
-                np.add.at(plane, np.ix_(place % shape[0], place % shape[1]), kernel)
-            self._transforms[shape] = fft.rfft2(planes)
+            planes = np.stack([on_torus(kernel, shape) for kernel in self._kernels])
+            self._transforms[shape] = fft.rfft2(planes.astype(np.float32))
         return self._transforms[shape]
 
 
@@ -205,11 +205,7 @@ def _variance(kernel: NDArray[np.float64], correlation: NDArray[np.float64] | No
     """Variance of S of noise of unit variance."""
     if correlation is None:
         return float((kernel**2).sum())
-    half = [side // 2 for side in correlation.shape]
-    shape = [side + lags for side, lags in zip(kernel.shape, half, strict=True)]
-    own = fft.irfft2(np.abs(fft.rfft2(kernel, shape)) ** 2, shape)
-    lags = np.ix_(*(np.arange(-h, h + 1) % size for h, size in zip(half, shape, strict=True)))
-    return float((own[lags] * correlation).sum())
+    return float(covariance_of_sums(kernel[None], correlation)[0, 0])
 
 
 def _hills(image: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:

@@ -54,7 +54,7 @@ def measure_noise(sample: NoiseSample, lags: int, has_map: bool, where: str) -> 
     """
     free = sample.free
     if has_map and not (sample.weight > 0).any():
-        return BandNoise(_white(lags))
+        return BandNoise(white(lags))
     if free.sum() < LEAST_PIXELS:
         raise MissingDataError(
             f"{int(free.sum())} pixels without a source: too few to measure the noise",
@@ -73,7 +73,7 @@ def measure_noise(sample: NoiseSample, lags: int, has_map: bool, where: str) -> 
 
 
 def _correlation(image: NDArray[np.float32], free: NDArray[np.bool_], lags: int) -> Floats:
-    found = _white(lags)
+    found = white(lags)
     products, counts = _pairs(image, lags), np.rint(_pairs(free.astype(np.float32), lags))
     number = counts[:, lags, lags]
     good = number >= _LEAST_GOOD * number.max(initial=1.0)
@@ -98,8 +98,8 @@ def _correlation(image: NDArray[np.float32], free: NDArray[np.bool_], lags: int)
     return found
 
 
-def _white(lags: int) -> Floats:
-    """The correlation of white noise."""
+def white(lags: int) -> Floats:
+    """The correlation of white noise, (2 lags + 1, 2 lags + 1)."""
     found = np.zeros((2 * lags + 1, 2 * lags + 1))
     found[lags, lags] = 1.0
     return found

@@ -12,7 +12,7 @@ from deblend_assets.science.detection.beside import others_beside
 from deblend_assets.science.detection.detect import detect_peaks
 from deblend_assets.science.images.field import BandNoise
 from deblend_assets.science.images.field_checks.noise import source_free
-from deblend_assets.science.images.noise import NoiseSample, measure_noise
+from deblend_assets.science.images.noise import NoiseSample, measure_noise, white
 from deblend_assets.science.sky_shapes.inputs import measured_psfs
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.science.statistics.metrics import robust_sigma
@@ -46,12 +46,12 @@ def noise_of(sample: ObservedStamps, has_map: bool, settings: MeasurementSetting
     fwhm = np.median(measured_psfs(sample.psf, present).fwhm, axis=0)
     pixels, weight = (_side_by_side(part, lags) for part in (sample.pixels, sample.inverse_variance))
     there = np.flatnonzero(present.any(axis=0))
-    white = BandNoise(_white(lags), np.nan if has_map else 1.0)
-    found = [white] * len(sample.bands)
+    unknown = BandNoise(white(lags), np.nan if has_map else 1.0)
+    found = [unknown] * len(sample.bands)
     if not len(there):
         return tuple(found)
     for k in () if has_map else there:
-        found[k] = BandNoise(white.correlation, _rough(pixels[k], weight[k] > 0, f"{sample.bands[k]} of {where}"))
+        found[k] = BandNoise(unknown.correlation, _rough(pixels[k], weight[k] > 0, f"{sample.bands[k]} of {where}"))
     zero_point = np.median(sample.zero_point, axis=0)
     targets = _side_by_side(_near_targets(sample), lags)[0] > 0
     # Twice, as for fields: of correlated noise much is found as long as it is taken as white.
@@ -112,12 +112,6 @@ def with_noise(stamps: ObservedStamps, noise: tuple[BandNoise, ...], settings: M
     found = ObservedStamps(stamps.bands, **(stamps.arrays() | changed)).with_nearest(settings.stamps.others)
     apart = np.hypot(*np.moveaxis(others - stamps.position[:, None], 2, 0))
     return Detected(found, ~target & (apart < _BESIDE * fwhm.max(axis=1, keepdims=True)).any(axis=1))
-
-
-def _white(lags: int) -> NDArray[np.float64]:
-    found = np.zeros((2 * lags + 1, 2 * lags + 1))
-    found[lags, lags] = 1.0
-    return found
 
 
 def _side_by_side(stamps: NDArray, gap: int) -> NDArray[np.float32]:

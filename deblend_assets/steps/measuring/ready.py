@@ -13,6 +13,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.ready_stamps import with_sky
 from deblend_assets.science.images.stamp_sky import drawn_psfs, stamp_sky
 from deblend_assets.science.measuring.stamp_sets import STAMP_FILE, STAMP_IDENTITY, noise_line, noise_of_set
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.settings import MeasurementSettings, StampSettings
@@ -20,7 +21,7 @@ from deblend_assets.steps.measuring.run import MeasuredSet, measure_set
 from deblend_assets.stores.stamps import StoredStamps
 
 # AB magnitude of one unit.
-_UNITS = {"electron": None, "njy": 31.4, "nanojansky": 31.4}
+_UNITS = {"electron": None, "njy": NANOJANSKY_ZERO_POINT, "nanojansky": NANOJANSKY_ZERO_POINT}
 # Names of files in a line.
 _LISTED = 5
 

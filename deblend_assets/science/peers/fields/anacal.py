@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.fields.summed import NANOJANSKY, usable_bands, with_bands
+from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.skies.noise import NoiseCorrelation
 from deblend_assets.science.stamps.cutting import ObservedImage
 
@@ -49,7 +50,7 @@ def measure(
     import anacal
 
     used = with_bands(image, usable_bands(image, image.bands))
-    unit = (10 ** (-0.4 * (used.zero_point - NANOJANSKY)))[:, None, None]
+    unit = (10 ** (-0.4 * (used.zero_point - NANOJANSKY_ZERO_POINT)))[:, None, None]
     lost = np.asarray((used.inverse_variance <= 0).any(axis=0))
     variance = unit[:, 0, 0] ** 2 / np.array([np.median(band[band > 0]) for band in used.inverse_variance])
     pixels = np.ascontiguousarray(np.where(lost, 0, used.pixels * unit), dtype=np.float32)
@@ -68,7 +69,7 @@ def measure(
             omega_f=_OMEGA_F,
             omega_v=_OMEGA_V,
             fpfs_c0=_C0,
-            mag_zero=NANOJANSKY,
+            mag_zero=NANOJANSKY_ZERO_POINT,
             prior=prior,
             stamp_size=_SIDE,
             image_bound=BOUND,
@@ -122,7 +123,7 @@ def _rows(found: np.ndarray, scale: float, least_snr: float) -> pd.DataFrame:
         across = chosen(k, _STEP).astype(float) - chosen(k, -_STEP)
         table[f"r{k}{k}"] = inside + w * e[k - 1] * across / (2 * _STEP)
     with np.errstate(invalid="ignore", divide="ignore"):
-        table["magnitude"] = NANOJANSKY - 2.5 * np.log10(found["flux_gauss2"])
+        table["magnitude"] = NANOJANSKY_ZERO_POINT - 2.5 * np.log10(found["flux_gauss2"])
     # A row that was not measured has zeros alone.
     finite = np.isfinite(table[["g1", "g2", "weight", "r11", "r22"]].to_numpy(float)).all(axis=1)
     return table[finite & (table[["weight", "r11", "r22"]] != 0).to_numpy().any(axis=1)]

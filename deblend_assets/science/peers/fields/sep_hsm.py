@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.peers.fields.summed import NANOJANSKY, Summed, summed
+from deblend_assets.science.peers.fields.summed import Summed, summed
 from deblend_assets.science.peers.observed.sep_hsm import (
     LEAST_RESOLUTION,
     MOST_SHAPE_ERROR,
@@ -23,6 +23,7 @@ from deblend_assets.science.peers.observed.sep_hsm import (
     correlated_shape,
 )
 from deblend_assets.science.peers.sep_hsm import AutoAperture, regauss_shapes, regauss_stamp
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.cutting import ObservedImage
 
@@ -104,5 +105,5 @@ def _measured(whole: Summed, row: np.void, segments: NDArray[np.int32], number: 
     if shape.moments_status == 0 and shape.moments_sigma > 0:
         error *= correlated_shape(shape.moments_sigma, whole.correlation)
     good = resolution >= LEAST_RESOLUTION and error <= MOST_SHAPE_ERROR
-    magnitude = NANOJANSKY - 2.5 * np.log10(flux) if flux > 0 else np.nan
+    magnitude = NANOJANSKY_ZERO_POINT - 2.5 * np.log10(flux) if flux > 0 else np.nan
     return x, y, *g, snr, magnitude, np.sqrt(resolution / (1 - resolution)), good

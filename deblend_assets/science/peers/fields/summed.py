@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
+from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
 from deblend_assets.science.stamps.cutting import ObservedImage
 
-# AB magnitude of 1 nJy.
-NANOJANSKY = 31.4
 # A band with a larger share of lost pixels is left out.
 _MOST_LOST = 0.1
 
@@ -78,7 +77,7 @@ def summed(image: ObservedImage) -> Summed:
     Args:
         image: of a field.
     """
-    unit = 10 ** (-0.4 * (image.zero_point - NANOJANSKY))  # nJy of one image unit
+    unit = 10 ** (-0.4 * (image.zero_point - NANOJANSKY_ZERO_POINT))  # nJy of one image unit
     lost = np.asarray((image.inverse_variance <= 0).any(axis=0))
     inside = image.inverse_variance[:, ~lost].astype(np.float64)
     variance = unit**2 / np.median(inside, axis=1)
