@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Box, Field
-from deblend_assets.science.images.given import field_from_ngmix, observation
+from deblend_assets.science.images.given import observation
 from deblend_assets.science.images.ready_stamps import ReadyStamps, ready_stamps
 from deblend_assets.science.measuring.field_columns import detection_columns, injection_columns
 from deblend_assets.science.measuring.field_deblended import CommonPSF, deblended
@@ -63,7 +63,6 @@ __all__ = [
     "Stamps",
     "deblend",
     "detect",
-    "field_from_ngmix",
     "inject",
     "load_model",
     "measure",

@@ -161,6 +161,8 @@ def test_given_positions_keep_their_rows_ids_and_columns(field: Field, plain: Fi
             "y": [y[0], 5.0, y[1], 7.0, y[2]],
             "flux_r": [1.0, 2.0, 3.0, 4.0, 5.0],
             "snr": [9, 8, 7, 6, 5],
+            "g1": [0.1, 0.2, 0.3, 0.4, 0.5],
+            "given_g1": [1, 2, 3, 4, 5],
             "counts": pd.array([1, None, 3, 4, 5], dtype="Int64"),
         }
     )
@@ -173,6 +175,8 @@ def test_given_positions_keep_their_rows_ids_and_columns(field: Field, plain: Fi
     assert table["given_flux_r"].tolist() == [1, 2, 3, 4, 5]
     assert found.columns["given_flux_r"].unit == "adu"
     assert table["given_snr"].tolist() == [9, 8, 7, 6, 5]
+    assert table["given_g1"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert table["given_given_g1"].tolist() == [1, 2, 3, 4, 5]
     assert table["counts"].dtype == "Int64"
     np.testing.assert_array_equal(table["x"], positions["x"])
     off = [1, 3]
@@ -186,7 +190,7 @@ def test_given_positions_keep_their_rows_ids_and_columns(field: Field, plain: Fi
         np.testing.assert_allclose(
             table[name][on], plain.table[name].to_numpy()[rows[order]], rtol=0.05, atol=0.02, err_msg=name
         )
-    assert table[["position_err", "detection_snr"]].isna().all(axis=None)
+    assert table[["x_err", "y_err", "detection_snr"]].isna().all(axis=None)
 
 
 def test_positions_that_count_from_another_pixel_are_told(field: Field, plain: FieldCatalog) -> None:

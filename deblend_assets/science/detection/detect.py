@@ -31,7 +31,8 @@ from deblend_assets.settings import DetectionSettings
 DETECTION_COLUMNS = {
     "x": ("pixel", "position along a row, from 0 at the centre of the first pixel"),
     "y": ("pixel", "position along a column, from 0 at the centre of the first pixel"),
-    "position_err": ("pixel", "least standard error of x and of y: of an isolated Gaussian, sqrt(2) sigma / S/N"),
+    "x_err": ("pixel", "least standard error of x: of an isolated Gaussian, sqrt(2) sigma / S/N"),
+    "y_err": ("pixel", "least standard error of y"),
     "snr": ("", "signal to noise of a matched filter over all bands"),
     "snr_{band}": ("", "the same in one band, signed; NaN without a pixel"),
     "sigma": ("pixel", "Gaussian sigma, before the PSF, of the profile with the greatest S/N"),
@@ -106,7 +107,7 @@ def detect(
     table = pd.DataFrame({"x": x, "y": y})
     with np.errstate(divide="ignore"):
         observed = np.hypot(signal.sigma, seeing / FWHM_OVER_SIGMA)
-        table["position_err"] = np.sqrt(2) * observed / signal.snr
+        table["x_err"] = table["y_err"] = np.sqrt(2) * observed / signal.snr
     table["snr"] = signal.snr
     for k, band in enumerate(bands):
         table[f"snr_{band}"] = signal.bands[:, k]

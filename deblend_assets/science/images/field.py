@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import galsim
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.images.given import of_ngmix
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -79,6 +80,27 @@ class Field:
             )
         object.__setattr__(self, "bands", {band: lower[band] for band in CATSIM_BANDS if band in lower})
         self._require_one_grid()
+
+    @classmethod
+    def from_ngmix(
+        cls,
+        mbobs: Any,
+        bands: Sequence[str] | None = None,
+        zero_points: ArrayLike | None = None,
+        name: str = "field",
+    ) -> Field:
+        """A field of an `ngmix.MultiBandObsList` with one observation a band; ngmix is not imported.
+
+        Args:
+            mbobs: one `ObsList` a band.
+            bands: their names, as "griz"; default: `band` of each list's or observation's `meta`.
+            zero_points: AB magnitude of one image unit, by band; default: `zero_point` or `magzp_ref` of the `meta`.
+            name: of the field.
+
+        Raises:
+            MismatchError: not one observation a band, or one whose band or zero point is not known.
+        """
+        return cls(of_ngmix(mbobs, bands, zero_points, name), name)
 
     def _require_one_grid(self) -> None:
         (band, first), *others = self.bands.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import galsim
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -17,6 +17,8 @@ from deblend_assets.science.stamps.mask_bits import MaskBit
 
 # Bits of an integer mask that has no names.
 _BITS = 31
+# Keys of an ngmix meta that hold a zero point; the second is that of DES.
+_ZERO_POINTS = ("zero_point", "magzp_ref")
 
 
 def observation(
@@ -67,37 +69,55 @@ def observation(
     )
 
 
-def field_from_ngmix(mbobs: Any, bands: str, zero_points: ArrayLike, name: str = "field") -> Field:
-    """A field of an `ngmix.MultiBandObsList` with one observation a band.
+def of_ngmix(
+    mbobs: Any, bands: Sequence[str] | None, zero_points: ArrayLike | None, where: str
+) -> dict[str, Observation]:
+    """The observations of an `ngmix.MultiBandObsList` by band; see `Field.from_ngmix`.
 
     Args:
-        mbobs: one `ObsList` a band.
-        bands: their names, as "griz".
-        zero_points: AB magnitude of one image unit, by band.
-        name: of the field.
+        mbobs, bands, zero_points: as there.
+        where: name in messages.
 
     Raises:
-        MismatchError: not one observation a band.
+        MismatchError: not one observation a band, or one whose band or zero point is not known.
     """
-    listed, zeros = list(mbobs), np.broadcast_to(np.asarray(zero_points, float), len(bands))
-    if len(listed) != len(bands) or any(len(of) != 1 for of in listed):
+    listed = list(mbobs)
+    if any(len(of) != 1 for of in listed):
         raise MismatchError(
-            f"{[len(of) for of in listed]} observations in the bands {bands}",
-            where=name,
+            f"{[len(of) for of in listed]} observations by band",
+            where=where,
             remedy="give one coadd a band: a MultiBandObsList whose lists have one observation each",
         )
-    found: dict[str, Observation] = {}
-    for band, (seen,), zero in zip(bands, listed, zeros, strict=True):
-        found[band] = observation(
+    of_each = [{**_meta(mbobs), **_meta(of), **_meta(of[0])} for of in listed]
+    names = [meta.get("band") for meta in of_each] if bands is None else list(bands)
+    if zero_points is None:
+        zeros = [next((meta[key] for key in _ZERO_POINTS if key in meta), None) for meta in of_each]
+    else:
+        zeros = np.broadcast_to(np.asarray(zero_points, float), len(listed)).tolist()
+    if len(names) != len(listed) or None in names or None in zeros:
+        raise MismatchError(
+            f"{len(listed)} bands, of names {names} and zero points {zeros}",
+            where=where,
+            remedy='write da.Field.from_ngmix(mbobs, "griz", [30.0, 30.0, 30.0, 30.0]), or set the keys band and '
+            "zero_point of meta",
+        )
+    return {
+        str(band): observation(
             seen.image,
             seen.weight,
             zero_point=float(zero),
             bmask=seen.bmask if seen.has_bmask() else None,
             psf=seen.psf if seen.has_psf() else None,
             wcs=seen.jacobian,
-            where=f"{name}, {band}",
+            where=f"{where}, {band}",
         )
-    return Field(found, name)
+        for band, (seen,), zero in zip(names, listed, zeros, strict=True)
+    }
+
+
+def _meta(of: Any) -> dict[str, Any]:
+    """What a list or an observation of ngmix says of itself."""
+    return dict(getattr(of, "meta", None) or {})
 
 
 def as_wcs(value: Any, where: str) -> galsim.BaseWCS:

@@ -11,6 +11,7 @@ from deblend_assets.science.measuring.registry import CatalogColumn, Entry, colu
 from deblend_assets.science.measuring.sky_columns import MEASURED
 
 _BITS = "; ".join(f"{int(flag)} {flag.name}" for flag in BAND_REASONS)
+_ERROR = "least standard error of {}, of an isolated source; NaN where the position was given"
 
 FIELD_IDENTITY: tuple[Entry[Any], ...] = (
     Entry("id", "", "meta.id;meta.main", "number of the row, from 1, or the id that was given"),
@@ -20,12 +21,8 @@ FIELD_IDENTITY: tuple[Entry[Any], ...] = (
     Entry(
         "y", "pixel", "pos.cartesian.y;instr.det", "position along a column, from 0 at the centre of the first pixel"
     ),
-    Entry(
-        "position_err",
-        "pixel",
-        "stat.error;pos.cartesian",
-        "least standard error of x and of y, of an isolated source; NaN where the position was given",
-    ),
+    Entry("x_err", "pixel", "stat.error;pos.cartesian.x", _ERROR.format("x")),
+    Entry("y_err", "pixel", "stat.error;pos.cartesian.y", _ERROR.format("y")),
     Entry("detection_snr", "", "stat.snr", "of a matched filter over all bands; NaN where the position was given"),
 )
 FIELD_ENDS: tuple[Entry[Any], ...] = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -44,7 +45,8 @@ class Entry(Generic[MeasuredT_contra]):
     """An entry of a registry: one column, or one for each component, band or element of a matrix.
 
     Name, unit, UCD and meaning are templates. `{k}` is 1 and 2, `{pair}` 11, 12 and 22, `{matrix}` 11, 12, 21 and 22,
-    `{band}` each band, `{spectrum}` the UCD of the band's part of the spectrum; other words are the registry's own.
+    `{band}` each band, `{bands}` each pair of them, `{spectrum}` the UCD of the band's part of the spectrum; other words
+    are the registry's own.
 
     Attributes:
         name, unit, ucd, meaning: see `CatalogColumn`.
@@ -66,7 +68,8 @@ class Entry(Generic[MeasuredT_contra]):
 
     def varied(self, bands: Sequence[str]) -> list[dict[str, str]]:
         """The words of each of its columns."""
-        for index, values in {**_INDICES, "band": tuple(bands)}.items():
+        pairs = tuple(map("".join, combinations(bands, 2)))
+        for index, values in {**_INDICES, "band": tuple(bands), "bands": pairs}.items():
             if f"{{{index}}}" in self.name:
                 return [{index: value} for value in values]
         return [{}]

@@ -38,6 +38,13 @@ def _shape(letter: str, what: str) -> tuple[Entry[SkyRows], ...]:
             lambda rows, k: rows.shape(letter)[0][:, k],
         ),
         Entry(
+            f"{letter}{{k}}_pixel",
+            "",
+            ellipticity,
+            f"{letter}{{k}} in the pixel frame (x along a row, y along a column)",
+            lambda rows, k: rows.pixel_shape(letter)[:, k],
+        ),
+        Entry(
             f"{letter}_cov_{{pair}}",
             "",
             variance,
@@ -95,6 +102,13 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "stat.error;phot.flux.density;{spectrum}",
         "standard error of flux_{band}, of the sky's noise and of the profiles",
         lambda rows, b: rows.flux_err[:, b],
+    ),
+    Entry(
+        "flux_cov_{bands}",
+        "nJy2",
+        "stat.covariance;phot.flux.density",
+        "covariance of the fluxes in the two bands {bands}: what is wrong with a profile is wrong in all bands",
+        lambda rows, n: rows.flux_covariance(n),
     ),
     Entry(
         "mag_{band}",

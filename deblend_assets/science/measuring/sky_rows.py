@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +59,7 @@ class SkyRows:
             likelihood: of the likelihood alone; NaN where the pixels hold too little information.
         """
         found = self.scene.targets.likelihood if likelihood else self.scene.targets.posterior
-        first = QUANTITIES.index(f"{letter}1")
-        pair = slice(first, first + 2)
+        first, pair = _components(letter)
         mean, covariance = found.mean.numpy()[:, pair], found.covariance.numpy()[:, pair, pair]
         if likelihood:
             known = found.is_constrained(first)
@@ -68,6 +68,14 @@ class SkyRows:
         on_sky, covariance_on_sky = _ON_SKY[letter]
         jacobian = self.stamps.jacobian
         return on_sky(mean, jacobian), covariance_on_sky(mean, covariance, jacobian)
+
+    def pixel_shape(self, letter: str) -> Floats:
+        """Posterior mean of g or e in the pixel frame, (N, 2).
+
+        Args:
+            letter: "g" or "e".
+        """
+        return np.asarray(self.scene.targets.posterior.mean.numpy()[:, _components(letter)[1]])
 
     @cached_property
     def response(self) -> dict[str, Floats]:
@@ -83,6 +91,16 @@ class SkyRows:
     def flux_err(self) -> Floats:
         """Their standard errors, (N, band) [nJy]."""
         return self.scene.fluxes.error[:, 0] * nanojansky(self.stamps.zero_point)
+
+    def flux_covariance(self, pair: int) -> Floats:
+        """Of the fluxes in two bands, (N,) [nJy²]; NaN where one of them is absent.
+
+        Args:
+            pair: number of the pair, in the order of `itertools.combinations`.
+        """
+        first, second = list(combinations(range(len(self.names)), 2))[pair]
+        unit = nanojansky(self.stamps.zero_point)
+        return np.asarray(self.scene.fluxes.color_covariance[:, 0, first, second] * unit[:, first] * unit[:, second])
 
     def magnitude(self, band: int) -> tuple[Floats, Floats]:
         """AB magnitudes and their errors, (N,); NaN where the flux is not positive.
@@ -141,3 +159,9 @@ class SkyRows:
         names = np.asarray([*self.names, ""], dtype=object)
         there = self.stamps.present.any(axis=1)
         return np.asarray(names[np.where(there, self.scene.targets.reference, len(self.names))])
+
+
+def _components(letter: str) -> tuple[int, slice]:
+    """Of g or e among `QUANTITIES`: the first, and both."""
+    first = QUANTITIES.index(f"{letter}1")
+    return first, slice(first, first + 2)

@@ -21,7 +21,7 @@ LEAST_SNR = 5.0
 """S/N of a detection below which it is not measured."""
 # Targets that are measured at a time.
 _AT_ONCE = 128
-_FOUND = {"x": "x", "y": "y", "position_err": "position_err", "snr": "detection_snr"}
+_FOUND = {"x": "x", "y": "y", "x_err": "x_err", "y_err": "y_err", "snr": "detection_snr"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class NetworkEstimate:
     least_snr: float = LEAST_SNR
 
     def __call__(self, image: ObservedImage, fwhm: tuple[float, ...]) -> pd.DataFrame:
-        """One row a detection: x, y, position_err, detection_snr and the columns of `sky_columns`; no responses."""
+        """One row a detection: x, y, x_err, y_err, detection_snr and the columns of `sky_columns`; no responses."""
         detections = self._detected(image, fwhm)
         rows = np.flatnonzero(detections["snr"].to_numpy(np.float64) >= self.least_snr)
         x, y = (detections[name].to_numpy(np.float64) for name in "xy")

@@ -153,6 +153,7 @@ def field_targets(
             **_psf_columns(observed, chosen, reference),
             "correlated": not all(band.correlation.white for band in sky.bands.values()),
             "density": len(bright) / area,
+            "position_err": table["x_err"].to_numpy()[chosen],
             **{name: table[name].to_numpy()[chosen] for name in _of_detection(sky.names)},
             **_of_truth(observed, chosen),
         }
@@ -166,7 +167,7 @@ def field_targets(
 
 
 def _of_detection(bands: Sequence[str]) -> list[str]:
-    bandless = ["x", "y", "snr", "position_err", "sigma", "masked_fraction", "pixels", "sep_flags"]
+    bandless = ["x", "y", "snr", "sigma", "masked_fraction", "pixels", "sep_flags"]
     return [*bandless, *(f"snr_{band}" for band in bands)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +15,14 @@ from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.cells import cell_at, cells_of
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import overlap
-from deblend_assets.science.measuring.field_columns import FIELD_ENDS, FIELD_IDENTITY, field_columns
+from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.measuring.field_look import Look, look_at
 from deblend_assets.science.measuring.field_rows import BandFlag
 from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS
 from deblend_assets.science.measuring.registry import CatalogColumn
-from deblend_assets.science.measuring.sky_columns import MEASURED
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.steps.fields.cells import OpenField, detect_field, measure_detections, pool_of
 from deblend_assets.stores.field_catalogs import FieldParts
 
@@ -155,7 +154,7 @@ def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> 
     cell = cell_at(cells, np.where(known, x, -1e9), np.where(known, y, -1e9))
     rows = np.flatnonzero(cell >= 0)
     targets = positions.iloc[rows].reset_index(drop=True).assign(row=rows, cell=cell[rows])
-    targets = targets.assign(position_err=np.nan, snr=np.nan, crowded=False)
+    targets = targets.assign(x_err=np.nan, y_err=np.nan, snr=np.nan, crowded=False)
     beside = found
     if len(targets) and len(found):
         near, _ = cKDTree(targets[["x", "y"]].to_numpy(np.float64)).query(found[["x", "y"]].to_numpy(np.float64))
@@ -174,7 +173,7 @@ def _identity(field: Field, targets: pd.DataFrame) -> pd.DataFrame:
             "dec": dec,
             "x": x,
             "y": y,
-            "position_err": targets["position_err"].to_numpy(np.float64),
+            **{name: targets[name].to_numpy(np.float64) for name in ("x_err", "y_err")},
             "detection_snr": targets["snr"].to_numpy(np.float64),
         }
     )
@@ -201,12 +200,13 @@ def _all_rows(field: Field, measured: pd.DataFrame, rows: NDArray[np.integer], p
 
 
 def _own_columns(positions: pd.DataFrame) -> pd.DataFrame:
-    """The columns that came with given positions; those whose names the catalogue may have begin with `given_`."""
+    """The columns that came with given positions; those whose names a catalogue may have begin with `given_`."""
     own = positions.drop(columns=["x", "y", "id"], errors="ignore")
-    taken = {entry.name for entry in (*FIELD_IDENTITY, *MEASURED, *FIELD_ENDS)}
-    plain = {}
+    taken = set(field_columns(CATSIM_BANDS))
+    plain: dict[str, pd.Series] = {}
     for name in map(str, own):
-        values = own[name].reset_index(drop=True)
-        template = re.sub(r"_[ugrizy](?=_|$)", "_{band}", name)
-        plain[_GIVEN + name if name in taken or template in taken else name] = values
+        free = name
+        while free in taken or free in plain:
+            free = _GIVEN + free
+        plain[free] = own[name].reset_index(drop=True)
     return pd.DataFrame(plain, index=range(len(positions)))

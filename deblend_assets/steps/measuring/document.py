@@ -50,9 +50,10 @@ def columns_table(tables: Tables) -> str:
     """The columns of a catalogue as a Markdown table."""
     lines = ["| column | unit | meaning | UCD |", "| --- | --- | --- | --- |"]
     for entry in tables.entries:
-        kept = {"k": "{k}", "pair": "{pair}", "matrix": "{ij}"}
+        kept = {"k": "{k}", "pair": "{pair}", "matrix": "{ij}", "bands": "{bands}"}
         _, unit, ucd, meaning = entry.described({**kept, "band": "{band}"})
-        names = [entry.described(words)[0] for words in entry.varied(("{band}",))]
+        # Of one band there is no pair.
+        names = [entry.described(words)[0] for words in entry.varied(("{band}",))] or [entry.name]
         words = "bits, see below; 0 is good" if entry.name == "flags" else _escaped(meaning)
         lines.append(f"| {', '.join(f'`{n}`' for n in names)} | {unit} | {words} | `{ucd}` |")
     return "\n".join(lines) + "\n"
