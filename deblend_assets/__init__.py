@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         metadetect,
         read_field,
         response,
+        settings,
         show,
     )
 
@@ -56,6 +57,7 @@ __all__ = [
     "metadetect",
     "read_field",
     "response",
+    "settings",
     "show",
 ]
 

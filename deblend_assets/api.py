@@ -18,6 +18,7 @@ from astropy.table import Column, MaskedColumn, Table
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from deblend_assets import settings
 from deblend_assets.errors import DeblendError, MismatchError
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import observation
@@ -69,6 +70,7 @@ __all__ = [
     "metadetect",
     "read_field",
     "response",
+    "settings",
     "show",
 ]
 

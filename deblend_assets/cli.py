@@ -14,6 +14,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def _sky_model(profile: Profile) -> tuple[SkyModel, str]:
 
 def _say_measured(given: argparse.Namespace, done: MeasuredSet) -> None:
     counts = f"{done.stamps:,} stamps measured, {done.good:,} good for shapes (flags == 0)"
-    print(f"{counts}, {done.rate:,.0f} stamps/s", given.out.resolve() / "measurements.parquet", sep="\n")
+    print(f"{counts}, {done.rate:,.0f} stamps/s", given.out / "measurements.parquet", sep="\n")
 
 
 def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
@@ -108,6 +109,7 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
     from deblend_assets.stores.field_files import field_file_of_arguments, read_field_file
     from deblend_assets.stores.project import ProjectStore
 
+    start = time.monotonic()
     if given.image:
         by_band: dict[str, Any] = {key if key in ("rms", "lost") else f"{key}s": _by_band(given, key) for key in _MAPS}
         settings = field_file_of_arguments(_by_band(given, "image"), **by_band, name=given.out.name)
@@ -132,7 +134,9 @@ def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
         images=given.images,
         log=_log,
     )
-    print(*done.lines, ", ".join(map(str, done.files)), sep="\n")
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    files = ", ".join(str(given.out / path.name) for path in done.files)
+    print(*done.lines, f"{files} ({minutes} min {seconds:02d} s)", sep="\n")
 
 
 def response(given: argparse.Namespace, profile: Profile) -> None:

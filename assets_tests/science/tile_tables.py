@@ -72,7 +72,7 @@ def tile_tables(
     shapes["blendedness"] = np.where(rng.random(galaxies) < 0.4, 0.0, 10 ** rng.normal(-1.8, 0.7, galaxies))
     shapes["snr_r"], shapes["reference_band"] = snr, "r"
     shapes["bands_present"] = ["".join(np.array(BANDS)[row]) for row in present]
-    shapes["flags"] = np.where(np.arange(galaxies) % 20 == 3, int(RowFlag.MISFIT | RowFlag.SKY), 0).astype(np.int32)
+    shapes["flags"] = np.where(np.arange(galaxies) % 20 == 3, int(RowFlag.BAD_FIT | RowFlag.SKY), 0).astype(np.int32)
     shapes["model_version"], shapes["simulated"] = "abc123", simulated
     reference = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec})
     for k in (0, 1):

@@ -17,8 +17,8 @@ NOISE = {"g": 1.0, "r": 1.01, "i": 0.97, "z": 1.1, "Y": 1.0}
 def test_flags_are_counted_by_reason() -> None:
     found = evaluate_trust(tile_tables(200).shapes, {"r": 0.96}, NOISE, 0.2)
     assert (found["rows"], found["flagged"], found["share"]) == (200, 10, 0.05)
-    assert found["reasons"]["MISFIT"] == found["reasons"]["SKY"] == {"n": 10, "share": 0.05}
-    assert all(part["n"] == 0 for name, part in found["reasons"].items() if name not in ("MISFIT", "SKY"))
+    assert found["reasons"]["BAD_FIT"] == found["reasons"]["SKY"] == {"n": 10, "share": 0.05}
+    assert all(part["n"] == 0 for name, part in found["reasons"].items() if name not in ("BAD_FIT", "SKY"))
     assert set(found["reasons"]) == {flag.name for flag in RowFlag}
     assert found["warnings"] == []
     assert json.loads(json.dumps(found, allow_nan=False)) == found

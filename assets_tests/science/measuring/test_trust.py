@@ -81,12 +81,12 @@ def test_what_is_as_it_is_said_to_be_has_no_flag() -> None:
 @pytest.mark.parametrize(
     ("damage", "flag"),
     [
-        ("blank sky", RowFlag.FAINT),
+        ("blank sky", RowFlag.NO_SIGNAL),
         ("sky left in, 1 %", RowFlag.SKY),
         ("constant", RowFlag.FILLED),
         ("zero", RowFlag.FILLED),
         ("negated", RowFlag.NEGATIVE),
-        ("cosmic ray", RowFlag.MISFIT),
+        ("cosmic ray", RowFlag.BAD_FIT),
         ("saturated core, masked", RowFlag.SATURATED),
         ("core clipped", RowFlag.FILLED),
         ("noise stated 1.5 times too low", RowFlag.NOISE),

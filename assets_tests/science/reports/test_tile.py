@@ -93,7 +93,7 @@ def test_report_states_the_numbers_of_the_evaluation(evaluation: dict[str, Any])
     assert f"RMS pull of g, share within one error {pull}, {within} no flag" in text
     assert "rows without a flag 95.0%" in text
     assert "15 of 300 rows have a flag" in text
-    assert "MISFIT 15 5.0% the scene does not describe the pixels under the target" in text
+    assert "BAD_FIT 15 5.0% the scene does not describe the pixels under the target" in text
     assert f"z {said(truth['cutout_flux']['z']['ratio'])}" in text
     assert f"{said(truth['flux']['z']['median'])} {said(truth['flux']['z']['robust_sigma'])}" in text
     assert f"light of the cutouts over the truth's g {said(truth['cutout_flux']['g']['ratio'])}" in text

@@ -12,6 +12,7 @@ import pytest
 from assets_tests.science.images.samples import SETTINGS, drawn, field_of, flux_of, galaxy, noise
 from assets_tests.steps.fields.measured import BANDS, SHAPE, SMALL, SNR, X, Y, catalog, rows_at, small_field
 from deblend_assets.errors import MissingDataError
+from deblend_assets.science.images.background import SkyLevel
 from deblend_assets.science.images.cells import cells_of
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.measuring.field_columns import field_columns
@@ -191,6 +192,19 @@ def test_given_positions_keep_their_rows_ids_and_columns(field: Field, plain: Fi
             table[name][on], plain.table[name].to_numpy()[rows[order]], rtol=0.05, atol=0.02, err_msg=name
         )
     assert table[["x_err", "y_err", "detection_snr"]].isna().all(axis=None)
+
+
+def test_the_last_lines_say_how_many_and_what_the_field_shows(field: Field, plain: FieldCatalog) -> None:
+    look = replace(plain.look, sky={"g": SkyLevel(0.006, 0.01), "z": SkyLevel(0.031, 0.01), "r": SkyLevel(-1.2, 0.01)})
+    lines = summary_lines(field, replace(plain, look=look))
+    good = (plain.table["flags"] == 0).sum()
+    assert lines[0].startswith(f"{len(plain.table)} detected, {good} good for shapes (flags == 0)")
+    assert lines[-1] == (
+        "Sky of z: +3.1 % of a pixel's noise left in (3.1 sigma). "
+        "Sky of r: -120.0 % of a pixel's noise left in (-120 sigma): consider --subtract-background"
+    )
+    forced = replace(plain, table=plain.table.assign(detection_snr=np.nan), look=look)
+    assert summary_lines(field, forced)[0].startswith(f"{len(plain.table)} measured, ")
 
 
 def test_positions_that_count_from_another_pixel_are_told(field: Field, plain: FieldCatalog) -> None:

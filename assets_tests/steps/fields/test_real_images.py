@@ -88,7 +88,7 @@ def test_no_row_beside_a_saturated_star_is_without_its_flags(name: str) -> None:
     distance = np.hypot(*(image.places[:, None] - stars).transpose(2, 0, 1)).min(axis=1)
     beside = image.flags[distance < 5 * image.fwhm]
     assert len(beside) >= len(stars)
-    for flag in (RowFlag.SATURATED, RowFlag.MASKED, RowFlag.MISFIT):
+    for flag in (RowFlag.SATURATED, RowFlag.MASKED, RowFlag.BAD_FIT):
         assert ((beside & int(flag)) > 0).all()
 
 

@@ -89,9 +89,9 @@ def of_ngmix(
             remedy="give one coadd a band: a MultiBandObsList whose lists have one observation each",
         )
     of_each = [{**_meta(mbobs), **_meta(of), **_meta(of[0])} for of in listed]
-    names = [meta.get("band") for meta in of_each] if bands is None else list(bands)
+    names: list[Any] = [meta.get("band") for meta in of_each] if bands is None else list(bands)
     if zero_points is None:
-        zeros = [next((meta[key] for key in _ZERO_POINTS if key in meta), None) for meta in of_each]
+        zeros: list[Any] = [next((meta[key] for key in _ZERO_POINTS if key in meta), None) for meta in of_each]
     else:
         zeros = np.broadcast_to(np.asarray(zero_points, float), len(listed)).tolist()
     if len(names) != len(listed) or None in names or None in zeros:

@@ -67,7 +67,7 @@ def measure_noise(sample: NoiseSample, lags: int, has_map: bool, where: str) -> 
         raise MissingDataError(
             "its source-free pixels have no noise",
             where=where,
-            remedy="give the image before it was cleaned or clipped",
+            remedy="give the image before it was cleaned or clipped, with NaN or a weight of 0 where it has no data",
         )
     return BandNoise(_correlation(whitened, free, lags), sigma)
 

@@ -45,8 +45,8 @@ class Entry(Generic[MeasuredT_contra]):
     """An entry of a registry: one column, or one for each component, band or element of a matrix.
 
     Name, unit, UCD and meaning are templates. `{k}` is 1 and 2, `{pair}` 11, 12 and 22, `{matrix}` 11, 12, 21 and 22,
-    `{band}` each band, `{bands}` each pair of them, `{spectrum}` the UCD of the band's part of the spectrum; other words
-    are the registry's own.
+    `{band}` each band, `{bands}` each pair of them, `{spectrum}` the UCD of the band's part of the spectrum; other
+    words are the registry's own.
 
     Attributes:
         name, unit, ucd, meaning: see `CatalogColumn`.

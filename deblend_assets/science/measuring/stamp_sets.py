@@ -184,7 +184,7 @@ def measured_blocks(
                 found = measure_rows(model, part, settings, start + first)
                 images = scene_images(part, found.scene.sources, found.scene.fluxes)
                 line = (straight_light(part, images.residual) > MOST_STRAIGHT).any(axis=1)
-                for flag, where in ((RowFlag.OFF_CENTRE, astray), (RowFlag.MISFIT, line)):
+                for flag, where in ((RowFlag.OFF_CENTRE, astray), (RowFlag.BAD_FIT, line)):
                     found.table["flags"] |= np.where(where, np.int32(flag), np.int32(0))
                 names = stamps.names(start + first, start + first + len(part)).reset_index(drop=True)
                 table = pd.concat([names, found.table.assign(model_version=version)], axis=1)

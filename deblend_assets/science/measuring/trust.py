@@ -24,7 +24,7 @@ class RowFlag(IntFlag):
     """Why a row is not to be trusted."""
 
     NO_DATA = 1
-    FAINT = 2
+    NO_SIGNAL = 2
     MASKED = 4
     SATURATED = 8
     EDGE = 16
@@ -37,10 +37,11 @@ class RowFlag(IntFlag):
     LARGE = 2048
     BRIGHT = 4096
     COLOR = 8192
-    MISFIT = 16384
+    BAD_FIT = 16384
     STAR = 32768
     CROWDED = 65536
     PSF = 131072
+    UNLIKE_TRAINING = LARGE | BRIGHT | COLOR | PSF
 
 
 # Thresholds; docs/trust.md has the share of undamaged rows beyond each.
@@ -66,7 +67,7 @@ MOST_MISFIT = 4.0
 REASONS: Mapping[RowFlag, str] = MappingProxyType(
     {
         RowFlag.NO_DATA: "the stamp has no pixel of weight: nothing is measured",
-        RowFlag.FAINT: f"S/N of the target over all bands below {LEAST_SNR:g}",
+        RowFlag.NO_SIGNAL: f"S/N of the target over all bands below {LEAST_SNR:g}",
         RowFlag.MASKED: f"more than {MOST_MASKED:.0%} of the target's light lies on lost pixels",
         RowFlag.SATURATED: "a saturated pixel within one FWHM of the target",
         RowFlag.EDGE: "the image ends within 1.5 FWHM of the target",
@@ -81,8 +82,8 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.LARGE: f"half-light radius above {MOST_SIZE:g} of the stamp's side",
         RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
         RowFlag.COLOR: "other bands lack the light that any galaxy has, by 3 sigma",
-        RowFlag.MISFIT: "the scene does not describe the pixels under the target, or, of ready stamps, a line of light "
-        "passes there",
+        RowFlag.BAD_FIT: "the scene does not describe the pixels under the target, or, of ready stamps, a line of "
+        "light passes there",
         RowFlag.STAR: "more probably a star than a galaxy (not in catalogues of tiles)",
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
@@ -142,7 +143,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
     with np.errstate(invalid="ignore"):
         reasons = {
             RowFlag.NO_DATA: ~np.isfinite(units.flux),
-            RowFlag.FAINT: total < LEAST_SNR,
+            RowFlag.NO_SIGNAL: total < LEAST_SNR,
             RowFlag.MASKED: masked > MOST_MASKED,
             RowFlag.SATURATED: _has(stamps, present, squared < units.fwhm[:, None, None] ** 2, MaskBit.SATURATED),
             RowFlag.EDGE: _has(stamps, present, squared < (1.5 * units.fwhm[:, None, None]) ** 2, MaskBit.NO_DATA),
@@ -155,7 +156,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.LARGE: hlr > MOST_SIZE * stamps.side,
             RowFlag.BRIGHT: ln_flux > BRIGHTEST,
             RowFlag.COLOR: lack_of_light(stamps.bands, flux, noise, stamps.zero_point) > MOST_LACK,
-            RowFlag.MISFIT: (misfit > MOST_MISFIT).any(axis=1),
+            RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1),
             RowFlag.PSF: outside_training(stamps).any(axis=1),
         }
     flags = np.zeros(len(stamps), dtype=np.int32)

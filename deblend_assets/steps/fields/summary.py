@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy.spatial import cKDTree
 
+from deblend_assets.science.images.background import SkyLevel
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
@@ -19,7 +20,7 @@ _NEAR, _FEWEST, _SHIFT = 3.0, 5, 0.5
 _WORDS: Mapping[RowFlag, str] = MappingProxyType(
     {
         RowFlag.NO_DATA: "without data",
-        RowFlag.FAINT: "below S/N 5",
+        RowFlag.NO_SIGNAL: "below S/N 5",
         RowFlag.MASKED: f"masked by more than {MOST_MASKED:.0%}".replace("%", " %"),
         RowFlag.SATURATED: "saturated",
         RowFlag.EDGE: "at the edge",
@@ -32,7 +33,7 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.LARGE: "too large",
         RowFlag.BRIGHT: "too bright",
         RowFlag.COLOR: "of impossible color",
-        RowFlag.MISFIT: "not described by the model",
+        RowFlag.BAD_FIT: "not described by the model",
         RowFlag.STAR: "stars",
         RowFlag.CROWDED: "crowded",
         RowFlag.PSF: "with a PSF or pixels unlike any of the training",
@@ -51,14 +52,20 @@ def _counts(catalog: FieldCatalog) -> str:
     listed = sorted(((n, words) for words, n in numbers.items() if n), key=lambda pair: -pair[0])
     off = f" ({catalog.off_image:,} positions are not on the image)" if catalog.off_image else ""
     reasons = ": " + ", ".join(f"{n:,} {words}" for n, words in listed) if listed else ""
-    return f"{len(flags):,} measured{off}, {catalog.good:,} good for shapes (flags == 0){reasons}"
+    how = "measured" if _is_forced(catalog) else "detected"
+    return f"{len(flags):,} {how}{off}, {catalog.good:,} good for shapes (flags == 0){reasons}"
+
+
+def _is_forced(catalog: FieldCatalog) -> bool:
+    """Whether positions were given in the place of detections."""
+    return bool(catalog.table["detection_snr"].isna().all())
 
 
 def _positions(catalog: FieldCatalog) -> list[str]:
     """What shows that given positions count from another pixel than they are read, or have another astrometry."""
     given, found = (table[["x", "y"]].to_numpy(np.float64) for table in (catalog.table, catalog.detections))
     given = given[np.isfinite(given).all(axis=1)]
-    if not catalog.table["detection_snr"].isna().all() or not len(given) or not len(found):
+    if not _is_forced(catalog) or not len(given) or not len(found):
         return []
     apart, nearest = cKDTree(found).query(given, distance_upper_bound=_NEAR)
     there = np.isfinite(apart)
@@ -92,7 +99,8 @@ def _checks(field: Field, catalog: FieldCatalog) -> list[str]:
 
 
 def _failure(check: Check) -> str:
-    return f"{check.name} of {check.band} is {check.value:.3f} ± {check.error:.3f} (at most {check.threshold:g})"
+    words = f"{check.name} of {check.band} is {check.value:.3f} ± {check.error:.3f} (at most {check.threshold:g})"
+    return f"{words}, {check.reason}, so check its zero point" if check.name == "counts" else words
 
 
 def _sky(field: Field, catalog: FieldCatalog) -> list[str]:
@@ -100,8 +108,13 @@ def _sky(field: Field, catalog: FieldCatalog) -> list[str]:
     if not seen:
         return []
     words = [
-        f"{band} {100 * level.level:+.1f} % of a pixel's noise ({level.level / level.error:.0f} sigma)"
+        f"Sky of {band}: {100 * level.level:+.1f} % of a pixel's noise left in ({_sigmas(level)} sigma)"
         for band, level in seen.items()
     ]
-    left = "Sky left in: " + ", ".join(words)
-    return [left + ("; subtracted" if field.settings.background == "subtract" else "; consider background = subtract")]
+    done = "subtracted" if field.settings.background == "subtract" else "consider --subtract-background"
+    return [f"{'. '.join(words)}: {done}"]
+
+
+def _sigmas(level: SkyLevel) -> str:
+    number = level.level / level.error
+    return f"{number:.1f}" if abs(number) < 10 else f"{number:,.0f}"

@@ -88,6 +88,15 @@ def test_few_galaxies_where_few_are_expected_say_nothing() -> None:
     assert check(30, 28.5).verdict == "failed", "many say that something is wrong"
 
 
+@pytest.mark.parametrize(("zero_point", "beyond"), [(0.0, -1), (99.0, 1)])
+def test_a_limit_that_no_image_has_is_a_wrong_zero_point(zero_point: float, beyond: int) -> None:
+    # No galaxy but stars: as many are found as expected.
+    found = check(0, zero_point)
+    assert found.verdict == "failed"
+    assert np.sign(found.value) == beyond
+    assert found.reason.endswith("a limit of no image")
+
+
 def test_colours_are_of_the_magnitude() -> None:
     assert magnitude_in_i(24.0, "i") == 24.0
     # Of i = 22.8 in the middle of the table, and beyond its ends.

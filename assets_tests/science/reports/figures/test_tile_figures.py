@@ -140,7 +140,7 @@ def test_flags_and_comparisons_are_drawn_as_they_are() -> None:
     found = evaluate_trust(tile_tables(200).shapes, {"r": 1.2}, {"g": 1.0}, 0.2)
     left, right = tile_images.trust(found, tile=TILE, simulated=True).axes
     assert [bar.get_width() for bar in left.patches] == pytest.approx([5.0, 5.0, 5.0])
-    assert [label.get_text() for label in left.get_yticklabels()] == ["any", "SKY", "MISFIT"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["any", "SKY", "BAD_FIT"]
     (dots,) = [c for c in right.collections if c.get_label().startswith("measured")]
     assert dots.get_offsets()[:, 0].tolist() == pytest.approx([1.25, 1.0])
 

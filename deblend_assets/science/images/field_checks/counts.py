@@ -30,6 +30,8 @@ _BAND_MINUS_I = {
 # Fewer galaxies, both found and expected, say nothing.
 _LEAST = 15
 _BRIGHTEST, _STEP = 16.0, 0.02
+# Limits of images beyond these are of a wrong zero point, whatever is found [AB mag].
+_LIMITS = (14.0, 33.0)
 # Of a square's side: the distance at which the galaxies' correlation is its mean over the square.
 _MEAN_DISTANCE = 0.4
 
@@ -44,6 +46,9 @@ def check_counts(image: ObservedImage, band: int, sources: BandSources, free_of_
         band: its number.
         sources: of the band.
         free_of_edge: width of the image's rim on which no source is measured [pixel].
+
+    Returns:
+        Value: ln of the ratio; of a limit that no image has, how far it lies beyond those of images [mag].
     """
     name = image.bands[band]
     height, width = image.pixels.shape[1:]
@@ -65,6 +70,9 @@ def check_counts(image: ObservedImage, band: int, sources: BandSources, free_of_
     clustering = float(correlation_asked(np.array([_MEAN_DISTANCE * 60 * area**0.5]), i_limit)[0])
     error = float(np.sqrt(1 / max(found, expected, 1.0) + clustering))
     reason = f"{found} galaxies to {name} = {magnitude:.1f} on {area:.1f} square arcmin, {expected:.0f} expected"
+    if not _LIMITS[0] <= magnitude <= _LIMITS[1]:
+        beyond = magnitude - float(np.clip(magnitude, *_LIMITS))
+        return Check.of("counts", name, beyond, 0.0, f"{reason}: a limit of no image")
     if max(found, expected) < _LEAST:
         return Check.untestable("counts", name, f"{reason}: fewer than {_LEAST}")
     return Check.of("counts", name, float(np.log((found + 0.5) / (expected + 0.5))), error, reason)
