@@ -165,7 +165,7 @@ class RenderingHere(RenderingWorkers):
         yield _Here(opened(catalog, settings))
 
     @contextlib.contextmanager
-    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
+    def pool(self, given: Any, opened: Callable[[Any], Any], modules: Sequence[str] = ()) -> Iterator[WorkerPool]:
         yield _Here(opened(given))
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from deblend_assets.errors import DeblendError, DeviceError, SettingsError
+from deblend_assets.resources.fork_server import THREAD_VARIABLES
 from deblend_assets.resources.rendering_workers import (
-    THREAD_VARIABLES,
     Made,
     Make,
     Open,
@@ -65,8 +65,8 @@ class RayWorkers(RenderingWorkers):
             yield pool
 
     @contextmanager
-    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
-        """As `RenderingWorkers.pool`; tasks under way are cancelled on exit.
+    def pool(self, given: Any, opened: Callable[[Any], Any], modules: Sequence[str] = ()) -> Iterator[WorkerPool]:
+        """As `RenderingWorkers.pool`; tasks under way are cancelled on exit, and each process imports by itself.
 
         Raises:
             DeviceError: there is no cluster, or it has no core for a task.

@@ -1,8 +1,7 @@
-"""Processes that render scenes or fields, one for each core.
+"""Processes that render scenes or fields, one for each core, forked from a server (`fork_server`).
 
-Forked from a server that has imported what they need once and has no threads: torch and OpenMP threads of the parent
-would not survive a fork, and a spawned process imports for seconds. Each worker computes on one thread and ends by
-itself when its parent is killed, so that a `kill -9` leaves no process behind.
+Each worker computes on one thread and ends by itself when its parent is killed, so that a `kill -9` leaves no process
+behind.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +22,7 @@ import dagster as dg
 import pandas as pd
 
 from deblend_assets.errors import DeviceError
+from deblend_assets.resources.fork_server import START, one_thread_each, start_server, usable_cores
 from deblend_assets.settings import SceneSettings
 from deblend_assets.stores.temporary import name_semaphores, temporary_folder
 
@@ -34,24 +33,13 @@ if TYPE_CHECKING:
 
 # Shards submitted beyond those being rendered, so that no worker waits while one is stored.
 _SHARDS_AHEAD = 1
-# A worker uses one core, for sums, compression and Zarr's own tasks alike.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLOSC_NTHREADS",
-    "ZARR_THREADING__MAX_WORKERS",
-)
-
-# The server forks before any of them computes; where forks of a process with system libraries are unsafe (macOS),
-# each worker imports by itself.
-_START = "forkserver" if sys.platform == "linux" else "spawn"
-_PRELOADED = [
+# What workers need that render scenes.
+_SCENE_MODULES = (
     "deblend_assets.resources.rendering_workers",
     "deblend_assets.science.simulation.rendering",
     "deblend_assets.science.simulation.renderers.fourier",
     "btk.survey",
-]
+)
 
 
 class Shard(Protocol):
@@ -99,10 +87,7 @@ class RenderingWorkers(dg.ConfigurableResource):
 
     @property
     def count(self) -> int:
-        if self.processes:
-            return self.processes
-        # A batch system grants some of a machine's cores; macOS cannot tell which.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.processes or usable_cores()
 
     @contextmanager
     def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:
@@ -128,37 +113,28 @@ class RenderingWorkers(dg.ConfigurableResource):
                 yield pool
 
     @contextmanager
-    def pool(self, given: Any, opened: Callable[[Any], Any]) -> Iterator[WorkerPool]:
+    def pool(
+        self, given: Any, opened: Callable[[Any], Any], modules: Sequence[str] = _SCENE_MODULES
+    ) -> Iterator[WorkerPool]:
         """A pool whose workers hold what `opened` makes of `given`; it ends with the block.
 
         Args:
             given: sent to every worker; small.
             opened: prepares a worker, once.
+            modules: that the workers need, imported once for all where this program has had no pool yet.
         """
-        saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-        try:
-            context = multiprocessing.get_context(_START)
-            context.set_forkserver_preload(_PRELOADED)
-            # The server keeps the environment of its first pool, hence the last argument of the workers.
-            name_semaphores()
-            # Not for files: where all processes are killed at once, the next pool deletes what they shared.
-            with (
-                temporary_folder(),
-                ProcessPoolExecutor(
-                    self.count,
-                    mp_context=context,
-                    initializer=_start_worker,
-                    initargs=(given, opened, dict(os.environ)),
-                ) as executor,
-            ):
+        name_semaphores()
+        # The folder is not for files: where all processes are killed at once, the next pool deletes what they shared.
+        with one_thread_each(), temporary_folder():
+            start_server(modules)
+            # The server keeps its first environment, hence the last argument of the workers.
+            with ProcessPoolExecutor(
+                self.count,
+                mp_context=multiprocessing.get_context(START),
+                initializer=_start_worker,
+                initargs=(given, opened, dict(os.environ)),
+            ) as executor:
                 yield WorkerPool(executor, self.count)
-        finally:
-            for name, value in saved.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
 
 class WorkerPool:

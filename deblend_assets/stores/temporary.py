@@ -40,7 +40,7 @@ _held: dict[str, IO[bytes]] = {}
 def temporary_folder() -> Iterator[Path]:
     """An empty folder on this machine, deleted at the end of the block or by the next process."""
     sweep()
-    _hold_sockets()
+    hold_sockets()
     folder, lock = _make()
     try:
         yield folder / _FILES
@@ -76,7 +76,7 @@ def sweep() -> None:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _hold_sockets() -> None:
+def hold_sockets() -> None:
     """Lock the folder of this process's sockets until the process ends, which deletes it."""
     folder = multiprocessing.util.get_temp_dir()
     if folder in _held:

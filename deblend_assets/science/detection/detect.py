@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,22 @@ class Detections:
     table: pd.DataFrame
     segments: NDArray[np.int32]
     fwhm: float
+
+    @cached_property
+    def apart(self) -> NDArray[np.float64]:
+        """Distance of each pixel from the nearest segment, (y, x) [pixel]; see `apart_from`."""
+        return apart_from(self.segments)
+
+
+def apart_from(segments: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Distance of each pixel from the nearest pixel of a segment, (y, x) [pixel]; infinite where there is none.
+
+    Args:
+        segments: 0 on the sky, (y, x).
+    """
+    if not segments.any():
+        return np.full(segments.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(segments == 0))
 
 
 def detect(

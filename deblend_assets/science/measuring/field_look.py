@@ -119,7 +119,7 @@ def free_pixels(image: ObservedImage, found: Detections, fwhm: tuple[float, ...]
     """Known pixels away from all detections, of each band, (band, y, x)."""
     return np.stack(
         [
-            source_free(found.segments, weight > 0, width)
+            source_free(found.apart, weight > 0, width)
             for weight, width in zip(image.inverse_variance, fwhm, strict=True)
         ]
     )

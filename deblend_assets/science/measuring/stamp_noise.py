@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.detection.beside import others_beside
-from deblend_assets.science.detection.detect import detect_peaks
+from deblend_assets.science.detection.detect import apart_from, detect_peaks
 from deblend_assets.science.images.field import BandNoise
 from deblend_assets.science.images.field_checks.noise import source_free
 from deblend_assets.science.images.noise import NoiseSample, measure_noise, white
@@ -65,9 +65,9 @@ def noise_of(sample: ObservedStamps, has_map: bool, settings: MeasurementSetting
             zero_points=[float(zero_point[k]) for k in there],
             noise_correlation=[found[k].correlation for k in there],
         )
-        segments = np.where(targets, np.int32(1), peaks.segments)
+        apart = apart_from(np.where(targets, np.int32(1), peaks.segments))
         for k in there:
-            free = source_free(segments, weight[k] > 0, float(fwhm[k]))
+            free = source_free(apart, weight[k] > 0, float(fwhm[k]))
             values = _without_level(pixels[k], free, sample.side, lags)
             try:
                 found[k] = measure_noise(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.progress import Progress
+from deblend_assets.resources.fork_server import FIELD_MODULES
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.cells import Cell, cells_of, merged
 from deblend_assets.science.images.field import Field
@@ -20,8 +21,8 @@ from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.stores.field_catalogs import FieldParts
 
-AT_ONCE = 128
-"""Targets that are measured at a time."""
+AT_ONCE = 384
+"""Targets that are measured at a time: mostly all of a cell, since few of them have responses, whose calls cost much."""
 Made = TypeVar("Made")
 
 
@@ -102,7 +103,7 @@ def pool_of(opened: OpenField, processes: int | RenderingWorkers) -> Iterator[_P
     if workers.count == 1:
         yield _Here(opened)
         return
-    with workers.pool(opened, _same) as pool:
+    with workers.pool(opened, _same, FIELD_MODULES) as pool:
         yield pool
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deblend_assets.science.detection.detect import apart_from
 from deblend_assets.science.images.field_checks.noise import check_noise, source_free
 from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.skies.noise import WHITE, NoiseCorrelation, resampled
@@ -65,7 +66,7 @@ def test_pixels_with_sources_do_not_count_and_few_pixels_are_not_testable() -> N
 def test_halos_of_segments_are_not_free() -> None:
     segments = np.zeros((41, 41), np.int32)
     segments[20, 20] = 1
-    free = source_free(segments, np.ones((41, 41), bool), fwhm=4.0)
+    free = source_free(apart_from(segments), np.ones((41, 41), bool), fwhm=4.0)
     y, x = np.mgrid[-20:21, -20:21]
     np.testing.assert_array_equal(free, np.hypot(x, y) > 6)
-    assert source_free(np.zeros((3, 3), np.int32), np.eye(3, dtype=bool), 4.0).sum() == 3
+    assert source_free(apart_from(np.zeros((3, 3), np.int32)), np.eye(3, dtype=bool), 4.0).sum() == 3

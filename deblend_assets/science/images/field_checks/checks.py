@@ -39,7 +39,7 @@ def check_band(image: ObservedImage, band: int, found: Detections) -> list[Check
     height, width = image.pixels.shape[1:]
     weight = image.inverse_variance[band]
     psf = image.psf((width - 1) / 2, (height - 1) / 2)[band]
-    free = source_free(found.segments, weight > 0, float(measure_psf_images(psf).fwhm))
+    free = source_free(found.apart, weight > 0, float(measure_psf_images(psf).fwhm))
     sky_free = without_sky(image.pixels[band], free)
     sources = measure_sources(image, sky_free, band, found)
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from deblend_assets.science.images.field_checks.report import Check
 from deblend_assets.science.statistics.metrics import MEDIAN_ERROR, robust_sigma
@@ -18,17 +17,15 @@ _LEAST_BLOCKS = 10
 Floats = NDArray[np.float64]
 
 
-def source_free(segments: NDArray[np.int32], seen: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
+def source_free(apart: Floats, seen: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
     """Pixels that are known and away from all detections, (y, x).
 
     Args:
-        segments: 0 on the sky, (y, x).
+        apart: from the nearest segment, (y, x), as `apart_from` has it [pixel].
         seen: pixels with a weight, (y, x).
         fwhm: of the PSF [pixel].
     """
-    if not segments.any():
-        return seen
-    return np.asarray(seen & (ndimage.distance_transform_edt(segments == 0) > _HALO * fwhm))
+    return np.asarray(seen & (apart > _HALO * fwhm))
 
 
 def check_noise(

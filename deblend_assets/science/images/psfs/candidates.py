@@ -127,7 +127,7 @@ def _of_window(window: Window, fwhm: float) -> Candidates | None:
     rows = np.flatnonzero((snr >= LEAST_SNR) & (apart >= _LEAST_APART))
     rows = rows[np.argsort(-snr[rows], kind="stable")]
     nearest = np.round(places).astype(np.int64).reshape(-1, 2)
-    free = source_free(found.segments, known, fwhm)
+    free = source_free(found.apart, known, fwhm)
     # What a stamp has beyond the image is lost.
     pixels = np.pad(_without_sky(window.pixels, free, known), half)
     weight, segments = np.pad(window.inverse_variance, half), np.pad(found.segments, half)

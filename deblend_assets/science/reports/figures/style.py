@@ -6,7 +6,9 @@ import io
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image, ImageColor
@@ -122,11 +124,12 @@ def to_png(figure: Figure, dpi: int = 90, dither: bool = False) -> bytes:
 
 
 def _rendered(figure: Figure, dpi: int, dither: bool) -> bytes:
-    drawn = io.BytesIO()
-    quickly = {"compress_level": 1}  # read at once, and compressed better below
-    figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs=quickly)
-    with Image.open(drawn) as opened:
-        image = opened.convert("RGB")
+    # `savefig` would draw it twice, first for the layout alone.
+    canvas, usual = FigureCanvasAgg(figure), figure.dpi
+    figure.set_dpi(dpi)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    figure.set_dpi(usual)
     compressed = _png(image)
     if len(compressed) <= _LARGE:
         return compressed
