@@ -22,7 +22,7 @@ from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.stores.field_catalogs import FieldParts
 
 AT_ONCE = 384
-"""Targets that are measured at a time: mostly all of a cell, since few of them have responses, whose calls cost much."""
+"""Targets that are measured at a time: mostly all of a cell, since few have responses, and their calls cost much."""
 Made = TypeVar("Made")
 
 
