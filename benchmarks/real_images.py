@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.real_cosmos import cosmos_lines
 from benchmarks.real_fields import REAL_FIELDS, RealField
-from benchmarks.real_pair import split_table
+from benchmarks.real_pair import blend_of, chi2_line, split_table
 from deblend_assets.api import GOOD_FLUX, RowFlag, load_model
 from deblend_assets.science.images.field import Box
 from deblend_assets.science.images.field_maps import within_circles
@@ -233,8 +233,10 @@ def main() -> None:
             (arguments.pages / f"{name.replace(' ', '_')}.html").write_bytes(page.html)
     print(images_table(images).markdown())
     print(color_line(list(images.values())), star_line(list(images.values())), sep="\n\n")
-    pairs = {name: image.catalog for name, image in images.items() if name.startswith("hsc_hst")}
-    print(split_table(pairs, arguments.data).markdown())
+    name = "hsc_hst_pair"
+    pairs = {key.removeprefix(name): image.catalog for key, image in images.items() if key.startswith(name)}
+    blends = [blend_of(catalog, arguments.data, which) for which, catalog in pairs.items()]
+    print(split_table(blends).markdown(), chi2_line(blends), sep="\n\n")
     print(*cosmos_lines(arguments.data, model), sep="\n")
 
 

@@ -16,7 +16,7 @@ from assets_tests.science.skies.real_data import real_folder
 from benchmarks.real_cosmos import compare, cosmos_field, slope
 from benchmarks.real_fields import REAL_FIELDS
 from benchmarks.real_images import LEAST_STARS, MeasuredImage, color_line, images_table, star_line
-from benchmarks.real_pair import split_of
+from benchmarks.real_pair import components, split_of
 from deblend_assets.api import Field, RowFlag, load_model
 from deblend_assets.cli import main
 from deblend_assets.errors import MismatchError
@@ -116,12 +116,16 @@ def test_colors_are_those_in_apertures() -> None:
 @pytest.mark.parametrize("name", PAIR)
 def test_the_split_of_a_blend_is_that_of_hst(name: str) -> None:
     """Irregular galaxies: four and three detections of HSC, four components of HST; errors of profiles included."""
-    split = split_of(measured(name).catalog, FOLDER, name.removeprefix("hsc_hst_pair"))
+    which, catalog = name.removeprefix("hsc_hst_pair"), measured(name).catalog
+    split = split_of(catalog, FOLDER, which, components(FOLDER, which)[1], np.ones(len(catalog.table)))
     assert len(split.hsc) == {"hsc_hst_pair": 4, "hsc_hst_pair1": 3}[name]
     assert split.components.sum() == 4
     assert (np.abs(split.hsc - split.hst) < 0.08).all()
     assert (np.abs(split.hsc - split.hst) < 2 * split.error).all()
     assert (np.hypot(*split.offset.T) < 0.3).all()
+    single = split.components == 1
+    assert (np.isfinite(split.g_hst).all(axis=1) == single).all()
+    assert (np.hypot(*split.g_hst[single].T) < 0.6).all()
 
 
 @pytest.mark.slow
