@@ -207,15 +207,11 @@ def _require_one_source(given: argparse.Namespace) -> None:
 
 
 def export(given: argparse.Namespace, profile: Profile) -> None:
-    """Write the profile's trained model as a `torch.export` program."""
-    from deblend_assets.settings import storage_root
+    """Write the model for every sky as a `torch.export` program."""
     from deblend_assets.steps.measuring.export import export_model
-    from deblend_assets.steps.measuring.model import available_model
-    from deblend_assets.stores.project import ProjectStore
 
-    store, path = ProjectStore(storage_root(), profile), given.out.resolve()
-    model = available_model(store, "cpu", lambda line: print(line, file=sys.stderr))
-    card = export_model(model, path, replace=given.replace)
+    path = given.out.resolve()
+    card = export_model(*_sky_model(profile), path, replace=given.replace)
     print(
         f"{path}: model {card['model_version']}, {card['bytes'] / 2**20:.1f} MiB; {path.name}.json says how to use it"
     )
@@ -450,8 +446,8 @@ def parser() -> argparse.ArgumentParser:
     responding = _add_response(topics)
     exporting = topics.add_parser(
         "export",
-        help="write the trained model as a torch.export program",
-        description="One file that torch alone can run, electrons in, electrons out; see docs/measuring.md.",
+        help="write the model for every sky as a torch.export program",
+        description="One file that torch alone can run, given PSF, noise, mask and neighbours; see docs/measuring.md.",
     )
     for topic, what in ((measuring, "FOLDER"), (responding, "FOLDER"), (exporting, "FILE")):
         topic.add_argument(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import zarr
 
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
 from assets_tests.assets.lineage import Lineage, Made
+from assets_tests.science.measuring.test_export import inputs_of
+from assets_tests.science.sky_shapes.samples import observed
 from deblend_assets.cli import main
-from deblend_assets.science.measuring.measure import measure
+from deblend_assets.science.sky_shapes.centring import shifts_to_light
+from deblend_assets.science.sky_shapes.quantities import units_of
 from deblend_assets.settings import StorePath
-from deblend_assets.steps.measuring.model import load_model
+from deblend_assets.steps.measuring.model import load_sky_model
 from deblend_assets.stores.tables import column_units
 
 pytestmark = pytest.mark.slow
@@ -118,19 +122,20 @@ def test_a_killed_measurement_leaves_nothing_that_could_be_trusted(
 
 
 def test_the_model_is_exported_with_its_card(
-    finished: Lineage, blends: StorePath, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Lineage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.pt2"
     assert main(["export", "--out", str(path)]) == 0
     card = json.loads((tmp_path / "model.pt2.json").read_text())
-    assert (card["bands"], card["pixel_scale_arcsec"], card["unit"]) == (list("ugrizy"), 0.2, "electron")
+    assert (card["bands"], card["components"][:2]) == (list("ugrizy"), ["g1", "g2"])
+    assert card["model_version"] == finished.store.sky_model_version()
     assert card["bytes"] == path.stat().st_size
     assert main(["export", "--out", str(path)]) == 1
     assert "--replace" in capsys.readouterr().err
-    stamps = torch.from_numpy(np.asarray(zarr.open_array(blends, mode="r")[:4]))
-    deblended, estimates, errors = torch.export.load(path).module()(stamps, torch.ones(4, 6, dtype=torch.bool))
-    assert deblended.shape == stamps.shape
-    assert estimates.shape == errors.shape == (4, len(card["components"]))
-    table, _ = measure(load_model(finished.store, "cpu"), stamps.numpy())
-    for k, name in enumerate(card["components"]):
-        np.testing.assert_allclose(estimates[:, k].detach(), table[name], atol=1e-5)
+    stamps = observed(4)
+    stamps = replace(stamps, position=stamps.position + shifts_to_light(stamps, units_of(stamps).fwhm))
+    inputs = inputs_of(stamps)
+    mean, covariance, *_ = torch.export.load(path).module()(*(torch.from_numpy(values) for values in inputs.values()))
+    assert covariance.shape == (4, len(card["components"]), len(card["components"]))
+    own = load_sky_model(finished.store.trained_sky_model()).measure(stamps, exact=True).posterior
+    assert (mean - own.mean).abs().max() < 1e-3 * own.errors.max()

@@ -185,9 +185,9 @@ def test_a_prior_of_each_galaxy_is_divided_out_as_the_populations_is() -> None:
 def test_each_galaxy_can_have_its_own_factors_on_its_errors() -> None:
     posterior = _gaussian(5, 4, 8)
     factors = np.random.default_rng(9).uniform(0.5, 2.0, (5, 4))
-    found = posterior.stretched(factors)
+    found = posterior.stretched(torch.from_numpy(factors))
     torch.testing.assert_close(found.errors, posterior.errors * torch.from_numpy(factors).float())
-    one = posterior.stretched(factors[0])
+    one = posterior.stretched(torch.from_numpy(factors[0]))
     torch.testing.assert_close(one.covariance[0], found.covariance[0])
 
 

@@ -48,7 +48,7 @@ def sampled(
     rng = np.random.default_rng(seed)
     factors = np.repeat(true_factors(given, posterior), [len(block.names) for block in BLOCKS], axis=1)
     far = np.where(rng.random((len(factors), 1)) < tail, 3.0, 1.0)
-    wide = posterior.stretched(factors)
+    wide = posterior.stretched(torch.from_numpy(factors))
     off = (wide.cholesky @ torch.from_numpy(rng.normal(size=factors.shape) * far)[:, :, None])[:, :, 0]
     return posterior.mean + off, factors
 

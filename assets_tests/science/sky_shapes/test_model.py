@@ -34,8 +34,7 @@ def uncalibrated_model() -> SkyModel:
     return SkyModel(network, SkyPopulation(CATSIM_BANDS), SkyCalibration(), population(2), 1)
 
 
-@pytest.fixture(scope="module")
-def model() -> SkyModel:
+def calibrated_model() -> SkyModel:
     """Weights of no meaning, every one of which matters."""
     found = uncalibrated_model()
     generator = torch.Generator().manual_seed(3)
@@ -46,6 +45,11 @@ def model() -> SkyModel:
     found.calibration.tails.copy_(torch.tensor([[0.05], [2.5]]))
     found.calibration.chances.copy_(torch.tensor([[0.3, 1.5], [-0.4, 0.8]]))
     return found
+
+
+@pytest.fixture(scope="module")
+def model() -> SkyModel:
+    return calibrated_model()
 
 
 @pytest.fixture(scope="module")

@@ -77,10 +77,8 @@ class ShapePosterior(nn.Module):
             it was not trained on.
     """
 
-    _sigma: Tensor
     _mean: Tensor
     _scale: Tensor
-    _error_scale: Tensor
 
     def __init__(
         self,
@@ -97,10 +95,8 @@ class ShapePosterior(nn.Module):
         self.heads = nn.ModuleDict({k: v for k, v in classifiers.items() if k != NEIGHBOURS.name})
         self.frame, self.population, self.orientations, self.stretch = frame, population, orientations, stretch
         for name, values in (
-            ("_sigma", np.asarray(frame.sky_sigma)[:, None, None]),
             ("_mean", np.asarray(population.mean)),
             ("_scale", population.scale),
-            ("_error_scale", population.scale * stretch),
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,14 +133,6 @@ class ShapePosterior(nn.Module):
         """Of all heads, by name."""
         return {NEIGHBOURS.name: self.head, **self.heads}
 
-    def forward(self, electrons: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior means and standard deviations of the quantities in their own units, two arrays (N, 6).
-
-        These are the outputs of an exported model. Stamps are as `posterior` takes them.
-        """
-        found = oriented_posterior(self.network, electrons / self._sigma, present, self.orientations)
-        return found.mean * self._scale + self._mean, found.errors * self._error_scale
-
     def posterior(
         self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE, *, heads: bool = True
     ) -> GaussianPosterior:
@@ -158,7 +146,7 @@ class ShapePosterior(nn.Module):
         """
         classifiers = self.classifiers if heads else None
         found = network_posteriors(self.network, classifiers, self.frame, electrons, present, self.orientations, batch)
-        return found.stretched(self.stretch)
+        return found.stretched(torch.from_numpy(self.stretch))
 
     def measure(
         self, electrons: NDArray[np.float32], present: NDArray[np.bool_], batch: int = _AT_ONCE

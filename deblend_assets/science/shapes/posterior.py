@@ -103,7 +103,7 @@ class GaussianPosterior:
         """Posteriors of stamps to which elements (N,) of the square's group were applied; log-odds do not turn."""
         if any(block.spin == 1 for block in self.blocks):
             count = self.mean.shape[1]
-            units = torch.eye(count, dtype=self.mean.dtype, device=self.mean.device).repeat(len(self.mean), 1)
+            units = torch.eye(count, dtype=self.mean.dtype, device=self.mean.device).repeat(self.mean.shape[0], 1)
             matrix = turn(units, elements.repeat_interleave(count), self.blocks).unflatten(0, (-1, count)).mT
             mean, covariance = (matrix @ self.mean[:, :, None])[:, :, 0], matrix @ self.covariance @ matrix.mT
             return GaussianPosterior(mean, covariance=covariance, log_odds=self.log_odds, blocks=self.blocks)
@@ -111,9 +111,9 @@ class GaussianPosterior:
         cholesky = self.cholesky * (signs[:, :, None] * signs[:, None, :])
         return GaussianPosterior(self.mean * signs, cholesky=cholesky, log_odds=self.log_odds, blocks=self.blocks)
 
-    def stretched(self, factors: NDArray[np.float64]) -> GaussianPosterior:
+    def stretched(self, factors: Tensor) -> GaussianPosterior:
         """With the standard deviations multiplied by factors, (K,) or (N, K)."""
-        squares = torch.from_numpy(factors[..., :, None] * factors[..., None, :])
+        squares = factors[..., :, None] * factors[..., None, :]
         covariance = self.covariance * squares.to(self.covariance)
         return GaussianPosterior(self.mean, covariance=covariance, log_odds=self.log_odds, blocks=self.blocks)
 

@@ -84,18 +84,21 @@ class SkyCalibration(nn.Module):
         ):
             self.register_buffer(name, values.double())
 
-    def forward(self, posterior: GaussianPosterior, terms: Tensor) -> GaussianPosterior:
+    def forward(
+        self, posterior: GaussianPosterior, terms: Tensor, core_widths: Tensor | None = None
+    ) -> GaussianPosterior:
         """Calibrated posteriors.
 
         Args:
             posterior: of the network, standardized, float64 on the host, with the log-odds of `CHANCES`.
             terms: `row_terms` of the same N stamps.
+            core_widths: `core_widths()`, where it was called before.
         """
-        factors = _spread_over_blocks((terms @ self.factors).exp() * self._core_widths())
-        found = posterior.stretched(factors.numpy())
+        widths = self.core_widths() if core_widths is None else core_widths
+        found = posterior.stretched(_spread_over_blocks((terms @ self.factors).exp() * widths))
         found.log_odds = {
             name: offset + slope * posterior.log_odds[name]
-            for name, (offset, slope) in zip(CHANCES, self.chances.tolist(), strict=True)
+            for name, (offset, slope) in zip(CHANCES, self.chances.unbind(0), strict=True)
         }
         return found
 
@@ -125,7 +128,7 @@ class SkyCalibration(nn.Module):
         """In the order of `BLOCKS`."""
         return [Tail(share, width) for share, width in self.tails.T.tolist()]
 
-    def _core_widths(self) -> Tensor:
+    def core_widths(self) -> Tensor:
         """Half of the 68.27 % interval over the width without the tail, (blocks,)."""
         return self.tails.new_tensor([_half_width(tail, _ONE_SIGMA) for tail in self.tail_of_blocks])
 
@@ -184,7 +187,7 @@ def row_terms(
 
 def _spread_over_blocks(values: Tensor) -> Tensor:
     """Of blocks (..., blocks) to their quantities (..., 9)."""
-    return values.repeat_interleave(torch.tensor([len(block.names) for block in BLOCKS]), dim=-1)
+    return values[..., [number for number, block in enumerate(BLOCKS) for _ in block.names]]
 
 
 def _fitted(terms: Tensor, pulls: Tensor) -> tuple[Tensor, Tail]:

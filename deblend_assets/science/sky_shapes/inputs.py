@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 SIDE = 45
 """Side of the network's stamps [pixel]."""
 # Origins of the logarithms, in the middle of the range of skies (`skies.limits`).
-_FWHM, _PIXEL_SCALE = 3.5, 0.2
-# Greatest pixel, within float16 [sky sigma].
-_BRIGHTEST = 6e4
+FWHM_ORIGIN, _PIXEL_SCALE = 3.5, 0.2
+BRIGHTEST = 6e4
+"""Greatest pixel, within float16 [sky sigma]."""
 
 SCALARS = {"ln_fwhm": 0.3, "wings": 0.05, "kurtosis": 0.05, "lag_1": 0.2, "lag_diagonal": 0.1, "lag_2": 0.05}
 """A band's numbers that do not turn, and their scatter over skies: ln(FWHM / 3.5 pixels); wings and kurtosis of
@@ -116,10 +116,12 @@ def given(stamps: ObservedStamps) -> GivenStamps:
     fwhm = psf.fwhm[np.arange(len(stamps)), reference_of(stamps, present)]
     offset = stamps.position - cut.first - (SIDE - 1) / 2
     absent = ~present[:, :, None]
-    scalars = np.stack([np.log(psf.fwhm / _FWHM), psf.wings, psf.kurtosis, *_lags(stamps.noise_correlation)], axis=2)
+    scalars = np.stack(
+        [np.log(psf.fwhm / FWHM_ORIGIN), psf.wings, psf.kurtosis, *_lags(stamps.noise_correlation)], axis=2
+    )
     pairs = np.stack([np.stack([psf.g1, psf.g2], axis=2), _directions(stamps.noise_correlation)], axis=2)
     return GivenStamps(
-        images=torch.from_numpy(images).clamp(-_BRIGHTEST, _BRIGHTEST).half(),
+        images=torch.from_numpy(images).clamp(-BRIGHTEST, BRIGHTEST).half(),
         seen=torch.from_numpy(seen),
         neighbours=_single(_neighbours(stamps.others - cut.first[:, None], fwhm)).half(),
         present=torch.from_numpy(present),
@@ -137,7 +139,7 @@ def measured_psfs(psf: NDArray[np.float32], present: NDArray[np.bool_]) -> PSFNu
         psf: (N, band, psf_y, psf_x), pixel included.
         present: (N, band).
     """
-    found = PSFNumbers(np.full(present.shape, _FWHM), *np.zeros((len(PSFNumbers._fields) - 1, *present.shape)))
+    found = PSFNumbers(np.full(present.shape, FWHM_ORIGIN), *np.zeros((len(PSFNumbers._fields) - 1, *present.shape)))
     for into, values in zip(found, measure_psf_images(psf[present]), strict=True):
         into[present] = values
     return found
@@ -175,12 +177,12 @@ def reference_values(values: Tensor, reference: Tensor) -> Tensor:
 def reference_fwhm(bands: Sequence[str], given: GivenStamps) -> Tensor:
     """FWHM of the PSF before the pixel in the reference band, (N,) float32 [pixel]."""
     scalars = reference_values(given.scalars, reference_mask(bands, given.present))
-    return _FWHM * scalars[:, list(SCALARS).index("ln_fwhm")].exp()
+    return FWHM_ORIGIN * scalars[:, list(SCALARS).index("ln_fwhm")].exp()
 
 
 def band_fwhm(given: GivenStamps) -> Tensor:
     """FWHM of each band's PSF before the pixel, (N, band) float32 [pixel]; any number where a band is absent."""
-    return _FWHM * given.scalars[:, :, list(SCALARS).index("ln_fwhm")].exp()
+    return FWHM_ORIGIN * given.scalars[:, :, list(SCALARS).index("ln_fwhm")].exp()
 
 
 def numbers_of(stamps: GivenStamps) -> Tensor:

@@ -125,7 +125,7 @@ def oriented(
     upright = given if begun is None else turned(given, begun)
     parts = []
     for number in range(orientations):
-        elements = torch.full((len(given.images),), number, device=given.images.device)
+        elements = torch.full((given.images.shape[0],), number, device=given.images.device)
         posterior = _precise(network(turned(upright, elements) if number else upright)).turned(inverse(elements))
         parts.append(posterior if begun is None else posterior.turned(inverse(begun)))
     return GaussianPosterior.averaged(parts)

@@ -94,7 +94,7 @@ def fit_calibration(
     found = posteriors_of_light(network, classifiers, frame, light, recipe.orientations, recipe.seed)
     truth = population.whiten(light.values)
     stretch = stretch_of(found, truth)
-    posterior = found.stretched(stretch).single(torch.device("cpu"))
+    posterior = found.stretched(torch.from_numpy(stretch)).single(torch.device("cpu"))
     values = torch.from_numpy(truth).float()
     columns = (posterior.mean, posterior.cholesky, posterior.log_odds[NEIGHBOURS.name], values)
     held = held_galaxies(light.values, recipe.seed)
