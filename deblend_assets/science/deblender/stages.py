@@ -101,8 +101,9 @@ class VAEObjective:
 class RegressorObjective:
     """Stage 3: mean squared error of the ellipticities, and the likelihood of the residuals.
 
-    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, computed
-    once for all epochs with the frozen encoder, and labels (N, component) of the first of them.
+    Batches: latent means (N, 8, latent) of a stamp and its seven images under the square's symmetries, once for all
+    epochs with the frozen encoder, or of the stamp alone, (N, 1, latent), where it is not turned; and labels (N,
+    component) of the stamp itself.
     """
 
     def __init__(self, network: Regressor, recipe: Recipe) -> None:
@@ -175,18 +176,18 @@ def named_estimates(estimates: Sequence[ShapeEstimate], components: Sequence[str
 
 @torch.no_grad()
 def latent_means(network: VAE, images: Tensor, present: Tensor) -> Tensor:
-    """Latent means of stamps under the eight symmetries of the square.
+    """Latent means of stamps under the first K of the eight symmetries of the square.
 
     Args:
         network: with the encoder to use, in evaluation mode.
         images: (N, band, y, x) in Eq. 9 space, on the network's device.
-        present: (N, 8, band) bool, which bands are there, for each symmetry.
+        present: (N, K, band) bool, which bands are there, for each symmetry.
 
     Returns:
-        (N, 8, latent); the first is that of the stamp itself.
+        (N, K, latent); the first is that of the stamp itself.
     """
     means = []
-    for element in range(ORDER):
+    for element in range(present.shape[1]):
         turned = transform_images(images, torch.full((len(images),), element, device=images.device))
         means.append(network.encoder(turned, present[:, element]).mean)
     return torch.stack(means, dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deblend_assets.progress import Progress
 from deblend_assets.science.deblender.stages import latent_means, shape_components
 from deblend_assets.science.networks import VAE
 from deblend_assets.science.simulation.scenes import Shard
@@ -65,13 +66,14 @@ class StageData:
         group = len(self.shards) if fitting >= len(self.shards) else max(1, fitting // 2)
         return Feed(load, len(self.shards), group, self.recipe.batch_size, device)
 
-    def latents(self, network: VAE, device: torch.device) -> Feed:
-        """Latent means of the blends under the square's symmetries, and the labels, for stage 3.
+    def latents(self, network: VAE, device: torch.device, progress: Progress) -> Feed:
+        """Latent means of the blends and the labels, for stage 3; in training under the square's symmetries.
 
-        In training each symmetry of a stamp loses bands of its own, at random with a seed from recipe and shard.
+        There each symmetry of a stamp loses bands of its own, at random with a seed from recipe and shard.
         """
         components = list(shape_components(self.recipe))
         chance = self.recipe.band_dropout if self.split == "train" else 0.0
+        symmetries = ORDER if self.split == "train" and self.recipe.augment else 1
 
         def load(number: int) -> Batch:
             shard = self.shards[number]
@@ -79,12 +81,11 @@ class StageData:
             stamps = self._stamps("blended", shard)[rows]
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + shard.start)
             present = drop_bands(len(stamps) * ORDER, stamps.shape[1], chance, generator, torch.device("cpu"))
-            parts = [
-                latent_means(network, images.to(device), there.to(device)).cpu()
-                for images, there in zip(
-                    stamps.split(256), present.unflatten(0, (len(stamps), ORDER)).split(256), strict=True
-                )
-            ]
+            there = present.unflatten(0, (len(stamps), ORDER))[:, :symmetries]
+            parts = []
+            for images, bands in zip(stamps.split(256), there.split(256), strict=True):
+                parts.append(latent_means(network, images.to(device), bands.to(device)).cpu())
+                progress.add(len(images))
             labels = (
                 self._targets.set_index("scene")
                 .loc[shard.start + rows.numpy(), components]

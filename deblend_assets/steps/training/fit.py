@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.deblender.stages import (
     OnTheFlyBlends,
@@ -96,7 +97,8 @@ def _training(
         assert isinstance(network, Regressor)
         objective = RegressorObjective(network, recipe)
         encoder = load_vae(store, recipe_name, "stage2_deblender").to(device)
-        feed, held = (data.latents(encoder, device) for data in (training, validation))
+        progress = Progress("encoding", training.samples + validation.samples, "scenes", log)
+        feed, held = (data.latents(encoder, device, progress) for data in (training, validation))
         samples = training.samples
     asset = store.checkpoint(recipe_name, stage).asset
     log(f"{asset}: {samples:,} training and {validation.samples:,} validation scenes, " + feed.words)
