@@ -82,15 +82,15 @@ CODE_VERSIONS = {
     "im3shape_catalog": "1",
     "des_cutouts": "2",
     "des_evaluation": "4",
-    "shape_catalog": "11",
+    "shape_catalog": "12",
     "tile_images": "1",
     "against_im3shape": "1",
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "3",
-    "field_catalog": "5",
+    "field_catalog": "6",
     "field_quality": "2",
-    "metadetection": "2",
+    "metadetection": "3",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

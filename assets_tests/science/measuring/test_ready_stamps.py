@@ -56,6 +56,12 @@ def test_damaged_stamps_are_flagged_or_right(kind: object, damaged: dict[str, tu
         assert (table["flags"] == 0).all()
 
 
+def test_a_trail_that_is_a_chain_of_detections_is_flagged(model: SkyModel) -> None:
+    """Case 08, its noise measured on the stamps themselves."""
+    images, _ = scenes(next(kind for kind in DAMAGED if kind.name == "… 100 sigma"), 4, 1)
+    assert (measure(model, da.Stamps(images, bands=BANDS))["flags"] & int(da.RowFlag.BAD_FIT) > 0).all()
+
+
 @pytest.mark.parametrize("name", ["… 10 times", "other units: zero points given, 10⁻⁶ of an electron"])
 def test_noise_and_units_are_those_of_the_stamps(name: str, model: SkyModel) -> None:
     """Case 06."""

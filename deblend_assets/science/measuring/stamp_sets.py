@@ -20,7 +20,6 @@ from deblend_assets.science.measuring.field_rows import measure_rows
 from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
 from deblend_assets.science.measuring.sky_columns import MEASURED
 from deblend_assets.science.measuring.stamp_noise import noise_of, with_noise
-from deblend_assets.science.measuring.straight_light import MOST_STRAIGHT, straight_light
 from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.sky_shapes.inputs import measured_psfs
 from deblend_assets.science.sky_shapes.model import SkyModel
@@ -182,14 +181,12 @@ def measured_blocks(
             for first in range(0, len(block), _AT_ONCE):
                 part, astray = with_noise(block.rows(slice(first, first + _AT_ONCE)), noise, settings)
                 found = measure_rows(model, part, settings, start + first)
-                images = scene_images(part, found.scene.sources, found.scene.fluxes)
-                line = (straight_light(part, images.residual) > MOST_STRAIGHT).any(axis=1)
-                for flag, where in ((RowFlag.OFF_CENTRE, astray), (RowFlag.BAD_FIT, line)):
-                    found.table["flags"] |= np.where(where, np.int32(flag), np.int32(0))
+                found.table["flags"] |= np.where(astray, np.int32(RowFlag.OFF_CENTRE), np.int32(0))
                 names = stamps.names(start + first, start + first + len(part)).reset_index(drop=True)
                 table = pd.concat([names, found.table.assign(model_version=version)], axis=1)
                 alone = None
                 if psf is not None:
+                    images = scene_images(part, found.scene.sources, found.scene.fluxes)
                     fwhm = float(measured_psfs(part.psf[:1], np.ones((1, len(part.bands)), bool)).fwhm.max())
                     alone = targets_alone(
                         part, found.scene, common_psf(psf, fwhm, part.pixel_scale[0], part.side), images

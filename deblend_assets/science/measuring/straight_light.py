@@ -1,7 +1,7 @@
 """Light in a straight line across a stamp, on both sides of its target: the trail of a satellite, or a spike of a star.
 
-A trail as wide as the PSF is neither sharp nor badly described by the target's own model, which turns into it. What is
-left of it farther out lies on a line.
+A trail as wide as the PSF is neither sharp nor badly described by the target's own model, which turns into it, and a
+bright one is detected as a chain of sources that the scene describes. What is seen of it farther out lies on a line.
 """
 
 from __future__ import annotations
@@ -12,33 +12,56 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.deblender.scene_fluxes import SceneFluxes
+from deblend_assets.science.deblender.scene_images import scene_images
+from deblend_assets.science.deblender.scene_sources import SceneSources
 from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 # Lines: directions over half a turn, distances from the target, and their Gaussian sigma across [pixel].
-_ANGLES, _OFFSETS, _WIDTH = 24, (-4.0, -2.0, 0.0, 2.0, 4.0), 2.0
+_ANGLES, _OFFSETS, _WIDTH = 24, (-3.0, 0.0, 3.0), 1.7
+# Beside a line, between these distances [pixel], lies what is taken off it: smooth light is no line.
+_BESIDE = (4.0, 10.0)
 # Distance from the target where a line begins [pixel], pieces on each side, and the least share of one that is known.
-_BEGIN, _PIECES, _KNOWN = 8.0, 2, 0.5
-# Pieces of a line with known pixels, at least.
-_FEWEST = 3
-MOST_STRAIGHT = 5.0
-"""Of what `straight_light` finds, where no damage is."""
+_BEGIN, _PIECES, _KNOWN = 8.0, 4, 0.5
+# S/N of a line's last but one piece in the pixels, from which on the models of the sources are looked at; less the
+# target's model, and less all models, beyond which it is one.
+_LOOKED_AT, LESS_TARGET, LESS_ALL = 1.5, 4.0, 1.5
 
 
-def straight_light(stamps: ObservedStamps, residual: NDArray[np.float32]) -> Floats:
-    """S/N of the last but one piece of the brightest line across each stamp, (N, band); 0 without one.
+def is_crossed(stamps: ObservedStamps, sources: SceneSources, fluxes: SceneFluxes) -> NDArray[np.bool_]:
+    """Whether a line of light passes each target on both sides, in some band, (N,).
 
-    A line has four pieces, two on each side of the target: a galaxy is on one of them or two, and where one is taken
-    for a source and fitted, three are left.
+    A line has four pieces on each side of the target, of which one may be missing. It stands out of all models, or, of
+    a chain of detections, of the target's alone.
 
     Args:
         stamps: of the targets.
-        residual: pixels less the models of all sources and the sky's level, (N, band, y, x); 0 on lost pixels.
+        sources, fluxes: on them, solved; the targets first.
     """
-    number, bands, side, _ = residual.shape
-    known = (stamps.inverse_variance > 0).astype(np.float32)
+    sky = np.nan_to_num(fluxes.sky).astype(np.float32)[..., None, None]
+    found = np.zeros(len(stamps), dtype=bool)
+    rows = np.flatnonzero((straight_light(stamps, stamps.pixels - sky) > _LOOKED_AT).any(axis=1))
+    if len(rows):
+        some = stamps.rows(rows)
+        images = scene_images(some, sources.rows(rows), fluxes.rows(rows))
+        less_target = straight_light(some, some.pixels - images.sources[:, 0] - sky[rows])
+        less_all = straight_light(some, images.residual)
+        found[rows] = ((less_target > LESS_TARGET) | (less_all > LESS_ALL)).any(axis=1)
+    return found
+
+
+def straight_light(stamps: ObservedStamps, light: NDArray[np.float32]) -> Floats:
+    """S/N of the last but one piece of the brightest line across each stamp, (N, band); 0 without one.
+
+    Args:
+        stamps: of the targets.
+        light: without the level of the sky, (N, band, y, x) [image unit].
+    """
+    number, bands, side, _ = light.shape
+    known = stamps.inverse_variance > 0
     per_sigma = np.nan_to_num(1 / sky_sigma(stamps.inverse_variance)).astype(np.float32)
-    light = residual * per_sigma[:, :, None, None] * known
+    light = np.where(known, light, np.float32(0)) * per_sigma[:, :, None, None]
     # Long pieces have the noise of correlated pixels together.
     factor = np.sqrt(np.maximum(stamps.noise_correlation.sum(axis=(2, 3)), 1.0))
     middle = np.floor(stamps.position + 0.5).astype(np.int64)
@@ -49,18 +72,16 @@ def straight_light(stamps: ObservedStamps, residual: NDArray[np.float32]) -> Flo
         flat, seen = (part[rows].reshape(-1, side**2) for part in (light, known))
         whole = squares.sum(axis=1)
         variance = np.broadcast_to(whole, (len(flat), len(whole))).copy()
-        holed = np.flatnonzero(~(seen > 0).all(axis=1))
-        variance[holed] = seen[holed] @ squares.T
+        holed = np.flatnonzero(~seen.all(axis=1))
+        variance[holed] = seen[holed].astype(np.float32) @ squares.T
         there = variance > _KNOWN * np.maximum(whole, 1e-6)
-        snr = np.where(there, (flat @ pieces.T) / np.sqrt(np.maximum(variance, 1e-6)), np.inf)
-        lines = (len(flat), -1, 2 * _PIECES)
-        enough = there.reshape(lines).sum(axis=2) >= _FEWEST
-        least = np.where(enough, np.sort(snr.reshape(lines), axis=2)[:, :, 1], 0.0)
+        snr = np.where(there, (flat @ pieces.T) / np.sqrt(np.maximum(variance, 1e-6)), 0.0)
+        least = np.partition(snr.reshape(len(flat), -1, 2 * _PIECES), 1, axis=2)[:, :, 1]
         found[rows] = np.maximum(least.max(axis=1), 0).reshape(len(rows), bands) / factor[rows]
     return found
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _pieces(side: int, x: int, y: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights of the pieces of all lines, one line after the other, (piece, pixel), and their squares.
 
@@ -76,9 +97,13 @@ def _pieces(side: int, x: int, y: int) -> tuple[NDArray[np.float32], NDArray[np.
         along = (column - x) * np.cos(angle) + (row - y) * np.sin(angle)
         across = (row - y) * np.cos(angle) - (column - x) * np.sin(angle)
         for offset in _OFFSETS:
-            profile = np.exp(-0.5 * ((across - offset) / _WIDTH) ** 2)
+            core = np.exp(-0.5 * ((across - offset) / _WIDTH) ** 2)
+            apart = np.abs(across - offset)
+            beside = (apart > _BESIDE[0]) & (apart < _BESIDE[1])
             for sign in (-1, 1):
                 for low, high in pairwise(borders.tolist()):
-                    found.append((profile * (sign * along >= low) * (sign * along < high)).ravel())
+                    piece = (sign * along >= low) & (sign * along < high)
+                    share = (core * piece).sum() / max((beside & piece).sum(), 1)
+                    found.append((piece * (core - share * beside)).ravel())
     pieces = np.stack(found).astype(np.float32)
     return pieces, pieces**2

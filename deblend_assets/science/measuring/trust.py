@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.measuring.psf_range import outside_training
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
+from deblend_assets.science.measuring.straight_light import is_crossed
 from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
@@ -82,8 +83,7 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.LARGE: f"half-light radius above {MOST_SIZE:g} of the stamp's side",
         RowFlag.BRIGHT: "brighter than any galaxy of the training, in units of its sky's noise",
         RowFlag.COLOR: "other bands lack the light that any galaxy has, by 3 sigma",
-        RowFlag.BAD_FIT: "the scene does not describe the pixels under the target, or, of ready stamps, a line of "
-        "light passes there",
+        RowFlag.BAD_FIT: "the scene does not describe the pixels under the target, or a line of light passes there",
         RowFlag.STAR: "more probably a star than a galaxy (not in catalogues of tiles)",
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
@@ -156,7 +156,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.LARGE: hlr > MOST_SIZE * stamps.side,
             RowFlag.BRIGHT: ln_flux > BRIGHTEST,
             RowFlag.COLOR: lack_of_light(stamps.bands, flux, noise, stamps.zero_point) > MOST_LACK,
-            RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1),
+            RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1) | is_crossed(stamps, scene.sources, scene.fluxes),
             RowFlag.PSF: outside_training(stamps).any(axis=1),
         }
     flags = np.zeros(len(stamps), dtype=np.int32)

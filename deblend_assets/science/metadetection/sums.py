@@ -78,17 +78,17 @@ def sums_of(
             where="response",
             remedy="give the five of metadetect" if missing else "name the column of its first component, as g1",
         )
+    for kind in KINDS:
+        absent = [name for name in (*names, "patch") if name not in tables[kind]]
+        if absent:
+            remedy = "name an estimate that it has" if names[0] in absent else "number patches of the sky, as metadetect"
+            raise MismatchError(f"no column {', '.join(absent)}", where=f"catalogue {kind}", remedy=remedy)
     if patches is None:
         patches = np.unique(np.concatenate([tables[kind]["patch"].to_numpy(np.int64) for kind in KINDS]))
     known = np.asarray(patches, np.int64)
     rows, weights, totals = [], [], []
     for kind in KINDS:
         table = tables[kind]
-        absent = [name for name in (*names, "patch") if name not in table]
-        if absent:
-            raise MismatchError(
-                f"no column {', '.join(absent)}", where=f"catalogue {kind}", remedy="name an estimate that it has"
-            )
         g = table[list(names)].to_numpy(np.float64)
         chosen = np.isfinite(g).all(axis=1)
         if select is not None:
