@@ -90,7 +90,7 @@ def test_what_is_refused(tables: dict[str, pd.DataFrame]) -> None:
         response_of({k: t for k, t in tables.items() if k != "2m"})
     with pytest.raises(MismatchError, match="no column e1, e2"):
         response_of(tables, estimator="e1")
-    with pytest.raises(MismatchError, match="no column patch.*patches of the sky"):
+    with pytest.raises(MismatchError, match=r"no column patch.*patches of the sky"):
         response_of({k: t.drop(columns="patch") for k, t in tables.items()})
     with pytest.raises(MismatchError, match="shape"):
         response_of(tables, lambda t: np.ones(3, bool))

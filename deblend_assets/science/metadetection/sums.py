@@ -81,7 +81,9 @@ def sums_of(
     for kind in KINDS:
         absent = [name for name in (*names, "patch") if name not in tables[kind]]
         if absent:
-            remedy = "name an estimate that it has" if names[0] in absent else "number patches of the sky, as metadetect"
+            remedy = (
+                "name an estimate that it has" if names[0] in absent else "number patches of the sky, as metadetect"
+            )
             raise MismatchError(f"no column {', '.join(absent)}", where=f"catalogue {kind}", remedy=remedy)
     if patches is None:
         patches = np.unique(np.concatenate([tables[kind]["patch"].to_numpy(np.int64) for kind in KINDS]))
