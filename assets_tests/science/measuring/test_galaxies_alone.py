@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from assets_tests.science.images.samples import PSF, SCALE, drawn, flux_of, galaxy, noise
 from deblend_assets.science.measuring.filled_stamps import fill_holes, has_holes
 from deblend_assets.science.measuring.sky_catalog import measure_catalog
 from deblend_assets.science.measuring.sky_scene import measure_scenes
+from deblend_assets.science.simulation.galaxies import nanojansky
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.steps.measuring.model import load_sky_model
@@ -131,3 +133,37 @@ def test_no_light_in_a_band_is_a_flux_of_either_sign(without_g: pd.DataFrame) ->
     assert (without_g["mag_g"].isna() == (pull <= 0)).all()
     # u and g may be dark: the row is as good as one with light there.
     assert (without_g["flags"] == 0).mean() > 0.9
+
+
+def flux_pull(model: SkyModel, correlated: bool, known: bool) -> float:
+    """RMS of the flux's error over what is quoted, of 60 galaxies of S/N 25 in white noise.
+
+    Args:
+        model: that measures.
+        correlated: whether noise of the same variance is smoothed by a Gaussian of σ = 1 pixel.
+        known: whether its correlation is given with the stamps.
+    """
+    flux = flux_of(25, galaxy())
+    light = drawn((SIDE, SIDE), [MIDDLE], [MIDDLE], flux, galaxy())
+    wide = noise((60, SIDE + 16, SIDE + 16), 18)
+    if correlated:
+        wide = gaussian_filter(wide, (0, 1, 1)) * (4 * np.pi) ** 0.5
+    stamps = alone((light + wide[:, 8:-8, 8:-8])[:, None].astype(np.float32), "r", np.full((60, 2), float(MIDDLE)))
+    if known:
+        lags = np.exp(-(np.arange(-6, 7.0) ** 2) / 4)
+        stamps = replace(stamps, noise_correlation=np.broadcast_to(np.outer(lags, lags), (60, 1, 13, 13)))
+    found = measure_catalog(model, stamps, responses=0.0)
+    pull = (found["flux_r"] - flux * nanojansky(30.0)) / found["flux_r_err"]
+    return float(np.sqrt(np.mean(pull**2)))
+
+
+def test_errors_hold_in_correlated_noise_as_in_white_noise(model: SkyModel) -> None:
+    """from_the_field #18 for a whole row; its controls are white noise, and the same stamps taken as white.
+
+    Galaxies of one kind scatter less than a posterior for all kinds says; of noise alone see `test_scene`.
+    """
+    white = flux_pull(model, correlated=False, known=False)
+    assert 0.5 < white < 1.1
+    # RMS values of 60 have errors of a share of 1 / √120.
+    assert flux_pull(model, correlated=True, known=True) / white == pytest.approx(1, abs=3 * (2 / 120) ** 0.5)
+    assert flux_pull(model, correlated=True, known=False) > 1.5 * white

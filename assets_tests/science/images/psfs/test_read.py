@@ -251,3 +251,8 @@ def test_what_cannot_be_right_is_one_line(value: Any, problem: str) -> None:
         given(value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_pixels_of_which_no_psf_is_known_are_named() -> None:
+    with pytest.raises(DeblendError, match=r"pixels of 1 arcsec.*0\.15 to 0\.3"):
+        psf_of(galsim.Gaussian(fwhm=1.3), galsim.PixelScale(1.0), (300, 300), 1.0, "r", tuple("gri"), "field")

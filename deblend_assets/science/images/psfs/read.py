@@ -13,7 +13,7 @@ import numpy as np
 from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.images.psfs.sky_psf import SkyPSF
 from deblend_assets.science.skies.image_psf import ImagePSF
-from deblend_assets.science.skies.limits import fwhm_limits
+from deblend_assets.science.skies.limits import PIXEL_SCALE, fwhm_limits
 from deblend_assets.science.skies.psf import PSF, PSFModel
 from deblend_assets.science.skies.psf_files import read_psf
 from deblend_assets.science.skies.psf_shape import measure_psf
@@ -172,6 +172,12 @@ def _require_range(psf: PSF, shape: tuple[int, int], given: _Given) -> None:
     height, width = shape
     fwhm = measure_psf(psf.at((width - 1) / 2, (height - 1) / 2)).fwhm
     limits = fwhm_limits(given.pixel_scale)
+    if limits.low > limits.high:
+        raise SettingsError(
+            f"pixels of {given.pixel_scale:.3g} arcsec",
+            where=given.where,
+            remedy=f"give images of {PIXEL_SCALE.low:g} to {PIXEL_SCALE.high:g} arcsec a pixel: no PSF is known there",
+        )
     if not limits.low * (1 - _MARGIN) <= fwhm <= limits.high * (1 + _MARGIN):
         raise SettingsError(
             f"a FWHM of {fwhm:.2f} arcsec, {fwhm / given.pixel_scale:.1f} pixels, outside of {limits.low:.2f} to"
