@@ -57,6 +57,16 @@ def test_without_a_map_the_weight_is_one_where_the_image_is_known() -> None:
     assert weight.sum() == image.size - 2
 
 
+def test_where_a_coadd_was_filled_with_zeros_it_has_no_data() -> None:
+    image = noise(SHAPE, 1)
+    image[:, 40:], image[20:24, 20:24], image[5, 5] = 0, 0, 0
+    for weight in (None, np.ones(SHAPE, np.float32)):
+        _, found, mask = Observation(image, 30.0, WCS, weight=weight).read(ALL)
+        assert (found[:, 40:] == 0).all()
+        assert (mask[:, 40:] == MaskBit.NO_DATA).all()
+        assert (found[:, :40] == 1).all(), "a few zeros may be of whole numbers"
+
+
 def test_a_mask_says_why_a_pixel_is_lost_and_other_bits_lose_none() -> None:
     bits = np.zeros(SHAPE, np.uint8)
     bits[2, 3], bits[4, 5], bits[6, 7] = 2, 64, 2 | 128

@@ -15,8 +15,9 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.psf import PSF
 from deblend_assets.science.stamps.mask_bits import MaskBit
 
-# Side of the squares that a lost region holds where the image ends [pixel].
-_WIDE = 9
+# Side of the squares that a lost region holds where the image ends, and of those that are empty where all of their
+# pixels are 0: no sky is [pixel].
+_WIDE, _EMPTY = 9, 5
 
 MapKind = Literal["weight", "variance", "rms"]
 """What a noise map holds: inverse variance, variance, or standard deviation."""
@@ -83,7 +84,7 @@ class Observation:
     def read(self, window: tuple[slice, slice]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
         """Pixels, inverse variance and mask (`MaskBit`) of a window; without a noise map the weight is 1 where known.
 
-        A pixel that is lost has weight 0 and value 0. Where no mask says why, it is BAD_COLUMN, or in lost regions that
+        A pixel that is lost has weight 0 and value 0: also one in a square of `_EMPTY` pixels that all are 0. Where no mask says why, it is BAD_COLUMN, or in lost regions that
         hold a square of `_WIDE` pixels NO_DATA: there the image ends.
         """
         pixels = np.asarray(self.image[window]).astype(np.float32)
@@ -96,7 +97,7 @@ class Observation:
                 together = sum(bit for bit, means in self.lost.items() if means == meaning)
                 known_bits = bits.dtype.type(together & np.iinfo(bits.dtype).max)
                 mask |= np.where(bits & known_bits, np.uint16(meaning), np.uint16(0))
-        known = np.isfinite(pixels) & (weight > 0) & (mask == 0)
+        known = np.isfinite(pixels) & ~_opened(pixels == 0, _EMPTY, 1) & (weight > 0) & (mask == 0)
         unsaid = ~known & (mask == 0)
         mask[unsaid] = why_lost(known)[unsaid]
         return np.where(known, pixels, np.float32(0)), np.where(known, weight, np.float32(0)), mask
@@ -118,9 +119,15 @@ def why_lost(known: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """
     lost = ~known
     bits = np.where(lost, np.uint16(MaskBit.BAD_COLUMN), np.uint16(0))
-    if lost.any() and min(lost.shape[-2:]) >= _WIDE:
-        # A binary opening by rows and columns: a tenth of the time of SciPy's.
-        size = (*[1] * (lost.ndim - 2), _WIDE, _WIDE)
-        inner = ndimage.minimum_filter(lost.view(np.uint8), size, mode="constant", cval=0)
-        bits[ndimage.maximum_filter(inner, size, mode="constant", cval=0).view(np.bool_) & lost] = MaskBit.NO_DATA
+    bits[_opened(lost, _WIDE, 0)] = MaskBit.NO_DATA
     return bits
+
+
+def _opened(pixels: NDArray[np.bool_], side: int, beyond: int) -> NDArray[np.bool_]:
+    """Pixels (..., y, x) in squares of one side that all are set; `beyond` is what those off the image are."""
+    if not pixels.any() or min(pixels.shape[-2:]) < side:
+        return np.zeros(pixels.shape, bool)
+    # A binary opening by rows and columns: a tenth of the time of SciPy's.
+    size = (*[1] * (pixels.ndim - 2), side, side)
+    inner = ndimage.minimum_filter(pixels.view(np.uint8), size, mode="constant", cval=beyond)
+    return np.asarray(ndimage.maximum_filter(inner, size, mode="constant", cval=0).view(np.bool_) & pixels)
