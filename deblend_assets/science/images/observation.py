@@ -84,8 +84,9 @@ class Observation:
     def read(self, window: tuple[slice, slice]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
         """Pixels, inverse variance and mask (`MaskBit`) of a window; without a noise map the weight is 1 where known.
 
-        A pixel that is lost has weight 0 and value 0: also one in a square of `_EMPTY` pixels that all are 0. Where no mask says why, it is BAD_COLUMN, or in lost regions that
-        hold a square of `_WIDE` pixels NO_DATA: there the image ends.
+        A pixel that is lost has weight 0 and value 0; one in a square of `_EMPTY` pixels that all are 0 is. Where no
+        mask says why, it is BAD_COLUMN, or in lost regions that hold a square of `_WIDE` pixels NO_DATA: there the
+        image ends.
         """
         pixels = np.asarray(self.image[window]).astype(np.float32)
         weight = np.ones(pixels.shape, np.float32) if self.weight is None else self._inverse_variance(window)
