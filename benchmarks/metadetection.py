@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 
+from deblend_assets.science.field_shear.twin_noise import twin_noise
 from deblend_assets.science.metadetection.catalogs import STEP, joined, metadetect
 from deblend_assets.science.metadetection.network import NetworkEstimate
 from deblend_assets.science.metadetection.response import PatchSums, Response, response_of, sums_of
@@ -49,10 +50,13 @@ def twins(
     field = sample_field(galaxies, seen_through, contents, np.random.default_rng(child[1]))
     shear = _SHEAR * (1 if number % 2 == 0 else 1j)
     seed, found = child[2].generate_state(4).tolist(), []
+    correlations = [band.correlation for band in seen_through.bands.values()]
+    psf = field.psfs.psf_images(*seen_through.centre, _PSF_SIDE)
     for sign in (1, -1):
         twin = field.twin(shear=sign * shear)
-        image = twin.observed_image(twin.observe(seed, MaskSettings() if masked else None), _PSF_SIDE)
-        tables = metadetect(image, estimate, seed=seed)
+        noise = twin_noise(correlations, psf, (side, side), seed, sign * shear)
+        seen = twin.observe(seed, MaskSettings() if masked else None, noise=noise.own)
+        tables = metadetect(twin.observed_image(seen, _PSF_SIDE), estimate, noise=noise.added)
         found.append({kind: table.assign(patch=number) for kind, table in tables.items()})
     return found
 

@@ -1,7 +1,7 @@
 """Fields of known shear: their skies, sources and seeds, and their images under each lens.
 
-Twins have the same galaxies, the same noise (turned with the galaxies in turned twins), and the same artefacts and
-masks, which never move with the galaxies.
+Twins have the same galaxies, the same noise, which moves with them (`twin_noise`), and the same artefacts and masks,
+which never move.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import galsim
 import numpy as np
+from numpy.typing import NDArray
 
 from deblend_assets.science.field_shear.design import TWINS, ShearField, Twin
+from deblend_assets.science.field_shear.twin_noise import twin_noise
 from deblend_assets.science.simulation.fields import Field, Observation, observed_image, sample_field
 from deblend_assets.science.simulation.patch_psfs import PatchPSFs
 from deblend_assets.science.simulation.sources import SkyCatalog
@@ -22,7 +24,7 @@ from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.settings import FieldSettings, FieldShearSettings, FieldSkySettings, MaskSettings
 
 # Streams of random numbers of a field.
-_SKY, _SOURCES, NOISE, ADDED_NOISE = range(4)
+_SKY, _SOURCES, NOISE, _DAMAGE = range(4)
 
 
 class ShearFields:
@@ -54,11 +56,16 @@ class ShearFields:
 
     def observed(self, which: ShearField, field: Field) -> list[ShearedField]:
         """The images of a field that is known."""
+        sky, seed = field.sky, self.seed(which, NOISE)
+        correlations = [band.correlation for band in sky.bands.values()]
+        psf = field.psfs.psf_images(*sky.centre, self._settings.psf_side)
         found = []
         for twin in TWINS:
-            sheared = field.twin(shear=which.shear(self._settings.shear, twin), quarter_turns=int(twin.turned))
-            seen = sheared.observe(self.seed(which, NOISE), self._masks)
-            found.append(ShearedField(twin, sheared, seen))
+            shear, turns = which.shear(self._settings.shear, twin), int(twin.turned)
+            sheared = field.twin(shear=shear, quarter_turns=turns)
+            noise = twin_noise(correlations, psf, sky.shape, seed, shear, turns)
+            seen = sheared.observe(self.seed(which, _DAMAGE), self._masks, noise=noise.own)
+            found.append(ShearedField(twin, sheared, seen, shear, noise.added))
         return found
 
     def seed(self, which: ShearField, stream: int) -> Sequence[int]:
@@ -76,11 +83,15 @@ class ShearedField:
         twin: which.
         field: sheared.
         seen: its images.
+        shear: reduced shear g1 + i g2, behind the turn.
+        white_noise: for methods that add noise, see `TwinNoise`.
     """
 
     twin: Twin
     field: Field
     seen: Observation
+    shear: complex
+    white_noise: NDArray[np.float32]
 
     def image(self, condition: Condition, psf_side: int, lags: int) -> ObservedImage:
         """What a method is given.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from deblend_assets.science.field_shear.design import ShearField
 from deblend_assets.science.field_shear.evaluation import FACT_COLUMNS
-from deblend_assets.science.field_shear.fields import ADDED_NOISE, Condition, ShearedField, ShearFields
+from deblend_assets.science.field_shear.fields import Condition, ShearedField, ShearFields
 from deblend_assets.science.field_shear.methods import Given, Method, reference_band
 from deblend_assets.science.field_shear.places import Places
 from deblend_assets.science.field_shear.sums import SUM_COLUMNS, sum_catalogs
@@ -51,12 +51,11 @@ def measure_field(
         conditions: under each of which.
         settings: of the run.
     """
-    return measure_images(fields.twins(which), fields.seed(which, ADDED_NOISE), which, methods, conditions, settings)
+    return measure_images(fields.twins(which), which, methods, conditions, settings)
 
 
 def measure_images(
     images: Sequence[ShearedField],
-    seed: Sequence[int],
     which: ShearField,
     methods: Sequence[Method],
     conditions: Sequence[Condition],
@@ -66,7 +65,6 @@ def measure_images(
 
     Args:
         images: in the order of `TWINS`.
-        seed: of noise that methods add.
         which, methods, conditions, settings: see `measure_field`.
     """
     identity = {"survey": which.survey, "field": which.number}
@@ -77,7 +75,7 @@ def measure_images(
             number = np.zeros(3, np.int64)
             started = time.process_time()
             for image in images:
-                part, counts = _image_sums(image, seed, method, condition, settings)
+                part, counts = _image_sums(image, method, condition, settings)
                 number += counts
                 sums.append(
                     part.assign(
@@ -104,15 +102,14 @@ def measure_images(
 
 
 def _image_sums(
-    image: ShearedField, seed: Sequence[int], method: Method, condition: Condition, settings: FieldShearSettings
+    image: ShearedField, method: Method, condition: Condition, settings: FieldShearSettings
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Sums of an image's catalogues; numbers of detections, of chosen ones and of failures among these."""
     sky = image.field.sky
     places = Places(image, reference_band(sky.names))
     given = Given(
         image.image(condition, settings.psf_side, _LAGS),
-        seed,
-        image.field.quarter_turns,
+        image.white_noise,
         image.field.psfs.patches,
         settings.least_snr,
     )

@@ -36,15 +36,13 @@ class Given:
 
     Attributes:
         image: of a field, with the PSF of the condition.
-        seed: of added noise; twins have the same.
-        quarter_turns: by which added noise is turned.
+        noise: white, of unit variance, for what is added, (band, y, x).
         patches: along an axis, within which the PSF is constant.
         least_snr: of a chosen row.
     """
 
     image: ObservedImage
-    seed: Sequence[int]
-    quarter_turns: int
+    noise: NDArray[np.float32]
     patches: int
     least_snr: float
 
@@ -79,7 +77,7 @@ def ours(model: SkyModel, settings: MeasurementSettings) -> Method:
     network = NetworkEstimate(model, settings)
 
     def measure(given: Given) -> Catalogs:
-        found = metadetect(given.image, network, seed=given.seed, quarter_turns=given.quarter_turns)
+        found = metadetect(given.image, network, noise=given.noise)
         band = given.image.bands[reference_band(given.image.bands)]
         return {kind: _ours(table, band, given.least_snr) for kind, table in found.items()}
 
@@ -104,9 +102,8 @@ def _sep_hsm(given: Given) -> Catalogs:
     image = with_bands(given.image, usable_bands(given.image, SHAPE_BANDS))
     # One Gaussian for all of them, so that their sum has one PSF.
     sigma = np.full(len(image.bands), gaussian_sigma(_psfs(image)).max())
-    found = metadetect(
-        image, sep_hsm.estimate, seed=given.seed, quarter_turns=given.quarter_turns, kinds=KINDS, sigma=sigma
-    )
+    noise = given.noise[[given.image.bands.index(name) for name in image.bands]]
+    found = metadetect(image, sep_hsm.estimate, noise=noise, kinds=KINDS, sigma=sigma)
     return {
         kind: table.assign(
             masked_fraction=table["mfrac"],
@@ -124,9 +121,7 @@ def _psfs(image: ObservedImage) -> NDArray[np.float32]:
 
 
 def _anacal(given: Given) -> Catalogs:
-    table = anacal.measure(
-        given.image, given.patches, given.least_snr, seed=given.seed, quarter_turns=given.quarter_turns
-    )
+    table = anacal.measure(given.image, given.patches, given.least_snr, given.noise)
     # Bins of what it measured would need the response of their edges.
     return {"noshear": table.assign(chosen=True).drop(columns=["snr", "magnitude"])}
 

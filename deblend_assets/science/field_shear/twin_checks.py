@@ -9,14 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from deblend_assets.science.field_shear.fields import ShearedField
+from deblend_assets.science.stamps.resampling import shear_matrix, sheared_images, sheared_map
 
-# Noise of the twins' sources differs with their light; the rest is the same.
-LEAST_SHARED_NOISE = 0.99
+# Noise of the twins' sources differs with their light, and a little comes from the noise that methods add.
+LEAST_SHARED_NOISE = 0.95
 # Saturated stars have neighbours, whose light the shear moves.
 MOST_MASKS_APART = 0.02
+# Sigma of the smoothing, which leaves the noise that moves with the light; side of the surroundings of damages [pixel].
+_SMOOTH, _NEAR = 1.5, 17
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class TwinFacts:
     """What the images of a field have in common.
 
     Attributes:
-        shared_noise: least correlation of the noise of two images; 1 in true twins.
+        shared_noise: least correlation of the smoothed noise of two images, turned and sheared back; near 1 in true
+            twins.
         masks_apart: largest share of masked pixels that are masked in one image of a pair of ± shear alone.
     """
 
@@ -48,26 +54,30 @@ def twin_facts(images: Sequence[ShearedField]) -> TwinFacts:
     Args:
         images: in the order of `TWINS`.
     """
-    noises = [_noise(image) for image in images]
-    # Artefacts are not turned, and some of them the mask does not know.
-    good = np.logical_and.reduce([_upright(image, image.seen.damage.affected == 0) for image in images])
+    noises, known = zip(*(_noise(image) for image in images), strict=True)
+    good = np.logical_and.reduce(known)
     first = noises[0][good]
     shared = min(float(np.corrcoef(first, noise[good])[0, 1]) for noise in noises[1:])
     apart = max(_apart(one.seen.mask, other.seen.mask) for one, other in zip(images[::2], images[1::2], strict=True))
     return TwinFacts(shared, apart)
 
 
-def _noise(image: ShearedField) -> NDArray[np.float64]:
-    """Noise of an image in units of the sky's, turned back with the galaxies, (band, y, x)."""
+def _noise(image: ShearedField) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Smoothed noise of an image [sky σ], sheared and turned back, and where it is known, (band, y, x)."""
     sky = image.field.sky
     noise = image.seen.images - image.field.light
     noise -= np.stack([band.residual.image(sky.shape) for band in sky.bands.values()])
     # In units of the photons' own: bright galaxies, which the shear moves, would rule the correlation.
-    return _upright(image, noise / np.sqrt(sky.variance(image.field.light)))
-
-
-def _upright(image: ShearedField, planes: NDArray) -> NDArray:
-    return np.rot90(planes, image.field.quarter_turns, axes=(1, 2))
+    noise /= np.sqrt(sky.variance(image.field.light))
+    # Artefacts stay where they are, and some of them the mask does not know.
+    damaged = image.seen.damage.affected != 0
+    smooth = ndimage.gaussian_filter(np.where(damaged, 0.0, noise), (0, _SMOOTH, _SMOOTH))
+    matrix = shear_matrix(image.shear.real, image.shear.imag, np.eye(2))
+    moved = sheared_images(torch.from_numpy(smooth.astype(np.float64)), matrix).numpy()
+    near = ndimage.maximum_filter(damaged, (1, _NEAR, _NEAR), mode="constant", cval=True)
+    known = ~sheared_map(near, matrix)
+    turns = image.field.quarter_turns
+    return np.rot90(moved, turns, axes=(1, 2)), np.rot90(known, turns, axes=(1, 2))
 
 
 def _apart(one: NDArray[np.uint16], other: NDArray[np.uint16]) -> float:

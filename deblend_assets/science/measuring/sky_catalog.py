@@ -23,6 +23,7 @@ def measure_catalog(
     responses: float = SHARE,
     seed: int = 0,
     names: Sequence[str] | None = None,
+    orientations: int | None = None,
 ) -> pd.DataFrame:
     """What is measured of each target, one row a stamp: columns of `sky_columns`.
 
@@ -32,11 +33,12 @@ def measure_catalog(
         responses: share of the rows, chosen at random, that have responses to shear and PSF; NaN elsewhere.
         seed: of this choice and of the responses' noise.
         names: of the bands in the catalogue, such as a survey's own; default: those of the stamps.
+        orientations: of the targets, see `SkyModel.posterior`.
 
     Raises:
         MismatchError: a band that the model does not have.
     """
-    return measure_with_scene(model, stamps, responses, seed, names).table
+    return measure_with_scene(model, stamps, responses, seed, names, orientations).table
 
 
 class MeasuredStamps(NamedTuple):
@@ -57,10 +59,11 @@ def measure_with_scene(
     responses: float = SHARE,
     seed: int = 0,
     names: Sequence[str] | None = None,
+    orientations: int | None = None,
 ) -> MeasuredStamps:
     """The rows of `measure_catalog`, and the scenes of the same targets; arguments as there."""
     names = stamps.bands if names is None else tuple(names)
-    scene = measure_scenes(model, stamps)
+    scene = measure_scenes(model, stamps, orientations)
     answer = measure_response(model, scene.seen, responses, seed).posterior
     answer = with_fit_response(answer, stamps, scene, model.bands)
     rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)

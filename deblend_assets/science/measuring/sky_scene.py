@@ -49,7 +49,7 @@ class SkyScene(NamedTuple):
     seen: ObservedStamps
 
 
-def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
+def measure_scenes(model: SkyModel, stamps: ObservedStamps, orientations: int | None = None) -> SkyScene:
     """Measure targets and other detections, fit the bright targets, and solve for all fluxes together.
 
     Another detection is measured on the target's stamp, cut anew around it: pixels off the stamp are lost to it. Stamps
@@ -59,16 +59,17 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps) -> SkyScene:
     Args:
         model: calibrated.
         stamps: N of them, in some of the model's bands.
+        orientations: of the targets, see `SkyModel.posterior`.
     """
     holes = has_holes(stamps)
     rows = np.flatnonzero(holes.any(axis=1))
     if not len(rows):
-        return _scene(model, stamps, stamps, model.measure(stamps))
+        return _scene(model, stamps, stamps, model.measure(stamps, orientations))
     holed = stamps.rows(rows)
-    first = model.measure(holed)
+    first = model.measure(holed, orientations)
     begun = _scene(model, holed, holed, first)
     seen = with_rows(stamps, rows, fill_holes(holed, holes[rows], begun.sources, begun.fit))
-    return _scene(model, stamps, seen, with_errors_between(model.measure(seen), rows, first))
+    return _scene(model, stamps, seen, with_errors_between(model.measure(seen, orientations), rows, first))
 
 
 def _scene(model: SkyModel, stamps: ObservedStamps, seen: ObservedStamps, targets: SkyMeasurement) -> SkyScene:

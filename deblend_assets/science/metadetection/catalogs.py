@@ -38,7 +38,7 @@ def metadetect(
     estimate: Estimate,
     *,
     seed: int | Sequence[int] = 0,
-    quarter_turns: int = 0,
+    noise: NDArray[np.floating] | None = None,
     kinds: Sequence[str] = KINDS,
     sigma: NDArray[np.float64] | None = None,
 ) -> dict[str, pd.DataFrame]:
@@ -50,7 +50,7 @@ def metadetect(
     Args:
         image: of a field, or a window of it.
         estimate: run on each sheared image.
-        seed, quarter_turns, sigma: see `ShearOperator`; twins of a field have the same seed.
+        seed, noise, sigma: see `ShearOperator`.
         kinds: some of `KINDS`.
 
     Returns:
@@ -58,7 +58,7 @@ def metadetect(
         y_sheared, on the sheared image; mfrac, share of lost pixels under the new PSF at x, y, mean of the bands;
         flags, where `MASK_FLAGS` are added. Rows off the image are dropped.
     """
-    operator = ShearOperator(image, seed, quarter_turns=quarter_turns, sigma=sigma)
+    operator = ShearOperator(image, seed, noise=noise, sigma=sigma)
     places = UnshearedMasks(operator)
     found = {}
     for kind in kinds:

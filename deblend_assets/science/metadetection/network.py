@@ -15,6 +15,7 @@ from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.metadetection.catalogs import MASK_FLAGS
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.cutting import ObservedImage, cut, side_for
+from deblend_assets.science.stamps.symmetries import ORDER
 from deblend_assets.settings import MeasurementSettings
 
 LEAST_SNR = 5.0
@@ -48,7 +49,8 @@ class NetworkEstimate:
         parts = []
         for start in range(0, len(rows), _AT_ONCE):
             stamps = cut(image, x, y, side, rows[start : start + _AT_ONCE])
-            parts.append(measure_catalog(self.model, stamps.with_nearest(self.settings.stamps.others), responses=0.0))
+            stamps = stamps.with_nearest(self.settings.stamps.others)
+            parts.append(measure_catalog(self.model, stamps, responses=0.0, orientations=ORDER))
         own = detections.iloc[rows][list(_FOUND)].rename(columns=_FOUND).reset_index(drop=True)
         if not parts:
             return own.assign(**{name: np.zeros(0) for name in sky_columns(image.bands)})

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from deblend_assets.science.metadetection.kernels import shear_filter
-from deblend_assets.science.metadetection.resampling import sheared_images
 from deblend_assets.science.stamps.correlation import on_torus
+from deblend_assets.science.stamps.resampling import sheared_images
 
 Floats = NDArray[np.float64]
 
@@ -30,20 +30,17 @@ _ADDED = 77
 _QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 
-def white_noise(bands: int, shape: tuple[int, int], seed: Sequence[int], quarter_turns: int = 0) -> NDArray[np.float32]:
+def white_noise(bands: int, shape: tuple[int, int], seed: Sequence[int]) -> NDArray[np.float32]:
     """White noise of unit variance, (band, y, x).
 
     Args:
         bands: number of them.
         shape: (y, x) of the image.
         seed: of all bands.
-        quarter_turns: of an image that was turned by 90 degrees, from +x to +y, as often, with its noise.
     """
-    before = shape if quarter_turns % 2 == 0 else shape[::-1]
     # Apart from what else has this seed, such as the noise of the image: with that it would not add in quadrature.
     children = np.random.SeedSequence(seed, spawn_key=(_ADDED,)).spawn(bands)
-    unit = [np.random.default_rng(child).standard_normal(before, dtype=np.float32) for child in children]
-    return np.stack([np.rot90(image, -quarter_turns) for image in unit])
+    return np.stack([np.random.default_rng(child).standard_normal(shape, dtype=np.float32) for child in children])
 
 
 def covariance_before(correlation: Floats, psf: NDArray[np.floating], covariance: Floats, inverse: Floats) -> Floats:

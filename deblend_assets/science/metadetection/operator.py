@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import fft
 
-from deblend_assets.errors import MismatchError
 from deblend_assets.science.metadetection.filling import fill, holes_of
 from deblend_assets.science.metadetection.kernels import (
     gaussian_covariance,
@@ -32,10 +31,10 @@ from deblend_assets.science.metadetection.noise import (
     noise_filter,
     white_noise,
 )
-from deblend_assets.science.metadetection.resampling import shear_matrix, sheared_images, sheared_map
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.science.stamps.mask_bits import MaskBit
+from deblend_assets.science.stamps.resampling import shear_matrix, sheared_images, sheared_map
 
 Floats = NDArray[np.float64]
 
@@ -77,12 +76,8 @@ class ShearOperator:
         image: of a field or a window of it, (band, y, x). Its PSFs, pixel included, may have any odd side: what lies
             beyond is not deconvolved (m of 41 and of 65 pixels differ by less than 1e-5).
         seed: of the noise that is added.
-        quarter_turns: of a field that was turned, with its noise, by 90 degrees from +x to +y: the added noise turns
-            with it.
+        noise: white noise of unit variance, from which the added noise is made, (band, y, x); None: of the seed.
         sigma: of the Gaussians, (band,) [pixel]; None: as this image needs.
-
-    Raises:
-        MismatchError: an odd number of turns of an image that is not square.
     """
 
     def __init__(
@@ -90,16 +85,10 @@ class ShearOperator:
         image: ObservedImage,
         seed: int | Sequence[int] = 0,
         *,
-        quarter_turns: int = 0,
+        noise: NDArray[np.floating] | None = None,
         sigma: Floats | None = None,
     ) -> None:
         height, width = image.pixels.shape[1:]
-        if quarter_turns % 2 and height != width:
-            raise MismatchError(
-                f"an image of {height} × {width} pixels that was turned by 90 degrees",
-                where="ShearOperator",
-                remedy="use square fields",
-            )
         self.image = image
         self._tiles = tiles_of(image)
         psfs = np.stack([tile.psf for tile in self._tiles])
@@ -110,11 +99,11 @@ class ShearOperator:
         variance = np.where(self._lost, 0.0, 1 / np.where(self._lost, 1.0, image.inverse_variance.astype(np.float64)))
         self._variance = np.stack([continued(band, lost) for band, lost in zip(variance, self._lost, strict=True)])
         seeds = [seed] if isinstance(seed, int) else list(seed)
-        noise = white_noise(len(image.bands), (height, width), seeds, quarter_turns)
+        white = white_noise(len(image.bands), (height, width), seeds) if noise is None else noise
         both = [
             fill(np.stack([pixels, own]), holes)
             for pixels, own, holes in zip(
-                image.pixels.astype(np.float64), noise * np.sqrt(self._variance), self.holes, strict=True
+                image.pixels.astype(np.float64), white * np.sqrt(self._variance), self.holes, strict=True
             )
         ]
         self._light, self._noise = (np.stack([pair[k] for pair in both]) for k in (0, 1))

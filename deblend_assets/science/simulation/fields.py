@@ -117,9 +117,15 @@ class Field:
         known.__dict__["light"] = light  # where the cached property keeps it
         return known
 
-    def observe(self, seed: int | Sequence[int], masks: MaskSettings | None = None) -> Observation:
+    def observe(
+        self,
+        seed: int | Sequence[int],
+        masks: MaskSettings | None = None,
+        *,
+        noise: NDArray[np.floating] | None = None,
+    ) -> Observation:
         """See `observe`; twins of one field have the same noise."""
-        return observe(self.sky, self.light, seed, masks, quarter_turns=self.quarter_turns)
+        return observe(self.sky, self.light, seed, masks, quarter_turns=self.quarter_turns, noise=noise)
 
     def observed_image(self, seen: Observation, psf_side: int, lags: int = 6) -> ObservedImage:
         """See `observed_image`."""
@@ -133,6 +139,7 @@ def observe(
     masks: MaskSettings | None = None,
     *,
     quarter_turns: int = 0,
+    noise: NDArray[np.floating] | None = None,
 ) -> Observation:
     """Images with noise of sky and sources, artefacts and saturated stars, and the mask.
 
@@ -142,9 +149,10 @@ def observe(
         seed: of everything random; the same gives the same bytes.
         masks: artefacts and quality of the mask; none: an undamaged image, nothing masked.
         quarter_turns: see `Field`.
+        noise: see `unit` of `Sky.noise`.
     """
-    noise, artefacts, full = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-    images = sky.expose(light, noise, quarter_turns=quarter_turns)
+    own, artefacts, full = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
+    images = sky.expose(light, own, quarter_turns=quarter_turns, unit=noise)
     damage = Damage.none(light.shape)
     if masks is not None:
         damage = sample_artefacts(sky, masks, artefacts) | saturate(sky, light, masks, full)

@@ -134,7 +134,12 @@ class Sky:
         return np.asarray(np.maximum(light, 0.0) / photons)
 
     def noise(
-        self, light: NDArray[np.floating], rng: np.random.Generator, *, quarter_turns: int = 0
+        self,
+        light: NDArray[np.floating],
+        rng: np.random.Generator,
+        *,
+        quarter_turns: int = 0,
+        unit: NDArray[np.floating] | None = None,
     ) -> NDArray[np.float32]:
         """Noise of sky and sources [image unit], (band, y, x) float32.
 
@@ -146,6 +151,7 @@ class Sky:
             rng: random numbers; the same give the same noise.
             quarter_turns: turn the noise by 90° from +x to +y this many times before it is scaled: the twin of a field
                 that is turned. Odd numbers need a square image, and turn the correlation too.
+            unit: the noise before it is scaled, of unit variance, turned, (band, y, x); None: made of `rng`.
         """
         variance = self.variance(light)
         if quarter_turns % 2 and self.shape[0] != self.shape[1]:
@@ -154,22 +160,26 @@ class Sky:
                 where=f"Sky {self.name}",
                 remedy="use square fields",
             )
-        for image, band in zip(variance, self.bands.values(), strict=True):
-            unit = band.correlation.sample(self.shape, rng)
-            # rot90 turns from the second axis to the first with positive k in array coordinates: x to y is k = -1.
+        for k, (image, band) in enumerate(zip(variance, self.bands.values(), strict=True)):
             np.sqrt(image, out=image)
-            image *= np.rot90(unit, -quarter_turns)
+            # rot90 turns from the second axis to the first with positive k in array coordinates: x to y is k = -1.
+            image *= np.rot90(band.correlation.sample(self.shape, rng), -quarter_turns) if unit is None else unit[k]
         return variance
 
     def expose(
-        self, light: NDArray[np.floating], rng: np.random.Generator, *, quarter_turns: int = 0
+        self,
+        light: NDArray[np.floating],
+        rng: np.random.Generator,
+        *,
+        quarter_turns: int = 0,
+        unit: NDArray[np.floating] | None = None,
     ) -> NDArray[np.float32]:
         """The images: light, what background subtraction leaves, and noise; (band, y, x) float32 [image unit].
 
         Args:
-            light, rng, quarter_turns: see `noise`.
+            light, rng, quarter_turns, unit: see `noise`.
         """
-        images = self.noise(light, rng, quarter_turns=quarter_turns)
+        images = self.noise(light, rng, quarter_turns=quarter_turns, unit=unit)
         images += light.astype(np.float32, copy=False)
         images += np.stack([band.residual.image(self.shape) for band in self.bands.values()])
         return images

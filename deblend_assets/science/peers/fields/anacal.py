@@ -8,13 +8,13 @@ with noise turned by 90° (2024MNRAS.536.3663L), masked share of the light below
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import fft
 
 from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
 from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
@@ -30,17 +30,14 @@ _STEP = 0.01  # of the shear that moves rows across the cuts
 _PRIORS = {"T": 0.07, "x": 0.05, "e": 0.3}
 
 
-def measure(
-    image: ObservedImage, patches: int, least_snr: float, *, seed: Sequence[int], quarter_turns: int = 0
-) -> pd.DataFrame:
+def measure(image: ObservedImage, patches: int, least_snr: float, white_noise: NDArray[np.floating]) -> pd.DataFrame:
     """Detect and measure.
 
     Args:
         image: of a field.
         patches: along an axis, within which the PSF is constant.
         least_snr: of the Gaussian flux of a selected row.
-        seed: of the noise that is added; twins have the same one.
-        quarter_turns: by which the added noise is turned; see `Sky.noise`.
+        white_noise: of unit variance, of which the added noise is made, (band, y, x).
 
     Returns:
         One row a detection whose weight or response is not 0: `x`, `y` [pixel], `g1`, `g2` (FPFS ellipticity, of no
@@ -54,7 +51,8 @@ def measure(
     lost = np.asarray((used.inverse_variance <= 0).any(axis=0))
     variance = unit[:, 0, 0] ** 2 / np.array([np.median(band[band > 0]) for band in used.inverse_variance])
     pixels = np.ascontiguousarray(np.where(lost, 0, used.pixels * unit), dtype=np.float32)
-    noise = _noise(used, variance, lost, seed, quarter_turns)
+    white = white_noise[[image.bands.index(name) for name in used.bands]]
+    noise = np.where(lost, 0, _noise(white, used.noise_correlation, variance)).astype(np.float32)
     scale = float(np.sqrt(np.abs(np.linalg.det(used.jacobian(0.0, 0.0)))))
     prior = anacal.ngmix.modelPrior()
     for name, width in _PRIORS.items():
@@ -171,13 +169,11 @@ def _sigma(psf: NDArray[np.float64], scale: float, variance: NDArray[np.float64]
 
 
 def _noise(
-    image: ObservedImage, variance: NDArray[np.float64], lost: NDArray[np.bool_], seed: Sequence[int], turns: int
-) -> NDArray[np.float32]:
+    white: NDArray[np.floating], correlations: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Pure noise as that of the image, its correlation turned by 90°: AnaCal turns the PSF of this image."""
-    rng = np.random.default_rng(list(seed))
-    planes = []
-    for correlation, own in zip(image.noise_correlation, variance, strict=True):
-        # The field's own correlation, before it was turned with the field.
-        before = NoiseCorrelation(np.rot90(correlation, turns + 1))
-        planes.append(np.rot90(before.sample(lost.shape, rng), -turns) * np.sqrt(own))
-    return np.ascontiguousarray(np.where(lost, 0, np.stack(planes)), dtype=np.float32)
+    shape = white.shape[1:]
+    power = [NoiseCorrelation(np.rot90(correlation)).power(shape) for correlation in correlations]
+    # A torus, whose ends AnaCal does not measure.
+    noise = fft.irfft2(fft.rfft2(white.astype(np.float64)) * np.sqrt(np.maximum(power, 0.0)), s=shape)
+    return np.asarray(noise * np.sqrt(variance)[:, None, None])
