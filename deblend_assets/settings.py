@@ -679,7 +679,9 @@ class FieldShearSettings(_Section):
         default=0, ge=0, description="first fields of LSST that are measured with wrongly given PSFs too"
     )
     pixels: int = Field(default=256, ge=128, le=1024, description="side of a field [pixel]")
-    border: int = Field(default=35, ge=0, description="detections nearer to the image's edge are left out [pixel]")
+    border: int = Field(
+        default=40, ge=0, description="detections nearer to the image's edge, the shear undone, are left out [pixel]"
+    )
     shear: float = Field(default=0.02, gt=0, le=0.1, description="shear-type g applied to one component at a time")
     least_snr: float = Field(default=10.0, ge=5, description="S/N of a selected detection, as its method measures it")
     psf_side: int = Field(default=65, ge=33, le=127, description="of the PSF's image that methods are given [pixel]")

@@ -15,7 +15,7 @@ from deblend_assets.science.field_shear.biases import biases
 from deblend_assets.science.field_shear.bins import VARIABLES
 from deblend_assets.science.field_shear.design import ShearField, fields_of
 from deblend_assets.science.field_shear.fields import CONDITIONS, EXACT, ShearedField, ShearFields
-from deblend_assets.science.field_shear.measure import measure_images
+from deblend_assets.science.field_shear.measure import measure_images, within_border
 from deblend_assets.science.field_shear.methods import SEP_HSM, Given, Method
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.twin_checks import twin_facts
@@ -108,6 +108,16 @@ def test_a_field_is_summed_and_counted(images: Sequence[ShearedField]) -> None:
     assert facts["sum_g2"] == pytest.approx(GALAXIES * abs(SHAPE) ** 2 / 2, rel=0.01)
     lost = (images[0].seen.mask[0, 10:-10, 10:-10] != 0).sum()
     assert facts["area"] == pytest.approx(((SIDE - 20) ** 2 - lost) * (SCALE / 60) ** 2)
+
+
+def test_the_border_moves_with_the_galaxies(images: Sequence[ShearedField]) -> None:
+    before = np.array([10.0, 8.0])
+    for image in images:
+        middle = (SIDE - 1) / 2
+        x = middle + (before - middle) * (1 + image.shear.real)
+        table = pd.DataFrame({"x": x, "y": [60.0, 60.0]})
+
+        assert within_border(table, image, 10).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("name", "size", "e1"), [("exact", 0.0, 0.0), ("size_1", 0.01, 0.0), ("e_0.01", 0.0, 0.01)])

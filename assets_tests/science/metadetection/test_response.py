@@ -8,7 +8,7 @@ import pytest
 
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.metadetection.catalogs import KINDS
-from deblend_assets.science.metadetection.response import response_of, sums_of, with_patches
+from deblend_assets.science.metadetection.response import response_of, snr_weight, sums_of, with_patches
 
 NUMBER, RESPONSE = 100_000, 0.7
 
@@ -48,6 +48,16 @@ def test_catalogues_of_different_lengths(tables: dict[str, pd.DataFrame]) -> Non
     assert 0 < abs(found.R[0, 0] - RESPONSE) < 3 * found.R_err[0, 0]
     assert found.R_err[0, 0] < 0.002
     assert found.R[1, 1] == pytest.approx(RESPONSE)
+
+
+def test_rows_that_come_and_go_at_the_limit_weigh_little(tables: dict[str, pd.DataFrame]) -> None:
+    """S/N that scatters from image to image brings rows across a cut; the weight is a smooth function of it."""
+    rng = np.random.default_rng(2)
+    noisy = {kind: t.assign(snr=t["snr"] * rng.normal(1, 0.02, NUMBER)) for kind, t in tables.items()}
+    cut, weighted = response_of(noisy, lambda t: t["snr"] > 10), response_of(noisy, weight=snr_weight)
+    assert snr_weight(pd.DataFrame({"snr": [0.0, 20.0, 60.0]})).tolist() == pytest.approx([0.0, 0.5, 0.9])
+    assert weighted.R[0, 0] == pytest.approx(RESPONSE, abs=3 * weighted.R_err[0, 0])
+    assert weighted.R_err[0, 0] < 0.7 * cut.R_err[0, 0]
 
 
 def test_selection_by_what_shear_changes_is_inside(tables: dict[str, pd.DataFrame]) -> None:

@@ -16,6 +16,8 @@ from deblend_assets.science.field_shear.methods import Given, Method, reference_
 from deblend_assets.science.field_shear.places import Places
 from deblend_assets.science.field_shear.sums import SUM_COLUMNS, sum_catalogs
 from deblend_assets.science.field_shear.twin_checks import twin_facts
+from deblend_assets.science.metadetection.maps import moved
+from deblend_assets.science.stamps.resampling import shear_matrix
 from deblend_assets.settings import FieldShearSettings
 
 # Lags of the noise correlation that methods are given: metadetection and AnaCal need all that there is.
@@ -115,7 +117,7 @@ def _image_sums(
     )
     number, kept = np.zeros(3, np.int64), {}
     for name, table in method.measure(given).items():
-        inside = places.add(table)[_within(table, sky.shape, settings.border)]
+        inside = places.add(table)[within_border(table, image, settings.border)]
         worked = np.isfinite(inside[["g1", "g2"]]).all(axis=1)
         chosen = inside["chosen"].to_numpy(bool)
         number += [len(inside), int(chosen.sum()), int((~worked).sum())]
@@ -123,8 +125,11 @@ def _image_sums(
     return sum_catalogs(kept), number
 
 
-def _within(table: pd.DataFrame, shape: tuple[int, int], border: int) -> np.ndarray:
+def within_border(table: pd.DataFrame, image: ShearedField, border: int) -> np.ndarray:
+    """Which rows lie within the border before the shear: galaxies that a true shear moves do not cross it."""
     x, y = (table[name].to_numpy(float) for name in "xy")
+    shape, shear = image.field.sky.shape, image.shear
+    x, y = moved(shear_matrix(-shear.real, -shear.imag, np.eye(2)), shape, x, y)
     height, width = shape
     return np.asarray(
         (x >= border - 0.5) & (x < width - border - 0.5) & (y >= border - 0.5) & (y < height - border - 0.5)
@@ -140,7 +145,7 @@ def _field_facts(images: Sequence[ShearedField], settings: FieldShearSettings) -
         seen = seen[border:-border, border:-border]
     area = float(seen.sum()) * (field.sky.pixel_scale / 60) ** 2
     truth = field.truth
-    rows = ~truth["star"].to_numpy(bool) & _within(truth, field.sky.shape, border)
+    rows = ~truth["star"].to_numpy(bool) & within_border(truth, images[0], border)
     # The pair of ± shear averages to the shapes before the shear, to first order.
     g = np.mean([image.field.truth[["g1", "g2"]].to_numpy(float) for image in images[:2]], axis=0)[rows]
     twins = twin_facts(images)

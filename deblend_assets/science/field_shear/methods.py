@@ -18,6 +18,7 @@ from deblend_assets.science.field_shear.names import OURS
 from deblend_assets.science.metadetection.catalogs import KINDS, metadetect
 from deblend_assets.science.metadetection.kernels import gaussian_sigma
 from deblend_assets.science.metadetection.network import NetworkEstimate
+from deblend_assets.science.metadetection.sums import snr_weight
 from deblend_assets.science.peers.fields import anacal, sep_hsm
 from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
 from deblend_assets.science.sky_shapes.model import SkyModel
@@ -79,12 +80,12 @@ def ours(model: SkyModel, settings: MeasurementSettings) -> Method:
     def measure(given: Given) -> Catalogs:
         found = metadetect(given.image, network, noise=given.noise)
         band = given.image.bands[reference_band(given.image.bands)]
-        return {kind: _ours(table, band, given.least_snr) for kind, table in found.items()}
+        return {kind: _ours(table, band) for kind, table in found.items()}
 
     return Method(OURS, "torch", measure)
 
 
-def _ours(table: pd.DataFrame, band: str, least_snr: float) -> pd.DataFrame:
+def _ours(table: pd.DataFrame, band: str) -> pd.DataFrame:
     # Behind the round Gaussian of metadetection, whose half-light radius is half of its FWHM.
     size = table["half_light_radius"] / (table[f"psf_fwhm_{band}"] / 2)
     return pd.DataFrame(
@@ -93,7 +94,8 @@ def _ours(table: pd.DataFrame, band: str, least_snr: float) -> pd.DataFrame:
             "size": size.to_numpy(float),
             "magnitude": table[f"mag_{band}"].to_numpy(float),
             "masked_fraction": table["mfrac"].to_numpy(float),
-            "chosen": ((table["flags"] == 0) & (table["snr"] >= least_snr)).to_numpy(bool),
+            "chosen": (table["flags"] == 0).to_numpy(bool),
+            "weight": snr_weight(table),
         }
     )
 

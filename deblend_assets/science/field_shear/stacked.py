@@ -100,7 +100,9 @@ def response(sums: Floats, step: float) -> Floats:
 
 
 def mean_shears(sums: Floats, step: float) -> Floats:
-    """Calibrated mean shear of the images under each applied shear.
+    """Calibrated mean shear of the images under each applied shear, by the response of the fields that have it.
+
+    The same galaxies and noise change under the true shear and under the artificial one: their errors cancel in part.
 
     Args:
         sums: (..., component, sign, turned, catalogue, quantity).
@@ -112,4 +114,5 @@ def mean_shears(sums: Floats, step: float) -> Floats:
     images = sums.sum(axis=-3)[..., 0, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = images[..., 2:4] / images[..., 1:2]
-        return np.asarray(mean / response(sums, step)[..., None, None, :])
+        each = [response(sums[..., k : k + 1, :, :, :, :], step) for k in range(sums.shape[-5])]
+        return np.asarray(mean / np.stack(each, axis=-2)[..., None, :])

@@ -86,7 +86,8 @@ def _band(
     white = np.stack([np.rot90(rng.standard_normal(before), -quarter_turns) for _ in range(4)])
     matrix = shear_matrix(shear.real, shear.imag, np.eye(2))
     smooth = fft.irfft2(fft.rfft2(white[:2]) * np.sqrt(_carried(grid, np.eye(2))), s=grid)
-    moved = fft.rfft2(sheared_images(torch.from_numpy(smooth), np.linalg.inv(matrix)).numpy())
+    inverse = shear_matrix(-shear.real, -shear.imag, np.eye(2))
+    moved = fft.rfft2(sheared_images(torch.from_numpy(smooth), inverse).numpy())
     angle = _angle(correlation, psf, grid, matrix)
     turned = moved[0] * np.cos(angle) + moved[1] * np.sin(angle), moved[1] * np.cos(angle) - moved[0] * np.sin(angle)
     # Behind the shear a wave vector k has the power of (its matrix, symmetric) k before.
