@@ -80,6 +80,17 @@ def test_whole_numbers_are_not_filled_and_what_is_filled_among_them_is_found(ste
     assert check_stamps(whole).filled.min() > 0.05
 
 
+def test_rows_of_a_compressed_file_are_not_filled() -> None:
+    """Each row is rounded to a step of its own, of some σ / 16, from its own zero."""
+    plain = stamps()
+    rng = np.random.default_rng(5)
+    step, zero = SIGMA / rng.uniform(14, 18, (2, SIDE, 1)) * [[[1.0]], [[10.0]]]
+    rounded = (np.round((plain.pixels - zero) / step) * step + zero).astype(np.float32)
+    assert check_stamps(replace(plain, pixels=rounded)).filled.max() < 0.001
+    rounded[:, :, 20:23] = 0
+    assert check_stamps(replace(plain, pixels=rounded)).filled.min() > 0.03
+
+
 def test_sharpness_does_not_grow_with_light() -> None:
     assert check_stamps(stamps(peaks=5_000)).sharp.max() < 5
 

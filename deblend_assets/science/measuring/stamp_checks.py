@@ -86,7 +86,10 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
         for where, into in ((seen, pairs), (free, free_pairs)):
             into[:, columns] = (where[first] & where[second]).reshape(len(images), -1)
     number = pairs.sum(axis=1)
-    filled = np.where(number >= _FEWEST, _filled(changes, pairs, number), np.nan)
+    # A file's compression rounds each row to steps of its own: neighbours along y differ by none of them.
+    equal, chance = _equal(changes[:, :half], pairs[:, :half]) + _equal(changes[:, half:], pairs[:, half:])
+    filled = np.maximum(equal - chance - _CHANCE * np.sqrt(chance), 0) / np.maximum(number, 1)
+    filled = np.where(number >= _FEWEST, filled, np.nan)
     enough = free_pairs.sum(axis=1) >= _FEWEST
     level = np.where(enough, _quantiles(images, free, _FAINTEST) - _OF_NOISE, np.nan)
     noise = np.where(enough, _MAD * _quantiles(changes, free_pairs, 0.5), np.nan)
@@ -97,16 +100,18 @@ def _checked(stamps: ObservedStamps) -> StampChecks:
     return StampChecks(*found)
 
 
-def _filled(changes: NDArray[np.float32], pairs: NDArray[np.bool_], number: NDArray[np.integer]) -> Floats:
-    """See `StampChecks.filled`: of differences of neighbours in units of their scatter, and which count, (K, pair).
+def _equal(changes: NDArray[np.float32], pairs: NDArray[np.bool_]) -> Floats:
+    """Number of equal neighbours and that of chance, (2, K), of differences in units of their scatter, (K, pair).
 
     Gaussian differences that are rounded to steps s of their scatter are 0 in a share of s / sqrt(2 pi).
+
+    Args:
+        changes: of neighbours.
+        pairs: which count.
     """
     step = np.where(pairs & (changes > 0), changes, np.float32(np.inf)).min(axis=1).astype(np.float64)
     chance = np.where(np.isfinite(step), np.minimum(step / np.sqrt(2 * np.pi), 1), 0)
-    counted = np.maximum(number, 1)
-    equal = ((changes == 0) & pairs).sum(axis=1) / counted
-    return np.asarray(np.maximum(equal - chance - _CHANCE * np.sqrt(chance / counted), 0))
+    return np.stack([((changes == 0) & pairs).sum(axis=1), chance * pairs.sum(axis=1)])
 
 
 def _quantiles(values: NDArray[np.float32], chosen: NDArray[np.bool_], share: float) -> Floats:
