@@ -132,7 +132,7 @@ def main() -> None:
     arguments.add_argument("--masks", action="store_true", help="artefacts, saturated stars and masks")
     given = arguments.parse_args()
     sky = FieldSkySettings(bands=tuple(given.bands), psf_varies=False, chip_edges=0.0, residual=False)
-    estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=0.7 * min(given.snr))
+    estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=min(given.snr))
     galaxies, start, pairs = catalog(), time.monotonic(), []
     for number in range(given.fields):
         pairs.append(twins(galaxies, estimate, number, given.side, sky, given.masks))

@@ -171,6 +171,18 @@ def test_another_camera_sees_the_same_sky(element: int) -> None:
             np.testing.assert_allclose(second[name], first[name], rtol=0.02, atol=0.02 * scale, err_msg=name)
 
 
+def test_targets_are_measured_in_as_many_orientations_as_asked() -> None:
+    stamps, every = observed(2), uncalibrated_model()
+    found = [measure_scenes(every, stamps, number) for number in (None, ORDER)]
+    means = [scene.targets.posterior.mean for scene in found]
+
+    assert not torch.allclose(*means)
+    for number, scene, mean in zip((1, ORDER), found, means, strict=True):
+        faint = np.isnan(scene.fit.chi2)
+        assert faint.any()
+        torch.testing.assert_close(mean[faint], every.measure(scene.seen, number).posterior.mean[faint])
+
+
 def test_names_of_bands_are_the_survey_s_and_foreign_bands_are_refused(
     model: SkyModel,  # noqa: F811
     stamps: ObservedStamps,
