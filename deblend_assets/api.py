@@ -42,6 +42,7 @@ from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import catalog_of, detections_of
 from deblend_assets.steps.fields.inject import inject_field
+from deblend_assets.steps.fields.summary import summary_lines
 from deblend_assets.steps.measuring.model import load_sky_model
 from deblend_assets.steps.measuring.ready import StoredSet
 from deblend_assets.steps.metadetection.response import kept_catalogs, model_checksum
@@ -129,8 +130,9 @@ def measure(
 
     Returns:
         One row a source; unit and description of a column are in its `unit` and `description`. Shapes are in the sky
-        frame (x west, y north), that of the pixels where there is no WCS, and not calibrated for shear. Of stamps
-        `meta["lines"]` has what was not given, such as the PSF.
+        frame (x west, y north), that of the pixels where there is no WCS, and not calibrated for shear. `meta["lines"]`
+        has of a field the last lines of `deblend_assets measure`, such as checks that failed, and of stamps what was
+        not given, such as the PSF.
 
     Raises:
         MismatchError: stamps that are none, a table beside them, a table without positions.
@@ -338,7 +340,9 @@ def _measure_field(
         pixels = {"x", "y"} <= set(table.colnames if isinstance(table, Table) else table)
         positions = positions_of(table, sky=field.wcs.isCelestial() and not pixels).placed(field, log)
     catalog = catalog_of(field, chosen, version, positions=positions, log=log)
-    return _described(catalog.table, catalog.columns)
+    found = _described(catalog.table, catalog.columns)
+    found.meta["lines"] = summary_lines(field, catalog)
+    return found
 
 
 def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) -> Table:

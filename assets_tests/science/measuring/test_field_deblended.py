@@ -40,6 +40,7 @@ def field() -> da.Field:
 def table(field: da.Field) -> object:
     found = da.measure(field)
     assert len(found) == 2
+    assert found.meta["lines"][0].startswith("2 detected, ")
     return found[np.argsort(found["x"])]
 
 
