@@ -50,6 +50,7 @@ _GONE = {
         ("des.simulation.scenes", "des.simulation.shard_scenes"),
         "is gone: no scenes of DES are stored, since no model is trained on them. Delete the key",
     ),
+    "des.sky.cells": "is gone: a tile is one image, not a grid of scenes. Give des.sky.pixels, its side (65 a cell)",
 }
 # Object stores (an object appears whole or not at all), and the client package of each.
 _OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
@@ -561,11 +562,13 @@ class ArchiveSettings(_Section):
 
 
 class SkySettings(_Section):
-    """The simulated survey that the package serves: tiles of known truth, rendered from the test galaxies."""
+    """The simulated survey that the package serves: tiles of known truth, fields of test galaxies and stars."""
 
     tiles: tuple[str, ...] = Field(default=("DES1200+6000", "DES0000+6015"), min_length=1, description="their names")
-    cells: int = Field(default=22, ge=2, le=60, description="a tile holds cells x cells scenes, one target each")
-    seed: int = Field(default=5, ge=0, description="of the tiles; another than that of [des.simulation]")
+    pixels: int = Field(
+        default=1200, ge=160, le=4000, description="side of a tile's images; its own area is smaller by a stamp [pixel]"
+    )
+    seed: int = Field(default=5, ge=0, description="of the tiles")
 
     @model_validator(mode="after")
     def _tiles_once_each(self) -> SkySettings:
@@ -709,12 +712,6 @@ class DesSettings(_Section):
     archive: ArchiveSettings = ArchiveSettings()
     sky: SkySettings = SkySettings()
     tiles: TileSettings = TileSettings()
-
-    @model_validator(mode="after")
-    def _sky_of_its_own(self) -> DesSettings:
-        if self.sky.seed == self.simulation.seed:
-            raise ValueError("sky.seed must differ from simulation.seed, or the tiles repeat the referee's scenes")
-        return self
 
 
 class DetectionSettings(_Section):

@@ -72,8 +72,8 @@ FIELD_IMAGES, FIELD_DETECTIONS, FIELD_CATALOG, FIELD_QUALITY = FIELD_CHAIN = (
 )
 BASELINE = tuple(name.replace("training/", "baseline/") for name in STAGES)
 
-# Tiles of some fifteen galaxies.
-TILES_OF_FEW: dict[str, Any] = {"des__sky__cells": 4}
+# Tiles of some fifteen galaxies to measure, without most of the fainter ones.
+TILES_OF_FEW: dict[str, Any] = {"field__beyond_limit": 0.5}
 # A field of some ten sources.
 SMALL_FIELD: dict[str, Any] = {"fields__simulated": {"pixels": 96}}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from assets_tests.assets.lineage import FIELD_CHAIN, IM3SHAPE, SKY, Lineage, Made, metadata
+from assets_tests.assets.lineage import FIELD_CHAIN, IM3SHAPE, SKY, TILES_OF_FEW, Lineage, Made, metadata
 from assets_tests.assets.reads import differences
 from deblend_assets.automation.registries import FIELD_REGISTRY
 
@@ -19,7 +19,7 @@ IMAGES, AGAINST = "tile_fields/tile_images", "tile_fields/against_im3shape"
 @pytest.fixture(scope="module")
 def made(first_sky: Lineage, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lineage, Made]:
     """A tile's im3shape galaxies and its images, then what the group `fields` makes of them; only read."""
-    lineage = first_sky.copy(tmp_path_factory.mktemp("tile_field"), **{"des__sky__cells": 4})
+    lineage = first_sky.copy(tmp_path_factory.mktemp("tile_field"), **TILES_OF_FEW)
     first = lineage.succeeds(IM3SHAPE, IMAGES, tile=TILE)
     assert FIELD_REGISTRY.registered(lineage.instance) == [TILE], "registered by its images"
     lineage.succeeds(*FIELD_CHAIN[:3], field=TILE)

@@ -30,7 +30,6 @@ def smoke_text() -> str:
     """The smoke profile with small tiles and a network for every sky that starts from the shipped one."""
     text = (PROFILE_FOLDER / "smoke.toml").read_text()
     for old, new in {
-        "cells = 5": "cells = 4",
         'start = "fresh"\nwidths = [8, 16]\ndense = 32\n': 'start = "every"\n',
         "training = { epochs = 2, learning_rate = 1e-3 }\n\n[training_fields]": "training = { epochs = 1, "
         'learning_rate = 1e-6 }\n\n[recipes.sky_model]\nstart = "every"\n\n[training_fields]',

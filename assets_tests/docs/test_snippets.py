@@ -23,7 +23,7 @@ import yaml
 import zarr
 
 from assets_tests.docs.pages import PAGES, ROOT, Block, blocks, console_commands, inline_commands, languages, name_of
-from assets_tests.skies import draw_sky, small_sky
+from assets_tests.skies import draw_tiles, small_sky
 from deblend_assets import cli
 from deblend_assets.definitions import build_defs
 from deblend_assets.errors import DeblendError
@@ -34,6 +34,7 @@ from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.settings import PROFILE_FOLDER, Profile, load_profile, parse_profile
 from deblend_assets.stores.field_files.field_file import parse_field_file
 from deblend_assets.stores.project import ProjectStore
+from deblend_assets.stores.sky import SimulatedSky
 
 # Run word for word by a test of its own, which knows the answer.
 RUN_ELSEWHERE = {"docs/shape_catalog.md": "assets_tests/science/measuring/test_treecorr_example.py"}
@@ -113,8 +114,8 @@ def simulated_survey(profile: Profile) -> None:
     store = ProjectStore(Path("storage"), load_profile("demo"))
     galaxies = generate_population(profile.catalog.galaxies, profile.catalog.seed)
     split = assign_split(galaxies["galtileid"].to_numpy(), profile.catalog.fractions, salt="1")
-    settings = small_sky(profile, 2)
-    draw_sky(galaxies.assign(split=split), settings, Path(str(store.folder)) / "des_sky")
+    tiles = draw_tiles(galaxies.assign(split=split), small_sky(profile, pixels=160, tiles=("DES1200+6000",)))
+    SimulatedSky(Path(str(store.folder)) / "des_sky").write(tiles, "test", {})
 
 
 def exported_model(profile: Profile) -> None:

@@ -81,20 +81,17 @@ def tile_tables(
     reference["w"] = 1 / (0.22**2 + reference_noise**2)
     reference["nbc_m"], reference["nbc_c1"], reference["nbc_c2"] = -0.05, 1e-3, -1e-3
     reference["snr_w"], reference["radius"] = snr, rng.gamma(4, 0.15, galaxies)
-    truth = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec, "member": 0})
-    truth["neighbours"] = rng.integers(0, 3, galaxies)
+    truth = pd.DataFrame({"coadd_objects_id": ids, "ra": ra, "dec": dec})
     truth["g1"], truth["g2"], truth["e1"], truth["e2"] = *g, *e
     cutout_flux = pd.DataFrame({"coadd_objects_id": ids})
     for band in BANDS:
         truth[f"flux_{band}"], truth[f"stamp_flux_{band}"] = counts[band], 0.9 * counts[band]
         cutout_flux[f"cutout_flux_{band}"] = 0.9 * counts[band] + rng.normal(0, 20, galaxies)
-    crowded = truth["neighbours"] > 0
-    cutout_flux.loc[crowded, "cutout_flux_r"] *= 1.5
     cutout_flux.loc[~present[:, -1], "cutout_flux_Y"] = np.nan
     # Rows that the catalogue does not hold, as neighbours in the truth and rejected galaxies in im3shape's table.
     return TileTables(
         shapes,
         reference,
-        pd.concat([truth, truth.assign(coadd_objects_id=truth["coadd_objects_id"] + 10**9, member=1, e1=np.nan)]),
+        pd.concat([truth, truth.assign(coadd_objects_id=truth["coadd_objects_id"] + 10**9, e1=np.nan)]),
         cutout_flux,
     )

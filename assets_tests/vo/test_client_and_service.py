@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets_tests.skies import draw_sky, small_sky
+from assets_tests.skies import shared_sky, small_sky
 from deblend_assets.errors import ArchiveError
 from deblend_assets.science.des.cutouts import BandStamp, choose_images, read_band
 from deblend_assets.science.des.queries import (
@@ -36,12 +36,12 @@ PIXELS = 45
 
 @pytest.fixture(scope="module")
 def des(profile: Profile) -> DesSettings:
-    return small_sky(profile)
+    return small_sky(profile).des
 
 
 @pytest.fixture(scope="module")
-def sky(catalog: pd.DataFrame, des: DesSettings, tmp_path_factory: pytest.TempPathFactory) -> SimulatedSky:
-    return draw_sky(catalog, des, tmp_path_factory.mktemp("archive") / "sky")
+def sky(catalog: pd.DataFrame, profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> SimulatedSky:
+    return shared_sky(tmp_path_factory, catalog, profile)
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from deblend_assets.assets.declare import ARCHIVE_POOL, DISTRIBUTING, accelerated, asset
+from deblend_assets.assets.declare import ARCHIVE_POOL, accelerated, asset
 from deblend_assets.assets.keys import CATALOG, SKY, SKY_MODEL, TILE_ASSETS
 from deblend_assets.partitions import TILES
 from deblend_assets.resources.archive import Archive
 from deblend_assets.resources.devices import ComputeDevices
-from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.resources.storage import Storage
 from deblend_assets.settings import Profile
 from deblend_assets.steps.outcome import Outcome
@@ -20,7 +19,7 @@ _EVALUATION_CHECKS = {
 }
 _TRUTH_CHECKS = {
     "positions": "Simulated tile: the median distance from the true position is below 0.1 arcsec.",
-    "flux_calibration": "Simulated tile: flux of the cutouts over the true flux is 1 ± 0.01 in every band.",
+    "flux_calibration": "Simulated tile: flux of the cutouts over the true light in them is 1 ± 0.01 in every band.",
     "true_signs": "Simulated tile: both components of our g have the same sign as the truth.",
     "errors_hold": "Simulated tile: RMS pull of g and e of the rows without a flag is 1 ± 0.15.",
 }
@@ -41,19 +40,19 @@ def sky_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
         deps=[CATALOG],
         version="simulated_sky",
         kinds={"galsim", "fits"},
-        op_tags=DISTRIBUTING,
         checks={"held_out": "Every galaxy of the tiles is of the test split."},
     )
-    def simulated_sky(context: dg.AssetExecutionContext, storage: Storage, workers: RenderingWorkers) -> Outcome:
-        """A small survey with known truth: tiles of DES-like scenes of held-out galaxies.
+    def simulated_sky(context: dg.AssetExecutionContext, storage: Storage) -> Outcome:
+        """A small survey with known truth: tiles that are fields of held-out galaxies and stars under a sky of DES.
 
-        Images in counts (zero point 30) with weight maps and WCS, an im3shape-like catalogue (truth plus noise, with
-        the faults that real ones have) and the truth itself. A VO service on loopback (TAP, SIA 1, FITS) serves it
-        like an archive. Everything made from it is marked as simulated.
+        Images in counts (zero point 30) with WCS, weight maps that are 0 in masked pixels, PSFs that vary over the
+        image, an im3shape-like catalogue (truth plus noise, with the faults that real ones have) and the truth itself.
+        A VO service on loopback (TAP, SIA 1, FITS) serves it like an archive. Everything made from it is marked as
+        simulated.
         """
         from deblend_assets.steps.des.simulated_sky import render_sky
 
-        return render_sky(storage.open(profile), workers, context.log.info)
+        return render_sky(storage.open(profile), context.log.info)
 
     return [simulated_sky]
 

@@ -44,10 +44,11 @@ class DesStore:
         """Fingerprint of everything that the simulated survey is made from."""
         return fingerprint(
             read_record(self.project.catalog_path, asset=CATALOG_ASSET)["sha256"],
-            self.settings.simulation,
+            *(self.project.profile.catalog, self.project.profile.field, self.project.profile.masks),
+            (self.settings.simulation.survey, self.settings.simulation.label_band),
             self.settings.sky,
-            self.settings.tiles.stamp_pixels,
-            library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"),
+            (self.settings.tiles.stamp_pixels, self.project.profile.stamps.psf_side),
+            library_versions("blending-toolkit", "galsim", "surveycodex", "numpy", "torch"),
             CODE_VERSIONS["simulated_sky"],
         )
 
@@ -92,8 +93,7 @@ class DesStore:
         return fingerprint(
             self.service(),
             (archive.tile_table, archive.zero_point, self.simulated),
-            (simulation.survey, simulation.label_band, self.project.profile.stamps.psf_side),
-            library_versions("galsim", "surveycodex"),  # of the PSF
+            (simulation.survey, simulation.label_band),
             CODE_VERSIONS["tile_images"],
         )
 

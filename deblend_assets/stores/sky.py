@@ -3,6 +3,7 @@
     <folder>/
       <tile>_<band>.fits           coadd, uncompressed, so that a reader can map it
       <tile>_<band>_weight.fits    its inverse-variance weight map
+      <tile>_<band>_psf.fits       its PSF, as PSFEx writes it
       <schema>.<table>.parquet     rows of all tiles
       sky.json                     identity, tiles, bands, faults, SHA-256 of every file
 
@@ -37,6 +38,7 @@ from deblend_assets.stores.files import (
     write_atomic,
 )
 from deblend_assets.stores.folders import sizes
+from deblend_assets.stores.psfex_files import psfex_file
 from deblend_assets.stores.tables import column_units, from_parquet, to_parquet
 
 SKY_ASSET = "des/simulated_sky"
@@ -80,7 +82,7 @@ class SimulatedSky:
         It is held (`lock`): the files of two runs would be mixed.
 
         Args:
-            tiles: rendered one after another.
+            tiles: observed one after another.
             identity: of everything that they are made from.
             versions: of the libraries that rendered them.
 
@@ -97,6 +99,7 @@ class SimulatedSky:
             for band in bands:
                 files |= self._put(_image_name(tile.name, band, "image"), _fits(tile, band, "image"))
                 files |= self._put(_image_name(tile.name, band, "weight"), _fits(tile, band, "weight"))
+                files |= self._put(_psf_name(tile.name, band), psfex_file(tile.psfs[band], tile.geometry.cards()))
             for name, rows in tile.tables.tables.items():
                 parts.setdefault(name, []).append(rows)
             faults[tile.name] = tile.tables.faults
@@ -178,12 +181,24 @@ class SimulatedSky:
         Raises:
             MissingDataError: the survey has no such tile or band.
         """
+        self._require(tile, band)
+        return _open_image(self.folder / _image_name(tile, band, product))
+
+    def psf(self, tile: str, band: str) -> bytes:
+        """The file of the PSF of one image; MissingDataError as `image`."""
+        self._require(tile, band)
+        return read_bytes(self.folder / _psf_name(tile, band))
+
+    def _require(self, tile: str, band: str) -> None:
         record = self.record()
         if tile not in record["tiles"] or band not in record["bands"]:
             raise MissingDataError(
                 f"there is no image of {tile} in {band}", where=str(self.folder), remedy=f"materialise {SKY_ASSET}"
             )
-        return _open_image(self.folder / _image_name(tile, band, product))
+
+
+def _psf_name(tile: str, band: str) -> str:
+    return safe_name(f"{tile}_{band}_psf.fits")
 
 
 def _image_name(tile: str, band: str, product: Product) -> str:

@@ -2,14 +2,13 @@
 
 <folder>/<tile>.toml                 written last
 <folder>/<tile>/<band>.fits          extensions SCI and, where the archive has a weight map, WGT (inverse variance)
-<folder>/<tile>/psf_<band>.fits      the PSF, where it is known; else it is measured from the stars
+<folder>/<tile>/psf_<band>.fits      the PSF, where the archive has it; else it is measured from the stars
 <folder>/<tile>/tile.json            what it is made from; size of every file
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class BandImages:
         shape: (y, x).
         image: strips (rows, x) from the bottom; NaN where nothing is known.
         weight: the same, inverse variance; none: the archive has no map.
-        psf: (y, x); none: it is measured from the stars.
+        psf: content of a file of the PSF; none: it is measured from the stars.
     """
 
     band: str
@@ -53,7 +52,7 @@ class BandImages:
     shape: tuple[int, int]
     image: Iterable[NDArray[np.float32]]
     weight: Iterable[NDArray[np.float32]] | None
-    psf: NDArray[np.float32] | None
+    psf: bytes | None
 
 
 class TileField:
@@ -101,7 +100,7 @@ class TileField:
                     if band.weight is not None:
                         _write_plane(stream, "WGT", band.header, band.shape, band.weight)
                 if band.psf is not None:
-                    write_atomic(part / f"psf_{band.band}.fits", _psf_file(band.psf))
+                    write_atomic(part / f"psf_{band.band}.fits", band.psf)
             record = {"identity": identity, "files": sizes(part), "info": dict(info)}
             write_atomic(part / _RECORD, to_json(record))
             replace_folder(part, self.folder)
@@ -128,12 +127,6 @@ def _write_plane(
     if written != 4 * shape[0] * shape[1]:
         raise ValueError(f"strips of {written} bytes for an image of {shape[0]} × {shape[1]} pixels")
     stream.write(bytes(-written % _BLOCK))
-
-
-def _psf_file(psf: NDArray[np.float32]) -> bytes:
-    stream = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(psf, name="PSF")]).writeto(stream)
-    return stream.getvalue()
 
 
 def _toml(name: str, bands: Sequence[BandImages]) -> str:

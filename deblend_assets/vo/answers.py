@@ -19,8 +19,9 @@ from deblend_assets.vo.contents import Refusal, archive_fault, is_html, shortene
 
 R = TypeVar("R", bound=DALResults)
 
-# The archive's names of an image and its map of inverse variances; masks and all else are ignored.
-PRODUCTS: dict[str, Literal["image", "weight"]] = {"image": "image", "weight": "weight", "wtmap": "weight"}
+Product = Literal["image", "weight", "psf"]
+# The archive's names of an image, its map of inverse variances and its PSF; masks and all else are ignored.
+PRODUCTS: dict[str, Product] = {"image": "image", "weight": "weight", "wtmap": "weight", "psf": "psf"}
 STACKED = "stack"
 
 
@@ -68,7 +69,7 @@ def read_rows(data: bytes, *, max_rows: int, session: Any, where: str) -> pd.Dat
 
 
 def read_images(data: bytes, *, session: Any, where: str) -> list[ImageRecord]:
-    """The stacked images and weight maps among the rows of an SIA 1 answer.
+    """The stacked images, weight maps and PSFs among the rows of an SIA 1 answer.
 
     Fields that SIA 1 knows are found by their UCD, whatever a server names them.
 
@@ -93,7 +94,7 @@ def read_images(data: bytes, *, session: Any, where: str) -> list[ImageRecord]:
     return found
 
 
-def _image(row: SIARecord, product: Literal["image", "weight"], exposure_s: float, where: str) -> ImageRecord:
+def _image(row: SIARecord, product: Product, exposure_s: float, where: str) -> ImageRecord:
     url, bandpass, title = _text(row.getdataurl()), _text(row.bandpass_id), _text(row.title)
     if not url or not bandpass:
         raise _unusable(f"the list of images names no {'URL' if not url else 'bandpass'} for {title!r}", where)

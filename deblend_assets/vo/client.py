@@ -127,7 +127,7 @@ class ArchiveClient:
         self._kept(request, what, check_names, lambda check: self._run_job(adql, check, where))
 
     def find_images(self, ra: float, dec: float, size_arcsec: float) -> list[ImageRecord]:
-        """The stacked images and weight maps that overlap a square of sky; an answer without any is not kept.
+        """The stacked images, weight maps and PSFs that overlap a square of sky; an answer without any is not kept.
 
         Args:
             ra, dec: its centre, ICRS [deg].

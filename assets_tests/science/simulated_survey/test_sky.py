@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 import signal
@@ -17,8 +16,9 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy.spatial import cKDTree
 
-from assets_tests.skies import draw_tiles, render_tile, small_sky
+from assets_tests.skies import SIDE, shared_tiles, small_sky, tile_field
 from deblend_assets.errors import CorruptDataError, MissingDataError, SettingsError
 from deblend_assets.science.des.cuts import MISSING
 from deblend_assets.science.simulated_survey.columns import (
@@ -28,40 +28,45 @@ from deblend_assets.science.simulated_survey.columns import (
     TRUTH_TABLE,
     table_columns,
 )
+from deblend_assets.science.simulated_survey.fitted_psf import fitted_psfs
 from deblend_assets.science.simulated_survey.geometry import TileGeometry, tile_centre
-from deblend_assets.science.simulated_survey.sky import CELL_PIXELS, TileSky, assemble_tile, sky_simulation, tile_shard
-from deblend_assets.science.simulation.rendering import RenderedScenes
-from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
-from deblend_assets.science.stamps.moments import image_moments
-from deblend_assets.settings import DesSettings, Profile
+from deblend_assets.science.simulated_survey.sky import TileSky, observe_tile, tile_overlap
+from deblend_assets.science.simulation.field_light import FieldRenderer
+from deblend_assets.science.simulation.fields import Field
+from deblend_assets.science.simulation.surveys import load_survey
+from deblend_assets.science.skies.psf_files import read_psf
+from deblend_assets.science.skies.psf_images import measure_psf_images
+from deblend_assets.science.skies.psfex_psf import PSFExPSF
+from deblend_assets.settings import Profile
 from deblend_assets.stores.sky import SimulatedSky
 
 ARCSEC = 1 / 3600
 
 
 @pytest.fixture(scope="module")
-def settings(profile: Profile) -> DesSettings:
-    return small_sky(profile)
+def tiles(catalog: pd.DataFrame, profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> list[TileSky]:
+    return shared_tiles(tmp_path_factory, catalog, profile)[1]
 
 
 @pytest.fixture(scope="module")
-def survey() -> SurveyModel:
-    return load_survey("DES")
+def tile(tiles: list[TileSky]) -> TileSky:
+    return tiles[0]
 
 
 @pytest.fixture(scope="module")
-def scenes(catalog: pd.DataFrame, settings: DesSettings, survey: SurveyModel) -> RenderedScenes:
-    return render_tile(catalog, settings, survey, settings.sky.tiles[0])
+def field(catalog: pd.DataFrame, profile: Profile, tile: TileSky) -> Field:
+    """Of which `tile` was made."""
+    return tile_field(catalog, small_sky(profile), tile.name)
 
 
-@pytest.fixture(scope="module")
-def tile(scenes: RenderedScenes, settings: DesSettings, survey: SurveyModel) -> TileSky:
-    return assemble_tile(settings.sky.tiles[0], scenes, survey, settings)
+def truth_of(tile: TileSky) -> pd.DataFrame:
+    return tile.tables.tables[TRUTH_TABLE]
 
 
-def targets_of(tile: TileSky) -> pd.DataFrame:
-    truth = tile.tables.tables[TRUTH_TABLE]
-    return truth[truth["member"] == 0].reset_index(drop=True)
+def pixels_of(tile: TileSky, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """x, y from 0 of positions on the sky."""
+    x, y = WCS(fits.Header(tile.header("r", "image"))).all_world2pix(rows["ra"], rows["dec"], 0)
+    return x, y
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------
@@ -118,113 +123,91 @@ def test_bounds_hold_the_tile_and_straddle_ra_0() -> None:
 # -- images -----------------------------------------------------------------------------------------------------
 
 
-def test_each_scene_fills_its_cell_in_counts_of_zero_point_30(
-    tile: TileSky, scenes: RenderedScenes, survey: SurveyModel
-) -> None:
+def test_a_tile_is_one_image_of_its_field_in_counts(tile: TileSky, field: Field) -> None:
+    """Images less the light are noise, of the variance that the weights and the photons of the sources say."""
+    sky = field.sky
+    residual = np.stack([band.residual.image(sky.shape) for band in sky.bands.values()])
     for b, band in enumerate("griz"):
-        factor = 10 ** (0.4 * (30 - survey.zero_point[b]))
-        cell = tile.images[band][CELL_PIXELS : 2 * CELL_PIXELS, 2 * CELL_PIXELS :]
-        light = scenes.blended[5, b] * factor
-        # Within half an electron: a coadd's pixels are no whole ones.
-        assert cell == pytest.approx(light, rel=1e-5, abs=0.501 * factor), "row 1, column 2"
-        assert (cell - light).std() == pytest.approx(factor / 12**0.5, rel=0.03)
-        assert tile.weights[band] == pytest.approx(1 / (survey.sky[b] * factor**2), rel=1e-6)
-
-
-def test_weights_are_those_of_the_empty_skys_noise(tile: TileSky) -> None:
-    corners = np.stack([tile.images["g"][r : r + 8, c : c + 8] for r in (0, 65, 130) for c in (0, 65, 130)])
-    spread = 1.4826 * np.median(np.abs(corners - np.median(corners)))
-    assert spread * tile.weights["g"][0, 0] ** 0.5 == pytest.approx(1, abs=0.15)
-
-
-def test_y_ends_within_the_last_column_of_cells(tile: TileSky, settings: DesSettings) -> None:
-    assert tile.images["Y"].shape == tile.weights["Y"].shape == (195, 162)
-    x, _ = tile.geometry.wcs().all_world2pix(targets_of(tile)["ra"], targets_of(tile)["dec"], 0)
-    missing = np.round(x) + settings.tiles.stamp_pixels // 2 >= 162
-    assert missing.sum() == settings.sky.cells
-    assert tile.images["r"].shape == (195, 195)
-
-
-def test_every_target_lies_where_its_position_says(tile: TileSky, scenes: RenderedScenes) -> None:
-    """The centroid of each isolated target, in the mosaic's pixels, against the catalogue through the WCS."""
-    x, y = WCS(fits.Header(tile.header("r", "image"))).all_world2pix(targets_of(tile)["ra"], targets_of(tile)["dec"], 0)
-    moments = image_moments(scenes.isolated[:, 1])
-    middle = (CELL_PIXELS - 1) / 2
-    cell = np.arange(9)
-    assert moments.x + middle + CELL_PIXELS * (cell % 3) == pytest.approx(x, abs=0.05)
-    assert moments.y + middle + CELL_PIXELS * (cell // 3) == pytest.approx(y, abs=0.05)
-
-
-def test_fluxes_are_counts(tile: TileSky, scenes: RenderedScenes, survey: SurveyModel) -> None:
-    targets = targets_of(tile)
-    for b, band in enumerate(survey.bands):
-        assert 30 - 2.5 * np.log10(targets[f"flux_{band}"].to_numpy()) == pytest.approx(
-            targets[f"mag_{band}"].to_numpy()
+        unit = 10 ** (0.4 * (30 - sky.column("zero_point")[b]))
+        image, weight = tile.images[band], tile.weights[band]
+        assert image.shape == weight.shape == (SIDE, SIDE)
+        seen = weight > 0
+        light = (field.light[b] + residual[b]) * unit
+        pull = (image - light) * np.sqrt(
+            weight / (1 + sky.source_variance(field.light)[b] / sky.column("sigma")[b] ** 2)
         )
-        inner = scenes.isolated[:, b, 2:63, 2:63].sum(axis=(1, 2)) * 10 ** (0.4 * (30 - survey.zero_point[b]))
-        assert targets[f"stamp_flux_{band}"].to_numpy() == pytest.approx(inner, rel=1e-5)
-    assert (targets["stamp_flux_r"] < targets["flux_r"]).all()
-    # Alone in its cell, a galaxy's light in the image is its stamp's within the noise.
-    for scene in np.flatnonzero(targets["neighbours"] == 0):
-        row, column = divmod(int(scene), 3)
-        rows, columns = slice(65 * row + 2, 65 * row + 63), slice(65 * column + 2, 65 * column + 63)
-        light, weight = tile.images["g"][rows, columns].sum(), tile.weights["g"][0, 0]
-        expected = targets["stamp_flux_g"][scene]
-        photons = expected * 10 ** (0.4 * (30 - survey.zero_point[0]))
-        assert light == pytest.approx(expected, abs=5 * (61**2 / weight + photons) ** 0.5)
+        assert np.median(pull[seen]) == pytest.approx(0.0, abs=0.05)
+        assert 1.4826 * np.median(np.abs(pull[seen])) == pytest.approx(1.0, abs=0.03)
+        assert weight[seen] == pytest.approx(1 / (sky.column("sigma")[b] * unit) ** 2, rel=1e-5)
+    assert 0 < np.mean([(weight == 0).mean() for weight in tile.weights.values()]) < 0.1, "masked pixels have weight 0"
 
 
-# -- orientation ------------------------------------------------------------------------------------------------
+def test_y_ends_before_the_others(tile: TileSky) -> None:
+    assert tile.images["Y"].shape == tile.weights["Y"].shape == (SIDE, SIDE - 52)
 
 
-def elongated(scenes: RenderedScenes, e1: float, e2: float) -> RenderedScenes:
-    """The same scenes with every target an elliptical Gaussian of distortion e1, e2 in the pixel frame, no noise."""
-    axis = np.arange(CELL_PIXELS) - (CELL_PIXELS - 1) / 2
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    size = 4.0
-    covariance = size**2 * np.array([[1 + e1, e2], [e2, 1 - e1]])
-    (a, b), (_, d) = np.linalg.inv(covariance)
-    # So bright that fractions of an electron do not count.
-    image = 1e6 * np.exp(-0.5 * (a * x * x + 2 * b * x * y + d * y * y)).astype(np.float32)
-    stack = np.broadcast_to(image, scenes.isolated.shape).copy()
-    return dataclasses.replace(scenes, isolated=stack, noisy=stack, blended=stack)
+def test_every_source_lies_and_points_where_the_truth_says(tile: TileSky, field: Field) -> None:
+    """Moments of single sources' light, whose centre the WCS of the header puts at the true position."""
+    truth = truth_of(tile)
+    x, y = pixels_of(tile, truth)
+    _, rows = cKDTree(np.stack([field.sources.x, field.sources.y], axis=-1)).query(np.stack([x, y], axis=-1))
+    assert np.hypot(field.sources.x[rows] - x, field.sources.y[rows] - y).max() < 1e-4
+    known = np.flatnonzero(truth["e1"].notna())[:12]
+    assert len(known) == 12
+    for k in known:
+        body = field.sources.bodies[rows[k : k + 1]]
+        image = field.renderer.alone(body, x[k : k + 1], y[k : k + 1], 63)[0, 1].astype(float)
+        moments = galsim.hsm.FindAdaptiveMom(galsim.Image(image / image.max()), guess_sig=2.0).observed_shape
+        assert (truth["e1"][k], truth["e2"][k]) == pytest.approx((moments.e1, -moments.e2), abs=3e-3)
+    galaxies = (truth["star"] == 0).to_numpy()
+    true = field.sources.shapes.g[rows]
+    assert truth["g1"].to_numpy()[galaxies] == pytest.approx(true.real[galaxies])
+    assert truth["g2"].to_numpy()[galaxies] == pytest.approx(-true.imag[galaxies]), "their frame is +x east"
+    assert truth.loc[~galaxies, ["g1", "g2"]].isna().all(axis=None)
+    assert galaxies.any()
+    assert not galaxies.all()
 
 
-@pytest.mark.parametrize(("e1", "e2"), [(0.4, 0.0), (-0.3, 0.0), (0.0, 0.4), (0.2, -0.3)])
-def test_ellipticity_is_in_the_sky_frame(
-    scenes: RenderedScenes, settings: DesSettings, survey: SurveyModel, e1: float, e2: float
-) -> None:
-    """Second moments of the served image over true east and north offsets, against the truth table."""
-    tile = assemble_tile("DES1200+6000", elongated(scenes, e1, e2), survey, settings)
-    target = targets_of(tile).iloc[4]
-    y, x = np.mgrid[65 + 10 : 65 + 55, 65 + 10 : 65 + 55]
-    image = tile.images["r"][75:120, 75:120].astype(float)
-    ra, dec = WCS(fits.Header(tile.header("r", "image"))).all_pix2world(x, y, 0)
-    east = (ra - (ra * image).sum() / image.sum()) * np.cos(np.radians(dec))
-    north = dec - (dec * image).sum() / image.sum()
-    qee, qnn, qen = ((image * product).sum() for product in (east * east, north * north, east * north))
-    on_sky = (qee - qnn) / (qee + qnn), 2 * qen / (qee + qnn)
-    assert (target["e1"], target["e2"]) == pytest.approx(on_sky, abs=2e-3)
-    assert (target["e1"], target["e2"]) == pytest.approx((e1, -e2), abs=0.01)
-    if e1 == 0.4:
-        assert qee > qnn, "elongated along +x: east-west"
+def test_light_within_a_cutout_is_everything_but_noise(tile: TileSky) -> None:
+    truth = truth_of(tile)
+    x, y = (np.round(v).astype(int) for v in pixels_of(tile, truth))
+    whole = truth["stamp_flux_g"].notna().to_numpy()
+    inside = (np.minimum(x, y) >= 30) & (np.maximum(x, y) < SIDE - 30)
+    listed = truth["coadd_objects_id"].isin(tile.tables.tables[GOLD_TABLE]["coadd_objects_id"]).to_numpy()
+    assert (whole == (inside & listed)).all()
+    for k in np.flatnonzero(whole):
+        box = (slice(y[k] - 30, y[k] + 31), slice(x[k] - 30, x[k] + 31))
+        noise = 61 / tile.weights["g"].max() ** 0.5
+        assert tile.images["g"][box].sum() == pytest.approx(truth["stamp_flux_g"][k], abs=float(6 * noise))
+    assert 30 - 2.5 * np.log10(truth["flux_r"]) == pytest.approx(truth["mag_r"])
 
 
-def test_component_2_of_g_and_e_change_sign_together(tile: TileSky, scenes: RenderedScenes) -> None:
-    drawn = scenes.truth[scenes.truth["member"] == 0].reset_index(drop=True)
-    targets = targets_of(tile)
-    assert targets["g1"].to_numpy() == pytest.approx(drawn["g1"].to_numpy())
-    assert targets["g2"].to_numpy() == pytest.approx(-drawn["g2"].to_numpy())
-    for image, e1, e2 in zip(scenes.isolated[:, 1], targets["e1"], targets["e2"], strict=True):
-        moments = galsim.hsm.FindAdaptiveMom(galsim.Image(image.astype(float)), guess_sig=2.5).observed_shape
-        assert (e1, e2) == pytest.approx((moments.e1, -moments.e2), abs=1e-4)
+# -- PSF --------------------------------------------------------------------------------------------------------
+
+
+def test_the_psf_s_file_is_the_psf_all_over_the_field(field: Field) -> None:
+    psfs = FieldRenderer(field.sky, 3)
+    for band, psf in enumerate(fitted_psfs(psfs, 31)):
+        where = [psfs.centre(number) for number in range(9)]
+        fitted, true = (
+            measure_psf_images(np.stack([image(*place) for place in where]).astype(np.float32))
+            for image in (psf.image, lambda x, y, band=band: psfs.psf_images(x, y, 31)[band])
+        )
+        assert fitted.fwhm == pytest.approx(true.fwhm, rel=2e-3)
+        assert np.ptp(true.fwhm) > 4 * np.abs(fitted.fwhm - true.fwhm).max(), "it varies"
+
+
+def test_the_seeing_is_the_survey_s_and_the_shapes_table_has_it(tile: TileSky) -> None:
+    shapes = tile.tables.tables[SHAPE_TABLE]
+    assert shapes["mean_psf_fwhm"].mean() * 0.2637 == pytest.approx(0.96, rel=0.03)
+    assert shapes["mean_psf_e2_sky"].abs().max() < 0.1
 
 
 # -- tables -----------------------------------------------------------------------------------------------------
 
 
-def test_gold_positions_lead_to_the_true_ones_with_cos_delta(catalog: pd.DataFrame, profile: Profile) -> None:
-    for tile in draw_tiles(catalog, small_sky(profile, cells=4)):
+def test_gold_positions_lead_to_the_true_ones_with_cos_delta(tiles: list[TileSky]) -> None:
+    for tile in tiles:
         tables = tile.tables.tables
         rows = tables[SHAPE_TABLE].drop_duplicates("coadd_objects_id").merge(tables[GOLD_TABLE], on="coadd_objects_id")
         rows = rows.merge(tables[TRUTH_TABLE], on="coadd_objects_id", suffixes=("", "_true"))
@@ -242,9 +225,9 @@ def test_gold_positions_lead_to_the_true_ones_with_cos_delta(catalog: pd.DataFra
         assert rows["ra_j2000"].between(0, 360, inclusive="left").all()
 
 
-def test_shapes_are_truth_with_the_bias_and_noise_they_declare(catalog: pd.DataFrame, profile: Profile) -> None:
+def test_shapes_are_truth_with_the_bias_and_noise_they_declare(tiles: list[TileSky]) -> None:
     pulls = []
-    for tile in draw_tiles(catalog, small_sky(profile, cells=6)):
+    for tile in tiles:
         shapes = tile.tables.tables[SHAPE_TABLE].merge(tile.tables.tables[TRUTH_TABLE], on="coadd_objects_id")
         shapes = shapes[shapes["e_1"] != MISSING].drop_duplicates("coadd_objects_id")
         sigma = np.minimum(0.02 + 4 / shapes["snr_r_y"], 0.4)
@@ -257,8 +240,8 @@ def test_shapes_are_truth_with_the_bias_and_noise_they_declare(catalog: pd.DataF
     assert pull.std() == pytest.approx(1, abs=4 / (2 * len(pull)) ** 0.5)
 
 
-def test_faults_are_counted_and_none_hides_another(catalog: pd.DataFrame, profile: Profile) -> None:
-    for tile in draw_tiles(catalog, small_sky(profile, cells=6)):
+def test_faults_are_counted_and_none_hides_another(tiles: list[TileSky]) -> None:
+    for tile in tiles:
         shapes, faults = tile.tables.tables[SHAPE_TABLE], tile.tables.faults
         gold = set(tile.tables.tables[GOLD_TABLE]["coadd_objects_id"])
         found = {
@@ -275,45 +258,57 @@ def test_faults_are_counted_and_none_hides_another(catalog: pd.DataFrame, profil
         assert ((shapes["e_1"] == MISSING) == (shapes["e_2"] == MISSING)).all()
 
 
-def test_every_target_and_bright_neighbour_is_listed_under_its_own_id(tile: TileSky, settings: DesSettings) -> None:
-    tables = tile.tables.tables
-    truth = tables[TRUTH_TABLE]
+def test_sources_that_stand_out_are_listed_and_of_close_ones_the_brighter(tile: TileSky) -> None:
+    tables, truth = tile.tables.tables, truth_of(tile)
     assert truth["coadd_objects_id"].is_unique
     assert truth["coadd_objects_id"].dtype == np.int64
+    gold = truth["coadd_objects_id"].isin(tables[GOLD_TABLE]["coadd_objects_id"])
     listed = truth["coadd_objects_id"].isin(tables[SHAPE_TABLE]["coadd_objects_id"])
-    assert (listed == ((truth["member"] == 0) | (truth["snr_r"] > 5))).all()
-    assert (truth["member"] == 0).sum() == settings.sky.cells**2
+    assert (listed == (gold & (truth["star"] == 0))).all(), "stars are detected, and have no shape"
+    assert (truth.loc[gold, "snr_r"] > 5).all()
+    position = np.stack(pixels_of(tile, truth), axis=-1)
+    for k in np.flatnonzero(~gold & (truth["snr_r"] > 5)):
+        near = np.hypot(*(position - position[k]).T) < 0.97 / 0.2637
+        assert (truth.loc[near, "snr_r"] > truth["snr_r"][k]).any(), "hidden by a brighter one within a FWHM"
     columns = table_columns(tuple(tile.images))
     assert {name: list(table.columns) for name, table in tables.items()} == {k: list(v) for k, v in columns.items()}
-    assert tables[TILE_TABLE].loc[0, "tilename"] == tile.name
+
+
+def test_a_tile_s_own_area_leaves_whole_stamps(tile: TileSky, profile: Profile) -> None:
+    row = tile.tables.tables[TILE_TABLE].iloc[0]
+    assert row["tilename"] == tile.name
+    corners = pd.DataFrame(
+        {"ra": [row["uramin"], row["uramax"]] * 2, "dec": [row["udecmin"]] * 2 + [row["udecmax"]] * 2}
+    )
+    x, y = pixels_of(tile, corners)
+    assert min(x.min(), y.min()) > 31
+    assert max(x.max(), y.max()) < SIDE - 32
+    assert row["racmin"] < row["uramin"] < row["uramax"] < row["racmax"]
+    assert tile_overlap(profile.des) == 40
 
 
 def test_the_same_tile_again_and_another_under_another_name(
-    tile: TileSky, catalog: pd.DataFrame, settings: DesSettings
+    tiles: list[TileSky], field: Field, profile: Profile
 ) -> None:
-    again, other = draw_tiles(catalog, settings)
+    tile, other = tiles
+    again = observe_tile(tile.name, field, load_survey("DES"), small_sky(profile))
     for band in tile.images:
         assert again.images[band].tobytes() == tile.images[band].tobytes()
         assert other.images[band].tobytes() != tile.images[band].tobytes()
+        assert again.psfs[band].basis.tobytes() == tile.psfs[band].basis.tobytes()
     for name, table in tile.tables.tables.items():
         pd.testing.assert_frame_equal(again.tables.tables[name], table)
         assert not set(other.tables.tables[name].iloc[:, 0]) & set(table.iloc[:, 0]), name
-    assert sky_simulation(settings).seed == settings.sky.seed
-    assert [tile_shard(settings, name).index for name in settings.sky.tiles] == [0, 1]
 
 
-@pytest.mark.parametrize(("section", "key", "value"), [("simulation", "survey", "LSST"), ("tiles", "stamp_pixels", 67)])
+@pytest.mark.parametrize(("section", "key", "value"), [("simulation", "survey", "LSST"), ("sky", "pixels", 170)])
 def test_what_the_simulated_archive_cannot_hold_is_refused_before_it_is_drawn(
     profile: Profile, section: str, key: str, value: str | int
 ) -> None:
     changed = getattr(profile.des, section).model_copy(update={key: value})
+    wide = profile.des.tiles.model_copy(update={"stamp_pixels": 67})
     with pytest.raises(SettingsError, match=rf"{value}.*\[des\.{section}\.{key}\]"):
-        sky_simulation(profile.des.model_copy(update={section: changed}))
-
-
-def test_scenes_of_another_size_are_refused(scenes: RenderedScenes, survey: SurveyModel, profile: Profile) -> None:
-    with pytest.raises(ValueError, match="4² scenes of 65 pixels"):
-        assemble_tile("DES1200+6000", scenes, survey, small_sky(profile, cells=4))
+        tile_overlap(profile.des.model_copy(update={"tiles": wide, section: changed}))
 
 
 # -- store ------------------------------------------------------------------------------------------------------
@@ -332,6 +327,10 @@ def test_what_is_written_is_read(tile: TileSky, tmp_path: Path) -> None:
     assert np.array_equal(pixels, tile.images["Y"])
     assert (header["MAGZERO"], header["FILTER"], header["SIMULATE"]) == (30.0, "Y DECam c0005 10095.0 1130.0", True)
     assert np.array_equal(sky.image(tile.name, "g", "weight").pixels, tile.weights["g"])
+    (tmp_path / "psf.fits").write_bytes(sky.psf(tile.name, "r"))
+    read = read_psf(tmp_path / "psf.fits", tile.geometry.pixel_scale)
+    assert isinstance(read, PSFExPSF)
+    assert read.image(40, 150) == pytest.approx(tile.psfs["r"].image(40, 150), abs=1e-7)
     pd.testing.assert_frame_equal(sky.table(TRUTH_TABLE), tile.tables.tables[TRUTH_TABLE])
     assert sky.columns(GOLD_TABLE)["ra_j2000"][0] == "deg"
     with pytest.raises(MissingDataError):
@@ -345,7 +344,7 @@ def test_the_same_tiles_make_the_same_bytes(tile: TileSky, tmp_path: Path) -> No
         SimulatedSky(tmp_path / name).write([tile], "a", {})
     one, two = (SimulatedSky(tmp_path / name).check()["files"] for name in ("one", "two"))
     assert one == two
-    assert len(one) == 14
+    assert len(one) == 19
     assert fits.open(io.BytesIO((tmp_path / "one" / f"{tile.name}_r.fits").read_bytes()))[0].header["BAND"] == "r"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from assets_tests.skies import draw_sky
+from assets_tests.skies import SIDE, shared_sky, small_sky
 from deblend_assets.errors import ArchiveError, BusyError, MissingDataError, SettingsError, StorageError
 from deblend_assets.resources.archive import Archive
 from deblend_assets.science.simulated_survey.geometry import TileGeometry
@@ -33,24 +34,25 @@ from deblend_assets.vo.server.holdings import Holdings
 from deblend_assets.vo.session import GuardedSession
 
 # It straddles right ascension 0, at a declination where widths along it are doubled.
-TILE, SIDE = "DES0000+6015", 130
+TILE = "DES0000+6015"
 BANDS = ("g", "r", "i", "z", "Y")
 CELLS, IMAGES = 4, 10
 
 
 @pytest.fixture(scope="module")
 def small(profile: Profile) -> Profile:
-    """A tile of 2 × 2 scenes, cutouts of at most 0.3 MiB, and no patience."""
-    sky = profile.des.sky.model_copy(update={"tiles": (TILE,), "cells": 2})
+    """Small tiles, cutouts of at most 0.3 MiB, and no patience."""
     archive = profile.des.archive.model_copy(update={"max_image_mb": 0.3, "attempts": 2, "backoff_s": 0.0})
-    return profile.model_copy(update={"des": profile.des.model_copy(update={"sky": sky, "archive": archive})})
+    small = small_sky(profile)
+    return small.model_copy(update={"des": small.des.model_copy(update={"archive": archive})})
 
 
 @pytest.fixture(scope="module")
 def drawn(small: Profile, catalog: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Storage with the survey; only read."""
     root = tmp_path_factory.mktemp("drawn")
-    draw_sky(catalog, small.des, Path(str(DesStore(ProjectStore(root, small)).sky.folder)))
+    sky = shared_sky(tmp_path_factory, catalog, small)
+    shutil.copytree(sky.folder, Path(str(DesStore(ProjectStore(root, small)).sky.folder)))
     return root
 
 
@@ -88,8 +90,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_bytes_are_said_before_the_first_image_comes(made: tuple[ProjectStore, Outcome, list]) -> None:
     _, outcome, lines = made
-    said = f"{TILE}: 252 × 252 pixels of {IMAGES} images in {CELLS} cells, {CELLS * (IMAGES + 1)} requests of at most "
-    assert lines[0].startswith(said), "with a margin of 60 pixels on each side"
+    side = re.match(rf"{re.escape(TILE)}: (\d+) × (\d+) pixels", lines[0])
+    assert side is not None
+    assert all(240 <= int(n) <= 260 for n in side.groups()), "its own area with a margin of 60 pixels on each side"
+    said = f" of {IMAGES} images in {CELLS} cells, {CELLS * (IMAGES + 1)} requests of at most "
+    assert said in lines[0]
     assert " GB together" in lines[0]
     assert (outcome.numbers["width"], outcome.numbers["height"]) == (SIDE, SIDE)
     assert outcome.numbers["cells"] == CELLS
@@ -112,14 +117,16 @@ def test_every_pixel_is_the_archive_s(made: tuple[ProjectStore, Outcome, list]) 
     field = read_field(read_field_file(files_of(store).toml), print)
     assert (field.name, field.names, field.shape) == (TILE, ("g", "r", "i", "z", "y"), (SIDE, SIDE))
     assert list(field.zero_points) == [30.0] * 5
-    x, y = np.array([0.0, 64.5, 129.0]), np.array([20.0, 64.5, 129.0])
+    x, y = np.array([0.0, 64.5, 199.0]), np.array([20.0, 64.5, 199.0])
     ours, theirs = field.sky(x, y), geometry.sky(x, y)
     np.testing.assert_allclose(np.mod(ours[0] + 180, 360), np.mod(theirs[0] + 180, 360), atol=2e-8)
     np.testing.assert_allclose(ours[1], theirs[1], atol=2e-8)
     assert all(band.weight is not None and band.psf is not None for band in field.bands.values())
+    with fits.open(io.BytesIO(sky.psf(TILE, "r"))) as theirs_psf, fits.open(folder / "psf_r.fits") as ours_psf:
+        np.testing.assert_array_equal(ours_psf[1].data["PSF_MASK"], theirs_psf[1].data["PSF_MASK"])
     (check,) = outcome.checks
     assert check.passed
-    assert 0 < check.numbers["covered_Y"] < check.numbers["covered_r"] - 0.1
+    assert 0 < check.numbers["covered_Y"] < check.numbers["covered_r"] - 0.05
 
 
 def test_the_field_is_named_and_a_second_run_requests_nothing(made: tuple[ProjectStore, Outcome, list]) -> None:
@@ -175,7 +182,7 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(
     assert not files.folder.exists()
     assert len(urls) == 17
     write(store)
-    assert len(urls) == len(set(urls)) == CELLS * IMAGES + 1, "each cutout once, and the one in the middle"
+    assert len(urls) == len(set(urls)) == CELLS * IMAGES + 6, "each cutout and PSF once, and the one in the middle"
     assert contents(files.folder) == contents(files_of(made[0]).folder)
 
 
@@ -257,9 +264,11 @@ def test_an_archive_without_the_label_band_there_has_no_field(
 
 
 def test_the_psf_of_a_real_tile_is_measured_from_its_stars(
-    made: tuple[ProjectStore, Outcome, list], tmp_path: Path
+    made: tuple[ProjectStore, Outcome, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What makes an archive simulated is its table of truth."""
+    """What makes an archive simulated is its table of truth. Real ones do not serve their PSFs."""
+    find = ArchiveClient.find_images
+    monkeypatch.setattr(ArchiveClient, "find_images", lambda *args: [r for r in find(*args) if r.product != "psf"])
     shutil.copytree(str(made[0].root), tmp_path / "copy")
     store = ProjectStore(tmp_path / "copy", made[0].profile)
     FieldsStore(store).field(TILE).source = files_of(store).toml

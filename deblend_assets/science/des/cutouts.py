@@ -31,19 +31,19 @@ _REPORT_PIXELS = 45
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One row of an SIA response: a stacked image or its weight map.
+    """One row of an SIA response: a stacked image, its weight map or its PSF.
 
     Attributes:
-        url: of the FITS cutout.
+        url: of the FITS cutout; of a PSF, of the whole file.
         band: g, r, i, z or Y.
-        product: image or weight map.
+        product: image, weight map, or a PSFEx model of the image's PSF.
         exposure_s: exposure time [s].
         title: as given by the archive.
     """
 
     url: str
     band: str
-    product: Literal["image", "weight"]
+    product: Literal["image", "weight", "psf"]
     exposure_s: float
     title: str
 

@@ -43,14 +43,14 @@ def evaluate_truth(
     * `shapes`, `pulls`: `accuracy.shapes` and `accuracy.pulls` of g (intrinsic) and e (observed) against the truth;
     * `trusted`: the same of the rows without a flag, `n` of them, and `errors_hold` by kind: see `errors_hold`;
     * `position`: catalogue - truth [arcsec], along right ascension times cos δ, and the median distance;
-    * `cutout_flux`: Σ light of the cutouts / Σ true light in the stamp, of targets without neighbours;
+    * `cutout_flux`: Σ light of the cutouts / Σ true light in them, of all sources and whatever else is no noise;
     * `flux`: of rows without a flag, median and robust σ of the flux over the true total flux, and the RMS `pull`.
 
     A row whose e is of another band than the truth's has no e here.
     """
     draws = {"resamples": resamples, "seed": seed}
     rows = catalog.merge(truth, on=ID, suffixes=("", "_true"))
-    # A point source has no shape, and a neighbour has no observed shape in a stamp of its own.
+    # A point source has no shape.
     known = rows[np.isfinite(rows[[f"{kind}_true" for kind in TRUTH_KINDS]].astype(float)).all(axis=1)]
     table = pd.DataFrame(
         {
@@ -129,8 +129,7 @@ def _cutout_flux(
 ) -> Evaluation:
     if cutout_flux is None:
         return {}
-    # The stamp holds a neighbour's light, the target's truth does not.
-    rows = truth[(truth["neighbours"] == 0) & (truth["member"] == 0)].merge(cutout_flux, on=ID)
+    rows = truth.merge(cutout_flux, on=ID)
     found = {}
     for band in bands:
         light, expected = values(rows, f"cutout_flux_{band}"), values(rows, f"stamp_flux_{band}")

@@ -54,8 +54,7 @@ def evaluate_tile(
         label_band: of the truth's observed distortion.
         snr_min: the cut on `snr_w` that the tile went through.
         resamples, seed: of the bootstrap.
-        truth: of a simulated tile: id, ra, dec [deg], member, neighbours, g1, g2, e1, e2,
-            `flux_{band}`, `stamp_flux_{band}` [count].
+        truth: of a simulated tile: id, ra, dec [deg], g1, g2, e1, e2, `flux_{band}`, `stamp_flux_{band}` [count].
         cutout_flux: with a truth: id and `cutout_flux_{band}` [count], the sum of each cutout, NaN where there is none.
         zero_point: AB magnitude of one count of `truth` and `cutout_flux`.
 
@@ -95,7 +94,7 @@ def evaluate_tile(
     first = found["im3shape"]["shear"]
     found["orientation"] = orientation(first["component1"]["slope"], first["component2"]["slope"])
     if truth is not None:
-        columns = ("ra", "dec", "member", "neighbours", "g1", "g2", "e1", "e2")
+        columns = ("ra", "dec", "g1", "g2", "e1", "e2")
         _require(truth, [ID, *columns, *(f"{f}_{b}" for f in ("flux", "stamp_flux") for b in bands)], "truth")
         if cutout_flux is not None:
             _require(cutout_flux, [ID, *(f"cutout_flux_{band}" for band in bands)], "des_cutouts")

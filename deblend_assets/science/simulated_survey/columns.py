@@ -63,22 +63,26 @@ def table_columns(bands: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]
         "tilename": ("", "the tile it lies in"),
         "ra": ("deg", "true right ascension"),
         "dec": ("deg", "true declination"),
-        "member": ("", "0: a scene's target; 1, 2, ...: its neighbours"),
-        "neighbours": ("", "galaxies in its scene beside the target"),
+        "star": ("", "1: a star, which has no shape"),
+        "galaxy_id": ("", "identity in the catalogue of galaxies; negative for a star"),
         "g1": ("", "intrinsic shear-type ellipticity, sky frame, component 1 (+: east-west)"),
         "g2": ("", "second component of the same (+: north-east to south-west)"),
         "e1": (
             "",
-            "observed distortion, adaptive moments of the noiseless target alone, label band, sky frame; targets",
+            "observed distortion, adaptive moments of the noiseless source alone, label band, sky frame; detected ones",
         ),
         "e2": ("", "second component of the same"),
-        "snr": ("", "matched-filter S/N of the galaxy alone, all bands"),
+        "hlr_arcsec": ("arcsec", "half-light radius before the PSF; 0 for a star"),
+        "snr": ("", "S/N of a filter of its own light, all bands, from the pixels that have a weight"),
         "snr_r": ("", "the same in r"),
-        "blendedness": ("", "1 - sum(own^2)/sum(own*all) in the label band"),
+        "blendedness": ("", "1 - sum(own^2)/sum(own*all) in the label band; detected ones"),
         "redshift": ("", "true redshift"),
         **{f"mag_{band}": ("mag", f"true AB magnitude in {band}") for band in bands},
         **{f"flux_{band}": ("count", f"true total flux in {band}, zero point 30") for band in bands},
-        **{f"stamp_flux_{band}": ("count", f"noiseless light within the stamp in {band}; targets") for band in bands},
+        **{
+            f"stamp_flux_{band}": ("count", f"everything but noise within a cutout around it, in {band}; detected ones")
+            for band in bands
+        },
     }
     return {
         GOLD_TABLE: identity | gold,

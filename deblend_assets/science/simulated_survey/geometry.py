@@ -25,11 +25,11 @@ def tile_centre(name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class TileGeometry:
-    """Gnomonic (TAN) projection about a tile's centre, which is the middle of the mosaic.
+    """Gnomonic (TAN) projection about a tile's centre, which is the middle of the image.
 
     Attributes:
         ra, dec: of the centre [deg].
-        pixels: side of the mosaic [pixel].
+        pixels: side of the image [pixel].
         pixel_scale: [arcsec / pixel].
     """
 
@@ -71,9 +71,13 @@ class TileGeometry:
         ra, dec = self.wcs().all_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
         return np.mod(ra, 360.0), dec
 
-    def bounds(self) -> tuple[float, float, float, float]:
-        """(RA min, RA max, Dec min, Dec max) [deg] of the mosaic's outline; RA min > RA max straddles RA 0."""
-        edge = np.linspace(-0.5, self.pixels - 0.5, 65)
+    def bounds(self, inset: int = 0) -> tuple[float, float, float, float]:
+        """(RA min, RA max, Dec min, Dec max) [deg] of the image's outline; RA min > RA max straddles RA 0.
+
+        Args:
+            inset: of the outline from the image's edge [pixel].
+        """
+        edge = np.linspace(inset - 0.5, self.pixels - inset - 0.5, 65)
         low, high = np.full_like(edge, edge[0]), np.full_like(edge, edge[-1])
         ra, dec = self.sky(np.concatenate([edge, edge, low, high]), np.concatenate([low, high, edge, edge]))
         away = signed_degrees(ra - self.ra)

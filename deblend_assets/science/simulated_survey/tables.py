@@ -30,10 +30,10 @@ from deblend_assets.science.simulated_survey.columns import (
 from deblend_assets.science.simulated_survey.geometry import TileGeometry
 from deblend_assets.settings import SkySettings
 
-DETECTED_SNR = 5.0
 _SHIFT_ARCSEC = 0.25
 _ASTROMETRY_ARCSEC = 0.02
-_PSF_FWHM_ARCSEC = 0.96  # of the r images, which im3shape fits
+# 5 log10(r80 / r20) above which a bulge fits better: 2.8 for a disc, above 5 for a de Vaucouleurs profile.
+_BULGE_CONCENTRATION = 3.6
 # Share of the rows with each fault; the last two add rows.
 _FAULTS = {"error_flag": 0.02, "info_flag": 0.03, "missing_e": 0.01, "missing_snr": 0.005}
 _UNMATCHED_ROWS = 3
@@ -62,20 +62,21 @@ def tile_tables(
     geometry: TileGeometry,
     bands: tuple[str, ...],
     settings: SkySettings,
-    zero_point: float,
+    overlap: int,
+    rng: np.random.Generator,
 ) -> TileTables:
     """All tables of one tile.
 
     Args:
         name: one of `settings.tiles`.
-        truth: one row a galaxy: `scene_truth.TRUTH_COLUMNS` with mosaic pixels and counts, and `neighbours`.
-        geometry: of the mosaic.
-        bands: of the survey.
-        settings: seed and tiles.
-        zero_point: of the counts [AB mag].
+        truth: of `tile_truth`, fluxes in counts.
+        geometry: of the image.
+        bands: of the survey, r among them.
+        settings: its tiles.
+        overlap: of the image over the tile's own area, on each side [pixel].
+        rng: random numbers of the measurements.
     """
     index = settings.tiles.index(name)
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(len(settings.tiles), index)))
     first = _FIRST_ID + index * _IDS_A_TILE
     ra, dec = geometry.sky(truth["x_pixel"].to_numpy(), truth["y_pixel"].to_numpy())
     known = truth.assign(
@@ -83,19 +84,21 @@ def tile_tables(
         tilename=name,
         ra=ra,
         dec=dec,
-        member=truth["member"].astype(np.int64),
+        star=truth["star"].astype(np.int64),
         g2=-truth["g2"],
         e2=-truth["e2"],
+        psf_g2=-truth["psf_g2"],
     )
     columns = table_columns(bands)
-    detected = known[(known["member"] == 0) | (known["snr_r"] > DETECTED_SNR)].reset_index(drop=True)
+    detected = known[known["detected"]].reset_index(drop=True)
     shapes = _measured_shapes(detected, geometry.pixel_scale, rng)
     gold = _detections(detected, shapes, bands, rng)
+    shapes = shapes[detected["star"].to_numpy() == 0].reset_index(drop=True)
     shapes, faults = _with_faults(shapes, first + len(truth), rng)
     tables = {
         GOLD_TABLE: gold,
         SHAPE_TABLE: shapes,
-        TILE_TABLE: _tile_row(name, geometry),
+        TILE_TABLE: _tile_row(name, geometry, overlap),
         TRUTH_TABLE: known,
     }
     return TileTables({key: table[list(columns[key])].reset_index(drop=True) for key, table in tables.items()}, faults)
@@ -111,10 +114,9 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
     measured = {
         f"e_{k}": (1 + bias) * detected[f"g{k}"] + additive[k - 1] + rng.normal(0, 1, rows) * sigma for k in (1, 2)
     }
-    bulge = detected["bulge_fraction"].to_numpy()
-    radius = np.where(bulge > 0.5, detected["hlr_bulge_arcsec"], detected["hlr_disc_arcsec"])
+    radius, fwhm = detected["hlr_arcsec"].to_numpy(), detected["psf_fwhm_arcsec"].to_numpy()
     shapes = detected[["coadd_objects_id"]].assign(
-        # A galaxy of AGN light alone has no shape, and im3shape lists none.
+        # A galaxy whose light is a point has no shape, and im3shape lists none.
         **{column: values.fillna(MISSING) for column, values in measured.items()},
         nbc_m=bias,
         nbc_c1=additive[0],
@@ -126,11 +128,11 @@ def _measured_shapes(detected: pd.DataFrame, pixel_scale: float, rng: np.random.
         snr_r=snr,
         flux_r=detected["flux_r"] * (1 + rng.normal(0, 1, rows) / np.maximum(snr, 1.0)),
         radius=radius,
-        is_bulge=(bulge > 0.5).astype(np.int64),
-        mean_rgpp_rp=np.sqrt(1 + np.square(2 * radius / _PSF_FWHM_ARCSEC)),
-        mean_psf_e1_sky=rng.normal(0, 0.01, rows),
-        mean_psf_e2_sky=rng.normal(0, 0.01, rows),
-        mean_psf_fwhm=np.full(rows, _PSF_FWHM_ARCSEC / pixel_scale),
+        is_bulge=(detected["concentration"] > _BULGE_CONCENTRATION).astype(np.int64),
+        mean_rgpp_rp=np.sqrt(1 + np.square(2 * radius / fwhm)),
+        mean_psf_e1_sky=detected["psf_g1"],
+        mean_psf_e2_sky=detected["psf_g2"],
+        mean_psf_fwhm=fwhm / pixel_scale,
         ra_shift=rng.normal(0, _SHIFT_ARCSEC, rows),
         dec_shift=rng.normal(0, _SHIFT_ARCSEC, rows),
         chi2=1 + rng.normal(0, 0.02, rows),
@@ -182,12 +184,10 @@ def _with_faults(shapes: pd.DataFrame, next_id: int, rng: np.random.Generator) -
     return pd.concat([shapes, repeated, strangers], ignore_index=True), faults
 
 
-def _tile_row(name: str, geometry: TileGeometry) -> pd.DataFrame:
-    ra_min, ra_max, dec_min, dec_max = geometry.bounds()
+def _tile_row(name: str, geometry: TileGeometry, overlap: int) -> pd.DataFrame:
     row: dict[str, object] = {"tilename": name, "ra_cent": geometry.ra, "dec_cent": geometry.dec}
-    # No tile overlaps another: all of a tile is unique to it.
-    for prefix in ("", "u"):
-        kind = "c" if prefix == "" else ""
+    for prefix, kind, inset in (("", "c", 0), ("u", "", overlap)):
+        ra_min, ra_max, dec_min, dec_max = geometry.bounds(inset)
         row |= {f"{prefix}ra{kind}min": ra_min, f"{prefix}ra{kind}max": ra_max}
         row |= {f"{prefix}dec{kind}min": dec_min, f"{prefix}dec{kind}max": dec_max}
     row |= {"crossra0": "Y" if ra_min > ra_max else "N", "pixelscale": geometry.pixel_scale}

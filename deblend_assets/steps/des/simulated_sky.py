@@ -4,61 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers, whole_scenes
-from deblend_assets.science.simulated_survey.sky import TileSky, assemble_tile, sky_simulation, tile_shard
+from deblend_assets.science.simulated_survey.sky import TileSky, observe_tile, sample_tile
+from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.format import Table
+from deblend_assets.science.worlds.population import sky_catalog
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.project import ProjectStore, library_versions
 
 
-def render_sky(store: ProjectStore, workers: RenderingWorkers, log: Callable[[str], None]) -> Outcome:
+def render_sky(store: ProjectStore, log: Callable[[str], None]) -> Outcome:
     """Render and store the survey, or keep that of the same inputs and settings.
 
     Args:
         store: of the profile.
-        workers: processes that render the scenes.
         log: receives progress lines.
 
     Raises:
         BusyError: another run is rendering it.
+        SettingsError: the archive cannot hold tiles of these settings.
     """
-    settings = store.profile.des
-    des, catalog = DesStore(store), store.read_catalog()
-    identity, names = des.sky_identity(), settings.sky.tiles
-    used: set[int] = set()
+    profile = store.profile
+    des, catalog, names = DesStore(store), store.read_catalog(), profile.des.sky.tiles
+    identity = des.sky_identity()
     with des.sky.lock():
         if not des.sky.finished(identity):
-            survey = load_survey(settings.simulation.survey)
-            shards = [tile_shard(settings, name) for name in names]
-            progress = Progress("rendering tiles", sum(s.scenes for s in shards), "scenes", log)
+            survey = load_survey(profile.des.simulation.survey)
+            galaxies = sky_catalog(catalog, profile.catalog, "test", "training")
+            progress = Progress("rendering tiles", len(names), "tiles", log)
 
             def tiles() -> Iterator[TileSky]:
-                with workers.start(catalog, sky_simulation(settings)) as pool:
-                    rendered = pool.render(shards, progress, whole_scenes)
-                    for name, (_, scenes) in zip(names, rendered, strict=True):
-                        used.update(scenes.truth["galtileid"])
-                        yield assemble_tile(name, scenes, survey, settings)
+                for name in names:
+                    field = sample_tile(name, galaxies, survey, profile)
+                    log(f"{name}: {len(field.sources):,} sources on and around {field.sky.shape[0]:,} pixels squared")
+                    yield observe_tile(name, field, survey, profile)
+                    progress.add(1)
 
-            des.sky.write(tiles(), identity, library_versions("blending-toolkit", "galsim", "surveycodex", "numpy"))
+            des.sky.write(tiles(), identity, library_versions("galsim", "surveycodex", "numpy", "torch"))
         else:
             log(f"kept the survey of the same inputs and settings ({identity})")
         record = des.sky.check()
-    foreign = used & set(catalog.loc[catalog["split"] != "test", "galtileid"])
     truth = des.sky.table("simulation.truth")
+    ids = np.unique(truth.loc[truth["star"] == 0, "galaxy_id"])
+    foreign = ids[assign_split(ids, profile.catalog.fractions, salt=str(profile.catalog.seed)) != "test"]
     return Outcome(
-        numbers={"scenes": int((truth["member"] == 0).sum()), "galaxies": len(truth)},
+        numbers={"sources": len(truth), "stars": int(truth["star"].sum()), "pixels": profile.des.sky.pixels},
         words={"tiles": ", ".join(names)},
         tables={"faults": Table.of(record["faults"], "tile")},
         paths={"path": des.sky.folder},
         checks=[
             Check(
                 "held_out",
-                not foreign,
-                f"{len(foreign)} galaxies of other splits among {len(used)} rendered now",
-                {"foreign": len(foreign), "rendered_now": len(used)},
+                not len(foreign),
+                f"{len(foreign)} of {len(ids)} galaxies are of other splits",
+                {"foreign": len(foreign), "galaxies": len(ids)},
             )
         ],
     )

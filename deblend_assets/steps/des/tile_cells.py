@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from deblend_assets.errors import ArchiveError, MissingDataError
@@ -18,6 +19,7 @@ from deblend_assets.science.des.fits_image import FitsImage, open_image
 from deblend_assets.science.des.tile_images import Cells, GridBox, TileFrame, require_whole
 from deblend_assets.science.des.tiles import TileArea
 from deblend_assets.settings import ArchiveSettings
+from deblend_assets.stores.psfex_files import moved_psfex
 from deblend_assets.vo.client import ArchiveClient
 
 Product = Literal["image", "weight"]
@@ -64,6 +66,7 @@ class TileFetcher:
     Attributes:
         frame: the tile's pixels.
         chosen: the file of each band and of its weight map: the longest exposure in the middle of the tile.
+        psfs: of those bands whose image has its PSF in the archive.
 
     Raises:
         MissingDataError: there is no image in the label band.
@@ -85,10 +88,14 @@ class TileFetcher:
         theirs = {spelt[r.band.lower()]: r.band for r in found if r.band.lower() in spelt}
         there = choose_images(found, tuple(theirs.values()))
         self.chosen: dict[str, dict[Product, ImageRecord]] = {}
+        self.psfs: dict[str, ImageRecord] = {}
         for band in bands:
             if (images := there.get(theirs.get(band, ""))) is not None:
                 image, weight = images
                 self.chosen[band] = {"image": image} if weight is None else {"image": image, "weight": weight}
+                of_image = (r for r in found if r.product == "psf" and source_of(r) == source_of(image))
+                if (psf := next(of_image, None)) is not None:
+                    self.psfs[band] = psf
         if label_band not in self.chosen:
             raise MissingDataError(
                 f"the archive has no image in {label_band} in the middle of {area.name}",
@@ -129,6 +136,26 @@ class TileFetcher:
                     _require_one_zero_point(own, where)
                     planes.setdefault(band, {})[product] = Plane(tuple(own), box)
         return {band: products for band, products in planes.items() if "image" in products}
+
+    def psf(self, band: str, crpix: tuple[float, float]) -> bytes | None:
+        """The file of a band's PSF for an image of this reference pixel; none: the archive has no PSF of it.
+
+        Raises:
+            ArchiveError: not answered, or with something that is not a PSFEx model.
+        """
+        record = self.psfs.get(band)
+        if record is None:
+            return None
+
+        def moved(data: bytes) -> bytes:
+            try:
+                return moved_psfex(data, crpix)
+            except (ValueError, OSError, fits.VerifyError) as error:
+                raise ArchiveError(
+                    f"cannot be read as a PSF ({error})", where=record.title, remedy="run the same command again later"
+                ) from error
+
+        return self._client.fetch(record, moved)
 
     def strips(self, plane: Plane | None, box: GridBox, absent: float) -> Iterator[NDArray[np.float32]]:
         """The pixels of a box, strip by strip from the bottom, of answers that are kept.

@@ -15,8 +15,7 @@ from deblend_assets.resources.archive import Archive
 from deblend_assets.science.des.queries import TILE_COLUMNS, area_of, tile_query
 from deblend_assets.science.des.tile_images import Cells, GridBox, TileFrame, around, cells_of
 from deblend_assets.science.des.tiles import tile_name
-from deblend_assets.science.simulation.survey_stamps import psf_images
-from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
+from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.statistics.format import Table
 from deblend_assets.steps.des.tile_cells import Plane, Product, TileFetcher, widest
 from deblend_assets.steps.outcome import Check, Outcome
@@ -111,8 +110,7 @@ def _write(
         "cells": len(cells.boxes),
         "pixel_scale": fetcher.frame.pixel_scale,
     }
-    psfs = _psfs(des, survey, fetcher.frame.pixel_scale)
-    images = [_band(des, name, band, products, box, fetcher, psfs) for band, products in planes.items()]
+    images = [_band(des, name, band, products, box, fetcher) for band, products in planes.items()]
     log(f"writing {box.shape[1]:,} × {box.shape[0]:,} pixels in {' '.join(bands)} to {files.folder}")
     files.write(images, inputs, info)
     return info
@@ -128,14 +126,6 @@ def _announcement(name: str, region: GridBox, cells: Cells, images: int) -> str:
     )
 
 
-def _psfs(des: DesStore, survey: SurveyModel, pixel_scale: float) -> dict[str, NDArray[np.float32]]:
-    """The PSF of each band of a simulated survey; none of a real one, whose stars show it."""
-    if not des.simulated:
-        return {}
-    found = psf_images(survey, des.project.profile.stamps.psf_side, pixel_scale)
-    return dict(zip(survey.bands, found, strict=True))
-
-
 def _band(
     des: DesStore,
     name: str,
@@ -143,18 +133,18 @@ def _band(
     products: dict[Product, Plane],
     box: GridBox,
     fetcher: TileFetcher,
-    psfs: dict[str, NDArray[np.float32]],
 ) -> BandImages:
+    header = _header(fetcher.frame, box, name, band, products["image"].pieces[0].zero_point, des.simulated)
     weight: Iterator[NDArray[np.float32]] | None = None
     if "weight" in products:
         weight = fetcher.strips(products["weight"], box, 0.0)
     return BandImages(
         band=band,
-        header=_header(fetcher.frame, box, name, band, products["image"].pieces[0].zero_point, des.simulated),
+        header=header,
         shape=box.shape,
         image=fetcher.strips(products["image"], box, np.nan),
         weight=weight,
-        psf=psfs.get(band),
+        psf=fetcher.psf(band, (header["CRPIX1"], header["CRPIX2"])),
     )
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from astropy.io import fits
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.des.tiles import signed_degrees
+from deblend_assets.science.simulated_survey.sky import Product
 from deblend_assets.stores.sky import SimulatedSky, SkyImage
+
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -30,8 +34,8 @@ class Run(NamedTuple):
 
 # The whole coadd, a shallower one and a single epoch: a client has to choose.
 RUNS = (Run("r2624p02", "Stack", 1.0), Run("r2581p01", "Stack", 0.5), Run("r2457p01", "Resampled", 0.1))
-# FITS extensions of DES's own files, as a cutout's `extn` names them.
-EXTENSIONS = {1: "image", 2: "dqmask", 3: "weight"}
+# FITS extensions of DES's own files, as a cutout's `extn` names them, and the PSF of the whole image.
+EXTENSIONS = {1: "image", 2: "dqmask", 3: "weight", 4: "psf"}
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,21 @@ class Holdings:
         """
         key = (tile, band, product)
         if key not in self._images:
-            found = self._sky.image(tile, band, "weight" if product == "weight" else "image")
-            # After opening: the marker goes before the first file is replaced.
-            if self._sky.record()["identity"] != self._identity:
-                raise MismatchError(
-                    "the simulated survey was made anew while it was served",
-                    where=str(self._sky.folder),
-                    remedy="run the same command again",
-                )
-            self._images[key] = found
+            opened: Product = "image" if product == "image" else "weight"
+            self._images[key] = self._current(lambda: self._sky.image(tile, band, opened))
         return self._images[key]
+
+    def _current(self, opened: Callable[[], T]) -> T:
+        """What a file of the survey holds."""
+        found = opened()
+        # After opening: the marker goes before the first file is replaced.
+        if self._sky.record()["identity"] != self._identity:
+            raise MismatchError(
+                "the simulated survey was made anew while it was served",
+                where=str(self._sky.folder),
+                remedy="run the same command again",
+            )
+        return found
 
     def box(self, tile: str, ra: float, dec: float, width: float, height: float) -> tuple[float, float, float, float]:
         """(left, right, bottom, top) in 0-based pixels of a tile of a region `width` × `height` [deg] on the sky.
@@ -105,9 +114,12 @@ class Holdings:
         The region is clipped at the image's edges, as cutout services do: the answer may be smaller than requested.
 
         Returns:
-            The FITS file, with the WCS of its pixels; None where no pixel of the region lies on the image.
+            The FITS file, with the WCS of its pixels; None where no pixel of the region lies on the image. The PSF is
+            that of the whole image, whatever the region.
         """
         product = EXTENSIONS[extension]
+        if product == "psf":
+            return self._current(lambda: self._sky.psf(holding.tile, holding.band))
         header, pixels = self.image(holding.tile, holding.band, product)
         y_size, x_size = pixels.shape
         x0, x1, y0, y1 = 0, x_size, 0, y_size
@@ -129,15 +141,15 @@ class Holdings:
         return stream.getvalue()
 
     def _as_observed(self, cut: NDArray, holding: Holding, product: str, corner: tuple[int, int]) -> NDArray:
-        """The pixels with the sky noise of the run's exposure; a mask is zero."""
+        """The pixels with the sky noise of the run's exposure; a mask is 1 where the weight is 0."""
         if product == "dqmask":
-            return np.zeros(cut.shape, dtype=np.int16)
+            return (cut == 0).astype(np.int16)
         share = np.float32(holding.run.share)
         if share == 1:
             return cut
         if product == "weight":
             return cut * share
-        weight = float(self.image(holding.tile, holding.band, "weight").pixels[0, 0])
+        weight = float(self.image(holding.tile, holding.band, "weight").pixels.max())
         # The same request gets the same pixels.
         rng = np.random.default_rng([zlib.crc32(holding.reference.encode()), *corner])
         noise = rng.standard_normal(cut.shape, dtype=np.float32) * np.float32(((1 / share - 1) / weight) ** 0.5)

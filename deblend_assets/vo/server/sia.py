@@ -42,7 +42,7 @@ _FIELDS = [
     Field("exptime", *_TEXT, description="exposure time [s]"),
     Field("magzero", *_TEXT, description="zero point [mag]"),
     Field("proctype", *_TEXT, description="Stack: a coadd; Resampled: one epoch"),
-    Field("prodtype", *_TEXT, description="image, weight (inverse variance) or dqmask"),
+    Field("prodtype", *_TEXT, description="image, weight (inverse variance), dqmask or psf (a PSFEx model)"),
     Field("siaRef", *_TEXT, description="the file"),
     Field("tile", *_TEXT, description="the tile"),
 ]
