@@ -1,6 +1,7 @@
 """Compares shapes of a simulated tile with its truth: posterior means and REGAUSS (GalSim's HSM), on one core.
 
-The peer is re-Gaussianisation (Hirata & Seljak 2003) in the label band with the true PSF, on the same stamps. Both are
+The peer is re-Gaussianisation (Hirata & Seljak 2003) in the label band, on the same stamps; both are given
+the PSF of the survey's description. Both are
 compared with the intrinsic shear-type g of the truth, pixel frame. Failures of REGAUSS are counted and excluded from
 both estimators' rows. Requires an evaluated tile: `make demo`.
 """
@@ -55,7 +56,7 @@ def main(tile_name: str | None, rounds: int) -> None:
     for k in (1, 2):
         table[f"g{k}_ours"], table[f"g{k}_regauss"] = ours[f"g{k}"].to_numpy(), peer[:, k - 1]
     table = table[np.isfinite(table["g1"]) & np.isfinite(table["g2"])]
-    print(f"{name}, simulated; intrinsic shear-type g per component; REGAUSS in {label} with the true PSF")
+    print(f"{name}, simulated; intrinsic shear-type g per component; REGAUSS in {label}")
     worked = np.isfinite(table["g1_regauss"])
     for words, rows in (
         ("where REGAUSS works", table[worked]),

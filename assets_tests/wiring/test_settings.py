@@ -122,6 +122,12 @@ def test_the_profile_is_the_one_the_environment_names_and_demo_without(monkeypat
         ("simulation.scenes.train", 65, "simulation", "scenes.train = 65 is not a whole number of shards"),
         ("des.simulation.scenes", {"train": 64}, "des.simulation.scenes", "is gone: no scenes of DES are stored"),
         ("des.simulation.shard_scenes", 16, "des.simulation.shard_scenes", "is gone: no scenes of DES are stored"),
+        (
+            "des.sky.cells",
+            20,
+            "des.sky.cells",
+            "is gone: a tile is one image, not a grid of scenes. Give des.sky.pixels",
+        ),
         ("des.archive.url", "x", "des.archive.url", "not a known key"),
         ("des.archive.sia_url", "https://a.b/sia", "des.archive", "must both be 'simulated', or neither"),
         ("des.archive.tap_url", "", "des.archive.tap_url", "at least 1 character"),
