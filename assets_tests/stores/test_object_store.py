@@ -46,6 +46,7 @@ from deblend_assets.stores.files import (
 from deblend_assets.stores.folders import matching, sizes
 from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.response_cache import ResponseCache
+from deblend_assets.stores.tiles import Shard as TileShard
 from deblend_assets.stores.tiles import TileStore
 
 for _package in ("moto", "s3fs", "upath"):
@@ -357,7 +358,7 @@ def test_fetching_that_fails_midway_leaves_the_cutouts_that_were_there(root: Sto
     of_tiles.whole(store)
     before = store.read_cutouts(of_tiles.INPUTS)
 
-    def broken() -> Iterator[of_tiles.Shard]:
+    def broken() -> Iterator[TileShard]:
         yield of_tiles.shard(20, 4)
         raise ConnectionError("the archive is gone")
 

@@ -24,23 +24,24 @@ from assets_tests.stores.test_files import HOLDER, python
 from deblend_assets.errors import BusyError, CorruptDataError, MismatchError, MissingDataError, StorageError
 from deblend_assets.stores import tiles as module
 from deblend_assets.stores.tables import column_units
-from deblend_assets.stores.tiles import Cutouts, TileStore
+from deblend_assets.stores.tiles import Cutouts, Shard, TileStore
 
 NAME, INPUTS = "DES1200+6000", "abcdef012345"
 ESCAPED = re.escape(NAME)
 BANDS = ("g", "r", "Y")
-SIDE = 5
+SIDE, PSF_SIDE = 5, 3
 COLUMNS = {"coadd_objects_id": ("", "identity"), "ra": ("deg", "right ascension")}
-Shard = tuple[pd.DataFrame, np.ndarray, np.ndarray]
 
 
 def shard(first: int, galaxies: int) -> Shard:
-    """Made-up galaxies; every third one lacks Y."""
+    """Made-up galaxies; every third one lacks Y, and g alone has a PSF."""
     ids = np.arange(first, first + galaxies)
     rng = np.random.default_rng(first)
     counts, weight = rng.normal(size=(2, galaxies, len(BANDS), SIDE, SIDE)).astype(np.float32)
     counts[ids % 3 == 0, 2], weight[ids % 3 == 0, 2] = np.nan, 0.0
-    return pd.DataFrame({"coadd_objects_id": ids, "ra": ids / 7}), counts, weight
+    psf = np.full((galaxies, len(BANDS), PSF_SIDE, PSF_SIDE), np.nan, dtype=np.float32)
+    psf[:, 0] = rng.random((galaxies, PSF_SIDE, PSF_SIDE))
+    return Shard(pd.DataFrame({"coadd_objects_id": ids, "ra": ids / 7}), counts, weight, psf)
 
 
 def write(store: TileStore, shards: Iterator[Shard], inputs: str = INPUTS, most: int = 12) -> None:
@@ -48,6 +49,7 @@ def write(store: TileStore, shards: Iterator[Shard], inputs: str = INPUTS, most:
         inputs,
         shards,
         shape=(most, len(BANDS), SIDE, SIDE),
+        psf_side=PSF_SIDE,
         bands=BANDS,
         columns=COLUMNS,
         attributes={"tile": NAME, "simulated_tile": True},
@@ -115,11 +117,12 @@ def test_no_name_leaves_the_folder(store: TileStore, tmp_path: Path, name: Any) 
 def test_cutouts_are_read_bit_for_bit_with_the_mask_of_bands(store: TileStore) -> None:
     whole(store)
     cutouts = store.read_cutouts(INPUTS)
-    rows, counts, weight = (
+    rows, counts, weight, psf = (
         np.concatenate(parts) for parts in zip(*[shard(0, 4), shard(4, 4), shard(8, 1)], strict=True)
     )
     np.testing.assert_array_equal(cutouts.counts, counts)
     np.testing.assert_array_equal(cutouts.weight, weight)
+    np.testing.assert_array_equal(cutouts.psf, psf)
     np.testing.assert_array_equal(cutouts.galaxies.to_numpy(), rows)
     expected = np.ones((9, 3), dtype=bool)
     expected[::3, 2] = False
@@ -131,7 +134,7 @@ def test_cutouts_are_read_bit_for_bit_with_the_mask_of_bands(store: TileStore) -
 def test_they_open_in_xarray_with_dimensions_bands_and_units(store: TileStore) -> None:
     whole(store)
     with xarray.open_zarr(store.cutouts_folder(INPUTS) / "cutouts.zarr", consolidated=False) as opened:
-        assert set(opened.data_vars) == {"counts", "weight", "present"}
+        assert set(opened.data_vars) == {"counts", "weight", "psf", "present"}
         assert opened.attrs["tile"] == NAME
         assert opened.attrs["simulated_tile"] is True
         for name, unit in (("counts", "count"), ("weight", "count**-2")):
@@ -140,6 +143,8 @@ def test_they_open_in_xarray_with_dimensions_bands_and_units(store: TileStore) -
             assert array.shape == (9, 3, SIDE, SIDE), "as long as there are galaxies, not as there might have been"
             assert (array.attrs["unit"], array.attrs["bands"]) == (unit, list(BANDS))
             assert array.attrs["description"]
+        assert opened["psf"].dims == ("galaxy", "band", "v", "u")
+        assert opened["psf"].shape == (9, 3, PSF_SIDE, PSF_SIDE)
         assert opened["present"].dims == ("galaxy", "band")
         assert opened["present"].dtype == bool
 
@@ -150,7 +155,7 @@ def test_written_again_they_are_the_same_bytes_and_others_have_another_checksum(
     whole(store)
     assert files(store.folder) == before
     changed = shard(0, 4)
-    changed[1][1, 1, 2, 2] += 1
+    changed.counts[1, 1, 2, 2] += 1
     write(store, iter([changed, shard(4, 4), shard(8, 1)]))
     assert store.cutouts_sha256(INPUTS) != digest
 
@@ -204,7 +209,7 @@ def same(first: Cutouts, second: Cutouts) -> bool:
     return np.array_equal(first.counts, second.counts, equal_nan=True) and first.galaxies.equals(second.galaxies)
 
 
-@pytest.mark.parametrize("name", ["counts", "weight", "present"])
+@pytest.mark.parametrize("name", ["counts", "psf", "present"])
 @pytest.mark.parametrize(
     "damage",
     [

@@ -83,6 +83,7 @@ class DesStore:
             self.service(),
             # The survey's name stands for its bands.
             (self.settings.simulation.survey, self.settings.simulation.label_band, self.settings.tiles.stamp_pixels),
+            self.project.profile.stamps.psf_side,
             (archive.pixel_scale_arcsec, archive.zero_point),
             CODE_VERSIONS["des_cutouts"],
         )
@@ -104,7 +105,7 @@ class DesStore:
             tile.cutouts_sha256(self.cutouts_inputs(tile)),
             self.project.sky_model_version(),
             profile.detection,
-            (profile.stamps.psf_side, self.settings.tiles.response_share),
+            self.settings.tiles.response_share,
             library_versions("galsim", "surveycodex"),  # of the PSF
             CODE_VERSIONS["shape_catalog"],
         )

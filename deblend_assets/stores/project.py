@@ -80,7 +80,7 @@ CODE_VERSIONS = {
     "sky_model": "2",
     "simulated_sky": "3",
     "im3shape_catalog": "2",
-    "des_cutouts": "2",
+    "des_cutouts": "3",
     "des_evaluation": "5",
     "shape_catalog": "12",
     "tile_images": "2",

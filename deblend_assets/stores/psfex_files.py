@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from deblend_assets.science.skies.psfex_psf import PSFExPSF
 
@@ -36,6 +37,25 @@ def psfex_file(psf: PSFExPSF, cards: Mapping[str, float | str]) -> bytes:
     return stream.getvalue()
 
 
+def read_psfex(data: bytes, pixel_scale: float, where: str) -> tuple[PSFExPSF, WCS]:
+    """A model and the WCS of the image whose pixels its positions are.
+
+    Args:
+        data: of a file with the WCS of its own image.
+        pixel_scale: of that image [arcsec].
+        where: its name for messages.
+
+    Raises:
+        ValueError: the file has no PSFEx model, or no WCS.
+        CorruptDataError: a model of a kind that is not supported.
+    """
+    with fits.open(io.BytesIO(data)) as hdus:
+        _require_model(hdus)
+        cards = hdus[0].header.copy()
+        del cards["NAXIS"]  # 0, of which astropy warns: a WCS of two axes for an image of none
+        return PSFExPSF.from_table(hdus[1], pixel_scale, where), WCS(cards)
+
+
 def moved_psfex(data: bytes, crpix: tuple[float, float]) -> bytes:
     """The same model for an image of the same sky whose reference pixel is another.
 
@@ -47,11 +67,8 @@ def moved_psfex(data: bytes, crpix: tuple[float, float]) -> bytes:
         ValueError: the file has no PSFEx model, or no WCS.
     """
     with fits.open(io.BytesIO(data)) as hdus:
-        if len(hdus) < 2 or "PSF_MASK" not in getattr(hdus[1], "columns", fits.ColDefs([])).names:
-            raise ValueError("no PSFEx model")
+        _require_model(hdus)
         header, cards = hdus[1].header, hdus[0].header
-        if header.get("POLNAXIS", 0) and not {"CRPIX1", "CRPIX2"} <= set(cards):
-            raise ValueError("no WCS beside the PSFEx model")
         for axis, pixel in enumerate(crpix, start=1):
             if f"POLZERO{axis}" in header:
                 header[f"POLZERO{axis}"] += pixel - cards[f"CRPIX{axis}"]
@@ -59,3 +76,10 @@ def moved_psfex(data: bytes, crpix: tuple[float, float]) -> bytes:
         stream = io.BytesIO()
         hdus.writeto(stream)
     return stream.getvalue()
+
+
+def _require_model(hdus: fits.HDUList) -> None:
+    if len(hdus) < 2 or "PSF_MASK" not in getattr(hdus[1], "columns", fits.ColDefs([])).names:
+        raise ValueError("no PSFEx model")
+    if hdus[1].header.get("POLNAXIS", 0) and not {"CRPIX1", "CRPIX2"} <= set(hdus[0].header):
+        raise ValueError("no WCS beside the PSFEx model")

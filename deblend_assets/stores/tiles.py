@@ -3,7 +3,7 @@
     <folder>/im3shape_catalog.parquet     after the cuts
     <folder>/attrition.parquet            the count after every cut
     <folder>/truth.parquet                of a simulated tile only
-    <folder>/cutouts/<fingerprint>/       cutouts.zarr/{counts,weight,present}, galaxies.parquet; its sidecar is last
+    <folder>/cutouts/<fingerprint>/       cutouts.zarr/{counts,weight,psf,present}, galaxies.parquet; sidecar last
     <folder>/shape_catalog.parquet, .fits
     <folder>/report.html, numbers.json    the evaluation
     <folder>/field_report.html, field_numbers.json  the catalogue of its field against im3shape's
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,7 @@ class Cutouts:
             scale, offset and noise.
         counts: (galaxy, band, y, x) float32 [count]; NaN where a band is absent.
         weight: the same shape, inverse variance [count^-2]; 0 where nothing is known.
+        psf: (galaxy, band, v, u) float32, the archive's at the galaxy's position, pixel included; NaN: it has none.
         present: (galaxy, band) bool: the mask of bands that have an image.
         bands: of the band axis.
         info: what else was recorded when they were fetched.
@@ -65,9 +66,19 @@ class Cutouts:
     galaxies: pd.DataFrame
     counts: np.ndarray
     weight: np.ndarray
+    psf: np.ndarray
     present: np.ndarray
     bands: tuple[str, ...]
     info: dict[str, Any]
+
+
+class Shard(NamedTuple):
+    """Some galaxies of a tile: rows and arrays as those of `Cutouts`."""
+
+    galaxies: pd.DataFrame
+    counts: np.ndarray
+    weight: np.ndarray
+    psf: np.ndarray
 
 
 class TileStore:
@@ -133,9 +144,10 @@ class TileStore:
     def write_cutouts(
         self,
         inputs: str,
-        shards: Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]],
+        shards: Iterator[Shard],
         *,
         shape: tuple[int, int, int, int],
+        psf_side: int,
         bands: tuple[str, ...],
         columns: Columns,
         attributes: Mapping[str, Any],
@@ -146,8 +158,9 @@ class TileStore:
 
         Args:
             inputs: fingerprint of what they are made from.
-            shards: galaxies, counts and weights, `SHARD_GALAXIES` at a time; the last may be smaller.
+            shards: `SHARD_GALAXIES` galaxies at a time; the last may be smaller.
             shape: (galaxy, band, y, x); galaxies at most, for the layout.
+            psf_side: of the PSFs' images [pixel].
             bands: of the band axis.
             columns, note: of the table of galaxies.
             attributes: for the arrays.
@@ -159,13 +172,14 @@ class TileStore:
         folder = self.cutouts_folder(inputs)
         delete_parts(folder.parent)
         with staging_folder(folder) as part, storage_errors(part):
-            arrays = _layout(part / "cutouts.zarr", shape, bands, attributes)
+            arrays = _layout(part / "cutouts.zarr", shape, psf_side, bands, attributes)
             tables, start = [], 0
-            for galaxies, counts, weight in shards:
-                stop = start + len(galaxies)
-                arrays["counts"][start:stop], arrays["weight"][start:stop] = counts, weight
-                arrays["present"][start:stop] = np.isfinite(counts[..., 0, 0])
-                tables.append(galaxies)
+            for shard in shards:
+                stop = start + len(shard.galaxies)
+                for noun in ("counts", "weight", "psf"):
+                    arrays[noun][start:stop] = getattr(shard, noun)
+                arrays["present"][start:stop] = np.isfinite(shard.counts[..., 0, 0])
+                tables.append(shard.galaxies)
                 start = stop
             if not tables:
                 reasons = ", ".join(f"{reason}: {count}" for reason, count in dict(info.get("rejected", {})).items())
@@ -212,12 +226,12 @@ class TileStore:
 
         checked("cutouts.zarr/zarr.json")
         # One array at a time: its files and its pixels are in memory together.
-        counts, weight, present = (
+        counts, weight, psf, present = (
             np.asarray(zarr.open_array(ZarrFiles(checked(f"cutouts.zarr/{noun}/")).store, mode="r"))
-            for noun in ("counts", "weight", "present")
+            for noun in ("counts", "weight", "psf", "present")
         )
         galaxies = from_parquet(data, where=str(folder / "galaxies.parquet"), asset=asset)
-        return Cutouts(galaxies, counts, weight, present, tuple(record["bands"]), record["info"])
+        return Cutouts(galaxies, counts, weight, psf, present, tuple(record["bands"]), record["info"])
 
     def cutouts_sha256(self, inputs: str) -> str:
         """Checksum that covers the table and, through its record, the arrays; errors as `read_cutouts`."""
@@ -226,28 +240,34 @@ class TileStore:
 
 
 def _layout(
-    path: Path, shape: tuple[int, int, int, int], bands: tuple[str, ...], attributes: Mapping[str, Any]
+    path: Path,
+    shape: tuple[int, int, int, int],
+    psf_side: int,
+    bands: tuple[str, ...],
+    attributes: Mapping[str, Any],
 ) -> dict[str, zarr.Array]:
     group = zarr.create_group(path, attributes={**attributes, "bands": list(bands)})
-    pixels, codec = shape[2:], BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
-    # Name: type, what a band that is absent reads as, unit, meaning.
-    kinds: dict[str, tuple[str, float | bool, str, str]] = {
-        "counts": ("float32", np.nan, "count", "stamps as the archive gave them"),
-        "weight": ("float32", 0.0, "count**-2", "inverse variance of the counts; 0: nothing known"),
-        "present": ("bool", False, "", "mask: whether the band has an image"),
+    codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+    pixels, psf_pixels = shape[2:], (psf_side, psf_side)
+    # Name: type, what a band that is absent reads as, pixels, their axes, unit, meaning.
+    kinds: dict[str, tuple[str, float | bool, tuple[int, ...], tuple[str, ...], str, str]] = {
+        "counts": ("float32", np.nan, pixels, ("y", "x"), "count", "stamps as the archive gave them"),
+        "weight": ("float32", 0.0, pixels, ("y", "x"), "count**-2", "inverse variance of the counts; 0: nothing known"),
+        "psf": ("float32", np.nan, psf_pixels, ("v", "u"), "", "PSF of the archive, pixel included; NaN: it has none"),
+        "present": ("bool", False, (), (), "", "mask: whether the band has an image"),
     }
     return {
         name: group.create_array(
             name,
-            shape=shape if name != "present" else shape[:2],
-            chunks=(SHARD_GALAXIES, 1, *pixels) if name != "present" else (SHARD_GALAXIES, len(bands)),
+            shape=(*shape[:2], *side),
+            chunks=(SHARD_GALAXIES, 1 if side else len(bands), *side),
             dtype=dtype,
             fill_value=absent,
             compressors=codec,
-            dimension_names=("galaxy", "band", "y", "x") if name != "present" else ("galaxy", "band"),
+            dimension_names=("galaxy", "band", *axes),
             attributes={**attributes, "bands": list(bands), "description": words, "unit": unit},
         )
-        for name, (dtype, absent, unit, words) in kinds.items()
+        for name, (dtype, absent, side, axes, unit, words) in kinds.items()
     }
 
 

@@ -22,6 +22,7 @@ from deblend_assets.science.des.cutouts import (
     ImageRecord,
     choose_images,
     pixel_sigma,
+    psf_of,
     read_band,
     read_weight,
     rejection,
@@ -226,6 +227,12 @@ def test_the_longest_exposure_is_chosen_with_its_own_weights() -> None:
     chosen = choose_images(records, ["g", "r", "i"])
     assert chosen == {"r": (best, own), "i": (records[-1], None)}
     assert choose_images(records[::-1], ["g", "r", "i"]) == chosen
+
+
+def test_the_psf_is_that_of_the_image_s_file() -> None:
+    image, own = record("r", "image", 900, "deep"), record("r", "psf", 0, "deep")
+    assert psf_of([record("r", "psf", 900, "another"), image, own], image) == own
+    assert psf_of([record("r", "psf", 900, "another"), image], image) is None
 
 
 def test_weights_are_found_by_exposure_where_files_do_not_tell() -> None:

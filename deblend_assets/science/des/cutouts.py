@@ -73,6 +73,11 @@ def choose_images(
     return chosen
 
 
+def psf_of(records: Sequence[ImageRecord], image: ImageRecord) -> ImageRecord | None:
+    """The PSF of an image, of the same file; none: the archive has none."""
+    return next((r for r in records if r.product == "psf" and source_of(r) == source_of(image)), None)
+
+
 def source_of(record: ImageRecord) -> str:
     """What an archive calls the file that a cutout is of: `siaRef` of its URL or, without one, the title."""
     return _source(record) or record.title

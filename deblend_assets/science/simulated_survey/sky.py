@@ -189,7 +189,7 @@ def _stream(settings: DesSettings, name: str, which: int) -> np.random.SeedSeque
 
 
 def _tile_sky(survey: SurveyModel, side: int, rng: np.random.Generator) -> Sky:
-    """A sky of the survey whose seeing is that of its description, and whose PSF varies without a step."""
+    """A sky of the survey whose seeing is that of its description, whose PSF varies without a step, centred."""
     wanted = FieldSkySettings(name="DES", chip_edges=0.0)
     sky = sample_sky(wanted, (side, side), rng)
     # DES does not bring its coadds to a common PSF, which would be the same all over the image.
@@ -198,11 +198,11 @@ def _tile_sky(survey: SurveyModel, side: int, rng: np.random.Generator) -> Sky:
     bands = {}
     for band, name in zip(survey.bands, sky.names, strict=True):
         described = measure_psf(survey.btk_survey.get_filter(band).psf).fwhm
-        bands[name] = replace(sky[name], psf=_of_width(sky[name].psf, described))
+        bands[name] = replace(sky[name], psf=_registered(sky[name].psf, described))
     return replace(sky, bands=bands)
 
 
-def _of_width(psf: PSF, fwhm: float) -> PSF:
-    """A varying PSF of another mean FWHM [arcsec]."""
+def _registered(psf: PSF, fwhm: float) -> PSF:
+    """A varying PSF of another mean FWHM [arcsec], centred: a survey's astrometry is that of its stars in each band."""
     assert isinstance(psf, VaryingPSF)
-    return replace(psf, model=replace(psf.model, fwhm=fwhm))
+    return replace(psf, model=replace(psf.model, fwhm=fwhm, dx=0.0, dy=0.0))

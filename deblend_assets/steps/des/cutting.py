@@ -19,12 +19,15 @@ from deblend_assets.science.des.cutouts import (
     ImageRecord,
     choose_images,
     pixel_sigma,
+    psf_of,
     read_band,
     read_weight,
     rejection,
 )
 from deblend_assets.science.des.fits_image import REQUEST_MARGIN
 from deblend_assets.settings import ArchiveSettings
+from deblend_assets.steps.des.archive_psfs import ArchivePSFs
+from deblend_assets.stores.tiles import Shard
 from deblend_assets.vo.client import ArchiveClient
 from deblend_assets.vo.contents import Refusal
 
@@ -64,12 +67,14 @@ class Cut:
 
     Attributes:
         stamps, weights: by band; absent bands have no entry.
+        psfs: of the archive, by band; of a rejected galaxy too.
         reason: why the galaxy is rejected; None: it is kept.
         refused: bands whose image or weight map was not valid in any try.
     """
 
     stamps: dict[str, BandStamp]
     weights: dict[str, np.ndarray]
+    psfs: dict[str, ImageRecord]
     reason: str | None
     refused: tuple[str, ...]
 
@@ -83,29 +88,40 @@ class Cutter:
         bands: bands of the model; matched with the archive's regardless of case (y, Y).
         label_band: decides whether a galaxy is kept; fetched first.
         pixels: side of the stamps.
+        psf_side: of the PSFs' images.
     """
 
     def __init__(
-        self, client: ArchiveClient, settings: ArchiveSettings, bands: tuple[str, ...], label_band: str, pixels: int
+        self,
+        client: ArchiveClient,
+        settings: ArchiveSettings,
+        bands: tuple[str, ...],
+        label_band: str,
+        pixels: int,
+        psf_side: int,
     ) -> None:
-        self.client, self.settings, self.bands, self.pixels = client, settings, bands, pixels
+        self.client, self.settings, self.bands = client, settings, bands
+        self.pixels, self.psf_side = pixels, psf_side
+        self._psfs = ArchivePSFs(client, settings.pixel_scale_arcsec, psf_side)
         # The label band comes first, so that no other band of a rejected galaxy is fetched.
         self._order = (label_band, *(band for band in bands if band != label_band))
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.first_refusal = ""
 
-    def shards(
-        self, galaxies: pd.DataFrame, size: int, progress: Progress
-    ) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
-        """Yield rows, counts and weights of the kept galaxies, in order, `size` at a time."""
-        kept: list[tuple[dict[str, Any], np.ndarray, np.ndarray]] = []
+    def shards(self, galaxies: pd.DataFrame, size: int, progress: Progress) -> Iterator[Shard]:
+        """Yield the kept galaxies, in order, `size` at a time."""
+        kept: list[tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray]] = []
         positions = list(galaxies[["coadd_objects_id", "ra", "dec"]].itertuples(index=False, name=None))
+        for _, ra, dec in positions[:1]:
+            # Of nearly all images. Before the pool, whose requests are all that `connections` allows at a time.
+            self._psfs.fetch(self._listed(ra, dec)[1].values())
         pool = ThreadPoolExecutor(self.settings.connections)
         try:
             for position, cut in zip(positions, pool.map(lambda p: self.cut(p[1], p[2]), positions), strict=True):
                 progress.add(1)
                 self.refused.update(cut.refused)
+                self._psfs.fetch(cut.psfs.values())
                 self._require_sound(len(positions))
                 if cut.reason is not None:
                     self.rejected[cut.reason] += 1
@@ -131,18 +147,14 @@ class Cutter:
 
     def cut(self, ra: float, dec: float) -> Cut:
         """Fetch all bands of one galaxy; ArchiveError if the archive does not respond."""
-        size = (self.pixels + 2 * REQUEST_MARGIN) * self.settings.pixel_scale_arcsec
-        found = self.client.find_images(ra, dec, size)
-        spelt = {band.lower(): band for band in self.bands}
-        theirs = {spelt[record.band.lower()]: record.band for record in found if record.band.lower() in spelt}
-        chosen = choose_images(found, tuple(theirs.values()))
+        chosen, psfs = self._listed(ra, dec)
         stamps: dict[str, BandStamp] = {}
         weights: dict[str, np.ndarray] = {}
         refused = []
         for band in self._order:
-            if (images := chosen.get(theirs.get(band, ""))) is None:
+            if (images := chosen.get(band)) is None:
                 if band == self._order[0]:
-                    return Cut({}, {}, NO_LABEL_IMAGE, ())
+                    return Cut({}, {}, psfs, NO_LABEL_IMAGE, ())
                 continue
             try:
                 stamp, weight = self._band(*images, ra, dec)
@@ -150,15 +162,27 @@ class Cutter:
                 self.first_refusal = self.first_refusal or str(error)
                 refused.append(band)
                 if band == self._order[0]:
-                    return Cut({}, {}, REFUSED, tuple(refused))
+                    return Cut({}, {}, psfs, REFUSED, tuple(refused))
                 continue
             if band == self._order[0] and (reason := rejection({band: stamp}, band)) is not None:
-                return Cut({}, {}, reason, tuple(refused))
+                return Cut({}, {}, psfs, reason, tuple(refused))
             if stamp is not None:
                 stamps[band] = stamp
                 if weight is not None:
                     weights[band] = weight
-        return Cut(stamps, weights, None, tuple(refused))
+        return Cut(stamps, weights, psfs, None, tuple(refused))
+
+    def _listed(
+        self, ra: float, dec: float
+    ) -> tuple[dict[str, tuple[ImageRecord, ImageRecord | None]], dict[str, ImageRecord]]:
+        """The images and the PSFs of one galaxy, by our names of the bands."""
+        size = (self.pixels + 2 * REQUEST_MARGIN) * self.settings.pixel_scale_arcsec
+        found = self.client.find_images(ra, dec, size)
+        spelt = {band.lower(): band for band in self.bands}
+        theirs = {record.band: spelt[record.band.lower()] for record in found if record.band.lower() in spelt}
+        chosen = {theirs[band]: images for band, images in choose_images(found, tuple(theirs)).items()}
+        psfs = {band: psf for band, (image, _) in chosen.items() if (psf := psf_of(found, image)) is not None}
+        return chosen, psfs
 
     def _band(
         self, image: ImageRecord, weight: ImageRecord | None, ra: float, dec: float
@@ -203,10 +227,13 @@ class Cutter:
                 raise _UnusableImage(str(error)) from error
             raise
 
-    def _row(self, position: tuple[int, float, float], cut: Cut) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    def _row(
+        self, position: tuple[int, float, float], cut: Cut
+    ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray]:
         row: dict[str, Any] = dict(zip(("coadd_objects_id", "ra", "dec"), position, strict=True))
         shape = (len(self.bands), self.pixels, self.pixels)
         counts, weights = np.full(shape, np.nan, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        psfs = np.full((len(self.bands), self.psf_side, self.psf_side), np.nan, dtype=np.float32)
         for k, band in enumerate(self.bands):
             stamp, weight = cut.stamps.get(band), cut.weights.get(band)
             row |= {
@@ -221,15 +248,15 @@ class Cutter:
                 counts[k] = stamp.counts
             if weight is not None:
                 weights[k] = weight
-        return row, counts, weights
+            if stamp is not None and band in cut.psfs:
+                psfs[k] = self._psfs.image(cut.psfs[band], row["ra"], row["dec"])
+        return row, counts, weights, psfs
 
 
 class _UnusableImage(Exception):
     """The archive responded with something other than the requested image; the text is the message."""
 
 
-def _stack(
-    kept: list[tuple[dict[str, Any], np.ndarray, np.ndarray]],
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    rows, counts, weights = zip(*kept, strict=True)
-    return pd.DataFrame(list(rows)), np.stack(counts), np.stack(weights)
+def _stack(kept: list[tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray]]) -> Shard:
+    rows, counts, weights, psfs = zip(*kept, strict=True)
+    return Shard(pd.DataFrame(list(rows)), np.stack(counts), np.stack(weights), np.stack(psfs))

@@ -28,7 +28,7 @@ class TileStamps:
 
     Attributes:
         cutouts: of the archive.
-        survey: gives the PSF of each band, of its description.
+        survey: gives the PSF of a band that the archive has none of, of its description.
         label_band: every cutout has it; its position and pixel scale are the stamp's.
         detection: settings by which the other sources of a stamp are found.
         psf_side: of the PSFs' images [pixel].
@@ -67,8 +67,10 @@ class TileStamps:
         position = (side - 1) / 2 + offset
         zero_point = galaxies[[f"zero_point_{band}" for band in bands]].to_numpy(np.float64)
         scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
-        psfs = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])
-        fwhm = measure_psf_images(psfs).fwhm[which]
+        described = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])[which]
+        given = cutouts.psf[rows]
+        psf = np.where(np.isfinite(given[..., :1, :1]), given, described)
+        fwhm = measure_psf_images(psf).fwhm
         white = np.ones((number, len(bands), 1, 1), dtype=np.float32)
         others, count, _ = others_beside(pixels, weight, position, fwhm, bands, self.detection, zero_point, white)
         lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
@@ -77,7 +79,7 @@ class TileStamps:
             pixels=pixels,
             inverse_variance=weight,
             mask=np.where(weight > 0, 0, lost).astype(np.uint16),
-            psf=psfs[which],
+            psf=psf,
             noise_correlation=white,
             position=position,
             others=others,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import ArchiveError, MissingDataError
 from deblend_assets.progress import Progress
-from deblend_assets.science.des.cutouts import ImageRecord, choose_images, source_of
+from deblend_assets.science.des.cutouts import ImageRecord, choose_images, psf_of, source_of
 from deblend_assets.science.des.fits_image import FitsImage, open_image
 from deblend_assets.science.des.tile_images import Cells, GridBox, TileFrame, require_whole
 from deblend_assets.science.des.tiles import TileArea
@@ -93,8 +93,7 @@ class TileFetcher:
             if (images := there.get(theirs.get(band, ""))) is not None:
                 image, weight = images
                 self.chosen[band] = {"image": image} if weight is None else {"image": image, "weight": weight}
-                of_image = (r for r in found if r.product == "psf" and source_of(r) == source_of(image))
-                if (psf := next(of_image, None)) is not None:
+                if (psf := psf_of(found, image)) is not None:
                     self.psfs[band] = psf
         if label_band not in self.chosen:
             raise MissingDataError(

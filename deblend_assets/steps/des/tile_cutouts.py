@@ -21,8 +21,8 @@ from deblend_assets.stores.project import ProjectStore
 from deblend_assets.stores.tiles import SHARD_GALAXIES
 
 _NOTE = (
-    "One row per galaxy, in the order of the arrays counts and weight. Stamps are cut around the pixel nearest to the "
-    "position, north up, east left, not resampled: the WCS of a stamp is TAN with CRVAL = (ra, dec), CRPIX = "
+    "One row per galaxy, in the order of the arrays counts, weight and psf. Stamps are cut around the pixel nearest to "
+    "the position, north up, east left, not resampled: the WCS of a stamp is TAN with CRVAL = (ra, dec), CRPIX = "
     "(side + 1)/2 + offset, CD = diag(-1, 1) x pixel_scale / 3600. NaN where a band is absent."
 )
 _SHOWN = 12
@@ -48,7 +48,7 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
     catalog = tile.read_table("im3shape_catalog", des.im3shape_inputs())
     inputs = des.cutouts_inputs(tile)
     label, bands = settings.simulation.label_band, load_survey(settings.simulation.survey).bands
-    side, requests = settings.tiles.stamp_pixels, 0
+    side, psf_side, requests = settings.tiles.stamp_pixels, profile.stamps.psf_side, 0
     with tile.lock():
         cutouts = tile.find_cutouts(inputs)
         # Unusable images are requested again, since they may have been corrected; all others are kept.
@@ -56,12 +56,13 @@ def cut_tile(store: ProjectStore, partition: str, archive: Archive, log: Callabl
             log(f"kept the cutouts of the same catalogue and settings ({inputs})")
         else:
             with archive.client(store, log) as client:
-                cutter = Cutter(client, settings.archive, bands, label, side)
+                cutter = Cutter(client, settings.archive, bands, label, side, psf_side)
                 progress = Progress(f"cutouts of {name}", len(catalog), "galaxies", log)
                 tile.write_cutouts(
                     inputs,
                     cutter.shards(catalog, SHARD_GALAXIES, progress),
                     shape=(len(catalog), len(bands), side, side),
+                    psf_side=psf_side,
                     bands=bands,
                     columns=galaxy_columns(bands),
                     attributes={"tile": name, "simulated_tile": des.simulated},
