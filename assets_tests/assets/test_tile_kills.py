@@ -31,6 +31,7 @@ from assets_tests.assets.lineage import (
 )
 from assets_tests.assets.test_tiles import TILES
 from deblend_assets.partitions import TILES as TILE_PARTITIONS
+from deblend_assets.science.des.fits_image import FITS_MAGIC
 from deblend_assets.stores.files import sha256
 from deblend_assets.vo.server.serve import SkyServer
 
@@ -230,8 +231,9 @@ def test_an_answer_that_was_damaged_on_the_disk_is_asked_for_again(
     lineage = surveyed(**changes)
     lineage.succeeds(IM3SHAPE, CUTOUTS, tile=TILE)
     store = lineage.des.tile(TILE)
-    blobs = sorted((path for path in lineage.des.archive_folder.glob("blobs/*/*")), key=lambda p: p.stat().st_size)
-    os.truncate(blobs[-1], 100)
+    blobs = lineage.des.archive_folder.glob("blobs/*/*")
+    cutouts = (path for path in blobs if path.read_bytes().startswith(FITS_MAGIC))
+    os.truncate(max(cutouts, key=lambda path: path.stat().st_size), 100)
     os.truncate(next(path for path in store.folder.rglob("counts/c/0/0/0/0")), 100)
     before = len(server.request_log)
     found = metadata(lineage.succeeds(CUTOUTS, tile=TILE))

@@ -51,7 +51,7 @@ def test_psfs_change_along_the_columns_of_the_image_and_a_file_is_fetched_once()
     model = PSFExPSF(basis, 1, (201.0, 201.0), (200.0, 200.0), 1.0, SCALE, "here")
     archive = Archive(psfex_file(model, GEOMETRY.cards()))
     found = psfs(archive)
-    ra, dec = GEOMETRY.sky(np.array([0.0, 200.0, 400.0]), np.array([10.0, 200.0, 300.0]))
+    ra, dec = GEOMETRY.sky(np.array([0.0, 200.0, 400.0]), np.array([300.0, 200.0, 100.0]))
     of_galaxies = [replace(RECORD, url=f"{RECORD.url}&POS={x},{y}") for x, y in zip(ra, dec, strict=True)]
     images = np.stack([found.image(*galaxy) for galaxy in zip(of_galaxies, ra.tolist(), dec.tolist(), strict=True)])
     assert images.shape == (3, SIDE, SIDE)
