@@ -82,7 +82,7 @@ CODE_VERSIONS = {
     "im3shape_catalog": "2",
     "des_cutouts": "3",
     "des_evaluation": "5",
-    "shape_catalog": "12",
+    "shape_catalog": "13",
     "tile_images": "2",
     "against_im3shape": "1",
     "simulated_field": "1",

@@ -7,9 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from deblend_assets.science.detection.light import true_snr
 from deblend_assets.science.simulation.fields import Field, Observation
-from deblend_assets.science.stamps.source_light import SourceLight
 from deblend_assets.science.worlds.observed_fields import noise_lags
 from deblend_assets.science.worlds.sources_alone import RenderedAlone
 
@@ -52,10 +50,10 @@ def tile_truth(
     fluxes = table[[f"flux_{name}" for name in sky.names]].to_numpy()
     magnitudes = sky.column("zero_point") - 2.5 * np.log10(np.maximum(fluxes, 1e-30))
     table = table.drop(columns=[f"flux_{name}" for name in sky.names])
+    of_bands = np.array([alone.band_snr(row, seen.inverse_variance, lags) for row in rows.tolist()])
     for b, band in enumerate(bands):
-        pieces = (SourceLight(alone.pieces[row].light[[b]], alone.pieces[row].x, alone.pieces[row].y) for row in rows)
         table[f"flux_{band}"], table[f"mag_{band}"] = fluxes[:, b], magnitudes[:, b]
-        table[f"snr_{band}"] = [true_snr(piece, seen.inverse_variance[[b]], [lags[b]]) for piece in pieces]
+        table[f"snr_{band}"] = of_bands[:, b]
     patches = field.psfs.patch(table["x_pixel"], table["y_pixel"])
     psfs = [field.psfs.psf_shape(number, label) for number in range(field.psfs.patches**2)]
     detected = _detected(table, bands[label], float(np.median([psf.fwhm for psf in psfs])) / sky.pixel_scale)

@@ -84,6 +84,18 @@ class RenderedAlone:
         """See `SourcesAlone`."""
         return np.array([true_snr(piece, inverse_variance, correlations) for piece in self.pieces])
 
+    def band_snr(
+        self, source: int, inverse_variance: NDArray[np.float32], correlations: Sequence[Floats | None]
+    ) -> Floats:
+        """True S/N of one source in each band alone, (band,); see `true_snr`."""
+        piece = self.pieces[source]
+        return np.array(
+            [
+                true_snr(SourceLight(piece.light[[b]], piece.x, piece.y), inverse_variance[[b]], [lags])
+                for b, lags in enumerate(correlations)
+            ]
+        )
+
     def moments(self, source: int, band: int, guess: float) -> tuple[float, float, float]:
         """See `SourcesAlone`."""
         piece = self.pieces[source]
