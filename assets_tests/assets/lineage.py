@@ -73,7 +73,9 @@ FIELD_IMAGES, FIELD_DETECTIONS, FIELD_CATALOG, FIELD_QUALITY = FIELD_CHAIN = (
 BASELINE = tuple(name.replace("training/", "baseline/") for name in STAGES)
 
 # Tiles of some fifteen galaxies to measure, without most of the fainter ones.
-TILES_OF_FEW: dict[str, Any] = {"field__beyond_limit": 0.5}
+TILES_OF_FEW: dict[str, Any] = {"des__sky__pixels": 400, "field__beyond_limit": 0.5}
+# The same in the text of the smoke profile: old and new.
+TEXT_OF_FEW = {"pixels = 480\n": "pixels = 400\n", "[field]\n": "[field]\nbeyond_limit = 0.5\n"}
 # A field of some ten sources.
 SMALL_FIELD: dict[str, Any] = {"fields__simulated": {"pixels": 96}}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from assets_tests.assets.homes import Home
-from assets_tests.assets.lineage import CATALOG, CHAIN, SKY, SKY_SHAPES, Lineage
+from assets_tests.assets.lineage import CATALOG, CHAIN, SKY, SKY_SHAPES, TEXT_OF_FEW, Lineage
 from assets_tests.assets.reads import differences
 from assets_tests.automation import hasty
 from assets_tests.automation.daemons import looks, materializations, running, scheduler_over
@@ -30,6 +30,7 @@ def smoke_text() -> str:
     """The smoke profile with small tiles and a network for every sky that starts from the shipped one."""
     text = (PROFILE_FOLDER / "smoke.toml").read_text()
     for old, new in {
+        **TEXT_OF_FEW,
         'start = "fresh"\nwidths = [8, 16]\ndense = 32\n': 'start = "every"\n',
         "training = { epochs = 2, learning_rate = 1e-3 }\n\n[training_fields]": "training = { epochs = 1, "
         'learning_rate = 1e-6 }\n\n[recipes.sky_model]\nstart = "every"\n\n[training_fields]',

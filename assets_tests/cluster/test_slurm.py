@@ -17,7 +17,7 @@ import dagster as dg
 import pytest
 
 from assets_tests.assets.homes import CHECKOUT, Home, results
-from assets_tests.assets.lineage import CATALOG, SIMULATED, STAGES, STATISTICS, Lineage
+from assets_tests.assets.lineage import CATALOG, SIMULATED, STAGES, STATISTICS, TEXT_OF_FEW, Lineage
 from assets_tests.cluster.slurm_node import SlurmNode, slurm_node, wait_until
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER
@@ -37,6 +37,7 @@ def profile_text(epochs: int = EPOCHS) -> str:
     for old, new in {
         "stage1 = { epochs = 2,": f"stage1 = {{ epochs = {epochs},",
         "train = 64, validation = 16, test = 32": "train = 32, validation = 16, test = 16",
+        **TEXT_OF_FEW,
     }.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
