@@ -353,6 +353,15 @@ def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) 
         if isinstance(values.array, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
             whole = values.fillna(0).to_numpy(getattr(values.dtype, "numpy_dtype", None))
             columns.append(MaskedColumn(whole, name=name, mask=values.isna(), **words))
+        elif pd.api.types.infer_dtype(values, skipna=True) == "string":
+            # Of characters, as FITS takes them; astropy writes no objects.
+            text, absent = values.fillna("").to_numpy().astype(str), values.isna().to_numpy()
+            kind = (
+                MaskedColumn(text, name=name, mask=absent, **words)
+                if absent.any()
+                else Column(text, name=name, **words)
+            )
+            columns.append(kind)
         else:
             columns.append(Column(values.to_numpy(), name=name, **words))
     return Table(columns)

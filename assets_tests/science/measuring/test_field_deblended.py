@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import galsim
 import numpy as np
 import pytest
+from astropy.table import Table
 
 import deblend_assets as da
 from deblend_assets.errors import MismatchError
@@ -42,6 +45,14 @@ def table(field: da.Field) -> object:
     assert len(found) == 2
     assert found.meta["lines"][0].startswith("2 detected, ")
     return found[np.argsort(found["x"])]
+
+
+def test_the_catalogue_is_written_as_astropy_writes_tables(table: Table, tmp_path: Path) -> None:
+    for name in ("catalog.fits", "catalog.ecsv", "catalog.parquet"):
+        table.write(tmp_path / name)
+        again = Table.read(tmp_path / name)
+        assert again["flux_r"].unit == table["flux_r"].unit == "nJy"
+        assert list(again["bands_present"]) == ["ri", "ri"]
 
 
 def test_the_neighbour_is_gone(field: da.Field, table: object) -> None:
