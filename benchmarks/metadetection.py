@@ -120,6 +120,7 @@ def main() -> None:
     """Print m, c and the response as fields are done."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--fields", type=int, default=20, help="of twins; even, at least 4")
+    arguments.add_argument("--first", type=int, default=0, help="number of the first field, even")
     arguments.add_argument("--side", type=int, default=300, help="[pixel]")
     arguments.add_argument("--bands", default="riz")
     arguments.add_argument(
@@ -134,7 +135,7 @@ def main() -> None:
     sky = FieldSkySettings(bands=tuple(given.bands), psf_varies=False, chip_edges=0.0, residual=False)
     estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=min(given.snr))
     galaxies, start, pairs = catalog(), time.monotonic(), []
-    for number in range(given.fields):
+    for number in range(given.first, given.first + given.fields):
         pairs.append(twins(galaxies, estimate, number, given.side, sky, given.masks))
         done = len(pairs)
         if done % 4 == 0 or done == given.fields:

@@ -38,9 +38,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def environment_of_workers() -> dict[str, str]:
+    """This process's environment, with one thread for each library."""
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Processes started in this block compute on one thread."""
+    """Processes started in this block compute on one thread.
+
+    Not for long: libraries that this process loads in the block, as torch, would keep to one thread as well.
+    """
     saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,7 +22,13 @@ import dagster as dg
 import pandas as pd
 
 from deblend_assets.errors import DeviceError
-from deblend_assets.resources.fork_server import START, one_thread_each, start_server, usable_cores
+from deblend_assets.resources.fork_server import (
+    START,
+    environment_of_workers,
+    one_thread_each,
+    start_server,
+    usable_cores,
+)
 from deblend_assets.settings import SceneSettings
 from deblend_assets.stores.temporary import name_semaphores, temporary_folder
 
@@ -125,14 +131,14 @@ class RenderingWorkers(dg.ConfigurableResource):
         """
         name_semaphores()
         # The folder is not for files: where all processes are killed at once, the next pool deletes what they shared.
-        with one_thread_each(), temporary_folder():
+        # Forked workers have the server's first environment, hence the last argument; spawned ones that of now.
+        with one_thread_each() if START == "spawn" else nullcontext(), temporary_folder():
             start_server(modules)
-            # The server keeps its first environment, hence the last argument of the workers.
             with ProcessPoolExecutor(
                 self.count,
                 mp_context=multiprocessing.get_context(START),
                 initializer=_start_worker,
-                initargs=(given, opened, dict(os.environ)),
+                initargs=(given, opened, environment_of_workers()),
             ) as executor:
                 yield WorkerPool(executor, self.count)
 
