@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -310,6 +311,16 @@ def _of_band(text: str) -> tuple[str, str]:
     return band, value
 
 
+def _psf_of_band(text: str) -> tuple[str, Any]:
+    band, value = _of_band(text)
+    if not value.lstrip().startswith("{"):
+        return band, value
+    try:
+        return band, tomllib.loads(f"psf = {value}")["psf"]
+    except tomllib.TOMLDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not BAND={{fwhm = 0.8, beta = 3.0}}") from error
+
+
 def _bits_of_band(text: str) -> tuple[str, list[str | int]]:
     band, value = _of_band(text)
     bits = [bit.strip() for bit in value.split(",")]
@@ -353,9 +364,14 @@ def _add_measure(topics: Any) -> argparse.ArgumentParser:
         ("--variance", "PATH[EXT]", "instead: its variance"),
         ("--rms", "PATH[EXT]", "instead: its standard deviation"),
         ("--bmask", "PATH[EXT]", "its mask"),
-        ("--psf", "PATH", "its PSF: PSFEx, Piff, a FITS image or cube, or the word measure"),
+        (
+            "--psf",
+            "PATH",
+            "its PSF: PSFEx, Piff, a FITS image or cube, '{fwhm = 0.8, beta = 3.0}', or the word measure",
+        ),
     ):
-        images.add_argument(option, type=_of_band, action="append", metavar=f"BAND={what}", help=text)
+        of_band = _psf_of_band if option == "--psf" else _of_band
+        images.add_argument(option, type=of_band, action="append", metavar=f"BAND={what}", help=text)
     images.add_argument(
         "--lost",
         type=_bits_of_band,

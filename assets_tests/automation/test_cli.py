@@ -271,7 +271,7 @@ def test_a_wrong_profile_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_regions_and_lost_bits_are_those_of_a_toml(
+def test_regions_psf_and_lost_bits_are_those_of_a_toml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the command line says becomes what a field.toml would; regions are added to those of a file."""
@@ -282,10 +282,10 @@ def test_regions_and_lost_bits_are_those_of_a_toml(
         raise UsageError("seen", where="test", remedy="none")
 
     monkeypatch.setattr(field_command, "measure_files", stop)
-    toml = '[bands.r]\nimage = "r.fits"\nbmask = "m.fits"\nlost = ["SAT", 3]'
+    toml = '[bands.r]\nimage = "r.fits"\nbmask = "m.fits"\nlost = ["SAT", 3]\npsf = {fwhm = 0.8, beta = 3.0}'
     (tmp_path / "field.toml").write_text(f'name = "out"\nregions = ["a.reg"]\n{toml}')
     regions, out = ["--regions", "a.reg", "--regions", "map.hsp"], ["--out", "out"]
-    images = ["--image", "r=r.fits", "--bmask", "r=m.fits", "--lost", "r=SAT,3"]
+    images = ["--image", "r=r.fits", "--bmask", "r=m.fits", "--psf", "r={fwhm = 0.8, beta = 3.0}", "--lost", "r=SAT,3"]
     assert [
         main(["measure", *source, *out]) for source in ([str(tmp_path / "field.toml")], [*images, *regions[:2]])
     ] == [2, 2]
@@ -301,3 +301,6 @@ def test_regions_and_lost_bits_are_those_of_a_toml(
     with pytest.raises(SystemExit, match="2"):
         main(["measure", *images[:-1], "r=SAT,,CR", *out])
     assert "is not BAND=BIT,BIT" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["measure", *images, "--psf", "g={fwhm = }", *out])
+    assert "is not BAND={fwhm = 0.8, beta = 3.0}" in capsys.readouterr().err

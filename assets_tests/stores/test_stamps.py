@@ -103,6 +103,11 @@ def test_what_is_no_stamps_is_refused(tmp_path: Path, folder: Path) -> None:
     (folder / "stamps.json").unlink()
     with pytest.raises(MissingDataError, match=r"stamps\.json is missing .*write .*bands"):
         open_stamps(folder)
+    (tmp_path / "r.fits").touch()
+    with pytest.raises(
+        MissingDataError, match=r"is one file, .*r\.fits\]: an image of a band is named by --image r=r\.fits"
+    ):
+        open_stamps(tmp_path / "r.fits")
     group = zarr.create_group(tmp_path / "group.zarr")
     with pytest.raises(MissingDataError, match=r"is not a Zarr array \(a group with no array\)"):
         open_stamps(tmp_path / "group.zarr")

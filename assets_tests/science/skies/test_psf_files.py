@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from galsim.des import DES_PSFEx
 
 from assets_tests.science.skies.real_data import real_file
-from deblend_assets.errors import CorruptDataError, SettingsError
+from deblend_assets.errors import CorruptDataError, MissingDataError, SettingsError
 from deblend_assets.science.skies.image_psf import ImagePSF, before_pixel
 from deblend_assets.science.skies.psf_files import read_psf
 from deblend_assets.science.skies.psf_shape import measure_psf
@@ -35,6 +35,11 @@ def on_pixels(psf: Any, x: float = 0.0, y: float = 0.0, side: int = 45) -> np.nd
 
 def close(ours: np.ndarray, truth: np.ndarray, share: float) -> bool:
     return bool(np.abs(ours / ours.sum() - truth / truth.sum()).max() < share * truth.max() / truth.sum())
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"^is not a file \[.*none\.psf\]: name the PSF"):
+        read_psf(tmp_path / "none.psf", pixel_scale=SCALE)
 
 
 def test_dividing_out_the_pixel_is_undone_by_a_pixel() -> None:
@@ -284,7 +289,7 @@ def test_psfs_go_to_other_processes(tmp_path: Path) -> None:
 def test_what_is_no_psf_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.fits").write_text("not FITS")
     fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])]).writeto(tmp_path / "table.fits")
-    for name in ("text.fits", "table.fits", "missing.fits"):
+    for name in ("text.fits", "table.fits"):
         with pytest.raises(CorruptDataError, match=name):
             read_psf(tmp_path / name, SCALE)
 

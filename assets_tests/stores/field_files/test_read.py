@@ -78,6 +78,13 @@ def test_arguments_are_a_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert arguments == toml
 
 
+def test_lost_bits_without_a_mask_are_one_line(tmp_path: Path) -> None:
+    settings = read_field_file(written(tmp_path))
+    bands = {band: files.model_copy(update={"lost": ("SAT",)}) for band, files in settings.bands.items()}
+    with pytest.raises(SettingsError, match=r"lost of \w is given without a mask .*: name the mask as bmask"):
+        read_field(settings.model_copy(update={"bands": bands}))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

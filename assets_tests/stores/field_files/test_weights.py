@@ -36,6 +36,17 @@ def test_the_three_kinds_of_noise_maps_are_one_inverse_variance(tmp_path: Path, 
     np.testing.assert_allclose(weights(read(image, **{kind: noise_map})), sigma**-2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "power", "is_kind"), [("weight", 2, "variance"), ("rms", -2, "weight")])
+def test_a_map_of_another_kind_is_one_line(tmp_path: Path, kind: str, power: int, is_kind: str) -> None:
+    sigma = np.linspace(6.0, 8.0, SHAPE[1]) * np.ones(SHAPE)
+    image = write_image(tmp_path / "image.fits", noise() * sigma)
+    noise_map = write_image(tmp_path / "map.fits", sigma**power)
+    with pytest.raises(
+        MismatchError, match=rf"is no {kind}: .* as {is_kind} it would be 7 \[.*map.fits.*\]: give it as {is_kind}"
+    ):
+        read(image, **{kind: noise_map})
+
+
 def test_zero_negative_and_nan_weights_lose_their_pixels(tmp_path: Path) -> None:
     values = np.random.default_rng(2).uniform(0.5, 1.5, SHAPE)
     values[3, 4:8] = 0, -1, np.nan, np.inf

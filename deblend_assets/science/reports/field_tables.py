@@ -100,7 +100,8 @@ def _checks(title: str, names: Sequence[str], report: FieldReport, bands: Sequen
         return [title, answer, LOOK]
     passed = {band for band in bands if any(c.band == band and c.verdict == "passed" for c in checks)}
     left = [band for band in bands if band not in passed]
-    answer = f"as given in {', '.join(b for b in bands if b in passed)}" if passed else ""
+    like = "as published" if names is COUNT_CHECKS else "as given"
+    answer = f"{like} in {', '.join(b for b in bands if b in passed)}" if passed else ""
     if left:
         answer += f"{'; ' if answer else ''}not testable in {', '.join(left)}"
     return [title, answer, FINE if passed else UNKNOWN]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, SettingsError
+from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError, SettingsError
 from deblend_assets.science.skies.image_psf import ImagePSF
 from deblend_assets.science.skies.limits import BANDS
 from deblend_assets.science.skies.piff_psf import PiffPSF
@@ -63,6 +63,7 @@ def read_psf(
 
     Raises:
         CorruptDataError: not FITS, truncated, none of the three, or a model of a kind that is not supported.
+        MissingDataError: there is no such file.
         MismatchError: the file's band or sampling is not the one that is given.
         SettingsError: no positive pixel scale; an image that is not of one star.
     """
@@ -90,6 +91,10 @@ def read_psf(
             planes = [found for hdu in images for found in _planes(hdu, pixel_scale)]
     except DeblendError:
         raise
+    except FileNotFoundError as error:
+        raise MissingDataError(
+            "is not a file", where=where, remedy="name the PSF: a file of PSFEx or Piff, or a FITS image"
+        ) from error
     # A truncated or damaged file: whatever Astropy raises in reading it.
     except (OSError, LookupError, TypeError, ValueError, AttributeError, fits.VerifyError) as error:
         raise CorruptDataError(

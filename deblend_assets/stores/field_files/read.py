@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from deblend_assets.errors import SettingsError
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation, Plane
 from deblend_assets.science.images.psfs.read import psf_of
@@ -121,6 +122,12 @@ def _observation(band: str, bands: tuple[str, ...], files: BandFile, settings: F
     if name is not None:
         noise_map = with_noise_map(image, open_image(image_name(name), band), kind, log)
     mask = None
+    if files.bmask is None and files.lost is not None:
+        raise SettingsError(
+            f"lost of {band} is given without a mask",
+            where=files.image,
+            remedy="name the mask as bmask, or leave it out",
+        )
     if files.bmask is not None:
         mask = mask_of(open_image(image_name(files.bmask), band), image.plane, files.lost, band)
     shape = image.plane.shape

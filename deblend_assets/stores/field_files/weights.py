@@ -20,6 +20,12 @@ _ALONG, _SIDE = 4, 128
 _BLOCK, _FEWEST = 64, 400
 # Largest relative difference between a constant map's σ and the pixels'.
 _SAME_NOISE = 0.2
+# A map whose σ is wrong by this factor is looked at as a map of another kind.
+_FACTOR = 2.0
+
+
+# σ is the value of a map to this power.
+_POWER: dict[MapKind, float] = {"weight": -0.5, "variance": 0.5, "rms": 1.0}
 
 
 class NoiseMap(NamedTuple):
@@ -48,7 +54,8 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
         log: receives a line for either.
 
     Raises:
-        MismatchError: the map is the image itself, or has another shape.
+        MismatchError: the map is the image itself, has another shape, or is a map of another kind: its σ is wrong by
+            more than a factor of two, and right within 20 % as another kind.
     """
     _require_map(image.plane, noise_map.plane)
     plane: FitsPlane | QuantisedPlane = noise_map.plane
@@ -59,19 +66,39 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
         log(f"values below one step of the file's compression, up to {largest}, are lost [{noise_map.where}]")
     constant = _constant(plane)
     if constant is None:
+        _require_kind(image.plane, plane, kind, noise_map.where)
         return NoiseMap(image.plane, plane)
-    stated = {"weight": constant**-0.5, "variance": constant**0.5, "rms": constant}[kind]
+    stated = constant ** _POWER[kind]
     low, high = _noise(image.plane, plane)
     if not low > 0 or low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE):
         return NoiseMap(image.plane, plane)
-    right = {"weight": high**-2, "variance": high**2, "rms": high}
-    others = [name for name, value in right.items() if abs(constant / value - 1) < _SAME_NOISE]
+    others = [name for name, power in _POWER.items() if abs(constant / high ** (1 / power) - 1) < _SAME_NOISE]
     hint = f"; it would agree as {others[0]} = …" if others else ""
     log(
         f"{kind} is 0 or {constant:g}, for a noise of {stated:.3g}, but the pixels' noise is {high:.3g}: it is "
         f"taken as a mask, and the noise is measured{hint} [{noise_map.where}]"
     )
     return NoiseMap(KnownPlane(image.plane, plane), None)
+
+
+def _require_kind(image: Plane, plane: Plane, kind: MapKind, where: str) -> None:
+    """MismatchError where a map of several values is one of another kind, such as a variance given as weight."""
+    values = np.concatenate([np.asarray(plane[window], np.float64).ravel() for window in _windows(plane.shape)])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return
+    typical = float(np.median(values))
+    stated = typical ** _POWER[kind]
+    low, high = _noise(image, plane)
+    if not low > 0 or low / _FACTOR <= stated <= high * _FACTOR:
+        return
+    for other, power in _POWER.items():
+        if abs(typical**power / high - 1) < _SAME_NOISE:
+            raise MismatchError(
+                f"is no {kind}: σ would be {stated:.3g} and is {high:.3g}; as {other} it would be {typical**power:.3g}",
+                where=where,
+                remedy=f"give it as {other}, or leave it out: the noise is measured then",
+            )
 
 
 def _require_map(image: FitsPlane, plane: FitsPlane) -> None:

@@ -49,6 +49,13 @@ class FolderStamps:
                 where=self.where,
                 remedy="name a Zarr array, or .npy or .fits files",
             )
+        if path == self._files[0] and ".fits" in path.name and not (folder / ATTRIBUTES).exists():
+            raise MissingDataError(
+                f"is one file, without a {ATTRIBUTES} beside it",
+                where=self.where,
+                remedy=f"an image of a band is named by --image r={path.name}, or in a field.toml; beside a file of "
+                f"stamps write {_EXAMPLE} as {ATTRIBUTES}",
+            )
         self.attributes = _attributes(folder / ATTRIBUTES)
         self._bands = tuple(map(str, self.attributes.get("bands") or ()))
         # Of a folder of single stamps each file is read once. Of files of several the last one is kept between blocks.

@@ -162,6 +162,7 @@ def _mark(axis: Axes, field: Field, table: pd.DataFrame, detections: pd.DataFram
             facecolors="none",
             edgecolors=GOOD,
             linewidths=line,
+            path_effects=[withStroke(linewidth=1.8 * line, foreground="black")],
         )
     )
     for colour, marker in ((STARS, "s"), (FLAGGED, "x")):
