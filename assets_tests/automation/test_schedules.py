@@ -34,7 +34,9 @@ A, B, C, D, E, F = (f"DES000{n}+0000" for n in range(6))
 def scheduler(home: Path, code_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduler]:
     """Two tiles a week."""
     few = tmp_path / "few.toml"
-    few.write_text((PROFILE_FOLDER / "smoke.toml").read_text() + "\n[des.tiles]\nreevaluations_per_week = 2\n")
+    section, smoke = "[des.tiles]\n", (PROFILE_FOLDER / "smoke.toml").read_text()
+    assert section in smoke
+    few.write_text(smoke.replace(section, f"{section}reevaluations_per_week = 2\n"))
     monkeypatch.setenv("DEBLEND_PROFILE", str(few))
     with (home / "dagster.yaml").open("a") as settings:
         settings.write("run_coordinator: {module: dagster.core.run_coordinator, class: QueuedRunCoordinator}\n")
