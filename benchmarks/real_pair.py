@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.real_fields import hsc_pair
 from deblend_assets.api import load_model
-from deblend_assets.science.images.field import Box
+from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.measuring.field_look import image_of
 from deblend_assets.science.peers.scarlet2 import Fitter
 from deblend_assets.science.reports.figures.style import new_figure, to_png
@@ -147,20 +147,20 @@ def blend_of(catalog: FieldCatalog, folder: Path, which: str) -> Blend:
     order = [np.r_[k, np.delete(np.arange(len(places)), k)] for k in range(len(places))]
     theirs = np.array([fitter.fit(pixels[None], places[first])[0] for first in order], np.float64)
     hst, parts = components(folder, which)
-    split = split_of(catalog, folder, which, parts, theirs.sum(axis=(1, 2)))
+    split = split_of(field, catalog, parts, theirs.sum(axis=(1, 2)))
     return Blend(f"{'second' if which else 'first'} blend", hst, catalog, pixels, sigma, model, theirs, split)
 
 
-def split_of(catalog: FieldCatalog, folder: Path, which: str, parts: Components, scarlet2: Floats) -> Split:
+def split_of(field: Field, catalog: FieldCatalog, parts: Components, scarlet2: Floats) -> Split:
     """Each component of HST belongs to the nearest detection of HSC; detections without one are left out.
 
     Args:
-        catalog: of HSC's image.
-        folder, which: see `components`.
+        field: HSC's image.
+        catalog: of it.
         parts: of HST's image.
         scarlet2: its flux of each row.
     """
-    field, table = hsc_pair(folder, which).field, catalog.table
+    table = catalog.table
     x, y = (np.asarray(axis) - 1 for axis in field.wcs.radecToxy(parts.ra, parts.dec, units="degrees"))
     places = table[["x", "y"]].to_numpy(np.float64)
     row = np.hypot(x[:, None] - places[:, 0], y[:, None] - places[:, 1]).argmin(axis=1)

@@ -117,7 +117,7 @@ def test_colors_are_those_in_apertures() -> None:
 def test_the_split_of_a_blend_is_that_of_hst(name: str) -> None:
     """Irregular galaxies: four and three detections of HSC, four components of HST; errors of profiles included."""
     which, catalog = name.removeprefix("hsc_hst_pair"), measured(name).catalog
-    split = split_of(catalog, FOLDER, which, components(FOLDER, which)[1], np.ones(len(catalog.table)))
+    split = split_of(measured(name).real.field, catalog, components(FOLDER, which)[1], np.ones(len(catalog.table)))
     assert len(split.hsc) == {"hsc_hst_pair": 4, "hsc_hst_pair1": 3}[name]
     assert split.components.sum() == 4
     assert (np.abs(split.hsc - split.hst) < 0.08).all()
