@@ -100,9 +100,13 @@ def _made(n: int, seed: int, confidence: float) -> pd.DataFrame:
     return table
 
 
+# Where no test reads an error.
+FEW = 2
+
+
 @pytest.mark.slow
 def test_an_ideal_estimate_stands_at_the_floor_with_slope_one() -> None:
-    numbers = headline(evaluate_shapes(table_of(20_000, 3), resamples=50, seed=4))
+    numbers = headline(evaluate_shapes(table_of(20_000, 3), resamples=FEW, seed=4))
     for kind in "eg":
         assert numbers[f"rms_over_floor_with_population_{kind}"] == pytest.approx(1.0, abs=0.02)
         assert numbers[f"rms_over_floor_{kind}"] < 1.0
@@ -126,17 +130,17 @@ def test_chances_that_hold_as_often_as_they_say_are_seen_to() -> None:
     assert close["skill"]["value"] == pytest.approx(1 / 3, abs=4 * close["skill"]["error"])
     assert close["skill"]["error"] < 0.01
     for chance, skill in ((close["share"]["value"], 0.0), (1 - table["close_chance"], -1.0)):
-        wrong = evaluate_shapes(table.assign(close_chance=chance), resamples=50, seed=4)["neighbours"]["close_chance"]
+        wrong = evaluate_shapes(table.assign(close_chance=chance), resamples=FEW, seed=4)["neighbours"]["close_chance"]
         assert wrong["skill"]["value"] == pytest.approx(skill, abs=0.04)
 
 
 @pytest.mark.slow
 def test_faults_are_seen() -> None:
     """A factor of 1.01, and errors that are claimed 1.3 times too small."""
-    bold = headline(evaluate_shapes(table_of(20_000, 3, confidence=1.3), resamples=50, seed=4))
+    bold = headline(evaluate_shapes(table_of(20_000, 3, confidence=1.3), resamples=FEW, seed=4))
     assert bold["coverage_e1_68%"] < 0.6
     stretched = table_of(20_000, 3)
-    right = evaluate_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
+    right = evaluate_shapes(stretched, resamples=FEW, seed=4)["g"]["likelihood"]["g1"]["slope"]
     stretched["g1_likelihood"] *= 1.02
     wrong = evaluate_shapes(stretched, resamples=50, seed=4)["g"]["likelihood"]["g1"]["slope"]
     assert wrong["value"] / right["value"] == pytest.approx(1.02, rel=1e-6)
