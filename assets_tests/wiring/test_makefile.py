@@ -12,6 +12,7 @@ import pytest
 from deblend_assets.assets.keys import SKY, TILE_ASSETS
 from deblend_assets.automation.jobs import LSST_GROUPS, TRAINED_GROUPS
 from deblend_assets.definitions import build_defs
+from deblend_assets.partitions import main
 from deblend_assets.settings import load_profile
 
 ROOT = Path(__file__).parents[2]
@@ -29,23 +30,30 @@ def real_archive(folder: Path) -> Path:
     return folder / "sva1.toml"
 
 
-def printed(what: str, profile: str, *more: str) -> str:
-    command = [sys.executable, "-m", "deblend_assets.partitions", what, *more]
-    environment = {**os.environ, "DEBLEND_PROFILE": profile, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def test_ranges_and_tiles_are_those_of_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(what: str, profile: str) -> str:
+        monkeypatch.setenv("DEBLEND_PROFILE", profile)
+        main(what)
+        return capsys.readouterr().out.strip()
 
-
-def test_ranges_and_tiles_are_those_of_the_profile(tmp_path: Path) -> None:
     assert printed("shards", "smoke") == "train_000...test_001"
     assert printed("shards", "demo") == "train_000...test_002"
     assert printed("tiles", "smoke") == "DES1200+6000 DES0000+6015"
     assert printed("tiles", str(real_archive(tmp_path))) == ""
     storage = Path(os.environ["DEBLEND_STORAGE"])
     assert printed("simulated", "smoke") == str(storage / "fields" / "simulated_smoke.toml")
-    (tmp_path / "a.toml").write_text('name = "b"\n[bands.r]\nimage = "r.fits"\n')
-    assert printed("field", "smoke", str(tmp_path / "a.toml")) == "b"
+
+
+def test_a_process_prints_the_name_of_a_field(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "b"\n[bands.r]\nimage = "r.fits"\n')
+    command = [sys.executable, "-m", "deblend_assets.partitions", "field", str(path)]
+    environment = {**os.environ, "DEBLEND_PROFILE": "smoke", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "b\n"
 
 
 def test_the_documented_profile_asks_astro_data_lab_and_has_no_truth(tmp_path: Path) -> None:
