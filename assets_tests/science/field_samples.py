@@ -34,13 +34,13 @@ def moffat(fwhm: float = FWHM, g1: float = 0.0) -> OnePSF:
     return OnePSF(galsim.Moffat(beta=3.5, fwhm=fwhm).shear(g1=g1))
 
 
-def tan_wcs(shape: tuple[int, int], turned: float = 0.0) -> galsim.BaseWCS:
-    """North up and east left, or turned by an angle [deg]; its middle at 150, 2."""
+def tan_wcs(shape: tuple[int, int], turned: float = 0.0, centre: tuple[float, float] = (150.0, 2.0)) -> galsim.BaseWCS:
+    """North up and east left, or turned by an angle [deg]; its middle at ra, dec [deg]."""
     rotation = galsim.JacobianWCS(SCALE, 0, 0, SCALE).jacobian().getMatrix()
     c, s = np.cos(np.radians(turned)), np.sin(np.radians(turned))
     matrix = np.array([[c, -s], [s, c]]) @ rotation
     affine = galsim.AffineTransform(*matrix.ravel(), origin=galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2))
-    return galsim.TanWCS(affine, galsim.CelestialCoord(150 * galsim.degrees, 2 * galsim.degrees))
+    return galsim.TanWCS(affine, galsim.CelestialCoord(*(angle * galsim.degrees for angle in centre)))
 
 
 def positions(number: int, shape: tuple[int, int], seed: int = 1) -> np.ndarray:

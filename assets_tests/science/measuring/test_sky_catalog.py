@@ -91,12 +91,9 @@ def test_numbers_are_the_scene_s_in_the_units_of_the_catalogue(
             assert (table[f"{letter}1{suffix}"].notna() == known).all()
             for k in (0, 1):
                 np.testing.assert_allclose(table[f"{letter}{k + 1}{suffix}"][known], mean[known, k])
-            if suffix == "_pixel":
-                continue
             for name, (i, j) in {"11": (0, 0), "12": (0, 1), "22": (1, 1)}.items():
-                np.testing.assert_allclose(
-                    table[f"{letter}{suffix}_cov_{name}"][known], covariance[known, i, j], atol=1e-15
-                )
+                column = f"{letter}_cov_{name}_pixel" if suffix == "_pixel" else f"{letter}{suffix}_cov_{name}"
+                np.testing.assert_allclose(table[column][known], covariance[known, i, j], atol=1e-15)
     size = QUANTITIES.index("ln_size")
     np.testing.assert_allclose(table["half_light_radius"], np.exp(posterior.mean[:, size].numpy()))
     np.testing.assert_allclose(
@@ -105,6 +102,7 @@ def test_numbers_are_the_scene_s_in_the_units_of_the_catalogue(
     np.testing.assert_allclose(table["star_probability"], scene.targets.star)
     np.testing.assert_allclose(table["centroid_offset"], 0.25 * trust.offset)
     np.testing.assert_array_equal(table["flags"], trust.flags)
+    np.testing.assert_array_equal(table["training_distance"], trust.training_distance)
     reference = [CATSIM_BANDS.index("i") if n == 5 else R for n in range(N)]
     blendedness = scene.fluxes.blendedness[np.arange(N), 0, reference]
     np.testing.assert_array_equal(table["blendedness"], blendedness)

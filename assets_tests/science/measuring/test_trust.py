@@ -71,6 +71,8 @@ def test_what_is_as_it_is_said_to_be_has_no_flag() -> None:
     np.testing.assert_allclose(found.snr_total, np.hypot(*found.snr.T))
     assert (found.masked < 0.01).all()
     assert (found.offset == 0).all()
+    # PSF of 0.8 arcsec: the half-light radius of 2 pixels over 0.15 of 49 pixels, and ln flux over 9, are below this.
+    assert ((found.training_distance > 0.3) & (found.training_distance < 0.7)).all()
     # 120 values of a scatter of 0.15; what the profiles' errors allow lowers it.
     chi2 = known(plain()).fluxes.chi2[:, 0]
     assert abs(chi2.mean() - 1) < 0.05
@@ -112,7 +114,18 @@ def test_each_damage_has_its_flag(damage: str, flag: RowFlag) -> None:
     ],
 )
 def test_answers_beyond_what_is_known_are_flagged(change: dict[str, float], flag: RowFlag) -> None:
-    assert share(trust_of(plain(), known(plain(), **change)), flag) == 1
+    found = trust_of(plain(), known(plain(), **change))
+    assert share(found, flag) == 1
+    assert ((found.training_distance > 1) == (flag in RowFlag.UNLIKE_TRAINING)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "distance"),
+    [({"ln_size": np.log(0.12 * 49 * SCALE)}, 0.8), ({"ln_size": np.log(0.3 * 49 * SCALE)}, 2.0)],
+)
+def test_training_distance_is_the_largest_over_its_limit(change: dict[str, float], distance: float) -> None:
+    found = trust_of(plain(), known(plain(), **change))
+    np.testing.assert_allclose(found.training_distance, distance, rtol=1e-6)
 
 
 def test_two_pixels_off_is_not_flagged() -> None:
@@ -130,7 +143,10 @@ def test_a_psf_unlike_those_of_the_training_is_flagged_in_its_band(fwhm: float, 
     model = galsim.Moffat(beta=3.0, fwhm=fwhm).shear(g1=shear)
     psf[:, 1] = model.drawImage(nx=41, ny=41, scale=SCALE).array
     observed = replace(few, psf=psf)
-    assert share(trust_of(observed, known(observed)), RowFlag.PSF) == flagged
+    found = trust_of(observed, known(observed))
+    assert share(found, RowFlag.PSF) == flagged
+    assert ((found.training_distance > 1) == flagged).all()
+    assert (found.training_distance > 0.9).all(), "all of these are near a limit"
     assert not (band_flags(observed)[:, 0]).any()
     assert ((band_flags(observed)[:, 1] == int(BandFlag.PSF)) == flagged).all()
     coarse = replace(few, pixel_scale=np.full(4, 0.45), jacobian=few.jacobian * 2.25)
@@ -164,6 +180,7 @@ def test_without_weight_nothing_is_measured() -> None:
     scene = known(observed)
     found = trust_of(observed, scene)
     assert found.flags[0] & int(RowFlag.NO_DATA)
+    assert np.isnan(found.training_distance).tolist() == [True] + [False] * (len(plain()) - 1)
     assert (found.flags[1:] == 0).all()
 
 

@@ -38,6 +38,24 @@ def sky_to_field(field: Field, ra: Floats, dec: Floats) -> tuple[Floats, Floats]
     return found[0], found[1]
 
 
+def sky_errors(field: Field, x: Floats, y: Floats, x_err: Floats, y_err: Floats) -> tuple[Floats, Floats]:
+    """Standard errors of ra, times cos(dec), and of dec, (N,) each [arcsec]; NaN without celestial coordinates.
+
+    Args:
+        field: whose WCS counts.
+        x, y: positions, (N,), from 0.
+        x_err, y_err: their standard errors, independent of each other, (N,) [pixel].
+    """
+    _, dec = field.sky(x, y)
+    variances = np.zeros((2, len(x)))
+    for dx, dy, error in ((0.5, 0.0, x_err), (0.0, 0.5, y_err)):
+        (ra1, dec1), (ra0, dec0) = field.sky(x + dx, y + dy), field.sky(x - dx, y - dy)
+        across = ((ra1 - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec))
+        variances += (3600 * error * np.stack([across, dec1 - dec0])) ** 2
+    ra_err, dec_err = np.sqrt(variances)
+    return ra_err, dec_err
+
+
 def sky_plane(field: Field, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Positions on the tangent plane of the field's middle, u west and v north, (N,) each [arcsec].
 

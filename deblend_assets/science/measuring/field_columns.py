@@ -17,6 +17,15 @@ FIELD_IDENTITY: tuple[Entry[Any], ...] = (
     Entry("id", "", "meta.id;meta.main", "number of the row, from 1, or the id that was given"),
     Entry("ra", "deg", "pos.eq.ra;meta.main", "right ascension of the detection, ICRS; NaN without a celestial WCS"),
     Entry("dec", "deg", "pos.eq.dec;meta.main", "declination of the detection, ICRS; NaN without a celestial WCS"),
+    Entry(
+        "ra_err",
+        "arcsec",
+        "stat.error;pos.eq.ra",
+        "error of ra times cos(dec), from x_err and y_err; NaN where they or ra are",
+    ),
+    Entry(
+        "dec_err", "arcsec", "stat.error;pos.eq.dec", "error of dec, from x_err and y_err; NaN where they or dec are"
+    ),
     Entry("x", "pixel", "pos.cartesian.x;instr.det", "position along a row, from 0 at the centre of the first pixel"),
     Entry(
         "y", "pixel", "pos.cartesian.y;instr.det", "position along a column, from 0 at the centre of the first pixel"

@@ -42,7 +42,7 @@ def _shape(letter: str, what: str) -> tuple[Entry[SkyRows], ...]:
             "",
             ellipticity,
             f"{letter}{{k}} in the pixel frame (x along a row, y along a column)",
-            lambda rows, k: rows.pixel_shape(letter)[:, k],
+            lambda rows, k: rows.pixel_shape(letter)[0][:, k],
         ),
         Entry(
             f"{letter}_cov_{{pair}}",
@@ -50,6 +50,13 @@ def _shape(letter: str, what: str) -> tuple[Entry[SkyRows], ...]:
             variance,
             f"posterior covariance of {letter}, components {{pair}}",
             lambda rows, n: rows.shape(letter)[1][:, *_ELEMENTS[n]],
+        ),
+        Entry(
+            f"{letter}_cov_{{pair}}_pixel",
+            "",
+            variance,
+            f"posterior covariance of {letter}1_pixel and {letter}2_pixel, components {{pair}}",
+            lambda rows, n: rows.pixel_shape(letter)[1][:, *_ELEMENTS[n]],
         ),
         Entry(
             f"{letter}{{k}}_likelihood",
@@ -219,6 +226,14 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "stat.value",
         "share of the galaxy's light on lost pixels, mean of the bands present",
         lambda rows, _: rows.trust.masked,
+    ),
+    Entry(
+        "training_distance",
+        "",
+        "stat.value",
+        "distance from the training: the largest of size over the stamp's side, brightness, missing light in other "
+        "bands and PSF or pixels, each over its limit; above 1 one of LARGE, BRIGHT, COLOR, PSF is set",
+        lambda rows, _: rows.trust.training_distance,
     ),
     Entry("flags", "", "meta.code.qual", f"bits, 0 is good: {_BITS}", lambda rows, _: rows.trust.flags),
     Entry("bands_present", "", "instr.bandpass", "bands with an image, in order", lambda rows, _: rows.bands_present),

@@ -69,13 +69,14 @@ class SkyRows:
         jacobian = self.stamps.jacobian
         return on_sky(mean, jacobian), covariance_on_sky(mean, covariance, jacobian)
 
-    def pixel_shape(self, letter: str) -> Floats:
-        """Posterior mean of g or e in the pixel frame, (N, 2).
+    def pixel_shape(self, letter: str) -> tuple[Floats, Floats]:
+        """Posterior mean (N, 2) and covariance (N, 2, 2) of g or e in the pixel frame.
 
         Args:
             letter: "g" or "e".
         """
-        return np.asarray(self.scene.targets.posterior.mean.numpy()[:, _components(letter)[1]])
+        found, pair = self.scene.targets.posterior, _components(letter)[1]
+        return found.mean.numpy()[:, pair], found.covariance.numpy()[:, pair, pair]
 
     @cached_property
     def response(self) -> dict[str, Floats]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.science.measuring.psf_range import outside_training
+from deblend_assets.science.measuring.psf_range import psf_distance
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
 from deblend_assets.science.measuring.straight_light import is_crossed
@@ -108,6 +108,8 @@ class Trust(NamedTuple):
         masked: share of the target's light on lost pixels, mean of the bands present, (N,).
         offset: of the target from the detection, (N,) [pixel].
         misfit: see `misfit_of`, (N, band).
+        training_distance: the largest of what the flags of `UNLIKE_TRAINING` are from, each over its limit, (N,): above
+            1 one of them is set; NaN without data.
         checks: what the stamps alone show.
     """
 
@@ -117,6 +119,7 @@ class Trust(NamedTuple):
     masked: Floats
     offset: Floats
     misfit: Floats
+    training_distance: Floats
     checks: StampChecks
 
 
@@ -140,6 +143,14 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
     misfit = misfit_of(scene)
     level = checks.level
     ln_flux = mean[:, QUANTITIES.index("ln_flux")] - np.log(units.flux)
+    # Each over its limit.
+    unlike = {
+        RowFlag.LARGE: hlr / (MOST_SIZE * stamps.side),
+        RowFlag.BRIGHT: ln_flux / BRIGHTEST,
+        RowFlag.COLOR: np.sqrt(lack_of_light(stamps.bands, flux, noise, stamps.zero_point) / MOST_LACK),
+        RowFlag.PSF: np.where(present, psf_distance(stamps), 0).max(axis=1),
+    }
+    distance = np.where(np.isfinite(units.flux), np.max(list(unlike.values()), axis=0), np.nan)
     with np.errstate(invalid="ignore"):
         reasons = {
             RowFlag.NO_DATA: ~np.isfinite(units.flux),
@@ -153,16 +164,13 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.NEGATIVE: (checks.lowest < LOWEST).any(axis=1) | (snr < -5).any(axis=1),
             RowFlag.SHARP: (checks.sharp > MOST_SHARP).any(axis=1),
             RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
-            RowFlag.LARGE: hlr > MOST_SIZE * stamps.side,
-            RowFlag.BRIGHT: ln_flux > BRIGHTEST,
-            RowFlag.COLOR: lack_of_light(stamps.bands, flux, noise, stamps.zero_point) > MOST_LACK,
             RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1) | is_crossed(stamps, scene.sources, scene.fluxes),
-            RowFlag.PSF: outside_training(stamps).any(axis=1),
+            **{flag: values > 1 for flag, values in unlike.items()},
         }
     flags = np.zeros(len(stamps), dtype=np.int32)
     for flag, where in reasons.items():
         flags |= np.where(where, np.int32(flag), np.int32(0))
-    return Trust(flags, snr, total, masked, offset, misfit, checks)
+    return Trust(flags, snr, total, masked, offset, misfit, distance, checks)
 
 
 def misfit_of(scene: SkyScene) -> Floats:

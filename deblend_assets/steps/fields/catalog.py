@@ -14,6 +14,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.images.cells import cell_at, cells_of
 from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.projection import sky_errors
 from deblend_assets.science.measuring.field_cells import overlap
 from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.measuring.field_look import Look, look_at
@@ -163,17 +164,21 @@ def _forced(opened: OpenField, found: pd.DataFrame, positions: pd.DataFrame) -> 
 
 
 def _identity(field: Field, targets: pd.DataFrame) -> pd.DataFrame:
-    x, y = (targets[name].to_numpy(np.float64) for name in "xy")
+    x, y, x_err, y_err = (targets[name].to_numpy(np.float64) for name in ("x", "y", "x_err", "y_err"))
     ra, dec = field.sky(x, y)
+    ra_err, dec_err = sky_errors(field, x, y, x_err, y_err)
     ids = targets["id"].array if "id" in targets else np.arange(1, len(targets) + 1)
     return pd.DataFrame(
         {
             "id": ids,
             "ra": ra,
             "dec": dec,
+            "ra_err": ra_err,
+            "dec_err": dec_err,
             "x": x,
             "y": y,
-            **{name: targets[name].to_numpy(np.float64) for name in ("x_err", "y_err")},
+            "x_err": x_err,
+            "y_err": y_err,
             "detection_snr": targets["snr"].to_numpy(np.float64),
         }
     )
