@@ -72,3 +72,36 @@ def test_names_and_zero_points_are_those_of_meta() -> None:
 def test_what_is_not_known_is_one_line(mbobs: Listed, bands: str | None, line: str) -> None:
     with pytest.raises(da.DeblendError, match=line):
         da.Field.from_ngmix(mbobs, bands)
+
+
+SIGMA = np.linspace(6.0, 8.0, 100) * np.ones((90, 1))
+PIXELS = SIGMA * np.random.default_rng(5).normal(size=SIGMA.shape)
+
+
+def observed(weight: Any, zero_point: Any = 30.0) -> Any:
+    return da.Observation(PIXELS, weight, zero_point=zero_point, psf={"fwhm": 0.8}, wcs=0.2, where="r")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (1.0, r"weight is 0 or 1, for a noise of 1, but the pixels' noise is 7\S* \[r\]: give 1 / noise\*\*2, here"),
+        (np.indices(SIGMA.shape)[0] > 9, r"weight is 0 or 1, .* and bmask says which pixels are lost"),
+        (SIGMA**2, r"weight is a map of variance: for a noise of 7\S* it is 49 \[r\]: give 1 / weight in its place"),
+        (SIGMA, r"weight is a map of rms: .*: give 1 / weight\*\*2 in its place"),
+    ],
+)
+def test_a_weight_that_is_no_inverse_variance_is_one_line(weight: Any, message: str) -> None:
+    with pytest.raises(da.DeblendError, match=message):
+        observed(weight)
+
+
+@pytest.mark.parametrize("weight", [7.0**-2, SIGMA**-2, 0.5 * SIGMA**-2, np.zeros(SIGMA.shape), None])
+def test_a_weight_that_agrees_within_a_factor_is_kept(weight: Any) -> None:
+    assert (observed(weight).weight is None) == (weight is None)
+
+
+@pytest.mark.parametrize("zero_point", [None, "AB", float("nan")])
+def test_a_zero_point_that_is_none_is_one_line(zero_point: Any) -> None:
+    with pytest.raises(da.DeblendError, match=r"zero_point is .* \[r\]: give the AB magnitude of one image unit"):
+        observed(None, zero_point)

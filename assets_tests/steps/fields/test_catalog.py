@@ -15,6 +15,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.images.background import SkyLevel
 from deblend_assets.science.images.cells import cells_of
 from deblend_assets.science.images.field import Box, Field
+from deblend_assets.science.images.field_checks.report import Check, FieldReport
 from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.measuring.field_look import Look
 from deblend_assets.science.measuring.field_rows import BandFlag
@@ -203,6 +204,14 @@ def test_the_last_lines_say_how_many_and_what_the_field_shows(field: Field, plai
         "Sky of z: +3.1 % of a pixel's noise left in (3.1 sigma). "
         "Sky of r: -120.0 % of a pixel's noise left in (-120 sigma): consider --subtract-background"
     )
+    others = [check for check in plain.look.report.checks if (check.name, check.band) != ("noise_level", "r")]
+    wrong = Check.of("noise_level", "r", -10.7, 0.01, "31,000 pixels without a source")
+    failing = replace(plain, look=replace(look, report=FieldReport((*others, wrong))))
+    (failed,) = (line for line in summary_lines(field, failing) if "CHECK" in line)
+    assert (
+        "noise_level of r, ln of the noise's variance over the given one, is -10.700 ± 0.010 (at most "
+        "0.2), 31,000 pixels without a source: the noise is 0.00475 times the given one, so check its weights"
+    ) in failed
     forced = replace(plain, table=plain.table.assign(detection_snr=np.nan), look=look)
     assert summary_lines(field, forced)[0].startswith(f"{len(plain.table)} measured, ")
 

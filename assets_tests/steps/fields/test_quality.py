@@ -67,7 +67,10 @@ def test_the_page_has_every_section_and_figure_and_the_lines() -> None:
 
 
 def test_a_field_that_is_as_given_is_fine_and_one_that_is_not_is_pointed_out() -> None:
-    fine, wrong = (verdicts(quality_page(*measured(wrong=bad), []).html.decode()) for bad in (False, True))
+    pages = [quality_page(*measured(wrong=bad), []).html.decode() for bad in (False, True)]
+    fine, wrong = map(verdicts, pages)
+    assert "<td>not seen in g, r</td>" in pages[0], "no sky left is said with the bands it was looked for in"
+    assert "(ln of the stars&#x27; size over that of the given PSF)" in pages[1]
     assert fine["PSF of the stars"] == fine["sky left in the images"] == fine["noise"] == FINE
     assert wrong["PSF of the stars"] == wrong["sky left in the images"] == LOOK
     assert fine["tangential g around bright stars"] == UNKNOWN

@@ -44,6 +44,21 @@ def test_a_toml_becomes_a_field(tmp_path: Path) -> None:
     assert field.bands["g"].psf is not None
 
 
+def test_a_band_may_have_the_name_of_its_filter(tmp_path: Path) -> None:
+    written(tmp_path)
+    for name, header in (("r", "r"), ("g", "HSC-G")):
+        write_image(tmp_path / f"{name}.fits", noise(0.5, ord(name)), magzero=27.0, filter=header)
+    toml = tmp_path / "other.toml"
+    given = '[bands.R]\nimage = "r.fits"\n[bands.HSC-G]\nimage = "g.fits"\nweight = "g.weight.fits"'
+    field = read_field(write_toml(toml, given))
+    assert field.names == ("g", "r")
+    assert field.bands["g"].weight is not None
+    for two in ("[bands.HSC-R]", "[bands.F814W]"):
+        with pytest.raises(MismatchError, match=r"bands R, \S* \[other\]: name each band once, among u, g"):
+            read_field(write_toml(toml, f'[bands.R]\nimage = "r.fits"\n{two}\nimage = "g.fits"'))
+    assert Field({"HSC-R2": field.bands["r"]}).names == ("r",)
+
+
 def test_what_the_toml_says_beside_the_bands(tmp_path: Path) -> None:
     settings = read_field_file(written(tmp_path))
     assert settings.detection.thresh == 1.5

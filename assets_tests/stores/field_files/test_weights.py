@@ -42,7 +42,7 @@ def test_a_map_of_another_kind_is_one_line(tmp_path: Path, kind: str, power: int
     image = write_image(tmp_path / "image.fits", noise() * sigma)
     noise_map = write_image(tmp_path / "map.fits", sigma**power)
     with pytest.raises(
-        MismatchError, match=rf"is no {kind}: .* as {is_kind} it would be 7 \[.*map.fits.*\]: give it as {is_kind}"
+        MismatchError, match=rf"is no {kind}: .* as would be of {is_kind} \[.*map.fits.*\]: give it as {is_kind}"
     ):
         read(image, **{kind: noise_map})
 

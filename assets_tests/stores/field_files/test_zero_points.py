@@ -9,7 +9,8 @@ import pytest
 from astropy.io import fits
 
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.stores.field_files.bands import band_of, require_band
+from deblend_assets.science.images.band_names import band_of
+from deblend_assets.stores.field_files.bands import require_band
 from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane
 from deblend_assets.stores.field_files.units import unit_magnitude
 from deblend_assets.stores.field_files.zero_points import zero_point

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.images.band_names import by_band
 from deblend_assets.science.images.given import of_ngmix
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.skies.psf import PSF
@@ -58,7 +59,7 @@ class Field:
     """Aligned images, one a band.
 
     Attributes:
-        bands: observations by band, in lower case; from blue to red, whatever the order in which they are given.
+        bands: observations by band, from blue to red; given in any order and by any name that `band_of` understands.
         name: of the field, for files and messages.
         settings: how it is measured.
     """
@@ -70,15 +71,8 @@ class Field:
     def __post_init__(self) -> None:
         if not self.bands:
             raise MissingDataError("no image", where=self.name, remedy="give at least one band")
-        lower = {band.lower(): observation for band, observation in self.bands.items()}
-        unknown = [band for band in lower if band not in CATSIM_BANDS]
-        if unknown or len(lower) < len(self.bands):
-            raise MismatchError(
-                f"bands {', '.join(self.bands)}",
-                where=self.name,
-                remedy=f"name each band once, among {', '.join(CATSIM_BANDS)}",
-            )
-        object.__setattr__(self, "bands", {band: lower[band] for band in CATSIM_BANDS if band in lower})
+        named = by_band(self.bands, self.name)
+        object.__setattr__(self, "bands", {band: named[band] for band in CATSIM_BANDS if band in named})
         self._require_one_grid()
 
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.images.noise_maps import require_weight
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
@@ -25,7 +26,7 @@ def observation(
     image: ArrayLike,
     weight: ArrayLike | None = None,
     *,
-    zero_point: float,
+    zero_point: float | None,
     bmask: ArrayLike | None = None,
     psf: Any = None,
     wcs: Any = None,
@@ -46,7 +47,8 @@ def observation(
         where: name in messages.
 
     Raises:
-        MismatchError: arrays of different shapes, or a WCS that is none of these.
+        MismatchError: arrays of different shapes, a WCS that is none of these, no zero point, or a weight that the
+            pixels' noise contradicts; see `require_weight`.
         SettingsError: a PSF that cannot be right.
     """
     pixels = np.asarray(image)
@@ -57,9 +59,9 @@ def observation(
     middle = galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
     scale = float(np.sqrt(known.pixelArea(middle)))
     bits = (1 << _BITS) - 1 if lost is None else lost
-    return Observation(
+    found = Observation(
         image=pixels,
-        zero_point=float(zero_point),
+        zero_point=_magnitude(zero_point, where),
         wcs=known,
         weight=None if weight is None else np.broadcast_to(np.asarray(weight, np.float32), shape),
         bmask=None if bmask is None else _integers(bmask, where),
@@ -67,6 +69,9 @@ def observation(
         psf=psf_of(psf, known, shape, scale, "r", CATSIM_BANDS, where),
         where=where,
     )
+    if found.weight is not None:
+        require_weight(found.image, found.weight, where)
+    return found
 
 
 def of_ngmix(
@@ -145,6 +150,16 @@ def as_wcs(value: Any, where: str) -> galsim.BaseWCS:
             f"wcs is {type(value).__name__}",
             where=where,
             remedy="give a galsim or astropy WCS, a FITS header, or the pixel scale in arcsec",
+        ) from error
+
+
+def _magnitude(zero_point: Any, where: str) -> float:
+    """A zero point as a number; Observation refuses NaN."""
+    try:
+        return float(zero_point)
+    except (TypeError, ValueError) as error:
+        raise MismatchError(
+            f"zero_point is {zero_point!r}", where=where, remedy="give the AB magnitude of one image unit"
         ) from error
 
 

@@ -57,7 +57,7 @@ def summary_table(field: Field, look: Look, table: pd.DataFrame, mean: Sequence[
     rows.append(
         [
             "sky left in the images",
-            (words or "none") + (", subtracted" if subtracted and seen else ""),
+            f"{words}, subtracted" if seen and subtracted else words or f"not seen in {', '.join(look.sky)}",
             LOOK if seen and not subtracted else FINE,
         ]
     )
@@ -95,7 +95,8 @@ def _checks(title: str, names: Sequence[str], report: FieldReport, bands: Sequen
     failed = [check for check in checks if check.verdict == "failed"]
     if failed:
         answer = ", ".join(
-            f"{c.name} of {c.band} {format_measure({'value': c.value, 'error': c.error})}" for c in failed
+            f"{c.name} of {c.band} {format_measure({'value': c.value, 'error': c.error})} ({CHECKS[c.name].meaning})"
+            for c in failed
         )
         return [title, answer, LOOK]
     passed = {band for band in bands if any(c.band == band and c.verdict == "passed" for c in checks)}

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from deblend_assets.science.images.background import SkyLevel
 from deblend_assets.science.images.field import Field
-from deblend_assets.science.images.field_checks.report import Check
+from deblend_assets.science.images.field_checks.report import CHECKS, Check
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
 from deblend_assets.steps.fields.catalog import FieldCatalog
 
@@ -99,8 +99,15 @@ def _checks(field: Field, catalog: FieldCatalog) -> list[str]:
 
 
 def _failure(check: Check) -> str:
-    words = f"{check.name} of {check.band} is {check.value:.3f} ± {check.error:.3f} (at most {check.threshold:g})"
-    return f"{words}, {check.reason}, so check its zero point" if check.name == "counts" else words
+    words = (
+        f"{check.name} of {check.band}, {CHECKS[check.name].meaning}, is {check.value:.3f} ± {check.error:.3f} "
+        f"(at most {check.threshold:g}), {check.reason}"
+    )
+    if check.name == "counts":
+        return f"{words}, so check its zero point"
+    if check.name == "noise_level":
+        return f"{words}: the noise is {np.exp(check.value / 2):.3g} times the given one, so check its weights"
+    return words
 
 
 def _sky(field: Field, catalog: FieldCatalog) -> list[str]:

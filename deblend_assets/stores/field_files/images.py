@@ -23,7 +23,8 @@ def open_image(name: ImageName, band: str) -> FitsImage:
 
     Args:
         name: of the image.
-        band: chooses the plane of a cube whose header lists its bands (BANDS = grz, as the Legacy Surveys write it).
+        band: in lower case; chooses the plane of a cube whose header lists its bands (BANDS = grz, as the Legacy
+            Surveys write it).
 
     Raises:
         MissingDataError: no such file, extension or plane, or several that may be meant.
@@ -96,8 +97,8 @@ def _leading(axes: tuple[int, ...], header: fits.Header, name: ImageName, band: 
     longer = [length for length in axes[:-2] if length > 1]
     bands = str(header.get("BANDS", "")).strip().lower()
     plane = name.plane
-    if plane is None and len(longer) == 1 and len(bands) == longer[0] and band.lower() in bands:
-        plane = bands.index(band.lower())
+    if plane is None and len(longer) == 1 and len(bands) == longer[0] and band in bands:
+        plane = bands.index(band)
     if not longer and plane in (None, 0):
         return (0,) * len(axes[:-2])
     if len(longer) == 1 and plane is not None and plane < longer[0]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deblend_assets.errors import SettingsError
+from deblend_assets.science.images.band_names import by_band
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.observation import Observation, Plane
 from deblend_assets.science.images.psfs.read import psf_of
@@ -50,11 +51,9 @@ def read_field(settings: FieldFile | Path | str, log: Log = print) -> Field:
     if not isinstance(settings, FieldFile):
         settings = read_field_file(Path(settings))
     # A cube of PSFs has its planes in this order.
-    given = {band.lower() for band in settings.bands}
+    given = by_band(settings.bands, settings.name)
     bands = tuple(band for band in CATSIM_BANDS if band in given)
-    read = {
-        band: _observation(band, bands, files, settings, _of_band(log, band)) for band, files in settings.bands.items()
-    }
+    read = {band: _observation(band, bands, files, settings, _of_band(log, band)) for band, files in given.items()}
     if settings.regions:
         first = next(iter(read.values()))
         known = region_planes(settings.regions, first.wcs, (first.image.shape[0], first.image.shape[1]))
@@ -140,6 +139,6 @@ def _observation(band: str, bands: tuple[str, ...], files: BandFile, settings: F
         weight_kind=kind,
         bmask=None if mask is None else mask.plane,
         lost={} if mask is None else mask.lost,
-        psf=psf_of(files.psf, wcs, shape, area**0.5, band.lower(), bands, files.image),
+        psf=psf_of(files.psf, wcs, shape, area**0.5, band, bands, files.image),
         where=files.image,
     )

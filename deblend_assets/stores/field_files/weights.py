@@ -10,22 +10,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.images.noise_maps import wrong_constant, wrong_kind
 from deblend_assets.science.images.observation import MapKind, Plane
-from deblend_assets.science.statistics.metrics import robust_sigma
-from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane, KnownPlane, QuantisedPlane, Window
-
-# Windows that a map is judged by: so many along an axis, of this side [pixel].
-_ALONG, _SIDE = 4, 128
-# The noise is measured on blocks of this side [pixel] with so many good pixels.
-_BLOCK, _FEWEST = 64, 400
-# Largest relative difference between a constant map's σ and the pixels'.
-_SAME_NOISE = 0.2
-# A map whose σ is wrong by this factor is looked at as a map of another kind.
-_FACTOR = 2.0
-
-
-# σ is the value of a map to this power.
-_POWER: dict[MapKind, float] = {"weight": -0.5, "variance": 0.5, "rms": 1.0}
+from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane, KnownPlane, QuantisedPlane
 
 
 class NoiseMap(NamedTuple):
@@ -64,41 +51,27 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
         plane = QuantisedPlane(noise_map.plane, *found)
         largest = f"{found[1].max():.4g}"
         log(f"values below one step of the file's compression, up to {largest}, are lost [{noise_map.where}]")
-    constant = _constant(plane)
-    if constant is None:
+    wrong = wrong_constant(image.plane, plane, kind)
+    if wrong is None:
         _require_kind(image.plane, plane, kind, noise_map.where)
         return NoiseMap(image.plane, plane)
-    stated = constant ** _POWER[kind]
-    low, high = _noise(image.plane, plane)
-    if not low > 0 or low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE):
-        return NoiseMap(image.plane, plane)
-    others = [name for name, power in _POWER.items() if abs(constant / high ** (1 / power) - 1) < _SAME_NOISE]
-    hint = f"; it would agree as {others[0]} = …" if others else ""
+    hint = f"; it would agree as {wrong.agrees_as} = …" if wrong.agrees_as else ""
     log(
-        f"{kind} is 0 or {constant:g}, for a noise of {stated:.3g}, but the pixels' noise is {high:.3g}: it is "
-        f"taken as a mask, and the noise is measured{hint} [{noise_map.where}]"
+        f"{kind} is 0 or {wrong.value:g}, for a noise of {wrong.stated:.3g}, but the pixels' noise is "
+        f"{wrong.noise:.3g}: it is taken as a mask, and the noise is measured{hint} [{noise_map.where}]"
     )
     return NoiseMap(KnownPlane(image.plane, plane), None)
 
 
 def _require_kind(image: Plane, plane: Plane, kind: MapKind, where: str) -> None:
-    """MismatchError where a map of several values is one of another kind, such as a variance given as weight."""
-    values = np.concatenate([np.asarray(plane[window], np.float64).ravel() for window in _windows(plane.shape)])
-    values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        return
-    typical = float(np.median(values))
-    stated = typical ** _POWER[kind]
-    low, high = _noise(image, plane)
-    if not low > 0 or low / _FACTOR <= stated <= high * _FACTOR:
-        return
-    for other, power in _POWER.items():
-        if abs(typical**power / high - 1) < _SAME_NOISE:
-            raise MismatchError(
-                f"is no {kind}: σ would be {stated:.3g} and is {high:.3g}; as {other} it would be {typical**power:.3g}",
-                where=where,
-                remedy=f"give it as {other}, or leave it out: the noise is measured then",
-            )
+    """MismatchError where a map is one of another kind."""
+    wrong = wrong_kind(image, plane, kind)
+    if wrong is not None:
+        raise MismatchError(
+            f"is no {kind}: σ would be {wrong.stated:.3g} and is {wrong.noise:.3g}, as would be of {wrong.agrees_as}",
+            where=where,
+            remedy=f"give it as {wrong.agrees_as}, or leave it out: the noise is measured then",
+        )
 
 
 def _require_map(image: FitsPlane, plane: FitsPlane) -> None:
@@ -130,42 +103,3 @@ def quantisation(plane: FitsPlane) -> tuple[tuple[int, int], NDArray[np.float32]
         return None
     rows, columns = (-(-side // part) for side, part in zip(plane.shape, tile, strict=True))
     return tile, steps.reshape(rows, columns)
-
-
-def _constant(plane: Plane) -> float | None:
-    """The one positive value of a map, as far as its windows show; None where there are several, or none."""
-    values = np.concatenate([np.asarray(plane[window], np.float64).ravel() for window in _windows(plane.shape)])
-    positive = values[np.isfinite(values) & (values > 0)]
-    if not len(positive) or np.ptp(positive) > 1e-6 * positive.max():
-        return None
-    return float(positive[0])
-
-
-def _noise(image: Plane, known: Plane) -> tuple[float, float]:
-    """Bounds on σ of the pixels where a map is positive; NaN where there are too few.
-
-    From second differences along rows, which correlation of the noise makes smaller, and from the pixels themselves,
-    which sources make larger; medians over blocks.
-    """
-    found = []
-    for window in _windows(image.shape):
-        pixels = np.array(image[window], np.float64)
-        pixels[~(np.asarray(known[window]) > 0)] = np.nan
-        for y in range(0, pixels.shape[0], _BLOCK):
-            for x in range(0, pixels.shape[1], _BLOCK):
-                block = pixels[y : y + _BLOCK, x : x + _BLOCK]
-                differences = (block[:, :-2] - 2 * block[:, 1:-1] + block[:, 2:]) / 6**0.5
-                if np.isfinite(differences).sum() >= _FEWEST:
-                    found.append([robust_sigma(part[np.isfinite(part)]) for part in (differences, block)])
-    low, high = np.median(found, axis=0) if found else (float("nan"),) * 2
-    return float(low), float(high)
-
-
-def _windows(shape: tuple[int, ...]) -> list[Window]:
-    """Windows spread over an image; all of it where it is small."""
-    sides = []
-    for side in shape:
-        number = min(_ALONG, -(-side // _SIDE))
-        starts = np.linspace(0, max(side - _SIDE, 0), number).round().astype(int)
-        sides.append([slice(int(start), min(int(start) + _SIDE, side)) for start in starts])
-    return [(rows, columns) for rows in sides[0] for columns in sides[1]]
