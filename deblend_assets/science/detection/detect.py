@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.detection.filtering import FilteredImage, filter_bands
+from deblend_assets.science.detection.holes import close_holes
 from deblend_assets.science.detection.peaks import peak_positions, prominent
 from deblend_assets.science.detection.signal import measure_signal
 from deblend_assets.science.detection.splitting import split_segments, with_parts
@@ -181,8 +182,12 @@ def _peaks_of(
     kernels = [settings.kernel_fwhm * width for width in fwhm]
     filtered = filter_bands(images, ivar, kernels, response, correlations, settings.least_weight)
     found, segments = _extract(filtered, settings)
+    weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
+    seeing = float(np.average(fwhm, weights=weight))
+    seen = (ivar > 0).any(axis=0)
+    closed, segments = close_holes(filtered.amplitude, segments, ~seen, seeing)
     kept, segments = prominent(
-        filtered.amplitude,
+        closed,
         filtered.sigma,
         segments,
         found["ycpeak"],
@@ -191,7 +196,7 @@ def _peaks_of(
         settings.prominence_share,
     )
     found = found[kept]
-    segments = np.where((ivar > 0).any(axis=0), segments, np.int32(0))
+    segments = np.where(seen, segments, np.int32(0))
     x, y = peak_positions(filtered.amplitude, found["xcpeak"], found["ycpeak"])
     height = filtered.amplitude[found["ycpeak"], found["xcpeak"]] / filtered.sigma[found["ycpeak"], found["xcpeak"]]
     # What SEP could not take apart stays one object, which is flagged.
@@ -200,8 +205,7 @@ def _peaks_of(
         images, ivar, segments, bright, fwhm, response, correlations, settings.split_sigma, settings.split_share
     )
     x, y, flags, segments = with_parts(x, y, found["flag"].astype(np.int64), segments, splits)
-    weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
-    return Peaks(x, y, flags, segments, float(np.average(fwhm, weights=weight)))
+    return Peaks(x, y, flags, segments, seeing)
 
 
 def _prepared(
