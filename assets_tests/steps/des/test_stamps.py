@@ -12,7 +12,7 @@ import pytest
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.mask_bits import MaskBit
-from deblend_assets.settings import DetectionSettings
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.des.noise import noise_ratios
 from deblend_assets.steps.des.stamps import TileStamps
 from deblend_assets.stores.tiles import Cutouts
@@ -22,6 +22,7 @@ SIDE, SCALE = 61, 0.263
 N = 5
 SIGMA = np.array([2.0, 3.0, 5.0, 8.0, 20.0])
 OTHER = (18.0, 41.0)
+SETTINGS = MeasurementSettings()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def cutouts() -> Cutouts:
 
 @pytest.fixture(scope="module")
 def stamps(cutouts: Cutouts) -> TileStamps:
-    return TileStamps(cutouts, load_survey("DES"), "r", DetectionSettings(), 41)
+    return TileStamps(cutouts, load_survey("DES"), "r", SETTINGS)
 
 
 def test_pixels_are_the_archive_s_and_places_are_the_galaxies(stamps: TileStamps, cutouts: Cutouts) -> None:
@@ -111,6 +112,23 @@ def test_other_sources_are_those_of_the_stamp_and_the_target_is_none(stamps: Til
     found = stamps.observed()
     assert found.others_count.tolist() == [1] * N
     np.testing.assert_allclose(found.others[:, 0], np.tile(OTHER, (N, 1)), atol=0.3)
+
+
+def test_noise_that_is_correlated_is_measured_and_given(stamps: TileStamps, cutouts: Cutouts) -> None:
+    """White noise averaged over 2 × 2 pixels: 1/2 to the next pixel, 1/4 to the diagonal one; variance as stated."""
+    counts = cutouts.counts.copy()
+    rng = np.random.default_rng(9)
+    white = rng.normal(size=(N, SIDE + 1, SIDE + 1))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    light = 150 * np.exp(-((x - OTHER[0]) ** 2 + (y - OTHER[1]) ** 2) / 6)
+    counts[:, 1] = 1.5 * sum(white[:, i : SIDE + i, j : SIDE + j] for i in (0, 1) for j in (0, 1)) + light
+    found = TileStamps(replace(cutouts, counts=counts), stamps.survey, "r", SETTINGS).observed(slice(1, 3))
+    middle = found.noise_correlation.shape[-1] // 2
+    near = found.noise_correlation[:, :, middle : middle + 3, middle : middle + 3]
+    expected = np.array([[1, 0.5, 0], [0.5, 0.25, 0], [0, 0, 0]])
+    np.testing.assert_allclose(near[0, 1], expected, atol=0.06)
+    np.testing.assert_array_equal(near[1], near[0], err_msg="of all cutouts of a band together")
+    np.testing.assert_allclose(near[0, 0], expected == 1, atol=0.06, err_msg="g is white")
 
 
 def test_some_at_a_time_are_the_same(stamps: TileStamps) -> None:

@@ -184,7 +184,7 @@ def _peaks_of(
     found, segments = _extract(filtered, settings)
     weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
     seeing = float(np.average(fwhm, weights=weight))
-    seen = (ivar > 0).any(axis=0)
+    seen = np.asarray((ivar > 0).any(axis=0))
     closed, segments = close_holes(filtered.amplitude, segments, ~seen, seeing)
     kept, segments = prominent(
         closed,

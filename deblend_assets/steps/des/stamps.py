@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deblend_assets.science.detection.beside import others_beside
+from deblend_assets.science.images.field import BandNoise
+from deblend_assets.science.measuring.stamp_noise import noise_of, with_noise
 from deblend_assets.science.simulation.survey_stamps import psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
-from deblend_assets.science.skies.psf_images import measure_psf_images
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps
-from deblend_assets.settings import DetectionSettings
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.tiles import Cutouts
 
 # Digits of a pixel scale [arcsec] by which PSFs differ.
 _DIGITS = 5
+# Cutouts on which the noise is measured.
+_SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -30,32 +33,41 @@ class TileStamps:
         cutouts: of the archive.
         survey: gives the PSF of a band that the archive has none of, of its description.
         label_band: every cutout has it; its position and pixel scale are the stamp's.
-        detection: settings by which the other sources of a stamp are found.
-        psf_side: of the PSFs' images [pixel].
+        settings: by which the other sources of a stamp are found; sides of PSFs' images, lags of the noise.
     """
 
     cutouts: Cutouts
     survey: SurveyModel
     label_band: str
-    detection: DetectionSettings
-    psf_side: int
+    settings: MeasurementSettings
 
     @classmethod
     def of(cls, des: DesStore, cutouts: Cutouts) -> TileStamps:
         """With the profile's settings."""
         profile, simulation = des.project.profile, des.settings.simulation
         survey = load_survey(simulation.survey)
-        return cls(cutouts, survey, simulation.label_band, profile.detection, profile.stamps.psf_side)
+        settings = MeasurementSettings(detection=profile.detection, stamps=profile.stamps)
+        return cls(cutouts, survey, simulation.label_band, settings)
 
     def __len__(self) -> int:
         return len(self.cutouts.galaxies)
+
+    @cached_property
+    def noise(self) -> tuple[BandNoise, ...]:
+        """Correlation of each band's noise, from source-free pixels of cutouts all over the tile; white of too few."""
+        every = max(len(self) // _SAMPLE, 1)
+        return noise_of(self._archived(slice(None, None, every)), True, self.settings, "cutouts")
 
     def observed(self, rows: slice = slice(None)) -> ObservedStamps:
         """Stamps in the archive's counts; x is west and y north.
 
         Bands are called as the model calls them, in lower case. A pixel without weight is lost. A band without a weight
-        map has the noise of its border in all pixels. Noise is white.
+        map has the noise of its border in all pixels.
         """
+        return with_noise(self._archived(rows), self.noise, self.settings).stamps
+
+    def _archived(self, rows: slice) -> ObservedStamps:
+        """Stamps as if their noise were white and nothing were detected beside their galaxies."""
         cutouts, bands = self.cutouts, self.cutouts.bands
         galaxies = cutouts.galaxies.iloc[rows].reset_index(drop=True)
         present = cutouts.present[rows]
@@ -67,12 +79,11 @@ class TileStamps:
         position = (side - 1) / 2 + offset
         zero_point = galaxies[[f"zero_point_{band}" for band in bands]].to_numpy(np.float64)
         scales, which = np.unique(scale.round(_DIGITS), return_inverse=True)
-        described = np.stack([psf_images(self.survey, self.psf_side, one) for one in scales.tolist()])[which]
+        described = np.stack([psf_images(self.survey, self.settings.stamps.psf_side, one) for one in scales.tolist()])[
+            which
+        ]
         given = cutouts.psf[rows]
         psf = np.where(np.isfinite(given[..., :1, :1]), given, described)
-        fwhm = measure_psf_images(psf).fwhm
-        white = np.ones((number, len(bands), 1, 1), dtype=np.float32)
-        others, count, _ = others_beside(pixels, weight, position, fwhm, bands, self.detection, zero_point, white)
         lost = np.where(present, MaskBit.BAD_COLUMN, MaskBit.NO_DATA)[:, :, None, None]
         return ObservedStamps(
             bands=tuple(band.lower() for band in bands),
@@ -80,10 +91,10 @@ class TileStamps:
             inverse_variance=weight,
             mask=np.where(weight > 0, 0, lost).astype(np.uint16),
             psf=psf,
-            noise_correlation=white,
+            noise_correlation=np.ones((number, len(bands), 1, 1), dtype=np.float32),
             position=position,
-            others=others,
-            others_count=count,
+            others=np.full((number, 0, 2), np.nan),
+            others_count=np.zeros(number, dtype=np.int32),
             corner=np.zeros((number, 2), dtype=np.int32),
             pixel_scale=scale,
             zero_point=zero_point,
