@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks.rendering import galaxies_and_settings, seconds_to_draw
 from benchmarks.rows import Row, limit_row
-from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.worker_pool import WorkerPool
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.settings import SimulationSettings

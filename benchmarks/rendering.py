@@ -24,7 +24,8 @@ from btk.sampling_functions import SamplingFunction
 
 from benchmarks.rows import Row, not_measured, ratio_row
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers, WorkerPool
+from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.worker_pool import WorkerPool
 from deblend_assets.science.simulation.catalog import assign_split
 from deblend_assets.science.simulation.morphologies import GENERATED, shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population

@@ -23,15 +23,9 @@ from assets_tests.blank_figures.sitecustomize import blank
 from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import FIELDS, TILES
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import (
-    Make,
-    Open,
-    RenderingWorkers,
-    ShardT,
-    WorkerPool,
-    open_renderer,
-)
+from deblend_assets.resources.rendering_workers import Open, RenderingWorkers, open_renderer
 from deblend_assets.resources.storage import Storage
+from deblend_assets.resources.worker_pool import Make, ShardT, WorkerPool
 from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, StorePath, parse_profile

@@ -17,16 +17,8 @@ import pandas as pd
 
 from deblend_assets.errors import DeblendError, DeviceError, SettingsError
 from deblend_assets.resources.fork_server import THREAD_VARIABLES
-from deblend_assets.resources.rendering_workers import (
-    Made,
-    Make,
-    Open,
-    RenderingWorkers,
-    Shard,
-    ShardT,
-    WorkerPool,
-    open_renderer,
-)
+from deblend_assets.resources.rendering_workers import Open, RenderingWorkers, open_renderer
+from deblend_assets.resources.worker_pool import Made, Make, Shard, ShardT, WorkerPool
 
 if TYPE_CHECKING:
     from deblend_assets.progress import Progress

@@ -131,13 +131,19 @@ def _means(
     pixels: NDArray[np.float32], known: NDArray[np.bool_], factor: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Means of the known pixels, which are 0 elsewhere, and their share, over squares of pixels."""
-    number = _sums(known, factor)
-    return _sums(pixels, factor) / np.maximum(number, 1), number / _sums(np.ones_like(known), factor)
+    rows, columns = (np.minimum(factor, side - np.arange(0, side, factor)) for side in known.shape)
+    there = np.outer(rows, columns).astype(np.float32)
+    number = there if known.all() else _sums(known, factor)
+    return _sums(pixels, factor) / np.maximum(number, 1), number / there
 
 
 def _sums(values: NDArray, factor: int) -> NDArray[np.float32]:
     """Sums over squares of pixels; those at the end are of what is left."""
     if factor == 1:
         return values.astype(np.float32)
-    rows, columns = (np.arange(0, side, factor) for side in values.shape)
-    return np.add.reduceat(np.add.reduceat(values.astype(np.float32), rows, axis=0), columns, axis=1)
+    for axis in (0, 1):
+        left = -values.shape[axis] % factor
+        values = np.pad(values, [(0, left if axis == k else 0) for k in (0, 1)]) if left else values
+        parts = [values[k::factor] if axis == 0 else values[:, k::factor] for k in range(factor)]
+        values = sum(parts[1:], parts[0].astype(np.float32))
+    return values

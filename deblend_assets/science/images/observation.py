@@ -105,12 +105,14 @@ class Observation:
 
     def _inverse_variance(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
         assert self.weight is not None
-        values = np.asarray(self.weight[window]).astype(np.float64)
-        good = np.isfinite(values) & (values > self.weight_step)
-        safe = np.where(good, values, 1.0)
-        power = {"weight": 1, "variance": -1, "rms": -2}[self.weight_kind]
-        found = np.where(good, safe**power, 0.0)
-        return np.where(np.isfinite(found), found, 0.0).astype(np.float32)
+        values = np.asarray(self.weight[window])
+        good = (values > self.weight_step) & (values < np.inf)
+        if self.weight_kind != "weight":
+            variance = values.astype(np.float64) ** (1 if self.weight_kind == "variance" else 2)
+            values = 1.0 / np.where(good & (variance > 0), variance, np.inf)
+        with np.errstate(over="ignore"):
+            found = np.where(good, values, 0).astype(np.float32)
+        return np.where(found < np.inf, found, np.float32(0))
 
 
 def why_lost(known: NDArray[np.bool_]) -> NDArray[np.uint16]:

@@ -68,7 +68,8 @@ def look_at(field: Field) -> Look:
     fwhm = tuple(measure_psf_images(image.psf((width - 1) / 2, (height - 1) / 2)).fwhm.tolist())
     # Twice: where the noise is correlated, much of what is found without knowing that is noise, of its upper half.
     for white in (True, False):
-        free = free_pixels(image, detect_window(field, image, fwhm, white), fwhm)
+        found = detect_window(field, image, fwhm, white)
+        free = free_pixels(image, found, fwhm)
         noise = {
             band: measure_noise(
                 NoiseSample(without_sky(image.pixels[k], free[k]), _unscaled_weight(image, k, known[band]), free[k]),
@@ -82,7 +83,8 @@ def look_at(field: Field) -> Look:
     sky = {band: sky_level(image, k, free[k]) for k, band in enumerate(field.names)}
     if field.settings.background == "subtract":
         image = without_background(image, free)
-    report = check_field(image, detect_window(field, image, fwhm))
+        found = detect_window(field, image, fwhm)
+    report = check_field(image, found)
     side = max(side_for(max(fwhm)), field.settings.stamps.side)
     return Look(noise, psfs, fwhm, side, box, report, sky)
 

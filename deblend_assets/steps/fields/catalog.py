@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.worker_pool import Workers
 from deblend_assets.science.images.cells import cell_at, cells_of
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.images.projection import sky_errors
@@ -72,7 +72,7 @@ class FieldDetections:
 def detections_of(
     field: Field,
     *,
-    processes: int | RenderingWorkers = 1,
+    processes: int | Workers = 1,
     parts: FieldParts | None = None,
     log: Callable[[str], None],
 ) -> FieldDetections:
@@ -89,7 +89,7 @@ def catalog_of(
     *,
     found: FieldDetections | None = None,
     positions: pd.DataFrame | None = None,
-    processes: int | RenderingWorkers = 1,
+    processes: int | Workers = 1,
     parts: FieldParts | None = None,
     log: Callable[[str], None],
 ) -> FieldCatalog:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.progress import Progress
-from deblend_assets.resources.fork_server import FIELD_MODULES
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.fork_server import FIELD_MODULES, usable_cores
+from deblend_assets.resources.worker_pool import Workers, worker_pool
 from deblend_assets.science.images.cells import Cell, cells_of, merged
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import detect_cell, measure_cell, overlap
@@ -92,18 +92,23 @@ class _Here:
 
 
 @contextmanager
-def pool_of(opened: OpenField, processes: int | RenderingWorkers) -> Iterator[_Pool]:
+def pool_of(opened: OpenField, processes: int | Workers) -> Iterator[_Pool]:
     """Processes that hold a field; with one, this process itself.
 
     Args:
         opened: the field, its look and the model.
         processes: number of them, 0: one a core; or what starts them, here or on a cluster.
     """
-    workers = RenderingWorkers(processes=processes) if isinstance(processes, int) else processes
-    if workers.count == 1:
+    count = processes or usable_cores() if isinstance(processes, int) else processes.count
+    if count == 1:
         yield _Here(opened)
         return
-    with workers.pool(opened, _same, FIELD_MODULES) as pool:
+    started = (
+        worker_pool(count, opened, _same, FIELD_MODULES)
+        if isinstance(processes, int)
+        else processes.pool(opened, _same, FIELD_MODULES)
+    )
+    with started as pool:
         yield pool
 
 

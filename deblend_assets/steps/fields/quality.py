@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -70,10 +71,12 @@ def quality_page(
     band = reference_band(field)
     x, y = (detections[name].to_numpy(np.float64) for name in "xy")
     radius = light_radius(detections, look)
-    maps = map_field(field, look.noise, x, y, radius)
+    with ThreadPoolExecutor(1) as beside:
+        mapped = beside.submit(map_field, field, look.noise, x, y, radius)
+        bright = bright_sources(field, look, detections, band)
+        shears = mean_shapes(field, table, band)
+        maps = mapped.result()
     part = typical_part(field.shape, maps, table)
-    shears = mean_shapes(field, table, band)
-    bright = bright_sources(field, look, detections, band)
     pixels, model, residual = residual_of(field, catalog, part)
     on_sources = within_circles(part, x, y, radius)
     area = float(maps.known[field.names.index(band)].sum()) * (maps.factor * field.pixel_scale) ** 2 / 3600

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.progress import Progress
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.worker_pool import Workers
 from deblend_assets.science.images.cells import Cell, cells_of, merged
 from deblend_assets.science.images.field import PSF_SQUARE, Field, PSFImages
 from deblend_assets.science.measuring.field_cells import overlap
@@ -36,7 +36,7 @@ def metadetect_field(
     version: str,
     *,
     least_snr: float = LEAST_SNR,
-    processes: int | RenderingWorkers = 1,
+    processes: int | Workers = 1,
     parts: FieldParts | None = None,
     log: Callable[[str], None],
 ) -> dict[str, pd.DataFrame]:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.resources.rendering_workers import RenderingWorkers
+from deblend_assets.resources.worker_pool import Workers
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.metadetection.network import LEAST_SNR
 from deblend_assets.science.metadetection.response import Response, response_of
@@ -70,7 +70,7 @@ def kept_catalogs(
     *,
     own_folder: bool = True,
     least_snr: float = LEAST_SNR,
-    processes: int | RenderingWorkers = 1,
+    processes: int | Workers = 1,
     replace: bool = False,
     log: Callable[[str], None],
 ) -> dict[str, pd.DataFrame]:
