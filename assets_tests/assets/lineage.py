@@ -16,16 +16,16 @@ from unittest import mock
 
 import dagster as dg
 import pandas as pd
-from matplotlib.figure import Figure
 
 from assets_tests.assets.reads import Reads, declared_deps, recorded_reads
-from assets_tests.blank_figures.sitecustomize import blank
+from assets_tests.blank_figures.sitecustomize import FUNCTION, blank
 from deblend_assets.definitions import build_defs
 from deblend_assets.partitions import FIELDS, TILES
 from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import Open, RenderingWorkers, open_renderer
 from deblend_assets.resources.storage import Storage
 from deblend_assets.resources.worker_pool import Make, ShardT, WorkerPool
+from deblend_assets.science.reports.figures import style
 from deblend_assets.science.shapes.heads import HEADS
 from deblend_assets.science.simulation.scenes import all_shards
 from deblend_assets.settings import PROFILE_FOLDER, Profile, StorePath, parse_profile
@@ -229,7 +229,7 @@ class Lineage:
         for partitions, name in ((TILES, tile), (FIELDS, field)):
             if name:
                 self.instance.add_dynamic_partitions(str(partitions.name), [name])
-        figures = contextlib.nullcontext() if self.whole else mock.patch.object(Figure, "savefig", blank)
+        figures = contextlib.nullcontext() if self.whole else mock.patch.object(style, FUNCTION, blank)
         with figures, recorded_reads(self.reads):
             return self._job.execute_in_process(
                 asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],

@@ -32,7 +32,7 @@ scenes = { train = 48, validation = 16, test = 16 }
 batch_size = 16
 stage1 = { epochs = 4, learning_rate = 1e-3 }
 stage2 = { epochs = 4, learning_rate = 1e-3 }
-stage3 = { epochs = 60, learning_rate = 1e-3 }
+stage3 = { epochs = 30, learning_rate = 1e-3 }
 
 [recipes.baseline]
 stage1 = { epochs = 1, learning_rate = 1e-4 }

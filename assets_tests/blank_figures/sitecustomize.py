@@ -1,33 +1,39 @@
 """On the PYTHONPATH of processes whose figures nobody looks at: blank figures. They take much of a small run's time.
 
-Python imports `sitecustomize` at its start. Matplotlib is changed when it is imported, by those processes that do.
+Python imports `sitecustomize` at its start. The module that draws is changed when it is imported.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
+
+DRAWING, FUNCTION = "deblend_assets.science.reports.figures.style", "_rendered"
+"""What draws all figures."""
 
 
-def blank(figure: Any, file: IO[bytes], **options: Any) -> None:
-    """In place of `Figure.savefig`: one small picture for all."""
+def blank(figure: Any, dpi: int, dither: bool) -> bytes:
+    """In its place: one small picture for all."""
     from PIL import Image
 
-    Image.new("RGB", (4, 3), "white").save(file, format="png")
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3), "white").save(stream, format="png")
+    return stream.getvalue()
 
 
 class _Figures(MetaPathFinder, Loader):
-    """Loads `matplotlib.figure`, and replaces its `savefig`."""
+    """Loads the module, and replaces its function."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "matplotlib.figure":
+        if fullname != DRAWING:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
@@ -41,7 +47,8 @@ class _Figures(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         assert self._loader is not None
         self._loader.exec_module(module)
-        module.Figure.savefig = blank
+        assert hasattr(module, FUNCTION)
+        setattr(module, FUNCTION, blank)
 
 
 if __name__ == "sitecustomize":  # not where a test imports `blank`

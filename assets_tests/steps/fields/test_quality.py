@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from matplotlib.figure import Figure
 
-from assets_tests.blank_figures.sitecustomize import blank
+from assets_tests.blank_figures.sitecustomize import FUNCTION, blank
 from assets_tests.science.field_samples import ZERO_POINT, catalogue, detections, look_at, moffat, positions, star_field
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.measuring.field_columns import field_columns
 from deblend_assets.science.reports import field_text as text
 from deblend_assets.science.reports.field_tables import FINE, LOOK, UNKNOWN
+from deblend_assets.science.reports.figures import style
 from deblend_assets.science.simulation.galaxies import nanojansky
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.fields.catalog import FieldCatalog
@@ -32,7 +32,7 @@ FLUX = np.geomspace(3000.0, 40000.0, 25)
 
 @pytest.fixture(autouse=True)
 def nobody_looks_at_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Figure, "savefig", blank)
+    monkeypatch.setattr(style, FUNCTION, blank)
 
 
 @lru_cache(maxsize=4)
