@@ -293,7 +293,7 @@ def tables(lineage: Lineage) -> dict[str, str]:
 
 
 def test_again_it_asks_the_archive_for_nothing_and_gives_the_same_bytes(tiled: Callable[..., Lineage]) -> None:
-    again = tiled(whole=True)
+    again = tiled()
     before = results(again.root)
     for tile in TILES:
         found = metadata(again.succeeds(*CHAIN[:3], tile=tile))

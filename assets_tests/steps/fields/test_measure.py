@@ -61,6 +61,7 @@ def measured(toml: Path, folder: Path, log: Any = None, **given: Any) -> FieldMe
     return measure_files(read_field_file(toml), store, folder, processes=1, log=said.append, **given)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
