@@ -157,6 +157,7 @@ def flux_pull(model: SkyModel, correlated: bool, known: bool) -> float:
     return float(np.sqrt(np.mean(pull**2)))
 
 
+@pytest.mark.slow
 def test_errors_hold_in_correlated_noise_as_in_white_noise(model: SkyModel) -> None:
     """from_the_field #18 for a whole row; its controls are white noise, and the same stamps taken as white.
 

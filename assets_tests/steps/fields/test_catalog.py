@@ -65,6 +65,7 @@ def test_each_galaxy_has_a_row_at_its_place_with_its_flux(plain: FieldCatalog) -
     assert plain.off_image == 0
 
 
+@pytest.mark.slow
 def test_what_a_lost_pixel_holds_changes_nothing(model: SkyModel) -> None:
     rng = np.random.default_rng(3)
     weight = np.ones(SHAPE)
@@ -72,11 +73,11 @@ def test_what_a_lost_pixel_holds_changes_nothing(model: SkyModel) -> None:
     weight[:, 88] = 0
     weight[40:60, :6] = 0
     tables = []
-    for value in (0.0, 1e6, np.nan, -np.inf):
-        images = {band: np.where(weight == 0, value, image) for band, image in SMALL.items()}
+    for values in ([0.0], [1e6, np.nan, -np.inf]):
+        content = rng.choice(values, SHAPE)
+        images = {band: np.where(weight == 0, content, image) for band, image in SMALL.items()}
         tables.append(catalog(small_field(images, weight=weight), model).table)
-    for table in tables[1:]:
-        assert_same(tables[0], table)
+    assert_same(*tables)
     bits = (weight == 0).astype(np.int16)
     masked = catalog(small_field(SMALL, bmask=bits), model).table
     assert_same(tables[0], masked.assign(mask_bits=tables[0]["mask_bits"]))

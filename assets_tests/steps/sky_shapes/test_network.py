@@ -62,6 +62,7 @@ def test_without_fields_it_says_what_to_make(store: ProjectStore) -> None:
         fit_sky_network(store, Here(), CPU, print)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_as_if_left_alone(store: ProjectStore) -> None:
     make_training_fields(store, Here(), print)
     lines: list[str] = []
