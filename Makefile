@@ -15,6 +15,7 @@ PYTEST := $(VENV)/bin/pytest --dist loadfile --no-loadscope-reorder
 RESULTS := $(VENV)/bin/deblend_assets results
 # Of a target that was named: as a part of `make demo`, which prints all results last, it prints none.
 RESULTS_OF = $(if $(filter $1,$(MAKECMDGOALS)),@$(RESULTS) $1)
+RECOVER := $(RUN) deblend_assets.automation.recovery
 MATERIALIZE := $(VENV)/bin/dagster asset materialize -m deblend_assets.definitions
 REFERRED := group:simulation or group:normalization or key:"shapes/fisher_floor"
 TARGETS := key:"worlds/report" or key:"worlds/sky_*" or key:"worlds/pairs" or key:"worlds/singles"
@@ -47,12 +48,12 @@ $(VENV)/.test $(VENV)/.bench $(VENV)/.peers $(VENV)/.docs: $(VENV)/.%: $(VENV)/.
 # The whole lineage: simulated LSST blends, the network for every sky, a tile of the simulated survey, a simulated field.
 demo: ALSO := or group:sky_shapes or $(TARGETS) or key:"fields/simulated_field"
 demo: lsst des
-	@$(MAKE) --no-print-directory field-assets FIELD="$$($(RUN) deblend_assets.partitions simulated)"
+	@$(MAKE) --no-print-directory field-assets RECOVER=: FIELD="$$($(RUN) deblend_assets.partitions simulated)"
 	@$(RESULTS) demo
 
 # The LSST model: simulation, training, shapes and their evaluation.
 lsst: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(LINEAGE) $(ALSO)' --partition-range $$range
 	$(call RESULTS_OF,lsst)
@@ -60,12 +61,12 @@ lsst: $(VENV)/.installed
 # The tiles of the profile's simulated survey, with the model for every sky that is there.
 des: $(VENV)/.installed
 	for tile in $$($(RUN) deblend_assets.partitions tiles); do \
-		$(MAKE) --no-print-directory tile-assets TILE=$$tile WITH='key:"simulation/galaxy_catalog" or' || exit 1; done
+		$(MAKE) --no-print-directory tile-assets TILE=$$tile WITH='$(if $(ALSO),,key:"simulation/galaxy_catalog" or)' || exit 1; done
 	$(call RESULTS_OF,des)
 
 # Methods in fields as a telescope sees them: targets of test galaxies, their Fisher floor, estimates, the page worlds.
 worlds: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(MATERIALIZE) --select '$(WORLDS)'
 	@$(RESULTS) worlds
 
@@ -74,13 +75,13 @@ tile: tile-assets
 	@$(RESULTS) '$(TILE)'
 
 tile-assets: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select '$(WITH) group:des' --partition '$(TILE)'
 
 # A whole tile as a field, and its catalogue against im3shape's: make tile-field TILE=DES1200+6000; see docs/tile_fields.md.
 tile-field: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(VENV)/bin/deblend_assets tiles add '$(TILE)'
 	$(MATERIALIZE) --select '$(TILE_FIELD)' --partition '$(TILE)'
 	$(MATERIALIZE) --select 'key:"fields/field_*"' --partition '$(TILE)'
@@ -92,19 +93,19 @@ field: field-assets
 	@$(RESULTS) '$(FIELD)'
 
 field-assets: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(VENV)/bin/deblend_assets fields add '$(FIELD)'
 	$(MATERIALIZE) --select 'key:"fields/field_*"' --partition "$$($(RUN) deblend_assets.partitions field '$(FIELD)')"
 
 # The report's own recipe on the same arrays, for comparison.
 baseline: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(MATERIALIZE) --select 'group:baseline'
 	@$(RESULTS) baseline
 
 # Ours and the peers on the same blends, m and c of both surveys: what is trained here, or the shipped weights.
 referee: $(VENV)/.peers
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(REFERRED)' --partition-range $$range
 	$(MATERIALIZE) --select group:referee
@@ -147,7 +148,7 @@ lint: $(VENV)/.test
 
 # Dagster's pages at http://127.0.0.1:3000, with the daemon that makes registered tiles.
 ui: $(VENV)/.installed
-	$(RUN) deblend_assets.automation.recovery
+	$(RECOVER)
 	$(VENV)/bin/dagster dev --host 127.0.0.1
 
 # This list.
