@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -78,3 +81,11 @@ def _own_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test writes into the checkout's storage folder, and none depends on the caller's profile."""
     monkeypatch.setenv("DEBLEND_STORAGE", str(tmp_path / "storage"))
     monkeypatch.delenv("DEBLEND_PROFILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before() -> Iterator[None]:
+    """TreeCorr gives OpenMP all cores for the rest of a process; tests of torch then took five times their CPU time."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
