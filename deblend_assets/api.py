@@ -304,9 +304,10 @@ def _stamp_set(source: Any, table: Any, where: str) -> ArrayStamps | StoredSet:
     if isinstance(source, str | PathLike):
         return StoredSet(open_stamps(Path(source).resolve()))
     raise MismatchError(
-        f"a {type(source).__name__}",
+        f"is given a {type(source).__name__}",
         where=where,
-        remedy="give a Field, or da.Stamps(array, bands='ugrizy'), or the path of stamps",
+        remedy="give a Field, or da.Stamps(array, bands='ugrizy'), or the path of stamps; a field of arrays is "
+        "da.Field({'r': da.Observation(image, …)})",
     )
 
 

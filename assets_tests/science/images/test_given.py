@@ -7,6 +7,8 @@ from typing import Any
 import galsim
 import numpy as np
 import pytest
+from astropy import wcs as astropy_wcs
+from astropy.io import fits
 
 import deblend_assets as da
 
@@ -105,3 +107,29 @@ def test_a_weight_that_agrees_within_a_factor_is_kept(weight: Any) -> None:
 def test_a_zero_point_that_is_none_is_one_line(zero_point: Any) -> None:
     with pytest.raises(da.DeblendError, match=r"zero_point is .* \[r\]: give the AB magnitude of one image unit"):
         observed(None, zero_point)
+
+
+@pytest.mark.parametrize(
+    ("wcs", "said"),
+    [(None, "None"), (fits.Header({"MAGZERO": 30.0}), "a Header without a WCS"), (0.0, "a float"), ("0.2", "a str")],
+)
+def test_no_wcs_is_one_line_and_not_pixels_of_an_arcsec(wcs: Any, said: str) -> None:
+    with pytest.raises(da.DeblendError, match=rf"wcs is {said}.* \[image\]: give .* or the pixel scale in arcsec"):
+        da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=wcs)
+
+
+def test_a_header_is_read_with_its_rotation() -> None:
+    cards = {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 150.0,
+        "CRVAL2": 40.0,
+        "CRPIX1": 50.0,
+        "CRPIX2": 45.0,
+    }
+    header = fits.Header(cards | {"CDELT1": -5.5e-5, "CDELT2": 5.5e-5, "CROTA2": 30.0})
+    found = da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=header).wcs
+    expected = astropy_wcs.WCS(header).all_pix2world([[90.0, 10.0]], 1)[0]
+    ra, dec = found.xyToradec(90.0, 10.0, units="degrees")
+    np.testing.assert_allclose([ra % 360, dec], expected, atol=1e-8)
+    assert da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=np.float32(0.2)).wcs.isPixelScale()

@@ -26,7 +26,7 @@ from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.steps.fields import catalog as catalog_module
 from deblend_assets.steps.fields import cells as cells_module
 from deblend_assets.steps.fields.catalog import FieldCatalog
-from deblend_assets.steps.fields.summary import summary_lines
+from deblend_assets.steps.fields.summary import _failure, summary_lines
 
 # Of numbers in bfloat16, which differ by the batch that they are computed in.
 ROUNDING = 0.02
@@ -208,6 +208,8 @@ def test_the_last_lines_say_how_many_and_what_the_field_shows(field: Field, plai
     others = [check for check in plain.look.report.checks if (check.name, check.band) != ("noise_level", "r")]
     wrong = Check.of("noise_level", "r", -10.7, 0.01, "31,000 pixels without a source")
     failing = replace(plain, look=replace(look, report=FieldReport((*others, wrong))))
+    shape = Check.of("psf_shape", "r", 0.023, 0.002, "12 stars")
+    assert "12 stars, so check the PSF: an image of it has the axes of the image's pixels" in _failure(shape)
     (failed,) = (line for line in summary_lines(field, failing) if "CHECK" in line)
     assert (
         "noise_level of r, ln of the noise's variance over the given one, is -10.700 ± 0.010 (at most "

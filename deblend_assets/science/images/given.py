@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import galsim
@@ -137,19 +138,25 @@ def as_wcs(value: Any, where: str) -> galsim.BaseWCS:
     """
     if isinstance(value, galsim.BaseWCS):
         return value
-    if isinstance(value, int | float) and value > 0:
+    if isinstance(value, Real) and float(value) > 0:
         return galsim.PixelScale(float(value))
     if hasattr(value, "get_galsim_wcs"):  # of ngmix
         return value.get_galsim_wcs()
     try:
         if hasattr(value, "wcs_pix2world"):
             return galsim.AstropyWCS(wcs=value)
-        return galsim.FitsWCS(header=galsim.FitsHeader(value), suppress_warning=True)
+        header = galsim.FitsHeader(value)
+        if "CTYPE1" not in header and "CDELT1" not in header and "GS_WCS" not in header:
+            # Of which GalSim makes pixels of 1 arcsec.
+            raise ValueError("no WCS")
+        if header.get("CROTA2"):  # which GalSim's own reader leaves out
+            return galsim.AstropyWCS(header=header)
+        return galsim.FitsWCS(header=header, suppress_warning=True)
     except Exception as error:  # GalSim and astropy raise all kinds
         raise MismatchError(
-            f"wcs is {type(value).__name__}",
+            "wcs is None" if value is None else f"wcs is a {type(value).__name__} without a WCS",
             where=where,
-            remedy="give a galsim or astropy WCS, a FITS header, or the pixel scale in arcsec",
+            remedy="give a galsim or astropy WCS, a FITS header that has one, or the pixel scale in arcsec",
         ) from error
 
 

@@ -107,6 +107,10 @@ def _failure(check: Check) -> str:
         return f"{words}, so check its zero point"
     if check.name == "noise_level":
         return f"{words}: the noise is {np.exp(check.value / 2):.3g} times the given one, so check its weights"
+    if check.name == "psf_shape":
+        return (
+            f"{words}, so check the PSF: an image of it has the axes of the image's pixels, a profile those of the sky"
+        )
     return words
 
 
