@@ -152,7 +152,8 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "neighbor_probability",
         "",
         "stat.probability",
-        "probability that another source of a tenth of the light or more has no detection of its own",
+        "probability that another source of a tenth of the light or more has no detection of its own; it sees most "
+        "equal pairs 1 FWHM apart or more, few that are closer or of unequal light, and sets no flag",
         lambda rows, _: rows.scene.targets.blend,
     ),
     Entry(
@@ -160,7 +161,7 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "",
         "stat.value",
         "share of the light under the galaxy's model that other detections have: 1 - sum(own^2)/sum(own*all), "
-        "reference band",
+        "reference band; blind to a neighbor without a detection of its own: see neighbor_probability",
         lambda rows, _: rows.in_reference(rows.scene.fluxes.blendedness[:, 0]),
     ),
     Entry(

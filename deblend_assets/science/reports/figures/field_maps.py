@@ -48,9 +48,12 @@ def noise_maps(maps: FieldMaps, bands: Sequence[str], shape: tuple[int, int]) ->
 
 def noise_correlation(noise: Mapping[str, BandNoise]) -> Figure:
     """Correlation of the noise between pixels, band by band, and along a row."""
-    figure = new_figure(8.4, 2.9 * -(-len(noise) // 3) + 2.6)
-    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[-(-len(noise) // 3), 1])[:, 0]
-    axes = upper.subplots(-(-len(noise) // 3), 3, squeeze=False).ravel()
+    rows = -(-len(noise) // 3)
+    # With room for the titles, which square panels else push out of their half.
+    heights = 3.1 * rows, 2.6
+    figure = new_figure(8.4, sum(heights))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    axes = upper.subplots(rows, 3, squeeze=False).ravel()
     axis = lower.subplots()
     for axis_ in axes[len(noise) :]:
         axis_.set_axis_off()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from deblend_assets.science.images.field_checks.stars import LEAST_STARS, Mean, clipped_mean, size_error
 from deblend_assets.science.measuring.field_stars import BrightSources
@@ -63,6 +64,9 @@ def size_magnitude(table: pd.DataFrame, bright: BrightSources, band: str) -> Fig
         ):
             right.plot(magnitude[rows], radius[rows], marker, color=colour, alpha=0.8, label=label)
         right.set_yscale("log")
+        right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.yaxis.set_major_formatter("{x:g}")  # 0.2 in the place of 2 × 10⁻¹
+        right.yaxis.set_minor_formatter(NullFormatter())
         right.set(xlabel=f"{band} [AB mag]", ylabel="half-light radius before the PSF [arcsec]")
         right.set_title(f"{int(known.sum()):,} rows", fontsize=10)
     legend_below(figure, columns=3)
