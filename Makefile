@@ -103,12 +103,12 @@ baseline: $(VENV)/.installed
 	$(MATERIALIZE) --select 'group:baseline'
 	@$(RESULTS) baseline
 
-# Ours and the peers on the same blends, m and c of both surveys: what is trained here, or the shipped weights.
+# Ours and the peers on the same blends and on whole fields of known shear, m and c of the surveys: what is trained here, or the shipped weights.
 referee: $(VENV)/.peers
 	$(RECOVER)
 	range=$$($(RUN) deblend_assets.partitions) && \
 	$(MATERIALIZE) --select '$(REFERRED)' --partition-range $$range
-	$(MATERIALIZE) --select group:referee
+	$(MATERIALIZE) --select 'group:referee or group:field_shear'
 	@$(RESULTS) referee
 
 # Lint, types and every quick test, on all cores: at most six minutes on two.

@@ -1,154 +1,140 @@
-"""m and c of fields of known shear, calibrated by metadetection of each field's own images: docs/metadetection.md.
+"""m, c and n_eff of fields of known shear, calibrated by each field's own images: docs/metadetection.md.
 
 Fields of Sérsic galaxies under skies of LSST, without a residual of the sky, in twins of shear ±0.02 on one component
-after the other, with the same galaxies and noise in both. Nothing of the truth enters but the shear that is compared.
+after the other, with the same galaxies and noise in both. Nothing of the truth enters but the shear that is compared,
+and the RMS of g in n_eff.
 
-python -m benchmarks.metadetection --fields 40
+python -m benchmarks.metadetection --fields 40 --keep folder
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from deblend_assets.science.field_shear.twin_noise import twin_noise
-from deblend_assets.science.metadetection.catalogs import joined, metadetect
-from deblend_assets.science.metadetection.maps import moved
+from benchmarks.shear_twins import SHEAR, Measured, applied, catalog, inner, measured, twins
+from deblend_assets.science.field_shear.biases import biases
+from deblend_assets.science.field_shear.effective import effective_number
+from deblend_assets.science.field_shear.methods import PEERS
+from deblend_assets.science.field_shear.stacked import Stacked
+from deblend_assets.science.field_shear.sums import sum_catalogs
+from deblend_assets.science.metadetection.catalogs import MASK_FLAGS, STEP, metadetect
 from deblend_assets.science.metadetection.network import NetworkEstimate
-from deblend_assets.science.metadetection.response import (
-    PatchSums,
-    Response,
-    response_from,
-    response_of,
-    snr_weight,
-    sums_of,
-)
-from deblend_assets.science.simulation import relations
-from deblend_assets.science.simulation.fields import sample_field
-from deblend_assets.science.simulation.galaxies import Morphology
-from deblend_assets.science.simulation.morphologies import shaped_galaxies
-from deblend_assets.science.simulation.population import generate_population
-from deblend_assets.science.simulation.sources import SkyCatalog
-from deblend_assets.science.skies.named import sample_sky
-from deblend_assets.science.stamps.resampling import shear_matrix
-from deblend_assets.settings import FieldSettings, FieldSkySettings, MaskSettings, MeasurementSettings
+from deblend_assets.science.metadetection.response import snr_weight
+from deblend_assets.settings import FieldSkySettings, MeasurementSettings
 from deblend_assets.steps.measuring.model import load_sky_model
 
-_SHEAR, _FAINTEST, _GALAXIES, _PSF_SIDE, _BORDER = 0.02, 27.0, 6000, 65, 15
-Tables = dict[str, pd.DataFrame]
+_OURS, _PIXEL = "ours", 0.2 / 60  # [arcmin]
 
 
-def catalog() -> SkyCatalog:
-    """Single Sérsic galaxies of the generated population."""
-    population = generate_population(_GALAXIES, seed=1, i_max=_FAINTEST)
-    shaped = shaped_galaxies({n: population[n].to_numpy() for n in population}, {Morphology.SERSIC: 1.0}, seed=2)
-    density = float(relations.count_density(_FAINTEST) - relations.count_density(relations.I_BRIGHTEST))
-    return SkyCatalog(shaped, _GALAXIES / density)
+@dataclass(frozen=True)
+class Selection:
+    """Which rows count, and how much.
 
-
-def twins(
-    galaxies: SkyCatalog, estimate: NetworkEstimate, number: int, side: int, sky: FieldSkySettings, masked: bool
-) -> list[Tables]:
-    """The five catalogues of a field of shear +0.02 and of its twin of −0.02, on component 1 of even numbers.
-
-    The noise moves with the light (`twin_noise`).
+    Attributes:
+        words: for the line that is printed.
+        rows: of a catalogue, (N,) bool.
+        weight: of each row, (N,).
     """
-    child = np.random.SeedSequence((11, number)).spawn(3)
-    seen_through = sample_sky(sky, (side, side), np.random.default_rng(child[0]))
-    contents = FieldSettings(pixels=side, psf_cells=1, margin=5.0)
-    field = sample_field(galaxies, seen_through, contents, np.random.default_rng(child[1]))
-    shear = _SHEAR * (1 if number % 2 == 0 else 1j)
-    seed, found = child[2].generate_state(4).tolist(), []
-    correlations = [band.correlation for band in seen_through.bands.values()]
-    psf = field.psfs.psf_images(*seen_through.centre, _PSF_SIDE)
-    for sign in (1, -1):
-        twin = field.twin(shear=sign * shear)
-        noise = twin_noise(correlations, psf, (side, side), seed, sign * shear)
-        seen = twin.observe([*seed, 1], MaskSettings() if masked else None, noise=noise.own)
-        tables = metadetect(twin.observed_image(seen, _PSF_SIDE), estimate, noise=noise.added)
-        found.append({kind: inner(table, side, sign * shear).assign(patch=number) for kind, table in tables.items()})
-    return found
+
+    words: str
+    rows: Callable[[pd.DataFrame], np.ndarray]
+    weight: Callable[[pd.DataFrame], np.ndarray]
 
 
-def inner(table: pd.DataFrame, side: int, shear: complex) -> pd.DataFrame:
-    """Rows within the border before the shear: galaxies that it moves do not cross the border."""
-    back = shear_matrix(-shear.real, -shear.imag, np.eye(2))
-    places = moved(back, (side, side), *(table[name].to_numpy(np.float64) for name in "xy"))
-    within = np.abs(np.stack(places) - (side - 1) / 2) < side / 2 - _BORDER
-    return table.loc[within.all(axis=0)]
+def ours(least_snr: float, flags: int, words: str) -> Selection:
+    """Rows of ours above an S/N without any of some flags, weighted by S/N."""
+
+    def rows(table: pd.DataFrame) -> np.ndarray:
+        return ((table["flags"].to_numpy(np.int64) & flags) == 0) & (table["snr"].to_numpy() > least_snr)
+
+    return Selection(f"{words}, S/N > {least_snr:g}", rows, snr_weight)
 
 
-def biases(pairs: list[list[Tables]], least_snr: float) -> tuple[np.ndarray, np.ndarray, Response]:
-    """m and c of the selected rows, each with its jack-knife error over fields, (2,); and their response.
+OF_PEERS = Selection(
+    "recommended cuts",
+    lambda table: table["chosen"].to_numpy(bool),
+    lambda table: table["weight"].to_numpy(float) if "weight" in table else np.ones(len(table)),
+)
+
+
+def summary(found: Sequence[Measured], side: int, border: int, selection: Selection) -> str:
+    """m, c, R and n_eff of selected rows, each with its error over fields.
 
     The response of a component is that of the fields which are sheared on it: the errors of both cancel in part.
     """
-
-    def good(table: pd.DataFrame) -> np.ndarray:
-        return ((table["flags"] == 0) & (table["snr"] > least_snr)).to_numpy()
-
-    def summed(tables: list[Tables]) -> PatchSums:
-        return sums_of(joined(tables), good, weight=snr_weight, patches=fields)
-
-    fields = np.arange(len(pairs))
-    signs = [[summed([pair[sign] for pair in pairs[k::2]]) for sign in (0, 1)] for k in (0, 1)]
-    both = [summed([tables for pair in pairs[k::2] for tables in pair]) for k in (0, 1)]
-
-    def from_fields(kept: np.ndarray) -> np.ndarray:
-        def means(of: PatchSums) -> np.ndarray:
-            return np.asarray(of.total[:, kept].sum(axis=1) / of.weight[:, kept].sum(axis=1)[:, None])
-
-        slopes, offsets = [], []
-        for k in (0, 1):
-            response = response_from(means(both[k]))[0][k, k]
-            plus, minus = (means(signs[k][sign])[0, k] / response for sign in (0, 1))
-            slopes.append((plus - minus) / (2 * _SHEAR) - 1)
-            offsets.append((plus + minus) / 2)
-        return np.array([np.mean(slopes), np.mean(offsets)])
-
-    value = from_fields(fields)
-    each = np.array([from_fields(np.delete(fields, k)) for k in fields])
-    error = np.sqrt((len(fields) - 1) / len(fields) * ((each - each.mean(axis=0)) ** 2).sum(axis=0))
-    response = response_of(joined([tables for pair in pairs for tables in pair]), good, weight=snr_weight)
-    return np.array([value[0], error[0]]), np.array([value[1], error[1]]), response
+    sums, squares, rows, failures = [], [], 0, 0
+    for field in found:
+        for sign, tables in zip((1, -1), field.tables, strict=True):
+            kept = {}
+            for kind, table in tables.items():
+                worked = np.isfinite(table[["g1", "g2"]].to_numpy(np.float64)).all(axis=1)
+                inside = inner(table, side, border, sign * applied(field.number))
+                good = table[inside & worked & selection.rows(table)]
+                columns = ["g1", "g2", *(name for name in ("r11", "r22") if name in good)]
+                kept[kind] = good[columns].assign(weight=selection.weight(good), psf_g1=0.0, psf_g2=0.0)
+                failures += int((inside & ~worked).sum())
+            rows += len(kept["noshear"])
+            place = {"field": field.number, "component": 1 + field.number % 2, "sign": sign, "turned": False}
+            sums.append(sum_catalogs(kept).assign(**place))
+        truth = field.truth[inner(field.truth, side, border, applied(field.number))]
+        squares.append(np.square(truth[["g1", "g2"]].to_numpy(float)).mean())
+    stacked = Stacked.of(pd.concat(sums, ignore_index=True), STEP)
+    numbers = biases(stacked, SHEAR)
+    area = np.full(len(found), ((side - 2 * border) * _PIXEL) ** 2)
+    n_eff = effective_number(stacked, SHEAR, float(np.sqrt(np.mean(squares))), area, seed=1)
+    words = [f"{name} {numbers[name].value:+.4f} ± {numbers[name].error:.4f}" for name in ("m", "c", "R11", "R22")]
+    return (
+        f"{selection.words}, border {border}: {', '.join(words)}, n_eff {n_eff.value:.2f} ± {n_eff.error:.2f} "
+        f"per square arcmin, {rows:,} rows, {failures:,} without a shape in all catalogues"
+    )
 
 
 def main() -> None:
-    """Print m, c and the response as fields are done."""
+    """Print m, c, the response and n_eff as fields are done."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--fields", type=int, default=20, help="of twins; even, at least 4")
     arguments.add_argument("--first", type=int, default=0, help="number of the first field, even")
     arguments.add_argument("--side", type=int, default=300, help="[pixel]")
+    arguments.add_argument("--border", type=int, nargs="+", default=[15], help="left out [pixel]")
     arguments.add_argument("--bands", default="riz")
-    arguments.add_argument(
-        "--snr",
-        type=float,
-        nargs="+",
-        default=[5.0, 20.0],
-        help="above which rows are selected; all are weighted by S/N",
-    )
+    arguments.add_argument("--snr", type=float, nargs="+", default=[5.0, 20.0], help="least S/N of a row of ours")
     arguments.add_argument("--masks", action="store_true", help="artefacts, saturated stars and masks")
+    arguments.add_argument("--peers", action="store_true", help="SEP + HSM and AnaCal too; give a border of 40")
+    arguments.add_argument("--keep", type=Path, help="folder of each field's tables; those there are not made again")
     given = arguments.parse_args()
     sky = FieldSkySettings(bands=tuple(given.bands), psf_varies=False, chip_edges=0.0, residual=False)
     estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=min(given.snr))
-    galaxies, start, pairs = catalog(), time.monotonic(), []
+    methods = {_OURS: lambda of: metadetect(of.image, estimate, noise=of.noise)}
+    selections = {_OURS: [ours(s, flags, words) for s in given.snr for flags, words in _FLAGS]}
+    if given.peers:
+        methods |= {peer.name: peer.measure for peer in PEERS}
+        selections |= {peer.name: [OF_PEERS] for peer in PEERS}
+    galaxies, start = catalog(), time.monotonic()
+    found: dict[str, list[Measured]] = {name: [] for name in methods}
     for number in range(given.first, given.first + given.fields):
-        pairs.append(twins(galaxies, estimate, number, given.side, sky, given.masks))
-        done = len(pairs)
-        if done % 4 == 0 or done == given.fields:
-            for least in given.snr:
-                m, c, response = biases(pairs, least)
-                print(
-                    f"S/N > {least:g}: m {m[0]:+.4f} ± {m[1]:.4f}, c {c[0]:+.5f} ± {c[1]:.5f}, "
-                    f"R11 {response.R[0, 0]:.3f} ± {response.R_err[0, 0]:.3f}, "
-                    f"R22 {response.R[1, 1]:.3f} ± {response.R_err[1, 1]:.3f}, {response.number:,} galaxies, "
-                    f"{done} twins, {time.monotonic() - start:.0f} s",
-                    flush=True,
-                )
+        for name, measure in methods.items():
+            keep = given.keep and given.keep / f"{number:05d}_{given.side}_{name}.pkl"
+            found[name].append(
+                measured(number, lambda n=number: twins(galaxies, n, given.side, sky, given.masks), measure, keep)
+            )
+        done = len(found[_OURS])
+        if done >= 4 and (done % 4 == 0 or done == given.fields):
+            for name, fields in found.items():
+                seconds = np.mean([field.seconds for field in fields])
+                print(f"{name}: {done} twins, {time.monotonic() - start:.0f} s, {seconds:.0f} CPU s a field")
+                for border in given.border:
+                    for selection in selections[name]:
+                        print("  " + summary(fields, given.side, border, selection), flush=True)
 
+
+_FLAGS = ((-1, "flags == 0"), (int(MASK_FLAGS), "no MASKED, SATURATED, EDGE"))
 
 if __name__ == "__main__":
     main()

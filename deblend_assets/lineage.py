@@ -10,6 +10,7 @@ from dagster import BetaWarning
 
 from deblend_assets.assets.des import cutout_assets, im3shape_assets, shape_assets, sky_assets, tile_evaluation_assets
 from deblend_assets.assets.evaluation import evaluation_assets
+from deblend_assets.assets.field_shear import field_shear_assets
 from deblend_assets.assets.fields import (
     field_catalog_assets,
     field_detection_assets,
@@ -62,6 +63,7 @@ LINEAGE: tuple[tuple[str, Builder], ...] = (
     ("referee", peer_comparison_assets),
     ("referee", shear_calibration_assets),
     ("referee", referee_report_assets),
+    ("field_shear", field_shear_assets),
     ("worlds", world_assets),
     ("worlds", world_floor_assets),
     ("worlds", world_evaluation_assets),

@@ -806,6 +806,7 @@ class Profile(_Section):
     fields: FieldsSettings = FieldsSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     referee: RefereeSettings = RefereeSettings()
+    field_shear: FieldShearSettings = FieldShearSettings()
     run: RunSettings = RunSettings()
     _leg: Literal["main", "des"] = PrivateAttr(default="main")
 

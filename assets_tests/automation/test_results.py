@@ -231,3 +231,12 @@ def test_the_referee_tells_the_biases_of_every_method_that_its_images_calibrate(
     ]
     assert told[des + 1].startswith("  model for every sky, mean of g: m1 0.0012 ± 0.0034")
     assert told[-1].endswith("report.html")
+
+    biases = {name: measure(0.2, 0.5) for name in ("m1", "m2", "c1", "c2")}
+    ours = {"all": biases, "n_eff": measure(4.0, 1.0)}
+    write_numbers(Path(str(store.report_folder("field_shear"))), {"LSST": {"fields": 4, "methods": {"ours": ours}}})
+    assert [line.replace("\u00a0", " ") for line in referee_results(store)][len(told) :] == [
+        "LSST, 4 whole fields, detection in the response:",
+        "  ours: m1 0.20 ± 0.50, m2 0.20 ± 0.50, c1 0.20 ± 0.50, c2 0.20 ± 0.50, n_eff 4.0 ± 1.0 per square arcmin",
+        f"  report:  {store.report_folder('field_shear') / 'report.html'}",
+    ]

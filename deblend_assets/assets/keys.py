@@ -11,6 +11,7 @@ from deblend_assets.stores.project import SHAPE_STAGES
 CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
 REDSHIFT = dg.AssetKey(["redshift", "redshift_posterior"])
 WORLDS_GROUP = "worlds"
+SHEAR_OF_FIELDS = dg.AssetKey(["field_shear", "shear_of_fields"])
 TRAINING_FIELDS, SKY_NETWORK, SKY_MODEL = (
     dg.AssetKey(["sky_shapes", name]) for name in ("training_fields", "sky_network", "sky_model")
 )

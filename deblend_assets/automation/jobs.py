@@ -42,8 +42,9 @@ def build_jobs(tile_assets: Collection[dg.AssetKey], field_assets: Collection[dg
         ),
         "baseline": (dg.AssetSelection.groups("baseline"), "The report's own recipe on the same arrays."),
         "referee": (
-            dg.AssetSelection.groups("referee"),
-            "Our estimates and the peers' on the same test blends, shear calibration of both surveys, the page.",
+            dg.AssetSelection.groups("referee", "field_shear"),
+            "Our estimates and the peers' on the same test blends, shear calibration of both surveys, the page; whole "
+            "fields of known shear.",
         ),
         "worlds": (
             dg.AssetSelection.groups("worlds"),

@@ -192,7 +192,24 @@ def referee_results(store: ProjectStore) -> list[str]:
             calibrated = shear["methods"][method]["image_response"]["calibrated"]
             biases = ", ".join(f"{name} {format_measure(calibrated[name])}" for name in ("m1", "m2", "c1", "c2"))
             lines.append(f"  {METHODS[method]}: {biases}")
-    return [*lines, f"  report:  {store.report_folder('referee') / 'report.html'}"]
+    lines.append(f"  report:  {store.report_folder('referee') / 'report.html'}")
+    return [*lines, *field_shear_results(store)]
+
+
+def field_shear_results(store: ProjectStore) -> list[str]:
+    """m, c and n_eff of every method in whole fields of known shear; nothing where none is measured."""
+    from deblend_assets.science.field_shear.names import TITLES
+
+    path = store.report_folder("field_shear") / "numbers.json"
+    if not is_file(path):
+        return []
+    lines = []
+    for survey, of in read_evaluation(path).items():
+        lines.append(f"{survey}, {of['fields']:,} whole fields, detection in the response:")
+        for method, found in of["methods"].items():
+            biases = ", ".join(f"{name} {format_measure(found['all'][name])}" for name in ("m1", "m2", "c1", "c2"))
+            lines.append(f"  {TITLES[method]}: {biases}, n_eff {format_measure(found['n_eff'])} per square arcmin")
+    return [*lines, f"  report:  {path.parent / 'report.html'}"]
 
 
 def worlds_results(store: ProjectStore) -> list[str]:
@@ -228,7 +245,7 @@ def results_of(store: ProjectStore, what: str) -> tuple[tuple[str, ...], list[st
         return ("baseline",), deblender_results(store, "baseline")
     if what == "worlds":
         return ("worlds",), worlds_results(store)
-    return (("referee",), referee_results(store)) if what == "referee" else ((), [])
+    return (("referee", "field_shear"), referee_results(store)) if what == "referee" else ((), [])
 
 
 # First parts of the keys of what `make lsst` makes.

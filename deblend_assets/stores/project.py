@@ -75,6 +75,7 @@ CODE_VERSIONS = {
     "worlds": "4",
     "world_floor": "1",
     "worlds_evaluation": "2",
+    "field_shear": "1",
     "training_fields": "1",
     "sky_network": "2",
     "sky_model": "2",
@@ -265,6 +266,16 @@ class ProjectStore:
             },
             # By content: a file that is exchanged is another one, one that is moved is the same.
             "cosmos": {name: _content(getattr(profile.catalog, name)) for name in ("cosmos_fits", "cosmos_images")},
+        }
+
+    def galaxies_identity(self) -> dict[str, Any]:
+        """Of all that the galaxies of fields depend on, and of what renders them."""
+        profile = self.profile
+        return {
+            "catalog_sha256": read_record(self.catalog_path, asset=CATALOG_ASSET)["sha256"],
+            "settings": profile.catalog.model_dump(mode="json", exclude=_FILES),
+            "cosmos": {name: _content(getattr(profile.catalog, name)) for name in ("cosmos_fits", "cosmos_images")},
+            "versions": library_versions("galsim", "surveycodex", "sep", "numpy", "torch"),
         }
 
     def training_fields(self, world: World) -> TrainingFieldStore:

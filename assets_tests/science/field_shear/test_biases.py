@@ -13,7 +13,7 @@ from deblend_assets.science.field_shear.effective import effective_number, effec
 from deblend_assets.science.field_shear.evaluation import evaluate_fields, findings, headline, verdict
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.sums import sum_catalogs
-from deblend_assets.science.shear.calibration import Measure
+from deblend_assets.science.statistics.jackknife import Measure
 
 TRUTH = Truth(m1=0.03, m2=-0.05, c1=0.004, c2=-0.002)
 # Of the detections: the shape times d ln(probability) / d shear.

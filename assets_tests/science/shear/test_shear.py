@@ -21,7 +21,6 @@ from deblend_assets.science.evaluation.shear import (
     with_image_response,
 )
 from deblend_assets.science.shear.calibration import (
-    Measure,
     additive,
     block_of,
     jackknife,
@@ -37,6 +36,7 @@ from deblend_assets.science.shear.response import ShearOperator, image_response
 from deblend_assets.science.shear.scenes import Lens, Psf, ShearedScenes
 from deblend_assets.science.simulation.rendering import ShardRenderer
 from deblend_assets.science.simulation.scenes import Shard
+from deblend_assets.science.statistics.jackknife import Measure
 from deblend_assets.settings import Profile
 
 SHARD = Shard("test", 100_000, 0, 6)

@@ -13,11 +13,9 @@ from deblend_assets.science.shear.calibration import (
     GROUPS,
     REQUIRED_C,
     REQUIRED_M,
-    Measure,
     SceneResponses,
     additive,
     jackknife,
-    jackknife_error,
     jackknife_means,
     meets,
     multiplicative,
@@ -28,6 +26,7 @@ from deblend_assets.science.shear.calibration import (
 from deblend_assets.science.shear.conditions import BLENDED, PSF_SHEAR, SIDES
 from deblend_assets.science.statistics.accuracy import MINIMUM_ROWS, Evaluation
 from deblend_assets.science.statistics.format import format_measure
+from deblend_assets.science.statistics.jackknife import Measure, jackknife_error
 from deblend_assets.science.statistics.metrics import thirds
 
 # Column prefix of each method, and its name on pages and figures.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.field_shear.stacked import Stacked, mean_shears, response
-from deblend_assets.science.shear.calibration import Measure, jackknife_error
+from deblend_assets.science.statistics.jackknife import Measure, jackknife_error
 
 Floats = NDArray[np.float64]
 NAMES = ("m1", "m2", "c1", "c2", "m", "c", "R11", "R22")

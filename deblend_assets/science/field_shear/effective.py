@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.science.field_shear.stacked import Stacked, response
-from deblend_assets.science.shear.calibration import Measure
+from deblend_assets.science.statistics.jackknife import Measure
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 500

@@ -15,8 +15,8 @@ from deblend_assets.science.field_shear.fields import CONDITIONS, EXACT
 from deblend_assets.science.field_shear.names import OURS
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.twin_checks import TwinFacts
-from deblend_assets.science.shear.calibration import Measure
 from deblend_assets.science.statistics.accuracy import Evaluation
+from deblend_assets.science.statistics.jackknife import Measure
 
 # Bars of the exact PSF: LSST's requirement for ten years of data on |m|, and on |c|.
 REQUIRED_M, REQUIRED_C = 3e-3, 2e-4

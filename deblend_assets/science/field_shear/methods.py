@@ -21,9 +21,7 @@ from deblend_assets.science.metadetection.network import NetworkEstimate
 from deblend_assets.science.metadetection.sums import snr_weight
 from deblend_assets.science.peers.fields import anacal, sep_hsm
 from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
-from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.cutting import ObservedImage
-from deblend_assets.settings import MeasurementSettings
 
 Catalogs = Mapping[str, pd.DataFrame]
 # Bands of the sum that SEP + HSM measures: those whose shapes metadetection takes in DES Y6.
@@ -68,14 +66,8 @@ def reference_band(names: Sequence[str]) -> int:
     return list(names).index(next(name for name in _REFERENCE if name in names))
 
 
-def ours(model: SkyModel, settings: MeasurementSettings) -> Method:
-    """Our posterior mean under metadetection.
-
-    Args:
-        model: for every sky, calibrated.
-        settings: of detection and stamps.
-    """
-    network = NetworkEstimate(model, settings)
+def ours(network: NetworkEstimate) -> Method:
+    """Our posterior mean under metadetection."""
 
     def measure(given: Given) -> Catalogs:
         found = metadetect(given.image, network, noise=given.noise)

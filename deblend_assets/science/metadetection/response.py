@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.metadetection.catalogs import KINDS
 from deblend_assets.science.metadetection.sums import PatchSums, Rows, response_from, snr_weight, sums_of, with_patches
+from deblend_assets.science.statistics.jackknife import jackknife_error
 
 __all__ = ["PatchSums", "Response", "Rows", "response_from", "response_of", "snr_weight", "sums_of", "with_patches"]
 
@@ -85,15 +86,15 @@ def response_of(
             where="response",
             remedy="select more, or give a larger field",
         )
-    whole, each = _solved(sums.means()), _solved(sums.means(leave_out=True))
-    errors = [_jackknife(values) for values in each]
+    means = np.concatenate([sums.means()[None], sums.means(leave_out=True)])
+    matrix, g, shear = (jackknife_error(values) for values in _solved(means))
     return Response(
-        R=whole[0],
-        R_err=errors[0],
-        g=whole[1],
-        g_err=errors[1],
-        shear=whole[2],
-        shear_err=errors[2],
+        R=matrix[0],
+        R_err=matrix[1],
+        g=g[0],
+        g_err=g[1],
+        shear=shear[0],
+        shear_err=shear[1],
         number=numbers["noshear"],
         numbers=numbers,
         patches=len(sums.patches),
@@ -104,9 +105,3 @@ def _solved(means: Floats) -> tuple[Floats, Floats, Floats]:
     """R, mean g and shear."""
     response, g = response_from(means)
     return response, g, np.asarray(np.linalg.solve(response, g[..., None])[..., 0], np.float64)
-
-
-def _jackknife(each: Floats) -> Floats:
-    """Error from the values without each patch in turn, (P, …)."""
-    number = len(each)
-    return np.asarray(np.sqrt((number - 1) / number * ((each - each.mean(axis=0)) ** 2).sum(axis=0)))

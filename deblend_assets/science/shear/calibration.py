@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.statistics.accuracy import number
+from deblend_assets.science.statistics.jackknife import Measure, jackknife_error
 
 Floats = NDArray[np.float64]
 
@@ -24,27 +24,6 @@ BLOCKS = 50
 # LSST's requirement for ten years of data on |m| (DESC SRD, 1809.01669), and a tenth of it for c.
 REQUIRED_M, REQUIRED_C = 3e-3, 3e-4
 GROUPS = {"S/N": "snr", "size": "hlr_arcsec", "blendedness": "blendedness", "redshift": "redshift"}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number and its standard error."""
-
-    value: float
-    error: float
-
-    def __sub__(self, other: Measure) -> Measure:
-        """Difference of independent numbers."""
-        return Measure(self.value - other.value, float(np.hypot(self.error, other.error)))
-
-    @property
-    def significance(self) -> float:
-        """|value| in units of its error."""
-        return abs(self.value) / self.error if self.error > 0 else np.inf
-
-    def as_json(self) -> dict[str, float | None]:
-        """For JSON; None where a number is unknown (there is no jack-knife error for two galaxies)."""
-        return {"value": number(self.value), "error": number(self.error)}
 
 
 @dataclass(frozen=True)
@@ -143,15 +122,6 @@ def jackknife_means(values: Floats, block: NDArray[np.int64]) -> Floats:
     if len(used) < 2:
         return np.asarray(total / count)[None]
     return np.concatenate([np.asarray(total / count)[None], (total - sums) / (count - counts)])
-
-
-def jackknife_error(numbers: Floats) -> tuple[Floats, Floats]:
-    """Value and standard error of numbers computed from each row of `jackknife_means`; infinite for a single block."""
-    without = numbers[1:]
-    if len(without) < 2:
-        return numbers[0], np.full(numbers.shape[1:], np.inf)
-    spread = np.square(without - without.mean(axis=0)).sum(axis=0)
-    return numbers[0], np.asarray(np.sqrt((len(without) - 1) / len(without) * spread))
 
 
 def jackknife(values: Floats, block: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -1,0 +1,48 @@
+"""The page and figures of fields of known shear."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from assets_tests.science.field_shear.catalogs import SHEAR, STEP, Truth, tables
+from deblend_assets.science.field_shear.evaluation import evaluate_fields
+from deblend_assets.science.reports.field_shear import field_shear_report
+from deblend_assets.science.reports.figures.shear_of_fields import errors, methods_beside, our_bins
+
+
+@lru_cache(maxsize=1)
+def evaluation() -> dict[str, Any]:
+    sums, facts = tables(Truth(m1=0.01), fields=8, galaxies=300, bins=True)
+    shown = [("ours", "exact"), ("sep_hsm", "exact"), ("ours", "size_1")]
+    parts = [[table.assign(method=m, condition=c) for m, c in shown] for table in (sums, facts)]
+    return evaluate_fields(*(pd.concat(part, ignore_index=True) for part in parts), SHEAR, STEP)
+
+
+def test_every_method_condition_and_bin_is_on_the_page() -> None:
+    page = field_shear_report(evaluation(), {"methods": b"1", "bins_LSST": b"2"}, {"seed": "1"})
+
+    for text in ("LSST: ours", "LSST: SEP + HSM", "PSF given 1\u00a0% too large", "15 to 25", "not known", "n_eff"):
+        assert text in page
+    assert page.count("data:image/png") == 2
+
+
+def test_figures_have_axes_with_units_and_legends() -> None:
+    found = evaluation()
+    for figure in (methods_beside(found), errors(found), our_bins(found["LSST"]["methods"]["ours"], "LSST")):
+        assert all(axis.get_xlabel() for axis in figure.axes)
+        assert figure.legends
+    left, right = methods_beside(found).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["LSST: ours", "LSST: SEP + HSM"]
+    assert "10$^{-4}$" in right.get_xlabel()
+
+
+def test_points_are_the_numbers() -> None:
+    found = evaluation()
+    left = methods_beside(found).axes[0]
+    first = left.containers[0].lines[0].get_xdata()[0]
+
+    assert first == pytest.approx(1e3 * found["LSST"]["methods"]["ours"]["all"]["m1"]["value"])
