@@ -12,6 +12,7 @@ from assets_tests.science.field_shear.catalogs import SHEAR, STEP, Truth, tables
 from deblend_assets.science.field_shear.evaluation import evaluate_fields
 from deblend_assets.science.reports.field_shear import field_shear_report
 from deblend_assets.science.reports.figures.shear_of_fields import errors, methods_beside, our_bins
+from deblend_assets.science.reports.figures.style import to_png
 
 
 @lru_cache(maxsize=1)
@@ -46,3 +47,16 @@ def test_points_are_the_numbers() -> None:
     first = left.containers[0].lines[0].get_xdata()[0]
 
     assert first == pytest.approx(1e3 * found["LSST"]["methods"]["ours"]["all"]["m1"]["value"])
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_fields_without_galaxies_have_a_page_without_their_n_eff(empty: int) -> None:
+    sums, facts = tables(Truth(), fields=4, galaxies=20)
+    sums.loc[sums["field"] > empty, ["n", "weight", "g1", "g2", "psf_g1", "psf_g2"]] = 0.0
+    found = evaluate_fields(sums, facts, SHEAR, STEP)
+    ours = found["LSST"]["methods"]["ours"]
+
+    assert ours["all"]["m2"]["value" if empty == 0 else "error"] is None
+    assert (ours["n_eff"]["value"] is None) == (empty == 0)
+    assert ours["n_eff"]["value"] is None or ours["n_eff"]["error"] > 0
+    assert "not known" in field_shear_report(found, {"methods": to_png(methods_beside(found))}, {})

@@ -15,6 +15,8 @@ from deblend_assets.science.statistics.jackknife import Measure
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 500
+# Variance of a mean shear that is rounding alone.
+_ROUNDING = 1e-20
 
 
 def influences(stacked: Stacked, shear: float) -> Floats:
@@ -35,6 +37,8 @@ def influences(stacked: Stacked, shear: float) -> Floats:
 def effective_number(stacked: Stacked, shear: float, sigma_g: float, area: Floats, *, seed: int) -> Measure:
     """n_eff [1 / arcmin²], mean of both components' variances; its error is a bootstrap over fields.
 
+    NaN without any scatter, as of fields without a galaxy.
+
     Args:
         stacked: sums of F fields.
         shear: |g| that was applied.
@@ -43,19 +47,27 @@ def effective_number(stacked: Stacked, shear: float, sigma_g: float, area: Float
         seed: of the bootstrap.
     """
     squares = np.square(influences(stacked, shear)).mean(axis=1)
-    numbers = [sigma_g**2 / _variance(squares, rows) / area.sum() for rows in _drawn(len(squares), seed)]
-    return Measure(numbers[0], float(np.std(numbers[1:])))
+    variances = np.array([_variance(squares, rows) for rows in _drawn(len(squares), seed)])
+    return _bootstrapped(_over(np.full_like(variances, sigma_g**2 / area.sum()), variances))
 
 
 def effective_ratio(ours: Stacked, other: Stacked, shear: float, *, seed: int) -> Measure:
     """n_eff of one method over that of another on the same fields; the bootstrap resamples both together."""
     both = np.intersect1d(ours.fields, other.fields)
     squares = [np.square(influences(part.only(both), shear)).mean(axis=1) for part in (ours, other)]
-    ratios = [
-        _variance(squares[1], rows) / variance if (variance := _variance(squares[0], rows)) > 0 else np.nan
-        for rows in _drawn(len(both), seed)
-    ]
-    return Measure(ratios[0], float(np.nanstd(ratios[1:])))
+    own, others = (np.array([_variance(part, rows) for rows in _drawn(len(both), seed)]) for part in squares)
+    return _bootstrapped(_over(others, own))
+
+
+def _over(numerators: Floats, variances: Floats) -> Floats:
+    """The quotients; NaN where there is no variance."""
+    return np.divide(numerators, variances, where=variances > _ROUNDING, out=np.full_like(variances, np.nan))
+
+
+def _bootstrapped(values: Floats) -> Measure:
+    """The first value; its error is the scatter of those of the samples that have one."""
+    known = values[1:][np.isfinite(values[1:])]
+    return Measure(float(values[0]), float(np.std(known)) if len(known) > 1 else np.nan)
 
 
 def _drawn(fields: int, seed: int) -> list[NDArray[np.int64]]:
