@@ -18,7 +18,7 @@ from deblend_assets.science.reports.figures.style import to_png
 @lru_cache(maxsize=1)
 def evaluation() -> dict[str, Any]:
     sums, facts = tables(Truth(m1=0.01), fields=8, galaxies=300, bins=True)
-    shown = [("ours", "exact"), ("sep_hsm", "exact"), ("ours", "size_1")]
+    shown = [("sep_hsm", "exact"), ("ours", "exact"), ("ours", "size_1")]
     parts = [[table.assign(method=m, condition=c) for m, c in shown] for table in (sums, facts)]
     return evaluate_fields(*(pd.concat(part, ignore_index=True) for part in parts), SHEAR, STEP)
 
@@ -26,6 +26,7 @@ def evaluation() -> dict[str, Any]:
 def test_every_method_condition_and_bin_is_on_the_page() -> None:
     page = field_shear_report(evaluation(), {"methods": b"1", "bins_LSST": b"2"}, {"seed": "1"})
 
+    assert page.index("LSST: ours") < page.index("LSST: SEP + HSM")
     for text in ("LSST: ours", "LSST: SEP + HSM", "PSF given 1\u00a0% too large", "15 to 25", "not known", "n_eff"):
         assert text in page
     assert page.count("data:image/png") == 2
@@ -57,6 +58,7 @@ def test_fields_without_galaxies_have_a_page_without_their_n_eff(empty: int) -> 
     ours = found["LSST"]["methods"]["ours"]
 
     assert ours["all"]["m2"]["value" if empty == 0 else "error"] is None
+    assert ours["all"]["m"]["error"] is None
     assert (ours["n_eff"]["value"] is None) == (empty == 0)
     assert ours["n_eff"]["value"] is None or ours["n_eff"]["error"] > 0
     assert "not known" in field_shear_report(found, {"methods": to_png(methods_beside(found))}, {})

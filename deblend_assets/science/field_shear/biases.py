@@ -17,7 +17,10 @@ NAMES = ("m1", "m2", "c1", "c2", "m", "c", "R11", "R22")
 
 
 def _numbers(sums: Floats, shear: float, step: float) -> Floats:
-    """`NAMES` of sums (..., component, sign, turned, catalogue, quantity), (..., 8); m and c are means of both."""
+    """`NAMES` of sums (1 + F, component, sign, turned, catalogue, quantity), (1 + F, 8); m and c are means of both.
+
+    The first row is of the whole.
+    """
     means = mean_shears(sums, step)
     m = [(means[..., k, 0, k] - means[..., k, 1, k]) / (2 * shear) - 1 for k in (0, 1)]
     # A run of few fields may have sheared one component alone.
@@ -28,8 +31,8 @@ def _numbers(sums: Floats, shear: float, step: float) -> Floats:
 
 
 def _mean(values: Floats) -> Floats:
-    """Over the last axis, of the finite ones; NaN without any."""
-    known = np.isfinite(values)
+    """Over the last axis, of what the whole (the first row) has; NaN without any, and where one of these is missing."""
+    known = np.isfinite(values[:1])
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1))
 

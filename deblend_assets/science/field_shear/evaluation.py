@@ -12,7 +12,7 @@ from deblend_assets.science.field_shear.bins import ALL, VARIABLES
 from deblend_assets.science.field_shear.design import SURVEYS, ShearField, Survey
 from deblend_assets.science.field_shear.effective import effective_number, effective_ratio
 from deblend_assets.science.field_shear.fields import CONDITIONS, EXACT
-from deblend_assets.science.field_shear.names import OURS
+from deblend_assets.science.field_shear.names import OURS, TITLES
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.twin_checks import TwinFacts
 from deblend_assets.science.statistics.accuracy import Evaluation
@@ -68,7 +68,8 @@ def _survey(survey: Survey, sums: pd.DataFrame, facts: pd.DataFrame, shear: floa
     fields = told.drop_duplicates("field").sort_values("field")
     sigma_g = float(np.sqrt(fields["sum_g2"].sum() / fields["galaxies"].sum()))
     area = fields.set_index("field")["area"]
-    stacks = {str(method): _whole(rows, step) for method, rows in exact.groupby("method", sort=False)}
+    there = set(exact["method"])
+    stacks = {method: _whole(exact[exact["method"] == method], step) for method in TITLES if method in there}
     methods = {}
     for method, stacked in stacks.items():
         own = told[told["method"] == method]
