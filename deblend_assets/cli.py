@@ -91,11 +91,11 @@ def _measure_meds(given: argparse.Namespace, profile: Profile) -> None:
 def _sky_model(profile: Profile) -> tuple[SkyModel, str]:
     """The model for every sky, trained or shipped, and its fingerprint."""
     from deblend_assets.settings import storage_root
-    from deblend_assets.steps.measuring.model import load_sky_model
+    from deblend_assets.steps.measuring.model import available_sky_model
     from deblend_assets.stores.project import ProjectStore
 
     store = ProjectStore(storage_root(), profile)
-    return load_sky_model(store.trained_sky_model()), store.sky_model_version()
+    return available_sky_model(store), store.sky_model_version()
 
 
 def _say_measured(given: argparse.Namespace, done: MeasuredSet) -> None:

@@ -464,6 +464,27 @@ class SkyRecipe(TrainingSettings):
     training: StageSettings = StageSettings(epochs=40, learning_rate=6e-4)
 
 
+class RedshiftRecipe(TrainingSettings):
+    """How the network of redshifts of catalogues' rows is trained: on galaxies without images, and on measured ones."""
+
+    batch_size: int = Field(default=1024, ge=1, description="rows in a step")
+    clip_norm: float = Field(
+        default=10.0, ge=0, description="largest gradient norm; larger gradients are scaled down to it; 0: off"
+    )
+    band_dropout: float = Field(
+        default=0.4,
+        ge=0,
+        lt=1,
+        description="probability that a band is left out, in the two thirds of the rows that lose bands",
+    )
+    widths: _Widths = Field(default=(128, 128, 128), min_length=1, description="units of the hidden layers")
+    components: int = Field(default=6, ge=1, description="Gaussians in a mixture")
+    galaxies: int = Field(default=450_000, ge=1, description="galaxies without images")
+    fields: int = Field(default=60, ge=1, description="training fields of galaxies and stars that are measured")
+    repeats: int = Field(default=10, ge=1, description="times that each measured row stands among the others")
+    training: StageSettings = StageSettings(epochs=18, learning_rate=2e-3)
+
+
 class SkyModelRecipe(_Section):
     """How the trained network for every sky is calibrated, and its prior fitted."""
 
@@ -487,6 +508,7 @@ class RecipeSettings(_Section):
     shapes: ShapeRecipe = ShapeRecipe()
     sky: SkyRecipe = SkyRecipe()
     sky_model: SkyModelRecipe = SkyModelRecipe()
+    redshifts: RedshiftRecipe = RedshiftRecipe()
 
     @model_validator(mode="after")
     def _shipped_together(self) -> RecipeSettings:

@@ -26,7 +26,7 @@ def model() -> Model:
 
 
 def test_all_of_them_are_whole_and_small() -> None:
-    assert surveys() == {"LSST": ["deblender", "shapes"], "every": ["sky"]}
+    assert surveys() == {"LSST": ["deblender", "shapes"], "every": ["redshift", "sky"]}
     for survey, kinds in surveys().items():
         for kind in kinds:
             assert shipped(survey, kind).weights

@@ -42,8 +42,8 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("reports",),
 )
 ROOM_TIER = {room: tier for tier, row in enumerate(ROOMS) for room in row}
-# The network of every sky has the posterior of the shape network.
-WITHIN_A_TIER = {("sky_shapes", "shapes")}
+# The network of every sky has the posterior of the shape network, its model the network of redshifts.
+WITHIN_A_TIER = {("sky_shapes", "shapes"), ("sky_shapes", "redshift")}
 IMPORTS = (ast.Import, ast.ImportFrom)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -168,7 +168,7 @@ def test_arrows_between_rooms_are_few() -> None:
         for _, imported in imports_of(path)
         if room_of(imported) not in (None, room_of(module_name(path)))
     }
-    assert len(arrows) <= 92
+    assert len(arrows) <= 95
 
 
 FORBIDDEN = {

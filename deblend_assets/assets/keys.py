@@ -9,7 +9,7 @@ import dagster as dg
 from deblend_assets.stores.project import SHAPE_STAGES
 
 CATALOG = dg.AssetKey(["simulation", "galaxy_catalog"])
-REDSHIFT = dg.AssetKey(["redshift", "redshift_posterior"])
+REDSHIFT, ROW_REDSHIFTS = (dg.AssetKey(["redshift", name]) for name in ("redshift_posterior", "row_redshifts"))
 WORLDS_GROUP = "worlds"
 SHEAR_OF_FIELDS = dg.AssetKey(["field_shear", "shear_of_fields"])
 TRAINING_FIELDS, SKY_NETWORK, SKY_MODEL = (

@@ -68,7 +68,8 @@ CODE_VERSIONS = {
     "shape_posterior": "1",
     "shape_evaluation": "2",
     "fisher_floor": "1",
-    "redshift": "2",
+    "redshift": "3",
+    "row_redshifts": "1",
     "peer_comparison": "1",
     "shear_calibration": "3",
     "referee_report": "2",
@@ -318,16 +319,41 @@ class ProjectStore:
             return None
         return folder if folder.finished else None
 
+    def row_redshifts_checkpoint(self) -> CheckpointFolder:
+        """Folder of the network of redshifts of catalogues' rows."""
+        from deblend_assets.science.worlds.training_fields import REDSHIFT_WORLDS
+        from deblend_assets.stores.checkpoints import CheckpointFolder
+
+        profile = self.profile
+        fields = [self.training_fields(world).folder.name for world in REDSHIFT_WORLDS.values()]
+        observed = [getattr(profile, part).model_dump(mode="json") for part in _OBSERVED]
+        identity = fingerprint(
+            profile.recipes.redshifts, profile.training_fields, fields, observed, CODE_VERSIONS["row_redshifts"]
+        )
+        return CheckpointFolder(self.folder / "checkpoints" / "redshifts", identity, "redshift/row_redshifts")
+
+    def trained_redshifts(self) -> CheckpointFolder | None:
+        """Where the network of redshifts lies that is made with the present settings; none: there is none."""
+        folder = self.row_redshifts_checkpoint()
+        return folder if folder.finished else None
+
     def sky_model_version(self) -> str:
-        """The model for every sky as catalogues name it: fingerprint of the trained one, or "shipped-…".
+        """The model for every sky as catalogues name it: its fingerprint and that of its redshifts.
+
+        Of each that of the trained one, or "shipped-…".
 
         Raises:
             MissingDataError: none is trained, and none is shipped.
         """
         from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
 
-        folder = self.trained_sky_model()
-        return f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if folder is None else folder.fingerprint
+        model, redshifts = self.trained_sky_model(), self.trained_redshifts()
+        return "-".join(
+            (
+                f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else model.fingerprint,
+                f"shipped-{shipped_fingerprint(EVERY, 'redshift')}" if redshifts is None else redshifts.fingerprint,
+            )
+        )
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

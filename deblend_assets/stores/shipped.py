@@ -3,6 +3,7 @@
     deblend_assets/weights/<survey>_shapes.pt     the calibrated shape posterior
     deblend_assets/weights/<survey>_deblender.pt  the deblender of stage 2
     deblend_assets/weights/every_sky.pt           the model for every sky
+    deblend_assets/weights/every_redshift.pt      the network of redshifts of catalogues' rows
     deblend_assets/weights/index.json             size, checksum and card of each
     deblend_assets/weights/MODEL_CARD.md          their description, accuracy and limits
 
@@ -27,7 +28,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 _EXACT = 1_000
 # Of a checksum, in a fingerprint.
 _DIGITS = 12
-Kind = Literal["shapes", "deblender", "sky"]
+Kind = Literal["shapes", "deblender", "sky", "redshift"]
 EVERY = "every"
 """The survey of the model for every sky."""
 
@@ -83,7 +84,7 @@ def ship(checkpoint: Checkpoint, survey: str, kind: Kind, folder: Path = FOLDER)
     """Add a finished checkpoint to the shipped ones, in half precision; for the package's maintainers.
 
     Args:
-        checkpoint: of `shape_posterior`, `stage2_deblender` or `sky_model`.
+        checkpoint: of `shape_posterior`, `stage2_deblender`, `sky_model` or `row_redshifts`.
         survey: whose images it was trained on, or EVERY.
         kind: of the weights.
         folder: of the shipped weights.

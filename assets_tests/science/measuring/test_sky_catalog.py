@@ -13,10 +13,13 @@ from assets_tests.science.sky_shapes.samples import observed, turned_in_the_sky
 from assets_tests.science.sky_shapes.test_model import model, uncalibrated_model  # noqa: F401 - a fixture
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.measuring.field_sources import SOURCE_COLUMNS, sources_of
+from deblend_assets.science.measuring.redshifts import photometry_of, redshifts_of
 from deblend_assets.science.measuring.sky_catalog import measure_catalog, measure_with_scene
 from deblend_assets.science.measuring.sky_columns import sky_columns, tile_columns
 from deblend_assets.science.measuring.sky_scene import measure_scenes
 from deblend_assets.science.measuring.trust import RowFlag, trust_of
+from deblend_assets.science.redshift.mixture import RedshiftScale
+from deblend_assets.science.redshift.row_redshifts import RowRedshifts
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
@@ -38,6 +41,35 @@ def stamps() -> ObservedStamps:
     weight[6] = 0
     zero_point = np.broadcast_to(25.0 + np.arange(6.0), (N, 6))
     return replace(found, inverse_variance=weight, zero_point=zero_point)
+
+
+@pytest.mark.parametrize("bands", ["ugrizy", "zyriug"])
+def test_redshifts_are_of_the_fluxes_of_the_catalogue(
+    model: SkyModel,  # noqa: F811
+    stamps: ObservedStamps,
+    bands: str,
+) -> None:
+    stamps = stamps.in_bands(tuple(bands))
+    scene = measure_scenes(model, stamps)
+    found = photometry_of(stamps, scene)
+    trust = trust_of(stamps, scene)
+    fluxes, unit = scene.fluxes, 10 ** (0.4 * (31.4 - stamps.zero_point))
+    for k, band in enumerate(bands):
+        place = CATSIM_BANDS.index(band)
+        flux = fluxes.flux[:, 0, k] * unit[:, k]
+        np.testing.assert_allclose(found.flux[:, place], flux, rtol=1e-5)
+        np.testing.assert_allclose(found.noise[:, place], flux / trust.snr[:, k], rtol=1e-5)
+    known = np.isfinite(fluxes.flux[:, 0]).any(axis=1)
+    light, noise, error = (np.nan_to_num(part[:, 0] * unit) for part in (fluxes.flux, fluxes.noise_error, fluxes.error))
+    expected = np.sqrt((error**2 - noise**2).sum(axis=1)[known] / (light**2).sum(axis=1)[known])
+    np.testing.assert_allclose(found.common[known], expected, rtol=1e-3)
+    assert found.shared.isfinite().all()
+    torch.manual_seed(1)
+    network = RowRedshifts(RedshiftScale(0.6, 0.2), (16,))
+    estimates = redshifts_of(network, stamps, scene)
+    np.testing.assert_array_equal(np.isfinite(estimates.z), known)
+    np.testing.assert_array_equal(estimates.high, network.estimates(found).high)
+    assert np.isnan(redshifts_of(None, stamps, scene).z).all()
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from assets_tests.science.savers import Memory
 from deblend_assets.science.evaluation.redshift import PIT_BINS, evaluate_redshifts
 from deblend_assets.science.networks.trunk import StampTrunk
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts, asinh_magnitudes
+from deblend_assets.science.redshift.mixture import RedshiftPosterior, RedshiftScale
 from deblend_assets.science.redshift.redshift import (
     RedshiftNetwork,
     RedshiftObjective,
-    RedshiftPosterior,
-    RedshiftScale,
 )
 from deblend_assets.science.stamps.band_masks import all_present
 from deblend_assets.science.training.feeding import Feed, Portion

@@ -35,7 +35,8 @@ def test_a_network_that_is_trained_is_calibrated_once(
     with pytest.raises(MissingDataError, match="sky_network"):
         store.sky_model_checkpoint()
     assert trained_sky_model(store) is None
-    assert store.sky_model_version() == f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
+    redshifts = f"shipped-{shipped_fingerprint(EVERY, 'redshift')}"
+    assert store.sky_model_version() == f"shipped-{shipped_fingerprint(EVERY, 'sky')}-{redshifts}"
     make_training_fields(store, Here(), print)
     trained, _ = fit_sky_network(store, Here(), CPU, print)
     store.sky_checkpoint().finish(trained)
@@ -50,7 +51,8 @@ def test_a_network_that_is_trained_is_calibrated_once(
     assert checkpoint.card["sky_network"] == trained.fingerprint
     folder = trained_sky_model(store)
     assert folder is not None
-    assert folder.fingerprint == store.sky_model_checkpoint().fingerprint == store.sky_model_version()
+    assert folder.fingerprint == store.sky_model_checkpoint().fingerprint
+    assert store.sky_model_version() == f"{folder.fingerprint}-{redshifts}"
     model = load_sky_model(folder)
     for name, weights in trained.weights.items():
         assert torch.equal(model.network.state_dict()[name], weights)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from deblend_assets.science.measuring.fit_response import with_fit_response
+from deblend_assets.science.measuring.redshifts import redshifts_of
 from deblend_assets.science.measuring.sky_columns import sky_columns
 from deblend_assets.science.measuring.sky_rows import SkyRows
 from deblend_assets.science.measuring.sky_scene import SkyScene, measure_scenes
@@ -66,6 +67,7 @@ def measure_with_scene(
     scene = measure_scenes(model, stamps, orientations)
     answer = measure_response(model, scene.seen, responses, seed).posterior
     answer = with_fit_response(answer, stamps, scene, model.bands)
-    rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, names)
+    redshifts = redshifts_of(model.redshifts, stamps, scene)
+    rows = SkyRows(stamps, scene, trust_of(stamps, scene), answer, redshifts, names)
     table = pd.DataFrame({name: c.value(rows) for name, c in sky_columns(names).items() if c.value is not None})
     return MeasuredStamps(table, scene)

@@ -18,6 +18,7 @@ from deblend_assets.science.measuring.trust import REASONS
 ID = "coadd_objects_id"
 _FRAME = "sky frame (+x west, +y north)"
 _ELEMENTS = ((0, 0), (0, 1), (1, 1))
+_LEARNT = "learnt from the template spectra of simulated galaxies: not for real ones"
 
 Value = Callable[[SkyRows, int], np.ndarray]
 
@@ -163,6 +164,27 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "share of the light under the galaxy's model that other detections have: 1 - sum(own^2)/sum(own*all), "
         "reference band; blind to a neighbor without a detection of its own: see neighbor_probability",
         lambda rows, _: rows.in_reference(rows.scene.fluxes.blendedness[:, 0]),
+    ),
+    Entry(
+        "z",
+        "",
+        "src.redshift.phot",
+        f"redshift of a galaxy, median of its posterior given the fluxes and errors of all bands; {_LEARNT}",
+        lambda rows, _: rows.redshifts.z,
+    ),
+    Entry(
+        "z_p16",
+        "",
+        "stat.percentile;src.redshift.phot",
+        f"16th percentile of that posterior; {_LEARNT}",
+        lambda rows, _: rows.redshifts.low,
+    ),
+    Entry(
+        "z_p84",
+        "",
+        "stat.percentile;src.redshift.phot",
+        f"84th percentile of that posterior; {_LEARNT}",
+        lambda rows, _: rows.redshifts.high,
     ),
     Entry(
         "R{matrix}",

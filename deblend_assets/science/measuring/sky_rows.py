@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deblend_assets.science.measuring.measured import band_names
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.trust import Trust
+from deblend_assets.science.redshift.row_redshifts import RowEstimates
 from deblend_assets.science.simulation.galaxies import nanojansky
 from deblend_assets.science.sky_shapes.inputs import Floats, measured_psfs
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
@@ -42,6 +43,7 @@ class SkyRows:
         stamps: of the targets.
         scene, trust: of `measure_scenes` and `trust_of`.
         answer: of the posterior mean to shear and PSF, in the pixel frame; NaN where it was not asked for.
+        redshifts: of `redshifts_of`.
         names: of the bands, as the catalogue calls them.
     """
 
@@ -49,6 +51,7 @@ class SkyRows:
     scene: SkyScene
     trust: Trust
     answer: Response
+    redshifts: RowEstimates
     names: Sequence[str]
 
     def shape(self, letter: str, likelihood: bool = False) -> tuple[Floats, Floats]:

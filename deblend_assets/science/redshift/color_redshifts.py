@@ -60,13 +60,18 @@ class ColorRedshifts:
         )
 
     def fit(
-        self, fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating], z: NDArray[np.floating]
+        self,
+        fluxes: NDArray[np.floating],
+        flux_sigmas: NDArray[np.floating],
+        z: NDArray[np.floating],
+        others: NDArray[np.floating] | None = None,
     ) -> ColorRedshifts:
         """Fit to galaxies of known redshift.
 
         Args:
             fluxes, flux_sigmas: see `asinh_magnitudes`.
             z: (N,), above -1.
+            others: further columns, (N, k); NaN where there is none.
 
         Returns:
             Itself.
@@ -74,20 +79,28 @@ class ColorRedshifts:
         Raises:
             ValueError: as `asinh_magnitudes`, or there is not one redshift for each galaxy.
         """
-        self._trees.fit(_features(fluxes, flux_sigmas), np.log1p(np.asarray(z, dtype=np.float64)))
+        self._trees.fit(_features(fluxes, flux_sigmas, others), np.log1p(np.asarray(z, dtype=np.float64)))
         return self
 
-    def predict(self, fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating]) -> Floats:
-        """Redshifts (N,) from fluxes and sigmas as for `fit`.
+    def predict(
+        self,
+        fluxes: NDArray[np.floating],
+        flux_sigmas: NDArray[np.floating],
+        others: NDArray[np.floating] | None = None,
+    ) -> Floats:
+        """Redshifts (N,) from fluxes, sigmas and further columns as for `fit`.
 
         Raises:
             ValueError: as `asinh_magnitudes`, or there are other bands than `fit` had.
             sklearn.exceptions.NotFittedError: before `fit`.
         """
-        return np.asarray(np.expm1(self._trees.predict(_features(fluxes, flux_sigmas))))
+        return np.asarray(np.expm1(self._trees.predict(_features(fluxes, flux_sigmas, others))))
 
 
-def _features(fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating]) -> Floats:
-    """(N, band) to magnitudes and colours, (N, 2 band - 1)."""
+def _features(
+    fluxes: NDArray[np.floating], flux_sigmas: NDArray[np.floating], others: NDArray[np.floating] | None
+) -> Floats:
+    """(N, band) and (N, k) to magnitudes, colours and the further columns, (N, 2 band - 1 + k)."""
     magnitudes = asinh_magnitudes(fluxes, flux_sigmas)
-    return np.concatenate([magnitudes, magnitudes[:, :-1] - magnitudes[:, 1:]], axis=1)
+    colours = magnitudes[:, :-1] - magnitudes[:, 1:]
+    return np.concatenate([magnitudes, colours, *([] if others is None else [others])], axis=1)

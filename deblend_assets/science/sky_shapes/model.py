@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from deblend_assets.science.redshift.row_redshifts import RowRedshifts
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.sky_shapes.calibration import SkyCalibration, row_terms
 from deblend_assets.science.sky_shapes.centring import centred
@@ -56,7 +57,12 @@ class SkyModel(nn.Module):
         calibration: of its errors with so many orientations.
         population: moments by which its quantities are standardized.
         orientations: number of orientations of each stamp that are averaged.
+
+    Attributes:
+        redshifts: network of the redshifts of catalogues' rows; None: catalogues have none.
     """
+
+    redshifts: RowRedshifts | None
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class SkyModel(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.prior, self.calibration = prior, calibration
         self.population, self.orientations = population, orientations
+        self.redshifts = None
         self.eval()
 
     @classmethod

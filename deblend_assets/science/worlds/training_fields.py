@@ -33,6 +33,8 @@ TRAINING_WORLDS: Mapping[str, World] = {
     for kind, population in _KINDS
 }
 """By name: `train_sky`, `train_pairs`, `train_report`, and the same of validation galaxies."""
+REDSHIFT_WORLDS: Mapping[str, World] = {split: TRAINING_WORLDS[f"{split}_sky"] for split in SPLITS}
+"""Those whose galaxies are as many at each magnitude as on the sky, by split: redshifts are learnt from these alone."""
 
 
 @dataclass(frozen=True)

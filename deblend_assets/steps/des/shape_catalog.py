@@ -17,7 +17,7 @@ from deblend_assets.science.measuring.sky_columns import ID, tile_columns
 from deblend_assets.science.measuring.trust import REASONS, RowFlag
 from deblend_assets.science.statistics.format import Table
 from deblend_assets.steps.des.stamps import TileStamps
-from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.model import available_sky_model
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.des import DesStore
 from deblend_assets.stores.fits_tables import to_fits
@@ -53,7 +53,7 @@ def measure_tile(store: ProjectStore, partition: str, torch_device: str, log: Ca
     tile, share = des.tile(name), des.settings.tiles.response_share
     inputs, version = des.shapes_inputs(tile), store.sky_model_version()
     cutouts = tile.read_cutouts(des.cutouts_inputs(tile))
-    model, stamps = load_sky_model(store.trained_sky_model()), TileStamps.of(des, cutouts)
+    model, stamps = available_sky_model(store), TileStamps.of(des, cutouts)
     model.network.to(torch.device(torch_device))
     progress, parts = Progress(f"shapes of {name}", len(stamps), "galaxies", log), []
     for first in range(0, len(stamps), _BLOCK):

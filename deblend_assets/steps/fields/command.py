@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deblend_assets.steps.fields.inputs import inputs_of
 from deblend_assets.steps.fields.measure import FieldMeasured, measure_field
-from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.model import available_sky_model
 from deblend_assets.stores.field_files import FieldFile, read_field
 from deblend_assets.stores.positions import read_positions
 from deblend_assets.stores.project import ProjectStore
@@ -43,8 +43,7 @@ def measure_files(
     Raises:
         DeblendError: of the files, see `read_field`; of what is in them, see `catalog_of`; of the folder.
     """
-    trained = store.trained_sky_model()
-    model, version = load_sky_model(trained), store.sky_model_version()
+    model, version = available_sky_model(store), store.sky_model_version()
     field = read_field(settings, log)
     given = None
     if positions is not None:

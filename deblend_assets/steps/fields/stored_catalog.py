@@ -21,7 +21,7 @@ from deblend_assets.steps.fields.checked_images import open_checked
 from deblend_assets.steps.fields.look_record import look_from
 from deblend_assets.steps.fields.measure import NOTE, card_of, other_files
 from deblend_assets.steps.fields.summary import summary_lines
-from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.model import available_sky_model
 from deblend_assets.steps.outcome import Check, Outcome
 from deblend_assets.stores.field_catalogs import CARD, FITS, REGIONS
 from deblend_assets.stores.fields import CATALOG, DETECTIONS, IMAGES, SOURCES, FieldsStore, FieldStore, field_name
@@ -96,7 +96,7 @@ def _measure(
     torch_device: str,
     log: Callable[[str], None],
 ) -> None:
-    model, version = load_sky_model(store.trained_sky_model()), store.sky_model_version()
+    model, version = available_sky_model(store), store.sky_model_version()
     on_device = torch_device != "cpu"
     model.network.to(torch.device(torch_device))
     parts = field.parts(inputs)

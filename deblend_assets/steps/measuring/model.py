@@ -10,6 +10,7 @@ from deblend_assets.errors import MissingDataError
 from deblend_assets.science.deblender.network import Deblender
 from deblend_assets.science.measuring.measure import Model
 from deblend_assets.science.networks.residual_vae import NoiseUnits, residual_vae
+from deblend_assets.science.redshift.row_redshifts import RowRedshifts
 from deblend_assets.science.shapes.model import ShapePosterior
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.normalization import Normalization
@@ -74,15 +75,27 @@ def trained_sky_model(store: ProjectStore) -> CheckpointFolder | None:
     return store.trained_sky_model()
 
 
-def load_sky_model(folder: CheckpointFolder | None) -> SkyModel:
-    """The model of `trained_sky_model`, or without a folder the shipped one; on the CPU.
+def load_sky_model(folder: CheckpointFolder | None, redshifts: CheckpointFolder | None = None) -> SkyModel:
+    """The model of `trained_sky_model` with its redshifts, on the CPU.
+
+    Args:
+        folder: of the model; None: the shipped one.
+        redshifts: of `row_redshifts`; None: the shipped ones.
 
     Raises:
         MissingDataError: there is none.
         CorruptDataError: a file is not what was written.
     """
     checkpoint = shipped(EVERY, "sky") if folder is None else folder.read()
-    return SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
+    model = SkyModel.from_checkpoint(checkpoint.weights, checkpoint.card)
+    of_rows = shipped(EVERY, "redshift") if redshifts is None else redshifts.read()
+    model.redshifts = RowRedshifts.from_checkpoint(of_rows.weights, of_rows.card)
+    return model
+
+
+def available_sky_model(store: ProjectStore) -> SkyModel:
+    """The trained model for every sky, or the shipped one, with redshifts likewise; errors as `load_sky_model`."""
+    return load_sky_model(store.trained_sky_model(), store.trained_redshifts())
 
 
 def available_model(store: ProjectStore, torch_device: str, log: Callable[[str], None]) -> Model:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deblend_assets.science.metadetection.network import LEAST_SNR
 from deblend_assets.science.metadetection.response import Response
-from deblend_assets.steps.measuring.model import load_sky_model
+from deblend_assets.steps.measuring.model import available_sky_model
 from deblend_assets.steps.metadetection.response import write_response
 from deblend_assets.stores.field_files import FieldFile, read_field
 from deblend_assets.stores.project import ProjectStore
@@ -35,7 +35,7 @@ def respond_files(
     Raises:
         DeblendError: of the files, see `read_field`; else as `write_response`.
     """
-    model, version = load_sky_model(store.trained_sky_model()), store.sky_model_version()
+    model, version = available_sky_model(store), store.sky_model_version()
     return write_response(
         read_field(settings, log),
         model,

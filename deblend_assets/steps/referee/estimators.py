@@ -17,7 +17,7 @@ from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.observed import ObservedStamps
 from deblend_assets.science.stamps.quantities import QUANTITIES
 from deblend_assets.settings import fingerprint
-from deblend_assets.steps.measuring.model import available_shapes, load_sky_model
+from deblend_assets.steps.measuring.model import available_shapes, available_sky_model
 from deblend_assets.steps.training.models import load_regressor, load_vae
 from deblend_assets.stores.project import STAGES, ProjectStore
 
@@ -115,7 +115,7 @@ def available_estimators(store: ProjectStore, main: ProjectStore, torch_device: 
         MismatchError: trained on other stamps.
         CorruptDataError: a checkpoint is not what was written.
     """
-    sky, version = load_sky_model(main.trained_sky_model()), main.sky_model_version()
+    sky, version = available_sky_model(main), main.sky_model_version()
     # Calibration and prior stay on the host.
     sky.network.to(torch.device(torch_device))
     if store.profile.leg != "main":

@@ -17,7 +17,8 @@ from deblend_assets.resources.devices import ComputeDevices
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.evaluation.redshift import evaluate_redshifts
 from deblend_assets.science.redshift.color_redshifts import ColorRedshifts
-from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective, RedshiftScale
+from deblend_assets.science.redshift.mixture import RedshiftScale
+from deblend_assets.science.redshift.redshift import RedshiftNetwork, RedshiftObjective
 from deblend_assets.science.shapes.model import new_shape_network
 from deblend_assets.science.shapes.orientations import canonical
 from deblend_assets.science.stamps.batches import in_batches
