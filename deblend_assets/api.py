@@ -49,7 +49,7 @@ from deblend_assets.steps.metadetection.response import kept_catalogs, model_che
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.field_files import read_field
 from deblend_assets.stores.positions import positions_of
-from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
+from deblend_assets.stores.shipped import shipped_version
 from deblend_assets.stores.stamps import open_stamps
 
 __all__ = [
@@ -324,7 +324,7 @@ def _measured(
 
 def _model_and_version(model: SkyModel | None) -> tuple[SkyModel, str]:
     if model is None:
-        return load_model(), f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
+        return load_model(), f"{shipped_version('sky')}-{shipped_version('redshift')}"
     if not isinstance(model, SkyModel):
         raise MismatchError(
             f"a model of {type(model).__name__}", where="measure", remedy="give that of load_model, or none"

@@ -41,7 +41,7 @@ from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.files import read_json
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import EVERY, shipped
+from deblend_assets.stores.shipped import EVERY, shipped, shipped_version
 from deblend_assets.stores.tables import column_units
 from deblend_assets.stores.tiles import Cutouts, TileStore
 
@@ -339,8 +339,9 @@ def test_another_model_renews_shapes_and_cutouts_stay(
     found = metadata(lineage.succeeds(CUTOUTS, SHAPES, TILE_EVALUATION, tile=tile))
     assert found[CUTOUTS]["archive_requests"] == 0
     assert results(lineage.des.tile(tile).folder / "cutouts") == cut
-    assert found[SHAPES]["model_version"] == found[TILE_EVALUATION]["model_version"] == "0123456789ab"
-    assert set(lineage.des.tile(tile).read_table("shape_catalog")["model_version"]) == {"0123456789ab"}
+    expected = f"0123456789ab-{shipped_version('redshift')}"
+    assert found[SHAPES]["model_version"] == found[TILE_EVALUATION]["model_version"] == expected
+    assert set(lineage.des.tile(tile).read_table("shape_catalog")["model_version"]) == {expected}
     assert "was made from other inputs" in lineage.failure(TILE_EVALUATION, tile=TILES[1]), (
         "its shapes are the old ones"
     )

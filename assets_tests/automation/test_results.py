@@ -20,12 +20,12 @@ from deblend_assets.partitions import TILES
 from deblend_assets.settings import load_profile
 from deblend_assets.stores.fields import FieldsStore
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
+from deblend_assets.stores.shipped import shipped_version
 
 A, B = "DES0433-5331", "DES0000+0015"
 EVALUATION = TILE_ASSETS["des_evaluation"]
 # The model that measures where none is trained.
-PRESENT = f"shipped-{shipped_fingerprint(EVERY, 'sky')}"
+PRESENT = f"{shipped_version('sky')}-{shipped_version('redshift')}"
 WRONG = "component 2 has the wrong sign"
 
 

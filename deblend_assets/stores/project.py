@@ -84,13 +84,13 @@ CODE_VERSIONS = {
     "im3shape_catalog": "2",
     "des_cutouts": "3",
     "des_evaluation": "5",
-    "shape_catalog": "14",
+    "shape_catalog": "15",
     "tile_images": "2",
     "against_im3shape": "1",
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "4",
-    "field_catalog": "7",
+    "field_catalog": "8",
     "field_quality": "2",
     "metadetection": "3",
 }
@@ -345,15 +345,11 @@ class ProjectStore:
         Raises:
             MissingDataError: none is trained, and none is shipped.
         """
-        from deblend_assets.stores.shipped import EVERY, shipped_fingerprint
+        from deblend_assets.stores.shipped import shipped_version
 
         model, redshifts = self.trained_sky_model(), self.trained_redshifts()
-        return "-".join(
-            (
-                f"shipped-{shipped_fingerprint(EVERY, 'sky')}" if model is None else model.fingerprint,
-                f"shipped-{shipped_fingerprint(EVERY, 'redshift')}" if redshifts is None else redshifts.fingerprint,
-            )
-        )
+        of_model = shipped_version("sky") if model is None else model.fingerprint
+        return f"{of_model}-{shipped_version('redshift') if redshifts is None else redshifts.fingerprint}"
 
     def world_floors(self, world: World) -> FloorStore:
         """The Fisher floors of targets of the present world; MissingDataError where a shard is not finished."""

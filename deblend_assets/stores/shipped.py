@@ -66,6 +66,11 @@ def shipped_fingerprint(survey: str, kind: Kind) -> str:
     return str(_entry(survey, kind)["sha256"][:_DIGITS])
 
 
+def shipped_version(kind: Kind) -> str:
+    """A shipped model of every sky as catalogues name it; errors as `shipped`."""
+    return f"shipped-{shipped_fingerprint(EVERY, kind)}"
+
+
 def _entry(survey: str, kind: Kind) -> dict[str, Any]:
     """What the index says of a shipped model."""
     index, name = _index(), f"{survey}_{kind}"

@@ -23,7 +23,7 @@ from deblend_assets.steps.sky_shapes.fields import make_training_fields
 from deblend_assets.steps.sky_shapes.model import calibrate_sky_model, coverage_check, fit_sky_model
 from deblend_assets.steps.sky_shapes.network import fit_sky_network
 from deblend_assets.stores.project import ProjectStore
-from deblend_assets.stores.shipped import EVERY, shipped, shipped_fingerprint
+from deblend_assets.stores.shipped import EVERY, shipped, shipped_version
 
 
 def test_a_network_that_is_trained_is_calibrated_once(
@@ -35,8 +35,8 @@ def test_a_network_that_is_trained_is_calibrated_once(
     with pytest.raises(MissingDataError, match="sky_network"):
         store.sky_model_checkpoint()
     assert trained_sky_model(store) is None
-    redshifts = f"shipped-{shipped_fingerprint(EVERY, 'redshift')}"
-    assert store.sky_model_version() == f"shipped-{shipped_fingerprint(EVERY, 'sky')}-{redshifts}"
+    redshifts = shipped_version("redshift")
+    assert store.sky_model_version() == f"{shipped_version('sky')}-{redshifts}"
     make_training_fields(store, Here(), print)
     trained, _ = fit_sky_network(store, Here(), CPU, print)
     store.sky_checkpoint().finish(trained)

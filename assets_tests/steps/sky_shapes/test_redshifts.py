@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,18 @@ import torch
 from assets_tests.steps.sky_shapes.test_fields import CPU, Here, small  # noqa: F401 - a fixture
 from deblend_assets.errors import MissingDataError
 from deblend_assets.resources.devices import ComputeDevices
+from deblend_assets.science.redshift.photometry import Photometry
 from deblend_assets.settings import Profile, RedshiftRecipe, StageSettings, TrainingFieldsSettings
 from deblend_assets.steps.measuring.model import available_sky_model
 from deblend_assets.steps.sky_shapes import fields as fields_step
+from deblend_assets.steps.sky_shapes import redshifts as redshifts_step
 from deblend_assets.steps.sky_shapes.fields import make_training_fields
 from deblend_assets.steps.sky_shapes.measured_rows import measured_rows
 from deblend_assets.steps.sky_shapes.redshifts import fit_row_redshifts, train_row_redshifts
 from deblend_assets.stores.project import ProjectStore
 
 
+@pytest.mark.slow
 def test_they_are_trained_once_on_measured_galaxies_and_used(
     small: Profile,  # noqa: F811
     catalog: pd.DataFrame,
@@ -41,18 +45,24 @@ def test_they_are_trained_once_on_measured_galaxies_and_used(
     only_sky = [fields_step.TrainingField(f"{split}_sky", 0) for split in ("train", "validation")]
     monkeypatch.setattr(fields_step, "training_fields", lambda settings, split: [only_sky[split == "validation"]])
     make_training_fields(store, Here(), print)
-    rows, z = measured_rows(store, Here(), "train", 1, print)
-    assert rows.flux.shape == (len(z), 6)
-    assert len(z) > 2
-    assert (z > 0).all()
-    assert rows.present.any(dim=1).all()
+    made: dict[str, tuple[Photometry, torch.Tensor]] = {}
 
+    def kept_rows(*given: Any) -> tuple[Photometry, torch.Tensor]:
+        made[given[2]] = measured_rows(*given)
+        return made[given[2]]
+
+    monkeypatch.setattr(redshifts_step, "measured_rows", kept_rows)
     version, devices, log = (
         store.sky_model_version(),
         ComputeDevices(lock_dir=str(tmp_path / "locks")),
         logging.getLogger(),
     )
     outcome = train_row_redshifts(store, devices, Here(), log)
+    rows, z = made["train"]
+    assert rows.flux.shape == (len(z), 6)
+    assert len(z) > 2
+    assert (z > 0).all()
+    assert rows.present.any(dim=1).all()
     assert [check.name for check in outcome.checks] == ["learning"]
     assert outcome.numbers["epochs"] == 2
     checkpoint = store.row_redshifts_checkpoint().read()
