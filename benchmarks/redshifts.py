@@ -45,7 +45,7 @@ def rows_of(folder: Path, world: str, split: str, number: int, store: ProjectSto
     paths = [folder / f"{world}_{n:04d}.parquet" for n in range(number)]
     if not all(path.exists() for path in paths):
         galaxies = sky_catalog(store.read_catalog(), store.profile.catalog, split, "training")
-        fields, model = WorldFields((TRAINING_WORLDS | WORLDS)[world], store.profile, galaxies), load_sky_model(None)  # type: ignore[operator]
+        fields, model = WorldFields((TRAINING_WORLDS | WORLDS)[world], store.profile, galaxies), load_sky_model(None)
         for n, path in enumerate(paths):
             if not path.exists():
                 targets = fields.targets(n)
