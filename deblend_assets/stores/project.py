@@ -320,7 +320,7 @@ class ProjectStore:
         return folder if folder.finished else None
 
     def row_redshifts_checkpoint(self) -> CheckpointFolder:
-        """Folder of the network of redshifts of catalogues' rows."""
+        """Folder of the network of redshifts of catalogues' rows; MissingDataError without a galaxy catalogue."""
         from deblend_assets.science.worlds.training_fields import REDSHIFT_WORLDS
         from deblend_assets.stores.checkpoints import CheckpointFolder
 
@@ -334,7 +334,10 @@ class ProjectStore:
 
     def trained_redshifts(self) -> CheckpointFolder | None:
         """Where the network of redshifts lies that is made with the present settings; none: there is none."""
-        folder = self.row_redshifts_checkpoint()
+        try:
+            folder = self.row_redshifts_checkpoint()
+        except (MissingDataError, MismatchError):
+            return None
         return folder if folder.finished else None
 
     def sky_model_version(self) -> str:
