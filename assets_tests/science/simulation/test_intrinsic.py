@@ -107,6 +107,17 @@ def test_two_gaussians_are_as_in_closed_form() -> None:
         assert found.hlr[k] == pytest.approx(hlr, rel=2e-5)
 
 
+def test_thin_ellipses_that_cross_have_a_shape_too() -> None:
+    """Found in a field of training: its steps to the solution shrink by an eighth each."""
+    galaxies = random_galaxies(Morphology.MISALIGNED, 2, seed=5)
+    crossed = [[0.0200235, 0.0106145, 0.0057212], [0.0236509, -0.0034044, 0.00061023]]
+    flux = galaxies.flux.copy()
+    flux[..., :2], flux[..., 2:] = [0.37187567, 0.62812433], 0.0
+    galaxies = replace(galaxies, ellipses=np.array([crossed] * 2), n=np.array([[1.0, 4.0]] * 2), flux=flux)
+    first, other = intrinsic_shapes(galaxies), intrinsic_shapes(galaxies.sheared(0.3 - 0.1j))
+    assert np.abs(other.g - add_shear(first.g, 0.3 - 0.1j)).max() < 2e-5
+
+
 def test_images_of_galsim_profiles_have_the_same_fixed_point() -> None:
     """Moments of the pixels of GalSim's images, under the weight that was found: round in the weight's own frame."""
     galaxies = random_galaxies(Morphology.KNOTTED, 3, seed=2)
