@@ -52,7 +52,7 @@ CHANGES: dict[str, Any] = {
     **TILES_OF_FEW,
 }
 SMALL = parse_profile({"name": PROFILE, **raw_smoke(**CHANGES)}, where=PROFILE)
-START_SECONDS, STOP_SECONDS = 120.0, 90.0
+START_SECONDS, STOP_SECONDS = 300.0, 90.0
 SENSORS = (DEAD_RUNS_SENSOR, NEW_TILES_SENSOR, TILE_AUTOMATION, NEW_FIELDS_SENSOR, FIELD_AUTOMATION)
 MAIN_GROUPS = ("simulation", "normalization", "training", "evaluation", "shapes")
 

@@ -54,8 +54,9 @@ def redshift_assets(profile: Profile) -> Sequence[dg.AssetsDefinition]:
     ) -> Outcome:
         """Mixture of Gaussians on ln(1 + z) of a catalogue's row, from its fluxes and errors in any bands.
 
-        The columns `z`, `z_p16` and `z_p84`. Trained on the training galaxies' true fluxes with noise, and on measured
-        rows of the training fields; the best epoch is that of the validation fields.
+        The columns `z`, `z_p16` and `z_p84`; the report gave up on redshifts from the latent (section 5). A mixture
+        density network (Bishop 1994) of photometry, trained on the training galaxies' true fluxes with noise, and on
+        measured rows of the training fields; the best epoch is that of the validation fields.
         """
         from deblend_assets.steps.sky_shapes.redshifts import train_row_redshifts
 
