@@ -119,12 +119,12 @@ test: lint
 test-slow: $(VENV)/.test
 	$(PYTEST) -n $$(( $(CORES) + 1 )) -m slow --durations=20
 
-# Lint, types and every test, side by side: the slow ones wait while the others compute, hence two workers more than cores.
-# In a new environment all workers would compile the same bytecode; one collection makes it.
+# Lint, types and every test, side by side: the slow ones wait while the others compute. In a new environment all
+# workers would compile the same bytecode; one collection makes it.
 test-all: $(VENV)/.test
 	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; \
 	$(VENV)/bin/pytest --collect-only > /dev/null; \
-	$(PYTEST) -n $$(( $(CORES) + 2 )) --durations=60; tests=$$?; \
+	$(PYTEST) -n $$(( $(CORES) + 1 )) --durations=60; tests=$$?; \
 	wait $$lint; linted=$$?; cat $(VENV)/lint.log; exit $$(( tests || linted ))
 
 # Which share of the package's lines the quick tests run, and which lines they do not.

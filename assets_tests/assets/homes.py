@@ -18,7 +18,7 @@ from deblend_assets.automation.recovery import recover_dead_runs
 from deblend_assets.settings import Profile, load_profile
 from deblend_assets.stores.project import ProjectStore
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLANK_FIGURES = CHECKOUT / "assets_tests" / "blank_figures"
 
