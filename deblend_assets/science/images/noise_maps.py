@@ -30,55 +30,42 @@ class WrongMap(NamedTuple):
     """A map that disagrees with the pixels.
 
     Attributes:
+        constant: whether it has one value, or one and 0: then it is a mask, or of another kind.
         value: of the map where it is above 0, the median.
         stated, noise: σ that it states, and that of the pixels [image unit].
         agrees_as: the kind as which it would agree; None: as none.
     """
 
+    constant: bool
     value: float
     stated: float
     noise: float
     agrees_as: MapKind | None
 
 
-def wrong_constant(image: Plane, noise_map: Plane, kind: MapKind) -> WrongMap | None:
-    """What is wrong with a map that has one value, or one and 0; None where nothing is, or where it has several.
+def wrong_map(image: Plane, noise_map: Plane, kind: MapKind) -> WrongMap | None:
+    """What is wrong with a map; None where nothing shows it.
 
-    It is wrong where its σ disagrees with the pixels' noise by more than 20 %: then it is a mask, or of another kind.
+    A map of one value is wrong where its σ disagrees with the pixels' noise by more than 20 %. One of several, such as
+    a variance given as weight, where its σ is wrong by more than a factor of two, and right within 20 % as another
+    kind.
 
     Args:
         image, noise_map: (y, x).
         kind: inverse variance, variance or standard deviation.
     """
     positive = _positive(noise_map)
-    if not len(positive) or np.ptp(positive) > 1e-6 * positive.max():
+    low, high = _noise(image, noise_map) if len(positive) else (float("nan"),) * 2
+    if not low > 0:
         return None
-    value = float(positive[0])
-    stated = value ** _POWER[kind]
-    low, high = _noise(image, noise_map)
-    if not low > 0 or low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE):
-        return None
-    return WrongMap(value, stated, high, _agrees(value, high))
-
-
-def wrong_kind(image: Plane, noise_map: Plane, kind: MapKind) -> WrongMap | None:
-    """What shows that a map is one of another kind, such as a variance given as weight; None where nothing does.
-
-    Its σ is wrong by more than a factor of two, and right within 20 % as another kind.
-
-    Args:
-        image, noise_map, kind: see `wrong_constant`.
-    """
-    positive = _positive(noise_map)
-    if not len(positive):
-        return None
+    constant = bool(np.ptp(positive) <= 1e-6 * positive.max())
     value = float(np.median(positive))
-    stated = value ** _POWER[kind]
-    low, high = _noise(image, noise_map)
-    if not low > 0 or low / _FACTOR <= stated <= high * _FACTOR:
-        return None
-    other = _agrees(value, high)
-    return None if other is None else WrongMap(value, stated, high, other)
+    stated, other = value ** _POWER[kind], _agrees(value, high)
+    if constant:
+        wrong = not low * (1 - _SAME_NOISE) <= stated <= high * (1 + _SAME_NOISE)
+    else:
+        wrong = other is not None and not low / _FACTOR <= stated <= high * _FACTOR
+    return WrongMap(constant, value, stated, high, other) if wrong else None
 
 
 def require_weight(image: Plane, weight: Plane, where: str) -> None:
@@ -88,8 +75,10 @@ def require_weight(image: Plane, weight: Plane, where: str) -> None:
         image, weight: (y, x).
         where: name in messages.
     """
-    wrong = wrong_constant(image, weight, "weight")
-    if wrong is not None:
+    wrong = wrong_map(image, weight, "weight")
+    if wrong is None:
+        return
+    if wrong.constant:
         raise MismatchError(
             f"weight is 0 or {wrong.value:.4g}, for a noise of {wrong.stated:.3g}, but the pixels' noise is "
             f"{wrong.noise:.3g}",
@@ -97,14 +86,12 @@ def require_weight(image: Plane, weight: Plane, where: str) -> None:
             remedy=f"give 1 / noise**2, here about {wrong.noise**-2:.3g}; or no weight: the noise is measured then, "
             "and bmask says which pixels are lost",
         )
-    wrong = wrong_kind(image, weight, "weight")
-    if wrong is not None:
-        inverse = "1 / weight" if wrong.agrees_as == "variance" else "1 / weight**2"
-        raise MismatchError(
-            f"weight is a map of {wrong.agrees_as}: for a noise of {wrong.noise:.3g} it is {wrong.value:.4g}",
-            where=where,
-            remedy=f"give {inverse} in its place, or no weight: the noise is measured then",
-        )
+    inverse = "1 / weight" if wrong.agrees_as == "variance" else "1 / weight**2"
+    raise MismatchError(
+        f"weight is a map of {wrong.agrees_as}: for a noise of {wrong.noise:.3g} it is {wrong.value:.4g}",
+        where=where,
+        remedy=f"give {inverse} in its place, or no weight: the noise is measured then",
+    )
 
 
 def _positive(noise_map: Plane) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.images.noise_maps import wrong_constant, wrong_kind
+from deblend_assets.science.images.noise_maps import wrong_map
 from deblend_assets.science.images.observation import MapKind, Plane
 from deblend_assets.stores.field_files.planes import FitsImage, FitsPlane, KnownPlane, QuantisedPlane
 
@@ -51,27 +51,21 @@ def with_noise_map(image: FitsImage, noise_map: FitsImage, kind: MapKind, log: C
         plane = QuantisedPlane(noise_map.plane, *found)
         largest = f"{found[1].max():.4g}"
         log(f"values below one step of the file's compression, up to {largest}, are lost [{noise_map.where}]")
-    wrong = wrong_constant(image.plane, plane, kind)
+    wrong = wrong_map(image.plane, plane, kind)
     if wrong is None:
-        _require_kind(image.plane, plane, kind, noise_map.where)
         return NoiseMap(image.plane, plane)
+    if not wrong.constant:
+        raise MismatchError(
+            f"is no {kind}: σ would be {wrong.stated:.3g} and is {wrong.noise:.3g}, as would be of {wrong.agrees_as}",
+            where=noise_map.where,
+            remedy=f"give it as {wrong.agrees_as}, or leave it out: the noise is measured then",
+        )
     hint = f"; it would agree as {wrong.agrees_as} = …" if wrong.agrees_as else ""
     log(
         f"{kind} is 0 or {wrong.value:g}, for a noise of {wrong.stated:.3g}, but the pixels' noise is "
         f"{wrong.noise:.3g}: it is taken as a mask, and the noise is measured{hint} [{noise_map.where}]"
     )
     return NoiseMap(KnownPlane(image.plane, plane), None)
-
-
-def _require_kind(image: Plane, plane: Plane, kind: MapKind, where: str) -> None:
-    """MismatchError where a map is one of another kind."""
-    wrong = wrong_kind(image, plane, kind)
-    if wrong is not None:
-        raise MismatchError(
-            f"is no {kind}: σ would be {wrong.stated:.3g} and is {wrong.noise:.3g}, as would be of {wrong.agrees_as}",
-            where=where,
-            remedy=f"give it as {wrong.agrees_as}, or leave it out: the noise is measured then",
-        )
 
 
 def _require_map(image: FitsPlane, plane: FitsPlane) -> None:
