@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sep
 
 from assets_tests.science.detection.images import FWHM, correlated_noise, sources
 from assets_tests.science.images.samples import PSF, SCALE, drawn, field_of, flux_of, galaxy, grid, noise
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.detection import detect as detect_module
-from deblend_assets.science.detection.detect import OVERFLOW, detect
+from deblend_assets.science.detection import extraction
+from deblend_assets.science.detection.detect import detect
+from deblend_assets.science.detection.extraction import OVERFLOW
 from deblend_assets.science.images.cells import cells_of
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_cells import detect_cell, overlap
@@ -89,7 +91,8 @@ def test_a_crowded_block_is_flagged_and_leaves_the_others_alone() -> None:
 
 
 def test_a_blend_over_the_limits_of_sep_does_not_lose_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect_module, "_SUB_OBJECTS", 64)
+    limits = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    monkeypatch.setattr(extraction, "_SUB_OBJECTS", 64)
     field, x, y = crowd(1, 20)
     found = found_in(field)
     near = np.hypot(found[:, 0] - x[:, None], found[:, 1] - y[:, None])
@@ -103,6 +106,7 @@ def test_a_blend_over_the_limits_of_sep_does_not_lose_the_image(monkeypatch: pyt
     table = detect(image, weight, [FWHM], ["r"]).table
     assert ((table["sep_flags"] & OVERFLOW) > 0).sum() == len(crowded)
     assert detect(image, weight, [FWHM], ["r"]).segments.max() == len(table)
+    assert (sep.get_extract_pixstack(), sep.get_sub_object_limit()) == limits, "of others in this process"
 
 
 @pytest.mark.parametrize("photon_noise", [False, True])
@@ -122,6 +126,6 @@ def test_where_sep_fails_on_everything_one_line_says_what_to_do(monkeypatch: pyt
     def fails(*given: object, **options: object) -> None:
         raise Exception("internal pixel buffer full")
 
-    monkeypatch.setattr(detect_module.sep, "extract", fails)
+    monkeypatch.setattr(extraction.sep, "extract", fails)
     with pytest.raises(MismatchError, match=r"SEP failed \(internal pixel buffer full\).*raise thresh"):
         detect(np.ones((1, 30, 30), np.float32), np.ones((1, 30, 30), np.float32), [FWHM], ["r"])

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deblend_assets.errors import MismatchError, MissingDataError
-from deblend_assets.science.detection.filtering import FilteredImage, filter_bands
+from deblend_assets.science.detection.extraction import OVERFLOW, extract_sources
+from deblend_assets.science.detection.filtering import filter_bands
 from deblend_assets.science.detection.holes import close_holes
 from deblend_assets.science.detection.peaks import peak_positions, prominent
 from deblend_assets.science.detection.signal import measure_signal
@@ -44,12 +45,6 @@ DETECTION_COLUMNS = {
 }
 # Of a correlation at lag 0.
 _ROUNDING = 1e-6
-# Bit of SEP's flags: the deblending overflowed.
-OVERFLOW = 4
-# Blends of one image over SEP's limits, at most.
-_MOST_OVERFLOWS = 8
-# Of SEP: what it allocates at least, and what it takes of a large image.
-_PIXELS_LEAST, _PIXELS_SHARE, _SUB_OBJECTS = 300_000, 8, 8_192
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,7 @@ def _peaks_of(
 ) -> Peaks:
     kernels = [settings.kernel_fwhm * width for width in fwhm]
     filtered = filter_bands(images, ivar, kernels, response, correlations, settings.least_weight)
-    found, segments = _extract(filtered, settings)
+    found, segments = extract_sources(filtered, settings)
     weight = response**2 * ivar.mean(axis=(1, 2), dtype=np.float64)
     seeing = float(np.average(fwhm, weights=weight))
     seen = np.asarray((ivar > 0).any(axis=0))
@@ -280,59 +275,3 @@ def _without_background(images: NDArray[np.float32], ivar: NDArray[np.float32], 
         sky = 0.0 if lost.all() else sep.Background(image, mask=lost, bw=mesh, bh=mesh).back()
         planes.append(np.where(lost, np.float32(0), image - sky))
     return np.stack(planes).astype(np.float32)
-
-
-def _extract(filtered: FilteredImage, settings: DetectionSettings) -> tuple[np.ndarray, NDArray[np.int32]]:
-    """SEP's objects and their segments; a blend over its limits is one object, with the flag `OVERFLOW`."""
-    # Global in SEP; a field of stars needs more than its defaults.
-    # SEP clears all that it allocates: of a stamp no more than it has pixels.
-    size = filtered.amplitude.size
-    sep.set_extract_pixstack(max(min(_PIXELS_LEAST, 2 * size), size // _PIXELS_SHARE))
-    sep.set_sub_object_limit(_SUB_OBJECTS)
-    try:
-        return _sep(filtered, filtered.known, settings)
-    except Exception:  # SEP raises the bare type
-        sep.set_extract_pixstack(max(_PIXELS_LEAST, filtered.amplitude.size))
-    above = filtered.known & (filtered.amplitude > settings.thresh * filtered.sigma)
-    blends, number = ndimage.label(above, np.ones((3, 3)))
-    largest = np.argsort(np.bincount(blends.ravel(), minlength=number + 1)[1:], kind="stable")[::-1] + 1
-    for left_out in range(_MOST_OVERFLOWS + 1):
-        too_large = np.isin(blends, largest[:left_out])
-        try:
-            parts = [_sep(filtered, filtered.known & ~too_large, settings)]
-            if left_out:
-                whole = settings.model_copy(update={"deblend_cont": 1.0, "deblend_nthresh": 1, "clean": False})
-                parts.append(_sep(filtered, too_large, whole))
-                parts[1][0]["flag"] |= OVERFLOW
-        except Exception as error:
-            failure = error
-            continue
-        segments = parts[0][1]
-        for objects, more in parts[1:]:
-            segments = np.where(more > 0, more + len(parts[0][0]), segments)
-            parts[0] = (np.concatenate([parts[0][0], objects]), segments)
-        return parts[0]
-    raise MismatchError(
-        f"SEP failed ({failure})",
-        where="detect",
-        remedy="subtract the sky (background_pixels), mask what is saturated, or raise thresh",
-    ) from failure
-
-
-def _sep(
-    filtered: FilteredImage, allowed: NDArray[np.bool_], settings: DetectionSettings
-) -> tuple[np.ndarray, NDArray[np.int32]]:
-    found, segments = sep.extract(
-        filtered.amplitude,
-        settings.thresh,
-        err=filtered.sigma,
-        mask=~allowed,
-        minarea=settings.minarea,
-        filter_kernel=None,
-        deblend_nthresh=settings.deblend_nthresh,
-        deblend_cont=settings.deblend_cont,
-        clean=settings.clean,
-        clean_param=settings.clean_param,
-        segmentation_map=True,
-    )
-    return found, segments

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
-from deblend_assets.science.detection.detect import OVERFLOW, Detections
+from deblend_assets.science.detection.detect import Detections
+from deblend_assets.science.detection.extraction import OVERFLOW
 from deblend_assets.science.images.cells import Cell, outside
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_look import Look, detect_window, image_of
