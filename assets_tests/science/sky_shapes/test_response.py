@@ -16,7 +16,7 @@ from deblend_assets.science.skies.noise import NoiseCorrelation
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import SIDE, given
-from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.sky_shapes.model import SkyModel, multiplies_bfloat16
 from deblend_assets.science.sky_shapes.network import SkyShapeNetwork, oriented
 from deblend_assets.science.sky_shapes.quantities import units_of
 from deblend_assets.science.sky_shapes.response import (
@@ -159,7 +159,7 @@ def test_derivatives_are_those_of_finite_differences(
     at = part._replace(
         **{name: getattr(part, name).double() for name in ("images", "neighbours", "spins", "scalars", "vectors")}
     )
-    _, found = _differentiated(double, at, changes, orientations)
+    _, found = _differentiated(double, at, changes, orientations, exact=True)
     step = 1e-7
 
     @torch.no_grad()
@@ -180,7 +180,8 @@ def test_derivatives_are_those_of_finite_differences(
 def test_responses_turn_with_the_sky(model: SkyModel, element: int) -> None:
     stamps = observed(5)
     before, after = (
-        measure_response(model, s, share=1.0, orientations=8) for s in (stamps, turned_in_the_sky(stamps, element))
+        measure_response(model, s, share=1.0, orientations=8, exact=True)
+        for s in (stamps, turned_in_the_sky(stamps, element))
     )
     signs = np.array([1 - 2 * (element >> 2 & 1), 1 - 2 * ((element ^ element >> 1) & 1)])
     for of, turned in zip(before, after, strict=True):
@@ -195,7 +196,7 @@ def test_responses_turn_with_the_sky(model: SkyModel, element: int) -> None:
 def test_responses_predict_what_galsim_changes(model: SkyModel) -> None:
     """The answer for a noiseless galaxy under small shears of sky, PSF and given PSF, posterior and likelihood."""
     step = 0.01
-    found = measure_response(model, sheared_sky(), share=1.0, orientations=8)
+    found = measure_response(model, sheared_sky(), share=1.0, orientations=8, exact=True)
 
     def pair(ways: dict[str, int], shear: complex) -> np.ndarray:
         """Of the posterior and of the likelihood, (2, 2)."""
@@ -267,6 +268,15 @@ def test_a_share_of_the_stamps_has_responses(model: SkyModel) -> None:
     assert chosen_rows(10_000, 0.3, 1).mean() == pytest.approx(0.3, abs=3 * np.sqrt(0.3 * 0.7 / 10_000))
     assert not chosen_rows(5, 0.0, 1).any()
     assert chosen_rows(5, 1.0, 1).all()
+
+
+def test_rounding_moves_responses_by_a_part_of_their_scatter(model: SkyModel) -> None:
+    stamps = observed(24)
+    exact, rounded = (measure_response(model, stamps, 1.0, 3, exact=e).posterior for e in (True, False))
+    for one, other in zip(exact, rounded, strict=True):
+        moved = np.sqrt(((other - one) ** 2).mean())
+        assert moved < 0.3 * one.std()
+        assert (moved > 0) == multiplies_bfloat16()
 
 
 def test_columns_are_rows_and_columns_of_the_response() -> None:

@@ -7,8 +7,6 @@ of the bands. A network is trained, calibrated and asked with positions that hav
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from deblend_assets.science.sky_shapes.inputs import Floats
@@ -30,7 +28,7 @@ def centred(stamps: ObservedStamps, fwhm: Floats) -> tuple[ObservedStamps, Float
         fwhm: of the reference band, (N,) [pixel].
     """
     shift = shifts_to_light(stamps, fwhm)
-    return replace(stamps, position=stamps.position + shift), shift
+    return stamps.moved(shift), shift
 
 
 def shifts_to_light(stamps: ObservedStamps, fwhm: Floats) -> Floats:

@@ -157,16 +157,21 @@ def network_posteriors(
             of their errors.
     """
     device = next(network.parameters()).device
-    rounded = not exact and device.type == "cpu" and multiplies_bfloat16()
 
     @torch.inference_mode()
     def compute(rows: slice) -> GaussianPosterior:
         part = GivenStamps(*(values[rows].to(device) for values in stamps))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=rounded):
+        with rounding(device, exact):
             found = oriented(network, part, orientations)
         return found.double()
 
     return GaussianPosterior.joined(list(in_batches(compute, len(stamps.images), _AT_ONCE, device)))
+
+
+def rounding(device: torch.device, exact: bool) -> torch.autocast:
+    """Convolutions in bfloat16 on a CPU that multiplies it, unless they are to be exact; see `network_posteriors`."""
+    rounded = not exact and device.type == "cpu" and multiplies_bfloat16()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=rounded)
 
 
 @cache

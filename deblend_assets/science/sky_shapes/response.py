@@ -25,7 +25,7 @@ from deblend_assets.science.sky_shapes.calibration import Surroundings, row_term
 from deblend_assets.science.sky_shapes.centring import centred
 from deblend_assets.science.sky_shapes.changes import LIGHT, Changes, StampChanges
 from deblend_assets.science.sky_shapes.inputs import Floats, GivenStamps, given
-from deblend_assets.science.sky_shapes.model import SkyModel
+from deblend_assets.science.sky_shapes.model import SkyModel, rounding
 from deblend_assets.science.sky_shapes.network import CHANCES, log_odds_of, oriented
 from deblend_assets.science.sky_shapes.quantities import BLOCKS, QUANTITIES, units_of
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -88,6 +88,7 @@ def measure_response(
     share: float = SHARE,
     seed: int = 0,
     orientations: int | None = None,
+    exact: bool = False,
 ) -> SkyResponse:
     """Responses of a share of N stamps.
 
@@ -98,6 +99,8 @@ def measure_response(
         share: 0 to 1.
         seed: of the choice and of the added noise.
         orientations: as `SkyModel.posterior`. That in which a stamp is canonical is held.
+        exact: everything in float32. Else as `SkyModel.posterior`, in half of the time: of 442 stamps R11 moves by
+            0.0015 ± 0.0034 in the mean and by an RMS of 0.07, a tenth of its scatter.
 
     Raises:
         MismatchError: a band that the model does not have.
@@ -110,16 +113,18 @@ def measure_response(
         part = rows[start : start + _AT_ONCE]
         chosen = stamps.rows(part)
         chosen, _ = centred(chosen, units_of(chosen).fwhm)
-        found[:, :, part] = _responses(model, chosen, orientations or model.orientations, generator)
+        found[:, :, part] = _responses(model, chosen, orientations or model.orientations, generator, exact)
     return SkyResponse(*(Response(*of) for of in found))
 
 
-def _responses(model: SkyModel, stamps: ObservedStamps, orientations: int, generator: torch.Generator) -> Floats:
+def _responses(
+    model: SkyModel, stamps: ObservedStamps, orientations: int, generator: torch.Generator, exact: bool
+) -> Floats:
     """(2: posterior and likelihood, 3: shear, PSF, model of the PSF, N, 2, 2)."""
     part = given(stamps)
     operators, around = StampChanges(stamps, part), surroundings(model.bands, part)
     both = Changes.joined([operators.of_light(), operators.of_psf()])
-    measured = _differentiated(model, part, both, orientations)
+    measured = _differentiated(model, part, both, orientations, exact)
     prior = model.prior(part, measured[0].mean)
 
     def slopes(posterior: GaussianPosterior, changed: list[_Change]) -> Floats:
@@ -136,7 +141,7 @@ def _responses(model: SkyModel, stamps: ObservedStamps, orientations: int, gener
     noise = operators.noise(generator)
     of_noise, added = operators.of_light(noise), np.sqrt(_ADDED)
     ahead, behind = (
-        slopes(*_differentiated(model, operators.with_noise(sign * added * noise), of_noise, orientations))
+        slopes(*_differentiated(model, operators.with_noise(sign * added * noise), of_noise, orientations, exact))
         for sign in (1.0, -1.0)
     )
     found[:, :LIGHT] -= (ahead - behind) / (2 * added)
@@ -154,7 +159,7 @@ class _Change(NamedTuple):
 
 @torch.no_grad()
 def _differentiated(
-    model: SkyModel, at: GivenStamps, changes: Changes, orientations: int
+    model: SkyModel, at: GivenStamps, changes: Changes, orientations: int, exact: bool
 ) -> tuple[GaussianPosterior, list[_Change]]:
     """The network's posterior, and its derivative along each direction; float64 on the host, not calibrated."""
     device = next(model.network.parameters()).device
@@ -164,7 +169,8 @@ def _differentiated(
 
     def answer(images: Tensor, neighbours: Tensor, spins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         stamps = there._replace(images=images, neighbours=neighbours, spins=spins)
-        found = oriented(model.network, stamps, orientations, held)
+        with rounding(device, exact):
+            found = oriented(model.network, stamps, orientations, held)
         return found.mean, found.covariance, torch.cat([found.log_odds[name] for name in CHANCES], dim=1)
 
     def along(*directions: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

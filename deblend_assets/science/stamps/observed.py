@@ -231,7 +231,7 @@ class ObservedStamps:
         """The same with at most so many other detections on each stamp, the nearest ones."""
         count = np.minimum(self.others_count, others)
         kept = self.others[:, :others]
-        return ObservedStamps(self.bands, **(self.arrays() | {"others": kept, "others_count": count}))
+        return self._unchecked({"others": kept, "others_count": count})
 
     def with_room(self, others: int) -> ObservedStamps:
         """The same with room for so many other detections; MismatchError where there are more."""
@@ -241,7 +241,11 @@ class ObservedStamps:
         padded = np.full((len(self), others, 2), np.nan)
         kept = min(others, self.others.shape[1])
         padded[:, :kept] = self.others[:, :kept]
-        return ObservedStamps(self.bands, **(self.arrays() | {"others": padded}))
+        return self._unchecked({"others": padded})
+
+    def moved(self, shift: NDArray[np.float64]) -> ObservedStamps:
+        """The same with the targets elsewhere by finite x, y, (N, 2) [pixel]."""
+        return self._unchecked({"position": self.position + shift})
 
 
 def joined(parts: Sequence[ObservedStamps]) -> ObservedStamps:
