@@ -28,8 +28,8 @@ THREAD_VARIABLES = (
 START = "forkserver" if sys.platform == "linux" else "spawn"
 """Of workers: where forks of a process with system libraries are unsafe (macOS), each of them imports by itself."""
 # torch loads this at the first derivative in forward mode, in each process for seconds.
-FIELD_MODULES = ("deblend_assets.steps.fields.cells", "torch._dynamo")
-"""What workers need that measure fields."""
+FIELD_MODULES = ("deblend_assets.steps.fields.cells", "deblend_assets.steps.fields.drawing", "torch._dynamo")
+"""What workers need that measure fields and draw their pages."""
 
 
 def usable_cores() -> int:

@@ -110,7 +110,7 @@ def measure_field(
             contents |= {name: output.scratch(name) for name in (MODEL, RESIDUAL)}
             write_images(field, catalog, output.scratch(MODEL), output.scratch(RESIDUAL), log)
         log("writing the quality page")
-        contents[PAGE] = quality_page(field, catalog, lines, injection).html
+        contents[PAGE] = quality_page(field, catalog, lines, injection, processes).html
         output.finish(contents, card_of(field, catalog, version, identity, lines))
     return FieldMeasured(catalog, tuple(lines), tuple(folder / name for name in contents))
 

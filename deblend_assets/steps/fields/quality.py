@@ -32,9 +32,9 @@ from deblend_assets.science.reports.field_tables import (
 from deblend_assets.science.reports.figures import field_maps, field_photometry, field_shear, field_stars
 from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.reports.figures.field_residual import MOST_SIGMA, data_model_residual
-from deblend_assets.science.reports.figures.style import to_png
 from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.steps.fields.catalog import FieldCatalog
+from deblend_assets.steps.fields.drawing import drawn
 from deblend_assets.steps.fields.mean_shapes import mean_shapes
 from deblend_assets.stores.project import library_versions
 
@@ -57,7 +57,11 @@ class QualityPage(NamedTuple):
 
 
 def quality_page(
-    field: Field, catalog: FieldCatalog, lines: Sequence[str], injection: bytes | None = None
+    field: Field,
+    catalog: FieldCatalog,
+    lines: Sequence[str],
+    injection: bytes | None = None,
+    processes: int = 1,
 ) -> QualityPage:
     """The page and its figures.
 
@@ -66,6 +70,7 @@ def quality_page(
         catalog: of it.
         lines: what the measurement prints last.
         injection: PNG of how injected galaxies came back, where some were.
+        processes: that draw; 0: one a core.
     """
     table, look, detections = catalog.table, catalog.look, catalog.detections
     band = reference_band(field)
@@ -114,10 +119,10 @@ def quality_page(
         **library_versions("deblend_assets", "torch", "numpy", "galsim", "sep"),
     }
     summary = summary_table(field, look, table, shears.mean, shears.around)
-    drawn = {name: to_png(figure, dither=name in _IN_COLOUR) for name, figure in figures.items()}
+    pictures = drawn(figures, _IN_COLOUR, processes)
     if injection is not None:
-        drawn["injection"] = injection
-    html = field_report(field.name, summary, lines, tables, drawn, provenance).encode()
+        pictures["injection"] = injection
+    html = field_report(field.name, summary, lines, tables, pictures, provenance).encode()
     return QualityPage(html, figures)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from deblend_assets.science.evaluation.field_shear import LEAST, BinnedShear, Slope
 from deblend_assets.science.reports.figures.style import BLACK, BLUE, ORANGE, legend_below, new_figure, only_words, say
@@ -36,8 +37,8 @@ def shear_around_stars(found: BinnedShear, centres: int) -> Figure:
         )
     axis.axhline(0, color=BLACK, linewidth=0.8)
     axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "235" else "")
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(_of_2_3_5)
     axis.set(xlabel="distance from the star [arcsec]", ylabel="mean of g")
     axis.set_title(f"{centres} stars, {int(found.number.sum()):,} pairs", fontsize=10)
     legend_below(figure)
@@ -88,3 +89,8 @@ def _panel(axis: Axes, name: str, found: BinnedShear, slopes: tuple[Slope, Slope
     axis.set(xlabel=name, ylabel="mean of g")
     words = "; ".join(f"g{k}: {format_measure(slope._asdict())}" for k, slope in enumerate(slopes, start=1))
     axis.set_title(f"slope of {words}", fontsize=9)
+
+
+def _of_2_3_5(value: float, _: float) -> str:
+    """Labels of small ticks: 2, 3 and 5 times a power of ten. No lambda: figures are sent to other processes."""
+    return f"{value:g}" if f"{value:.0e}"[0] in "235" else ""

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image, ImageColor
 
 # Okabe & Ito (2008).
@@ -82,7 +82,7 @@ def plain_log_ticks(axis: Axes, which: str = "both") -> None:
     for name, side in (("x", axis.xaxis), ("y", axis.yaxis)):
         if which in (name, "both"):
             side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            side.set_major_formatter(StrMethodFormatter("{x:g}"))
             side.set_minor_formatter(NullFormatter())
 
 
