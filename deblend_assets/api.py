@@ -36,7 +36,7 @@ from deblend_assets.science.measuring.stamp_sets import (
 )
 from deblend_assets.science.measuring.trust import GOOD_FLUX, GOOD_SHAPE, RowFlag
 from deblend_assets.science.metadetection.network import LEAST_SNR
-from deblend_assets.science.metadetection.response import Response, response_of
+from deblend_assets.science.metadetection.response import Response, response_of, unmasked
 from deblend_assets.science.reports.figures.field_image import field_figure
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import MeasurementSettings
@@ -226,7 +226,8 @@ def response(
 
     Args:
         source: a field; or the tables of `metadetect`.
-        select: which rows count, run on each of the five catalogues; default: those whose `flags` are 0.
+        select: which rows count, run on each of the five catalogues; default: those without MASKED,
+            SATURATED and EDGE, since a shear changes the other flags.
         estimator: column of the shape's first component, as `g1`, `g1_likelihood`, `e1`.
         weight: of each row, run on each catalogue; default: 1.
         cache, model, least_snr, progress: of a field, see `metadetect`.
@@ -241,11 +242,7 @@ def response(
     if isinstance(source, Field):
         tables = metadetect(source, cache=cache, model=model, least_snr=least_snr, progress=progress)
     assert not isinstance(tables, Field)
-    return response_of(tables, _good if select is None else select, estimator=estimator, weight=weight)
-
-
-def _good(table: pd.DataFrame) -> ArrayLike:
-    return (table["flags"] == 0).to_numpy()
+    return response_of(tables, unmasked if select is None else select, estimator=estimator, weight=weight)
 
 
 def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None) -> Figure:

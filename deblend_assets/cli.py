@@ -425,7 +425,10 @@ def _add_response(topics: Any) -> argparse.ArgumentParser:
     )
     responding.add_argument("source", type=Path, metavar="FIELD.toml", help="a field's images")
     responding.add_argument(
-        "--select", default="flags == 0", metavar="EXPRESSION", help="of the catalogue's columns (default: %(default)s)"
+        "--select",
+        default="unmasked",
+        metavar="EXPRESSION",
+        help="of the catalogue's columns (default: %(default)s, no flag MASKED, SATURATED or EDGE)",
     )
     responding.add_argument("--estimator", default="g1", metavar="COLUMN", help="first component of the shape")
     responding.add_argument(

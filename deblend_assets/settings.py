@@ -703,6 +703,9 @@ class FieldShearSettings(_Section):
     wrong_psf: int = Field(
         default=0, ge=0, description="first fields of LSST that are measured with wrongly given PSFs too"
     )
+    slices: int = Field(
+        default=0, ge=0, description="first fields of LSST in which each of two redshift slices is sheared alone too"
+    )
     pixels: int = Field(default=256, ge=128, le=1024, description="side of a field [pixel]")
     border: int = Field(
         default=40, ge=0, description="detections nearer to the image's edge, the shear undone, are left out [pixel]"

@@ -76,7 +76,7 @@ CODE_VERSIONS = {
     "worlds": "4",
     "world_floor": "1",
     "worlds_evaluation": "2",
-    "field_shear": "1",
+    "field_shear": "2",
     "training_fields": "1",
     "sky_network": "2",
     "sky_model": "2",

@@ -10,9 +10,10 @@ from assets_tests.science.field_shear.catalogs import SHEAR, STEP, Truth, tables
 from deblend_assets.errors import MismatchError, MissingDataError
 from deblend_assets.science.field_shear.biases import biases, changes, leakage
 from deblend_assets.science.field_shear.effective import effective_number, effective_ratio
-from deblend_assets.science.field_shear.evaluation import evaluate_fields, findings, headline, verdict
+from deblend_assets.science.field_shear.evaluation import evaluate_fields
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.sums import sum_catalogs
+from deblend_assets.science.field_shear.verdicts import findings, headline, verdict
 from deblend_assets.science.statistics.jackknife import Measure
 
 TRUTH = Truth(m1=0.03, m2=-0.05, c1=0.004, c2=-0.002)

@@ -118,6 +118,9 @@ def test_the_border_moves_with_the_galaxies(images: Sequence[ShearedField]) -> N
         table = pd.DataFrame({"x": x, "y": [60.0, 60.0]})
 
         assert within_border(table, image, 10).tolist() == [True, False]
+        near = replace(image, redshifts=(0.0, 0.8))
+        for places, z in ((x, 0.5), (before, 1.2)):
+            assert within_border(table.assign(x=places, redshift=z), near, 10).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("name", "size", "e1"), [("exact", 0.0, 0.0), ("size_1", 0.01, 0.0), ("e_0.01", 0.0, 0.01)])
@@ -140,7 +143,12 @@ def almost_noiseless(shape: complex) -> Iterator[ObservedImage]:
 
 def quiet_pair(shape: complex) -> Iterator[ShearedField]:
     """The upright pair with a hundredth of its noise."""
-    for image in images_of(shape)[:2]:
+    return quiet(images_of(shape)[:2])
+
+
+def quiet(images: Sequence[ShearedField]) -> Iterator[ShearedField]:
+    """The same images with a hundredth of their noise."""
+    for image in images:
         noise = image.seen.images - image.field.light
         quiet = replace(
             image.seen,
@@ -190,6 +198,18 @@ def test_anacal_gives_the_shear_of_a_field_back() -> None:
         both.append([(table["weight"] * table["g1"]).sum() / table["r11"].sum()])
 
     assert (both[0][0] - both[1][0]) / 0.04 == pytest.approx(1.0, abs=0.03)
+
+
+def test_anacal_takes_a_noise_correlation_that_ends_early() -> None:
+    """Without the lags that it was not given its power is negative."""
+    anacal = pytest.importorskip("deblend_assets.science.peers.fields.anacal")
+    pytest.importorskip("anacal")
+    image = next(almost_noiseless(0j))
+    lags = np.zeros((5, 5))
+    lags[2] = [-0.3, 0.4, 1.0, 0.4, -0.3]
+    white = np.random.default_rng(1).standard_normal(image.pixels.shape)
+
+    assert len(anacal.measure(replace(image, noise_correlation=np.stack([lags, lags])), 1, 10.0, white))
 
 
 def test_bands_with_many_lost_pixels_are_left_out(images: Sequence[ShearedField]) -> None:

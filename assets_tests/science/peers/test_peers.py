@@ -15,6 +15,7 @@ from _pytest.mark import ParameterSet
 
 from deblend_assets.science.peers import PEERS, Blends, Measured, Peer, available
 from deblend_assets.science.peers.anacal import fpfs
+from deblend_assets.science.peers.sep_hsm import AutoAperture
 from deblend_assets.science.simulation.surveys import load_survey
 from deblend_assets.science.stamps.moments import image_moments
 
@@ -174,6 +175,16 @@ def test_pure_noise_is_a_failure(name: str, isolated: Sky) -> None:
     )
     assert np.isnan(found.g).all()
     assert np.isnan(found.flux).all()
+
+
+def test_seps_angle_of_a_right_angle_in_single_precision_has_an_aperture() -> None:
+    pixels, theta = np.ones((121, 121), np.float32), np.float64(np.float32(np.pi / 2))
+    aperture = AutoAperture(
+        pixels, {"x": 60.0, "y": 60.0, "a": 4.0, "b": 2.0, "theta": theta}, np.ones((121, 121), np.int32), 1
+    )
+    assert theta > np.pi / 2
+    assert not aperture.is_least
+    assert aperture.flux(pixels)[0] == pytest.approx(aperture.area, rel=0.05)
 
 
 def test_a_galaxy_far_from_the_centre_is_not_seps_target(isolated: Sky) -> None:

@@ -12,7 +12,7 @@ import pytest
 from assets_tests.science.field_shear.catalogs import Truth, tables
 from assets_tests.steps.sky_shapes.test_fields import Here
 from deblend_assets.science.field_shear.design import ShearField
-from deblend_assets.science.field_shear.fields import EXACT, WRONG
+from deblend_assets.science.field_shear.fields import EXACT, SLICES, WRONG
 from deblend_assets.science.field_shear.measure import FieldResult
 from deblend_assets.settings import FieldShearSettings, Profile, load_profile
 from deblend_assets.steps.field_shear import evaluation, measure
@@ -25,6 +25,8 @@ from deblend_assets.stores.referee import stored_table
 
 FIELDS = 8
 SUMS, FACTS = tables(Truth(), fields=FIELDS, galaxies=60, bins=True)
+# Two redshift slices, for which the bins of S/N stand.
+SUMS = pd.concat([SUMS, SUMS[(SUMS["variable"] == "snr") & (SUMS["bin"] < 2)].assign(variable="redshift")])
 FACTS = FACTS.drop(columns="component")
 
 
@@ -54,7 +56,10 @@ class NoFields:
         self.fields = self
         self.methods = {name: name for name in ("ours", "sep_hsm", "anacal")}
 
-    def twins(self, which: ShearField) -> None:
+    def field(self, which: ShearField) -> None:
+        return None
+
+    def observed(self, which: ShearField, field: None, redshifts: tuple[float, float] | None) -> None:
         return None
 
 
@@ -119,6 +124,17 @@ def test_other_settings_are_other_fields(run: Callable[..., tuple[ProjectStore, 
 
     assert len(measured.fields) == 8
     assert fields_identity(store) != fields_identity(other)
+
+
+def test_slices_are_measured_of_the_first_fields_and_shown(
+    run: Callable[..., tuple[ProjectStore, Outcome]], measured: Measured
+) -> None:
+    store, _ = run(4, slices=4)
+
+    # Each slice has images of its own.
+    assert measured.fields == [(number, "ours") for number in range(4) for _ in (EXACT, *SLICES)]
+    page = (store.report_folder("field_shear") / "report.html").read_text(encoding="utf-8")
+    assert "Shear of one redshift slice alone" in page
 
 
 def test_wrong_psfs_are_measured_of_the_first_fields() -> None:

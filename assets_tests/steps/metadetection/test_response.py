@@ -11,8 +11,10 @@ import pytest
 
 import deblend_assets as da
 from assets_tests.steps.fields.measured import SMALL, small_field
+from deblend_assets.cli import parser
 from deblend_assets.errors import MismatchError, StorageError
 from deblend_assets.science.images.field import Field
+from deblend_assets.science.metadetection.catalogs import MASK_FLAGS
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.steps.metadetection import response as steps
 from deblend_assets.steps.metadetection.response import field_checksum, kept_catalogs, selected, write_response
@@ -71,6 +73,15 @@ def test_checksum_follows_every_pixel_and_setting(field: Field) -> None:
     changed = [small_field(other), da.Field(field.bands, settings=background), small_field(SMALL, zero_point=29.0)]
     sums = [field_checksum(one) for one in (field, *changed)]
     assert len(set(sums)) == 4
+
+
+def test_command_and_python_select_the_same_by_default(tables: dict[str, pd.DataFrame]) -> None:
+    flags = np.arange(len(tables["1p"])) % 64
+    flagged = {kind: table.assign(flags=flags[: len(table)]) for kind, table in tables.items()}
+    select = parser().parse_args(["response", "field.toml", "--out", "folder"]).select
+    kept = selected(flagged["1p"], select)
+    assert kept.tolist() == [(flag & int(MASK_FLAGS)) == 0 for flag in flags]
+    assert da.response(flagged).numbers["1p"] == kept.sum()
 
 
 def test_what_the_command_writes(

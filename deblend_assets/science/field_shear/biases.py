@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 NAMES = ("m1", "m2", "c1", "c2", "m", "c", "R11", "R22")
 
 
-def _numbers(sums: Floats, shear: float, step: float) -> Floats:
+def numbers(sums: Floats, shear: float, step: float) -> Floats:
     """`NAMES` of sums (1 + F, component, sign, turned, catalogue, quantity), (1 + F, 8); m and c are means of both.
 
     The first row is of the whole.
@@ -44,7 +44,7 @@ def biases(stacked: Stacked, shear: float) -> dict[str, Measure]:
         stacked: sums of fields.
         shear: |g| that was applied.
     """
-    return _measures(_numbers(stacked.without_each(), shear, stacked.step))
+    return _measures(numbers(stacked.without_each(), shear, stacked.step))
 
 
 def changes(condition: Stacked, exact: Stacked, shear: float) -> dict[str, Measure]:
@@ -56,7 +56,7 @@ def changes(condition: Stacked, exact: Stacked, shear: float) -> dict[str, Measu
     """
     both = np.intersect1d(condition.fields, exact.fields)
     sides = (part.only(both) for part in (condition, exact))
-    under, without = (_numbers(part.without_each(), shear, part.step) for part in sides)
+    under, without = (numbers(part.without_each(), shear, part.step) for part in sides)
     return _measures(under - without)
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-ALL = "all"
+ALL, REDSHIFT = "all", "redshift"
 _INF = float("inf")
+SLICE_EDGES = (0.0, 0.8, _INF)
+"""Redshifts between which galaxies are sheared alone."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("masked_fraction", "masked share of the light", (0.0, 1e-6, 0.02, 0.1, 1.0)),
     Variable("mask_distance", "distance to a masked pixel [arcsec]", (0.0, 1.0, 3.0, 10.0, _INF)),
     Variable("star_distance", "distance to a star of i < 19 [arcsec]", (0.0, 5.0, 15.0, 30.0, _INF)),
+    Variable(REDSHIFT, "redshift of the true target", SLICE_EDGES),
 )
 """All but the whole, which is `ALL`."""
 

@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.science.field_shear.biases import NAMES, biases, changes, leakage
-from deblend_assets.science.field_shear.bins import ALL, VARIABLES
+from deblend_assets.science.field_shear.bins import ALL, REDSHIFT, VARIABLES
 from deblend_assets.science.field_shear.design import SURVEYS, ShearField, Survey
 from deblend_assets.science.field_shear.effective import effective_number, effective_ratio
-from deblend_assets.science.field_shear.fields import CONDITIONS, EXACT
+from deblend_assets.science.field_shear.fields import CONDITIONS, EXACT, SLICES
 from deblend_assets.science.field_shear.names import OURS, TITLES
+from deblend_assets.science.field_shear.slices import slice_responses
 from deblend_assets.science.field_shear.stacked import Stacked
 from deblend_assets.science.field_shear.twin_checks import TwinFacts
 from deblend_assets.science.statistics.accuracy import Evaluation
 from deblend_assets.science.statistics.jackknife import Measure
 
-# Bars of the exact PSF: LSST's requirement for ten years of data on |m|, and on |c|.
-REQUIRED_M, REQUIRED_C = 3e-3, 2e-4
 # A jack-knife of fewer fields says little.
 LEAST_FIELDS = 4
 _SEED = 1
@@ -89,6 +88,7 @@ def _survey(survey: Survey, sums: pd.DataFrame, facts: pd.DataFrame, shear: floa
             "noise": _by_noise(stacked, survey, shear),
             "errors": _errors(stacked, shear),
             "changes": _changes(sums[sums["method"] == method], stacked, shear, step),
+            "slices": list(_slices(sums[sums["method"] == method], stacked, shear, step)),
         }
         if method != OURS and OURS in stacks:
             methods[method]["ours_over_this"] = effective_ratio(stacks[OURS], stacked, shear, seed=_SEED).as_json()
@@ -178,42 +178,16 @@ def _changes(rows: pd.DataFrame, exact: Stacked, shear: float, step: float) -> E
     return found
 
 
-def findings(evaluation: Evaluation) -> list[str]:
-    """Our m and c beyond the bars by more than two errors under the exact PSF, and fields whose images are no twins."""
-    found = [problem for of in evaluation.values() for problem in of["problems"]]
-    for survey, of in evaluation.items():
-        ours = of["methods"].get(OURS, {"all": {}})["all"]
-        for name in ("m1", "m2", "c1", "c2"):
-            measure = ours.get(name)
-            if measure is None or measure["value"] is None or measure["error"] is None:
-                continue
-            bar = REQUIRED_M if name[0] == "m" else REQUIRED_C
-            if abs(measure["value"]) - bar > 2 * measure["error"]:
-                found.append(f"{survey}: {name} = {measure['value']:.2e} ± {measure['error']:.1e}, bar {bar:g}")
-    return found
-
-
-def verdict(measure: Evaluation, bar: float) -> str:
-    """Says "met" within the bar and its own error, "not met" beyond, "not known" where the error exceeds the bar.
-
-    Args:
-        measure: value and error.
-        bar: largest allowed size.
-    """
-    value, error = measure["value"], measure["error"]
-    if value is None or error is None or error > bar:
-        return "not known"
-    return "met" if abs(value) <= bar + error else "not met"
-
-
-def headline(evaluation: Evaluation) -> dict[str, float]:
-    """The numbers that a row of the UI shows, and that the next run is compared with."""
-    found: dict[str, float | None] = {}
-    for survey, of in evaluation.items():
-        found[f"fields_{survey}"] = of["fields"]
-        for method, numbers in of["methods"].items():
-            for name in ("m1", "m2", "c1", "c2"):
-                found[f"{name}_{method}_{survey}"] = numbers["all"][name]["value"]
-                found[f"{name}_{method}_{survey}_error"] = numbers["all"][name]["error"]
-            found[f"n_eff_{method}_{survey}"] = numbers["n_eff"]["value"]
-    return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
+def _slices(rows: pd.DataFrame, exact: Stacked, shear: float, step: float) -> Iterator[Evaluation]:
+    of_exact = rows[(rows["condition"] == EXACT.name) & (rows["variable"] == REDSHIFT)]
+    for number, condition in enumerate(SLICES):
+        under = rows[(rows["condition"] == condition.name) & (rows["variable"] == ALL)]
+        inside = of_exact[of_exact["bin"] == number]
+        if under["field"].nunique() >= 2 and not inside.empty:
+            sheared = Stacked.of(under, step)
+            yield {
+                "words": condition.words,
+                "fields": len(sheared.fields),
+                "detections": sheared.detections,
+                **_json(slice_responses(sheared, exact, Stacked.of(inside, step), shear)),
+            }

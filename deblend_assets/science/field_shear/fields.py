@@ -9,11 +9,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
 
 import galsim
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.field_shear.bins import SLICE_EDGES
 from deblend_assets.science.field_shear.design import TWINS, ShearField, Twin
 from deblend_assets.science.field_shear.twin_noise import twin_noise
 from deblend_assets.science.simulation.fields import Field, Observation, observed_image, sample_field
@@ -23,6 +26,7 @@ from deblend_assets.science.skies.named import sample_sky
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.settings import FieldSettings, FieldShearSettings, FieldSkySettings, MaskSettings
 
+Redshifts = tuple[float, float] | None
 # Streams of random numbers of a field.
 _SKY, _SOURCES, NOISE, _DAMAGE = range(4)
 
@@ -54,18 +58,24 @@ class ShearFields:
         """Its images, in the order of `TWINS`."""
         return self.observed(which, self.field(which))
 
-    def observed(self, which: ShearField, field: Field) -> list[ShearedField]:
-        """The images of a field that is known."""
+    def observed(self, which: ShearField, field: Field, redshifts: Redshifts = None) -> list[ShearedField]:
+        """The images of a field that is known.
+
+        Args:
+            which, field: the field.
+            redshifts: see `ShearedField`. Noise moves with the far galaxies, which it changes most.
+        """
         sky, seed = field.sky, self.seed(which, NOISE)
         correlations = [band.correlation for band in sky.bands.values()]
         psf = field.psfs.psf_images(*sky.centre, self._settings.psf_side)
         found = []
         for twin in TWINS:
             shear, turns = which.shear(self._settings.shear, twin), int(twin.turned)
-            sheared = field.twin(shear=shear, quarter_turns=turns)
-            noise = twin_noise(correlations, psf, sky.shape, seed, shear, turns)
+            sheared = field.twin(shear=shear, quarter_turns=turns, redshifts=redshifts)
+            moves = shear if redshifts is None or redshifts[1] == inf else 0j
+            noise = twin_noise(correlations, psf, sky.shape, seed, moves, turns)
             seen = sheared.observe(self.seed(which, _DAMAGE), self._masks, noise=noise.own)
-            found.append(ShearedField(twin, sheared, seen, shear, noise.added))
+            found.append(ShearedField(twin, sheared, seen, shear, noise.added, redshifts, moves))
         return found
 
     def seed(self, which: ShearField, stream: int) -> Sequence[int]:
@@ -85,6 +95,8 @@ class ShearedField:
         seen: its images.
         shear: reduced shear g1 + i g2, behind the turn.
         white_noise: for methods that add noise, see `TwinNoise`.
+        redshifts: of the galaxies that are sheared, from the first up to the second; none: all.
+        noise_shear: by which the noise was moved.
     """
 
     twin: Twin
@@ -92,6 +104,8 @@ class ShearedField:
     seen: Observation
     shear: complex
     white_noise: NDArray[np.float32]
+    redshifts: Redshifts
+    noise_shear: complex
 
     def image(self, condition: Condition, psf_side: int, lags: int) -> ObservedImage:
         """What a method is given.
@@ -107,19 +121,21 @@ class ShearedField:
 
 @dataclass(frozen=True)
 class Condition:
-    """Which PSF the methods are given; that of the light is always the sky's.
+    """Which PSF the methods are given, and which galaxies are sheared; the PSF of the light is always the sky's.
 
     Attributes:
         name: in the table of sums.
         words: for readers.
         growth: of the given PSF's size over the true one's.
         e1: distortion added to the given PSF.
+        redshifts: see `ShearedField`.
     """
 
     name: str
     words: str
     growth: float = 0.0
     e1: float = 0.0
+    redshifts: Redshifts = None
 
     def psfs(self, true: PatchPSFs) -> PatchPSFs:
         """The PSFs that are given."""
@@ -135,6 +151,11 @@ WRONG = (
     Condition("e_0.01", "PSF given with e1 too large by 0.01", e1=0.01),
 )
 CONDITIONS = {condition.name: condition for condition in (EXACT, *WRONG)}
+SLICES = tuple(
+    Condition(f"slice_{number}", f"below {high:g}" if high < inf else f"{low:g} and more", redshifts=(low, high))
+    for number, (low, high) in enumerate(pairwise(SLICE_EDGES))
+)
+"""One redshift slice sheared alone; the images as they are suffice, since R is that of `EXACT`."""
 
 
 class _WrongPSFs(PatchPSFs):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
+from deblend_assets.science.field_shear.bins import REDSHIFT
 from deblend_assets.science.field_shear.design import ShearField
 from deblend_assets.science.field_shear.evaluation import FACT_COLUMNS
 from deblend_assets.science.field_shear.fields import Condition, ShearedField, ShearFields
@@ -16,12 +18,14 @@ from deblend_assets.science.field_shear.methods import Given, Method, reference_
 from deblend_assets.science.field_shear.places import Places
 from deblend_assets.science.field_shear.sums import SUM_COLUMNS, sum_catalogs
 from deblend_assets.science.field_shear.twin_checks import twin_facts
+from deblend_assets.science.metadetection.catalogs import KINDS
 from deblend_assets.science.metadetection.maps import moved
 from deblend_assets.science.stamps.resampling import shear_matrix
 from deblend_assets.settings import FieldShearSettings
 
 # Lags of the noise correlation that methods are given: metadetection and AnaCal need all that there is.
 _LAGS = 12
+_TABLES = ("sums", "facts")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class FieldResult:
     facts: pd.DataFrame
 
 
+def joined(parts: Sequence[FieldResult]) -> FieldResult:
+    """Results of one field under different conditions together."""
+    return FieldResult(*(pd.concat([getattr(part, name) for part in parts], ignore_index=True) for name in _TABLES))
+
+
 def measure_field(
     fields: ShearFields,
     which: ShearField,
@@ -44,7 +53,7 @@ def measure_field(
     conditions: Sequence[Condition],
     settings: FieldShearSettings,
 ) -> FieldResult:
-    """Make, observe and measure a field.
+    """Make, observe and measure a field; conditions that shear the same galaxies share its images.
 
     Args:
         fields: makes it.
@@ -53,7 +62,12 @@ def measure_field(
         conditions: under each of which.
         settings: of the run.
     """
-    return measure_images(fields.twins(which), which, methods, conditions, settings)
+    field = fields.field(which)
+    parts = []
+    for redshifts, some in groupby(conditions, lambda condition: condition.redshifts):
+        images = fields.observed(which, field, redshifts)
+        parts.append(measure_images(images, which, methods, list(some), settings))
+    return joined(parts)
 
 
 def measure_images(
@@ -114,10 +128,12 @@ def _image_sums(
         image.white_noise,
         image.field.psfs.patches,
         settings.least_snr,
+        KINDS if condition.redshifts is None else KINDS[:1],
     )
     number, kept = np.zeros(3, np.int64), {}
     for name, table in method.measure(given).items():
-        inside = places.add(table)[within_border(table, image, settings.border)]
+        table = places.add(table)
+        inside = table[within_border(table, image, settings.border)]
         worked = np.isfinite(inside[["g1", "g2"]]).all(axis=1)
         chosen = inside["chosen"].to_numpy(bool)
         number += [len(inside), int(chosen.sum()), int((~worked).sum())]
@@ -126,10 +142,21 @@ def _image_sums(
 
 
 def within_border(table: pd.DataFrame, image: ShearedField, border: int) -> np.ndarray:
-    """Which rows lie within the border before the shear: galaxies that a true shear moves do not cross it."""
+    """Which rows lie within the border before the shear: galaxies that a true shear moves do not cross it.
+
+    Args:
+        table: x, y, and the redshift of each row's target where a slice of redshifts alone is sheared.
+        image: that they lie on.
+        border: [pixel].
+    """
     x, y = (table[name].to_numpy(float) for name in "xy")
     shape, shear = image.field.sky.shape, image.shear
-    x, y = moved(shear_matrix(-shear.real, -shear.imag, np.eye(2)), shape, x, y)
+    before = moved(shear_matrix(-shear.real, -shear.imag, np.eye(2)), shape, x, y)
+    lensed = np.ones(len(table), bool)
+    if image.redshifts is not None:
+        low, high = image.redshifts
+        lensed = (table[REDSHIFT].to_numpy(float) >= low) & (table[REDSHIFT].to_numpy(float) < high)
+    x, y = np.where(lensed, before, [x, y])
     height, width = shape
     return np.asarray(
         (x >= border - 0.5) & (x < width - border - 0.5) & (y >= border - 0.5) & (y < height - border - 0.5)

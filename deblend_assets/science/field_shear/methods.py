@@ -18,7 +18,7 @@ from deblend_assets.science.field_shear.names import OURS
 from deblend_assets.science.metadetection.catalogs import KINDS, metadetect
 from deblend_assets.science.metadetection.kernels import gaussian_sigma
 from deblend_assets.science.metadetection.network import NetworkEstimate
-from deblend_assets.science.metadetection.sums import snr_weight
+from deblend_assets.science.metadetection.sums import snr_weight, unmasked
 from deblend_assets.science.peers.fields import anacal, sep_hsm
 from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
 from deblend_assets.science.stamps.cutting import ObservedImage
@@ -38,12 +38,14 @@ class Given:
         noise: white, of unit variance, for what is added, (band, y, x).
         patches: along an axis, within which the PSF is constant.
         least_snr: of a chosen row.
+        kinds: of the catalogues that are wanted of metadetection.
     """
 
     image: ObservedImage
     noise: NDArray[np.float32]
     patches: int
     least_snr: float
+    kinds: Sequence[str] = KINDS
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def ours(network: NetworkEstimate) -> Method:
     """Our posterior mean under metadetection."""
 
     def measure(given: Given) -> Catalogs:
-        found = metadetect(given.image, network, noise=given.noise)
+        found = metadetect(given.image, network, noise=given.noise, kinds=given.kinds)
         band = given.image.bands[reference_band(given.image.bands)]
         return {kind: _ours(table, band) for kind, table in found.items()}
 
@@ -86,7 +88,7 @@ def _ours(table: pd.DataFrame, band: str) -> pd.DataFrame:
             "size": size.to_numpy(float),
             "magnitude": table[f"mag_{band}"].to_numpy(float),
             "masked_fraction": table["mfrac"].to_numpy(float),
-            "chosen": (table["flags"] == 0).to_numpy(bool),
+            "chosen": unmasked(table),
             "weight": snr_weight(table),
         }
     )
@@ -97,7 +99,7 @@ def _sep_hsm(given: Given) -> Catalogs:
     # One Gaussian for all of them, so that their sum has one PSF.
     sigma = np.full(len(image.bands), gaussian_sigma(_psfs(image)).max())
     noise = given.noise[[given.image.bands.index(name) for name in image.bands]]
-    found = metadetect(image, sep_hsm.estimate, noise=noise, kinds=KINDS, sigma=sigma)
+    found = metadetect(image, sep_hsm.estimate, noise=noise, kinds=given.kinds, sigma=sigma)
     return {
         kind: table.assign(
             masked_fraction=table["mfrac"],

@@ -1,4 +1,4 @@
-"""What surrounds a detection: the PSF at its place, masked pixels, bright stars, other detections."""
+"""What surrounds a detection: the PSF at its place, masked pixels, bright stars, other detections, its true target."""
 
 from __future__ import annotations
 
@@ -34,9 +34,15 @@ class Places:
         truth = image.field.truth
         stars = truth[truth["star"] & (truth["mag_i"] < BRIGHT_STAR)]
         self._stars = stars[["x", "y"]].to_numpy(float)
+        self._sources = truth[["x", "y"]].to_numpy(float)
+        self._flux = truth[f"flux_{sky.names[reference]}"].to_numpy(float)
+        # A star's is 0.
+        self._redshift = truth["redshift"].where(~truth["star"].astype(bool)).to_numpy(float)
 
     def add(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table with `crowding`, `psf_fwhm`, `psf_g`, `psf_g1`, `psf_g2`, `mask_distance` and `star_distance`.
+        """The table with what surrounds each row.
+
+        It gains `crowding`, `psf_fwhm`, `psf_g`, `psf_g1`, `psf_g2`, `mask_distance`, `star_distance` and `redshift`.
 
         Args:
             table: all detections of one catalogue, `x` and `y` on the unsheared image [pixel].
@@ -46,17 +52,29 @@ class Places:
         patch = self._psfs.patch(x, y)
         shapes = {int(k): self._psfs.psf_shape(int(k), self._band) for k in np.unique(patch)}
         g = np.array([shapes[int(k)].g for k in patch], dtype=complex)
+        fwhm = np.array([shapes[int(k)].fwhm for k in patch], dtype=float)
         height, width = self._to_mask.shape
         column, row = (np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((x, width), (y, height)))
         return table.assign(
             crowding=self._scale * nearest_other(at),
-            psf_fwhm=[shapes[int(k)].fwhm for k in patch],
+            psf_fwhm=fwhm,
             psf_g=np.abs(g),
             psf_g1=g.real,
             psf_g2=g.imag,
             mask_distance=self._scale * self._to_mask[row, column],
             star_distance=self._scale * _distance(at, self._stars),
+            redshift=self._redshifts(at, fwhm / self._scale),
         )
+
+    def _redshifts(self, at: Floats, within: Floats) -> Floats:
+        """Of the true targets, the brightest source within a distance [pixel]; NaN of a star and where none is."""
+        found = np.full(len(at), np.nan)
+        if not len(at) or not len(self._sources):
+            return found
+        for row, near in enumerate(cKDTree(self._sources).query_ball_point(at, within)):
+            if near:
+                found[row] = self._redshift[max(near, key=lambda source: float(self._flux[source]))]
+        return found
 
 
 def nearest_other(at: Floats) -> Floats:

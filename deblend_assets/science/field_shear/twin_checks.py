@@ -72,7 +72,7 @@ def _noise(image: ShearedField) -> tuple[NDArray[np.float64], NDArray[np.bool_]]
     # Artefacts stay where they are, and some of them the mask does not know.
     damaged = image.seen.damage.affected != 0
     smooth = ndimage.gaussian_filter(np.where(damaged, 0.0, noise), (0, _SMOOTH, _SMOOTH))
-    matrix = shear_matrix(image.shear.real, image.shear.imag, np.eye(2))
+    matrix = shear_matrix(image.noise_shear.real, image.noise_shear.imag, np.eye(2))
     moved = sheared_images(torch.from_numpy(smooth.astype(np.float64)), matrix).numpy()
     near = ndimage.maximum_filter(damaged, (1, _NEAR, _NEAR), mode="constant", cval=True)
     known = ~sheared_map(near, matrix)

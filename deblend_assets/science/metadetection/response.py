@@ -15,10 +15,28 @@ from numpy.typing import NDArray
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.science.metadetection.catalogs import KINDS
-from deblend_assets.science.metadetection.sums import PatchSums, Rows, response_from, snr_weight, sums_of, with_patches
+from deblend_assets.science.metadetection.sums import (
+    PatchSums,
+    Rows,
+    response_from,
+    snr_weight,
+    sums_of,
+    unmasked,
+    with_patches,
+)
 from deblend_assets.science.statistics.jackknife import jackknife_error
 
-__all__ = ["PatchSums", "Response", "Rows", "response_from", "response_of", "snr_weight", "sums_of", "with_patches"]
+__all__ = [
+    "PatchSums",
+    "Response",
+    "Rows",
+    "response_from",
+    "response_of",
+    "snr_weight",
+    "sums_of",
+    "unmasked",
+    "with_patches",
+]
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.metadetection.catalogs import KINDS, STEP
+from deblend_assets.science.metadetection.catalogs import KINDS, MASK_FLAGS, STEP
 
 Floats = NDArray[np.float64]
 Rows = Callable[[pd.DataFrame], ArrayLike]
@@ -32,6 +32,17 @@ def snr_weight(table: pd.DataFrame) -> Floats:
     """
     squared = np.square(table["snr"].to_numpy(np.float64))
     return np.asarray(squared / (squared + _HALF_SNR**2))
+
+
+def unmasked(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows without any of `MASK_FLAGS`, (N,).
+
+    The other flags come and go with a shear, as cuts do, and raise the error of the response.
+
+    Args:
+        table: with `flags`.
+    """
+    return np.asarray((table["flags"].to_numpy(np.int64) & int(MASK_FLAGS)) == 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,8 @@ class AutoAperture:
         self._x, self._y, self._a, self._b, self._theta = (
             np.atleast_1d(row[name]) for name in ("x", "y", "a", "b", "theta")
         )
+        # In single precision SEP's own angle may be above π / 2, which its apertures refuse.
+        self._theta = np.clip(self._theta, -np.pi / 2, np.pi / 2)
         self._own = {"segmap": segments, "seg_id": np.atleast_1d(np.int32(number))}
         pixels = np.ascontiguousarray(image, dtype=np.float32)
         self._radius, _ = sep.kron_radius(

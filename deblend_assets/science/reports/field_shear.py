@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deblend_assets.science.field_shear.evaluation import REQUIRED_C, REQUIRED_M, verdict
 from deblend_assets.science.field_shear.names import TITLES, WORDS
+from deblend_assets.science.field_shear.verdicts import REQUIRED_C, REQUIRED_M, verdict
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
@@ -46,7 +46,7 @@ def field_shear_report(evaluation: Evaluation, pictures: Mapping[str, bytes], pr
     )
     sections = [overview]
     for survey, of in evaluation.items():
-        tables = [_noise(of), _wrong_psf(of), _bins(of), _cost(of)]
+        tables = [_noise(of), _wrong_psf(of), _slices(of), _bins(of), _cost(of)]
         chosen = [show[f"bins_{survey}"]] if f"bins_{survey}" in show else []
         sections.append(
             Section(f"What changes m and c? {survey}", [_population(of)], [t for t in tables if t.rows], chosen)
@@ -125,6 +125,31 @@ def _wrong_psf(of: Evaluation) -> Table:
         rows,
         "A PSF that is given wrongly",
         "The same pixels, so that a change is known better than m or c. e: distortion of the PSF.",
+    )
+
+
+def _slices(of: Evaluation) -> Table:
+    names = ("response", "share", "responding", "response_less_responding")
+    rows: list[list[Cell]] = [
+        [
+            TITLES[method],
+            row["words"],
+            f"{row['fields']:,}",
+            f"{row['detections']:,}",
+            *(format_measure(row[name]) for name in names),
+        ]
+        for method, found in of["methods"].items()
+        for row in found["slices"]
+    ]
+    columns = ("mean shear / applied", "share of the weights", "share of the response", "shear less share of response")
+    return Table(
+        ("method", "z that is sheared", "fields", "detections", *columns),
+        rows,
+        "Shear of one redshift slice alone",
+        "Mean shear of the whole selection, over the applied one: n_γ of the slice; its sum over the slices is 1 + m. "
+        "Shares of the detections whose true target lies in the slice, in the same fields with all galaxies sheared; "
+        "stars and detections without a source are in neither. Share of the weights: n(z). Share of the response: n_γ "
+        "without blends of both slices and without m. Faint galaxies respond less than they weigh.",
     )
 
 

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from deblend_assets.errors import MissingDataError
 from deblend_assets.resources.rendering_workers import RenderingWorkers
-from deblend_assets.science.field_shear.evaluation import FACT_COLUMNS, evaluate_fields, findings, headline
+from deblend_assets.science.field_shear.evaluation import FACT_COLUMNS, evaluate_fields
 from deblend_assets.science.field_shear.names import OURS
 from deblend_assets.science.field_shear.sums import SUM_COLUMNS
+from deblend_assets.science.field_shear.verdicts import findings, headline
 from deblend_assets.science.metadetection.catalogs import STEP
 from deblend_assets.science.reports.field_shear import field_shear_report
 from deblend_assets.science.reports.figures.shear_of_fields import errors, methods_beside, our_bins
@@ -30,7 +31,7 @@ from deblend_assets.stores.tables import to_parquet
 
 NAME, ASSET = "field_shear", "field_shear/shear_of_fields"
 # Settings that say how many fields there are, not what they are.
-_NUMBERS = {"lsst", "hsc", "des", "wrong_psf", "peers"}
+_NUMBERS = {"lsst", "hsc", "des", "wrong_psf", "slices", "peers"}
 
 
 def evaluate_field_shear(store: ProjectStore, workers: RenderingWorkers, log: Callable[[str], None]) -> Outcome:

@@ -14,7 +14,7 @@ from deblend_assets.progress import Progress
 from deblend_assets.resources.rendering_workers import RenderingWorkers
 from deblend_assets.science.field_shear.design import SPLIT, ShearField
 from deblend_assets.science.field_shear.fields import ShearFields
-from deblend_assets.science.field_shear.measure import measure_images
+from deblend_assets.science.field_shear.measure import joined, measure_images
 from deblend_assets.science.field_shear.methods import PEERS, Method, ours
 from deblend_assets.science.field_shear.names import TITLES
 from deblend_assets.science.metadetection.network import NetworkEstimate
@@ -93,10 +93,15 @@ class OpenFields:
 def measured(report: RefereeReport, opened: OpenFields, task: Task) -> None:
     """Measure a task and keep its results part by part, in a worker that sees the folder."""
     fields, settings = opened.fields, opened.profile.field_shear
-    images = fields.twins(task.field)
+    field = fields.field(task.field)
+    images = functools.cache(lambda redshifts: fields.observed(task.field, field, redshifts))
     for part in task.parts:
         methods = [opened.methods[part.method]]
-        keep(report, part, measure_images(images, task.field, methods, part.conditions, settings))
+        results = [
+            measure_images(images(redshifts), task.field, methods, list(conditions), settings)
+            for redshifts, conditions in groupby(part.conditions, lambda condition: condition.redshifts)
+        ]
+        keep(report, part, joined(results))
 
 
 def measure_fields(

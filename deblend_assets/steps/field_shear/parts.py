@@ -9,7 +9,7 @@ import pandas as pd
 
 from deblend_assets.science.field_shear.design import SURVEYS, ShearField, fields_of
 from deblend_assets.science.field_shear.evaluation import FACT_COLUMNS
-from deblend_assets.science.field_shear.fields import EXACT, WRONG, Condition
+from deblend_assets.science.field_shear.fields import EXACT, SLICES, WRONG, Condition
 from deblend_assets.science.field_shear.measure import FieldResult
 from deblend_assets.science.field_shear.names import OURS
 from deblend_assets.science.field_shear.sums import SUM_COLUMNS
@@ -21,7 +21,7 @@ SUMS_NOTE = (
     "catalogues add up. g: shear-type, pixel frame."
 )
 FACTS_NOTE = "One row a field, condition and method: unmasked sky, true galaxies, time, numbers of detections."
-_CONDITIONS: Mapping[str, tuple[Condition, ...]] = {"exact": (EXACT,), "wrong": WRONG}
+_CONDITIONS: Mapping[str, tuple[Condition, ...]] = {"exact": (EXACT,), "wrong": WRONG, "slices": SLICES}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Part:
     Attributes:
         field: which.
         method: its name.
-        kind: "exact", with the true PSF; "wrong", with each of the wrong ones.
+        kind: "exact", with the true PSF; "wrong", with each of the wrong ones; "slices", each redshift
+            slice sheared alone.
         version: of the method's weights.
     """
 
@@ -74,6 +75,8 @@ def wanted_parts(settings: FieldShearSettings, versions: Mapping[str, str]) -> l
         parts += [Part(field, method, "exact", version) for method, version in versions.items()]
         if field.survey == "LSST" and field.number < settings.wrong_psf and OURS in versions:
             parts.append(Part(field, OURS, "wrong", versions[OURS]))
+        if field.survey == "LSST" and field.number < settings.slices:
+            parts += [Part(field, method, "slices", version) for method, version in versions.items()]
     return parts
 
 

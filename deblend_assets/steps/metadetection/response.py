@@ -16,14 +16,14 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.resources.worker_pool import Workers
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.metadetection.network import LEAST_SNR
-from deblend_assets.science.metadetection.response import Response, response_of
+from deblend_assets.science.metadetection.response import Response, response_of, unmasked
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.settings import fingerprint
 from deblend_assets.steps.metadetection.catalogs import metadetect_field
 from deblend_assets.stores.metadetection import HDF5, RESPONSE, TABLES, keep_response, metadetection_folder
 from deblend_assets.stores.project import CODE_VERSIONS
 
-_EXPRESSION = "write columns of the catalogue, as in 'flags == 0 and snr > 10'"
+_EXPRESSION = "write columns of the catalogue, as in 'unmasked and snr > 10'"
 _ROWS = 512
 # Places along each axis at which WCS and PSF are compared, and side of the PSF's image [pixel].
 _PLACES, _PSF_SIDE = 3, 41
@@ -120,7 +120,7 @@ def write_response(
     Args:
         field, model, version, least_snr, processes, replace, log: see `kept_catalogs`.
         folder: for the files.
-        select: of columns of the catalogue, such as `flags == 0 and snr > 10`.
+        select: of columns of the catalogue, such as `unmasked and snr > 10`.
         estimator: see `response_of`.
 
     Returns:
@@ -156,11 +156,15 @@ def _require_expression(text: str) -> None:
 def selected(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
     """For which rows of a catalogue an expression of its columns holds, (N,).
 
+    Args:
+        table: of metadetection.
+        expression: of its columns, and of `unmasked`, see the function of this name.
+
     Raises:
         MismatchError: it cannot be read, or names a column that is not there.
     """
     try:
-        return np.asarray(table.eval(expression), bool)
+        return np.asarray(table.assign(unmasked=unmasked(table)).eval(expression), bool)
     except Exception as error:  # pandas raises what its parser finds
         raise MismatchError(
             f"{expression!r} cannot be read ({str(error).splitlines()[0]})",

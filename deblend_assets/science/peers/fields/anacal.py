@@ -18,7 +18,7 @@ from scipy import fft
 
 from deblend_assets.science.peers.fields.summed import usable_bands, with_bands
 from deblend_assets.science.simulation.galaxies import NANOJANSKY_ZERO_POINT
-from deblend_assets.science.skies.noise import NoiseCorrelation
+from deblend_assets.science.stamps.correlation import on_torus
 from deblend_assets.science.stamps.cutting import ObservedImage
 
 _SIDE = 64  # of a stamp and of the PSF's image [pixel]
@@ -173,7 +173,8 @@ def _noise(
 ) -> NDArray[np.float64]:
     """Pure noise as that of the image, its correlation turned by 90°: AnaCal turns the PSF of this image."""
     shape = white.shape[1:]
-    power = [NoiseCorrelation(np.rot90(correlation)).power(shape) for correlation in correlations]
+    # Lags that the image was not given may leave the power of the others negative.
+    power = [fft.rfft2(on_torus(np.rot90(correlation), shape)).real for correlation in correlations]
     # A torus, whose ends AnaCal does not measure.
     noise = fft.irfft2(fft.rfft2(white.astype(np.float64)) * np.sqrt(np.maximum(power, 0.0)), s=shape)
     return np.asarray(noise * np.sqrt(variance)[:, None, None])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deblend_assets.science.field_shear.evaluation import REQUIRED_C, REQUIRED_M
 from deblend_assets.science.field_shear.names import TITLES
+from deblend_assets.science.field_shear.verdicts import REQUIRED_C, REQUIRED_M
 from deblend_assets.science.reports.figures.style import (
     BLACK,
     BLUE,
