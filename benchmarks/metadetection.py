@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.shear_twins import SHEAR, Measured, applied, catalog, inner, measured, twins
+from benchmarks.shear_twins import SHEAR, Measured, applied, catalog, inner, measured, simple_sky, twins
 from deblend_assets.science.field_shear.biases import biases
 from deblend_assets.science.field_shear.effective import effective_number
 from deblend_assets.science.field_shear.methods import PEERS
@@ -27,7 +27,7 @@ from deblend_assets.science.field_shear.sums import sum_catalogs
 from deblend_assets.science.metadetection.catalogs import MASK_FLAGS, STEP, metadetect
 from deblend_assets.science.metadetection.network import NetworkEstimate
 from deblend_assets.science.metadetection.response import snr_weight
-from deblend_assets.settings import FieldSkySettings, MeasurementSettings
+from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.measuring.model import load_sky_model
 
 _OURS, _PIXEL = "ours", 0.2 / 60  # [arcmin]
@@ -109,7 +109,7 @@ def main() -> None:
     arguments.add_argument("--peers", action="store_true", help="SEP + HSM and AnaCal too; give a border of 40")
     arguments.add_argument("--keep", type=Path, help="folder of each field's tables; those there are not made again")
     given = arguments.parse_args()
-    sky = FieldSkySettings(bands=tuple(given.bands), psf_varies=False, chip_edges=0.0, residual=False)
+    sky = simple_sky(given.bands)
     estimate = NetworkEstimate(load_sky_model(None), MeasurementSettings(), least_snr=min(given.snr))
     methods = {_OURS: lambda of: metadetect(of.image, estimate, noise=of.noise)}
     selections = {_OURS: [ours(s, flags, words) for s in given.snr for flags, words in _FLAGS]}

@@ -12,9 +12,10 @@ import pandas as pd
 
 from deblend_assets.science.field_shear.methods import Given
 from deblend_assets.science.field_shear.twin_noise import twin_noise
+from deblend_assets.science.metadetection.catalogs import KINDS
 from deblend_assets.science.metadetection.maps import moved
 from deblend_assets.science.simulation import relations
-from deblend_assets.science.simulation.fields import sample_field
+from deblend_assets.science.simulation.fields import Field, sample_field
 from deblend_assets.science.simulation.galaxies import Morphology
 from deblend_assets.science.simulation.morphologies import shaped_galaxies
 from deblend_assets.science.simulation.population import generate_population
@@ -36,6 +37,11 @@ def catalog() -> SkyCatalog:
     return SkyCatalog(shaped, _GALAXIES / density)
 
 
+def simple_sky(bands: str) -> FieldSkySettings:
+    """LSST's, with one PSF, no chip edges and no residual of the sky."""
+    return FieldSkySettings(bands=tuple(bands), psf_varies=False, chip_edges=0.0, residual=False)
+
+
 @dataclass(frozen=True)
 class Twin:
     """One of the two images of a field.
@@ -51,21 +57,39 @@ class Twin:
     truth: pd.DataFrame
 
 
-def twins(galaxies: SkyCatalog, number: int, side: int, sky: FieldSkySettings, masked: bool) -> list[Twin]:
-    """A field of shear +0.02 and its twin of −0.02, on component 1 of even numbers; noise moves with the light."""
+def known_field(galaxies: SkyCatalog, number: int, side: int, sky: FieldSkySettings) -> tuple[Field, list[int]]:
+    """A field before any shear, and the seed of its noise."""
     child = np.random.SeedSequence((11, number)).spawn(3)
     seen_through = sample_sky(sky, (side, side), np.random.default_rng(child[0]))
     contents = FieldSettings(pixels=side, psf_cells=1, margin=5.0)
     field = sample_field(galaxies, seen_through, contents, np.random.default_rng(child[1]))
-    seed, found = child[2].generate_state(4).tolist(), []
+    return field, child[2].generate_state(4).tolist()
+
+
+def twins(
+    galaxies: SkyCatalog,
+    number: int,
+    side: int,
+    sky: FieldSkySettings,
+    masked: bool,
+    redshifts: tuple[float, float] | None = None,
+) -> list[Twin]:
+    """A field of shear +0.02 and its twin of −0.02, on component 1 of even numbers.
+
+    Noise moves with the light, or with that of the far galaxies where those of some redshifts alone are sheared.
+    """
+    field, seed = known_field(galaxies, number, side, sky)
+    seen_through, found = field.sky, []
     correlations = [band.correlation for band in seen_through.bands.values()]
     psf = field.psfs.psf_images(*seen_through.centre, _PSF_SIDE)
     for sign in (1, -1):
         shear = sign * applied(number)
-        twin = field.twin(shear=shear)
-        noise = twin_noise(correlations, psf, (side, side), seed, shear)
+        twin = field.twin(shear=shear, redshifts=redshifts)
+        moves = shear if redshifts is None or redshifts[1] == np.inf else 0j
+        noise = twin_noise(correlations, psf, (side, side), seed, moves)
         seen = twin.observe([*seed, 1], MaskSettings() if masked else None, noise=noise.own)
-        given = Given(twin.observed_image(seen, _PSF_SIDE, _LAGS), noise.added, 1, 10.0)
+        kinds = KINDS if redshifts is None else KINDS[:1]
+        given = Given(twin.observed_image(seen, _PSF_SIDE, _LAGS), noise.added, 1, 10.0, kinds)
         found.append(Twin(given, shear, twin.truth))
     return found
 

@@ -34,10 +34,7 @@ class Places:
         truth = image.field.truth
         stars = truth[truth["star"] & (truth["mag_i"] < BRIGHT_STAR)]
         self._stars = stars[["x", "y"]].to_numpy(float)
-        self._sources = truth[["x", "y"]].to_numpy(float)
-        self._flux = truth[f"flux_{sky.names[reference]}"].to_numpy(float)
-        # A star's is 0.
-        self._redshift = truth["redshift"].where(~truth["star"].astype(bool)).to_numpy(float)
+        self._truth, self._flux = truth, f"flux_{sky.names[reference]}"
 
     def add(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with what surrounds each row.
@@ -63,18 +60,33 @@ class Places:
             psf_g2=g.imag,
             mask_distance=self._scale * self._to_mask[row, column],
             star_distance=self._scale * _distance(at, self._stars),
-            redshift=self._redshifts(at, fwhm / self._scale),
+            redshift=target_redshifts(self._truth, self._flux, at, fwhm / self._scale),
         )
 
-    def _redshifts(self, at: Floats, within: Floats) -> Floats:
-        """Of the true targets, the brightest source within a distance [pixel]; NaN of a star and where none is."""
-        found = np.full(len(at), np.nan)
-        if not len(at) or not len(self._sources):
-            return found
-        for row, near in enumerate(cKDTree(self._sources).query_ball_point(at, within)):
-            if near:
-                found[row] = self._redshift[max(near, key=lambda source: float(self._flux[source]))]
+
+def target_redshifts(truth: pd.DataFrame, flux: str, at: Floats, within: Floats) -> Floats:
+    """Redshifts of the true targets, each the brightest source nearby; NaN of a star and where there is no source.
+
+    Args:
+        truth: of a field's sources.
+        flux: its column that says which is the brightest.
+        at: positions, (N, 2) [pixel].
+        within: distance of each up to which sources count, (N,) [pixel].
+
+    Returns:
+        (N,).
+    """
+    found = np.full(len(at), np.nan)
+    if not len(at) or truth.empty:
         return found
+    # A star's is 0.
+    redshift = truth["redshift"].where(~truth["star"].astype(bool)).to_numpy(float)
+    light = truth[flux].to_numpy(float)
+    tree = cKDTree(truth[["x", "y"]].to_numpy(float))
+    for row, near in enumerate(tree.query_ball_point(at, within)):
+        if near:
+            found[row] = redshift[max(near, key=lambda source: float(light[source]))]
+    return found
 
 
 def nearest_other(at: Floats) -> Floats:
