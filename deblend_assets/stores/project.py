@@ -75,7 +75,7 @@ CODE_VERSIONS = {
     "referee_report": "2",
     "worlds": "4",
     "world_floor": "1",
-    "worlds_evaluation": "2",
+    "worlds_evaluation": "3",
     "field_shear": "2",
     "training_fields": "1",
     "sky_network": "2",
@@ -84,15 +84,15 @@ CODE_VERSIONS = {
     "im3shape_catalog": "2",
     "des_cutouts": "3",
     "des_evaluation": "5",
-    "shape_catalog": "15",
+    "shape_catalog": "16",
     "tile_images": "2",
     "against_im3shape": "1",
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "4",
-    "field_catalog": "8",
+    "field_catalog": "9",
     "field_quality": "2",
-    "metadetection": "3",
+    "metadetection": "4",
 }
 
 CATALOG_ASSET = "simulation/galaxy_catalog"

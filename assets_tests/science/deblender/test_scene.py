@@ -26,7 +26,7 @@ from assets_tests.science.deblender.scene_samples import (
     sources,
 )
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.deblender.scene_fluxes import SceneFluxes, solve_fluxes, window
+from deblend_assets.science.deblender.scene_fluxes import HELD, SceneFluxes, solve_fluxes, window
 from deblend_assets.science.deblender.scene_images import scene_images
 from deblend_assets.science.deblender.scene_sources import SceneSources, psf_sigma
 from deblend_assets.science.skies.noise import NoiseCorrelation, resampled
@@ -239,6 +239,20 @@ def test_a_level_of_the_sky_changes_no_flux() -> None:
     # The prior's width changes with the light; what it moves a flux by is less than this in any case.
     assert np.abs((after.flux - before.flux) / before.error).max() < 1 / 40
     assert np.abs((after.sky - before.sky) / level[:, 0, 0] - 1).max() < 1e-3
+
+
+def test_a_level_that_is_held_is_taken_off_and_its_error_joins_that_of_the_fluxes() -> None:
+    known = pairs(FEW, 2.5)
+    level = 0.3 * known.sigma[:, None]
+    lit = replace(known.stamps, pixels=known.stamps.pixels + level[:, :, None, None])
+    free, right = (solve_fluxes(lit, known.truth, held) for held in (None, level))
+    assert np.abs(right.flux[:, 0, 0] / FLUX - 1).max() < 0.01
+    assert np.abs(right.sky / level - 1).max() < 0.05
+    # A level too low by ten of its errors leaves light to the sources.
+    low = solve_fluxes(lit, known.truth, level - 10 * HELD * known.sigma[:, None])
+    assert ((low.flux - right.flux)[:, 0, 0] > 1.5 * right.error[:, 0, 0]).all()
+    np.testing.assert_array_equal(solve_fluxes(lit, known.truth, np.full_like(level, np.nan)).flux, free.flux)
+    assert (right.noise_error[:, 0] < free.noise_error[:, 0]).all(), "it is known better than what is solved for"
 
 
 def test_a_bright_source_beyond_the_edge_can_be_listed() -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from assets_tests.science.deblender.scene_samples import SIDE, pairs
 from assets_tests.science.sky_shapes.samples import observed
 from assets_tests.science.sky_shapes.test_model import model  # noqa: F401 - a fixture
 from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
 from deblend_assets.science.deblender.scene_sources import NUMBERS
-from deblend_assets.science.measuring.sky_scene import MOST_OTHERS, measure_scenes, others_of
+from deblend_assets.science.measuring.sky_scene import MOST_OTHERS, fluxes_over_sky, measure_scenes, others_of
+from deblend_assets.science.measuring.stamp_checks import check_stamps
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES
 
@@ -41,7 +43,7 @@ def test_every_detection_is_in_the_scene_with_the_networks_numbers(model: SkyMod
         assert (larger < np.minimum(covariance[galaxy][:, SIZE, SIZE], 1)).all()
         np.testing.assert_allclose(errors[:, 0, 1], covariance[:, DX, DX + 1])
         np.testing.assert_allclose(errors[galaxy][:, 2, 4], covariance[galaxy][:, 0, SIZE])
-    expected = solve_fluxes(STAMPS, found.sources)
+    expected = fluxes_over_sky(STAMPS, found.sources, found.checks.faint_level)
     np.testing.assert_array_equal(found.fluxes.flux, expected.flux)
 
 
@@ -72,3 +74,19 @@ def test_a_stamp_without_weight_has_no_source_and_harms_no_other(model: SkyModel
     assert np.isnan(found.fluxes.flux[2]).all()
     others = np.arange(8) != 2
     np.testing.assert_allclose(found.fluxes.flux[others], plain.fluxes.flux[others], rtol=1e-4, equal_nan=True)
+
+
+def test_a_trail_beside_the_target_is_no_sky() -> None:
+    """One of 6 σ a pixel, nine pixels off: as sky it takes a fifth of the light of a galaxy of S/N 40."""
+    known = pairs(24, 4.0)
+    alone = known.truth.cut(1)
+    galaxies = replace(known.observed(3), pixels=known.observed(3).pixels - known.light[:, 1:])
+    across = np.arange(SIDE) - (SIDE // 2 + 9)
+    trail = 6 * known.sigma[:, None, None, None] * np.exp(-0.5 * (across / 2.5) ** 2)
+    crossed = replace(galaxies, pixels=galaxies.pixels + trail)
+    found, plain = (fluxes_over_sky(s, alone, check_stamps(s).faint_level) for s in (crossed, galaxies))
+    np.testing.assert_array_equal(plain.flux, solve_fluxes(galaxies, alone).flux)
+    lost = 1 - solve_fluxes(crossed, alone).flux[:, 0, 0] / plain.flux[:, 0, 0]
+    assert np.median(lost) > 0.15
+    moved = (found.flux - plain.flux)[:, 0, 0] / plain.error[:, 0, 0]
+    assert np.abs(np.median(moved)) < 1

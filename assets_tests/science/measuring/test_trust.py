@@ -17,6 +17,7 @@ from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
 from deblend_assets.science.deblender.scene_sources import SceneSources
 from deblend_assets.science.measuring.field_rows import BandFlag, band_flags
 from deblend_assets.science.measuring.sky_scene import SkyScene
+from deblend_assets.science.measuring.stamp_checks import check_stamps
 from deblend_assets.science.measuring.trust import REASONS, RowFlag, Trust, lack_of_light, trust_of
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.simulation.sersic import concentration
@@ -57,7 +58,8 @@ def known(observed: ObservedStamps, **changes: float) -> SkyScene:
     )
     none = fit_targets(observed, sources, np.zeros(n, bool))
     gain = np.zeros((n, len(QUANTITIES), 6))
-    return SkyScene(targets, sources, solve_fluxes(observed, sources), none, sources, gain, observed)
+    fluxes, checks = solve_fluxes(observed, sources), check_stamps(observed)
+    return SkyScene(targets, sources, fluxes, none, sources, gain, observed, checks)
 
 
 def share(found: Trust, flag: RowFlag) -> float:

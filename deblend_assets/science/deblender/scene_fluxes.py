@@ -3,7 +3,7 @@
 The model is Σ flux × source + a level of the sky, each source of unit light behind the stamp's PSF. With these columns
 A, weights W and the image d, the solution is H⁻¹ AᵀW d, H = AᵀW A. W is the inverse variance times a Gaussian window
 about the target (`window`): wings of what lies off the stamp reach its far side first, and the sky's level would take
-them. The covariance has two parts:
+them. The level may be held instead. The covariance has two parts:
 
 * of the noise, H⁻¹ (AᵀW C W A) H⁻¹, C with the stamp's noise and its correlation;
 * of the profiles, J Σ Jᵀ with the covariance Σ of shapes and positions and the derivatives J of the solution by them:
@@ -28,12 +28,15 @@ from deblend_assets.science.deblender.scene_sources import NUMBERS, SceneSources
 from deblend_assets.science.simulation.renderers.sersic_stamps import RenderedStamps, SersicStamps
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
 from deblend_assets.science.stamps.correlation import correlated
-from deblend_assets.science.stamps.observed import ObservedStamps
+from deblend_assets.science.stamps.observed import ObservedStamps, sky_sigma
 
 PRIOR_ERRORS = 10.0
 """Width of the prior of a flux: the light under the source, and so many errors of the source alone beside it. A source
 that overlaps no other is shrunk by at most a fortieth of its error."""
 
+HELD = 0.03
+"""Error of a level of the sky that is held [noise of a pixel]."""
+_FIRM = 0.01  # width of its prior, which what lifts the level does not overcome, in the same unit
 _SOURCES = 48  # of a chunk: images and wave numbers are some 0.1 MB a source in six bands of 45 pixels
 
 Floats = NDArray[np.float64]
@@ -69,6 +72,13 @@ class SceneFluxes:
         """Those of some of the stamps."""
         return SceneFluxes(**{name: values[chosen] for name, values in vars(self).items()})
 
+    def with_rows(self, chosen: NDArray[np.integer], others: SceneFluxes) -> SceneFluxes:
+        """The same with others in the place of some, (K,): of as many sources and bands."""
+        found = {name: values.copy() for name, values in vars(self).items()}
+        for name, values in vars(others).items():
+            found[name][chosen] = values
+        return SceneFluxes(**found)
+
     @property
     def error(self) -> Floats:
         """Standard error of each flux, (N, S, B), of noise and profiles."""
@@ -96,12 +106,13 @@ def _errors(covariance: Floats) -> Floats:
     return np.sqrt(np.swapaxes(np.diagonal(covariance, axis1=-2, axis2=-1), 1, 2))
 
 
-def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
+def solve_fluxes(stamps: ObservedStamps, sources: SceneSources, sky: Floats | None = None) -> SceneFluxes:
     """Fluxes of all sources on each stamp.
 
     Args:
         stamps: N of them; the inverse variance is that of the sky's noise.
         sources: on each of them.
+        sky: its level where it is held, within `HELD`, (N, B) [image unit / pixel]; NaN, or None: it is solved for.
 
     Raises:
         MismatchError: sources of another number of stamps.
@@ -109,12 +120,13 @@ def solve_fluxes(stamps: ObservedStamps, sources: SceneSources) -> SceneFluxes:
     require_alike(stamps, sources)
     number, room, bands = len(stamps), sources.values.shape[1], len(stamps.bands)
     sizes = {"s": room, "b": bands}
+    held = np.full((number, bands), np.nan) if sky is None else sky
     found = SceneFluxes(
         **{name: np.full((number, *(sizes[axis] for axis in axes)), np.nan) for name, axes in _AXES.items()}
     )
     for chosen, present, size in alike(stamps, sources, lambda size: max(1, _SOURCES // max(1, size))):
         there = {"s": np.arange(size), "b": present}
-        part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(size), present)
+        part = _solve(stamps.rows(chosen), sources.rows(chosen).cut(size), present, held[chosen][:, present])
         for name, values in vars(part).items():
             getattr(found, name)[np.ix_(chosen, *(there[axis] for axis in _AXES[name]))] = values
     return found
@@ -172,7 +184,7 @@ class Solution(NamedTuple):
     prior: Floats  # inverse variance of the prior, (n, B, C)
 
 
-def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.integer]) -> SceneFluxes:
+def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.integer], held: Floats) -> SceneFluxes:
     """Of stamps with equally many sources, S each, in the bands that are present in all of them."""
     (n, size), bands = sources.star.shape, len(present)
     profiles, stamp, by_concentration = sources.profiles()
@@ -183,13 +195,18 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
     basis = np.concatenate([images.numpy() * root, root], axis=2)
     about = window(stamps, sources)[:, present].reshape(n, bands, 1, -1)
     taken = basis * about
-    data = stamps.pixels[:, present].reshape(n, bands, -1) * root[:, :, 0]
+    is_held, below = np.isfinite(held), np.nan_to_num(held)
+    data = (stamps.pixels[:, present].reshape(n, bands, -1) - below[..., None]) * root[:, :, 0]
     normal = taken @ np.swapaxes(basis, -1, -2)
-    solution, seen = least_squares(normal, (taken @ data[..., None])[..., 0])
+    widest = np.full((n, bands, size + 1), np.inf)
+    widest[..., size] = np.where(is_held, _FIRM * sky_sigma(stamps.inverse_variance[:, present]), np.inf)
+    solution, seen = least_squares(normal, (taken @ data[..., None])[..., 0], widest)
     residual = data - (solution.level[:, :, None] @ basis)[:, :, 0]
 
     spread_taken, sums = correlated_columns(taken, stamps.noise_correlation[:, present])
-    noise = solution.inverse @ (sums + _diagonal(solution.prior)) @ solution.inverse
+    doubt = solution.prior.copy()
+    doubt[..., size] *= np.where(is_held, (HELD / _FIRM) ** 2, 1.0)
+    noise = solution.inverse @ (sums + _diagonal(doubt)) @ solution.inverse
     noise = noise[..., :size, :size]
     spread = _spread(rendered, sources, by_concentration, taken, residual[:, :, None] * about, root, solution)[
         :, :, :size
@@ -218,7 +235,7 @@ def _solve(stamps: ObservedStamps, sources: SceneSources, present: NDArray[np.in
         color_covariance=color + of_source[..., None] + of_source[..., None, :],
         chi2=chi2.swapaxes(1, 2) + of_source,
         blendedness=blendedness.swapaxes(1, 2) + of_source,
-        sky=np.where(seen[..., size], solution.level[..., size], np.nan),
+        sky=np.where(seen[..., size], solution.level[..., size] + below, np.nan),
     )
 
 
@@ -253,13 +270,20 @@ def _diagonal(values: Floats) -> Floats:
     return values[..., None] * np.eye(values.shape[-1])
 
 
-def least_squares(normal: Floats, along: Floats) -> tuple[Solution, NDArray[np.bool_]]:
-    """The solution with the weak prior, and which columns have a pixel of weight, (n, B, C)."""
+def least_squares(normal: Floats, along: Floats, widest: Floats | None = None) -> tuple[Solution, NDArray[np.bool_]]:
+    """The solution with the weak prior, and which columns have a pixel of weight, (n, B, C).
+
+    Args:
+        normal: H of the weighted columns, (n, B, C, C).
+        along: of the data, (n, B, C).
+        widest: the prior's width at most, (n, B, C).
+    """
     own = np.diagonal(normal, axis1=2, axis2=3)
     seen = own > 0
     safe = np.where(seen, own, 1.0)
     # Light under a column as if it stood alone, and its error.
     width = np.abs(along) / safe + PRIOR_ERRORS / np.sqrt(safe)
+    width = width if widest is None else np.minimum(width, widest)
     prior = np.where(seen, width**-2.0, 1.0)
     scale = 1 / np.sqrt(safe)
     unit = normal * scale[..., None] * scale[..., None, :] + _diagonal(prior * scale**2)

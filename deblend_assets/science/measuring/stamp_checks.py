@@ -53,6 +53,15 @@ class StampChecks(NamedTuple):
     lowest: Floats
     sharp: Floats
 
+    def rows(self, chosen: NDArray[np.integer]) -> StampChecks:
+        """Those of some of the stamps."""
+        return StampChecks(*(values[chosen] for values in self))
+
+    @property
+    def faint_level(self) -> Floats:
+        """`level` if the noise is that of the pixels, not the stated one [stated sky σ]."""
+        return np.asarray(self.level - _OF_NOISE * (self.noise - 1))
+
 
 def check_stamps(stamps: ObservedStamps) -> StampChecks:
     """Measure what the stamps show.

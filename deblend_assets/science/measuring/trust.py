@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deblend_assets.science.measuring.psf_range import psf_distance
 from deblend_assets.science.measuring.sky_scene import SkyScene
-from deblend_assets.science.measuring.stamp_checks import StampChecks, check_stamps
+from deblend_assets.science.measuring.stamp_checks import StampChecks
 from deblend_assets.science.measuring.straight_light import is_crossed
 from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
@@ -130,7 +130,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
         stamps: of the targets.
         scene: what is measured of them.
     """
-    checks, units = check_stamps(stamps), units_of(stamps)
+    checks, units = scene.checks, units_of(stamps)
     squared, present = stamps.squared_distance, stamps.present
     mean = scene.targets.posterior.mean.numpy()
     flux, noise = scene.fluxes.flux[:, 0], scene.fluxes.noise_error[:, 0]
