@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ def run_small(
         assert own in found[first].text
         found[first] = Cell("code", found[first].text.replace(own, smaller))
     variables: dict[str, Any] = {}
+    plt.close("all")  # of others in this process
     outputs = list(run(found, variables))
     assert list(folder.iterdir()) == [], "nothing is left where it ran"
     return variables, outputs
