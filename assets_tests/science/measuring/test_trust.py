@@ -19,6 +19,7 @@ from deblend_assets.science.measuring.field_rows import BandFlag, band_flags
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import check_stamps
 from deblend_assets.science.measuring.trust import REASONS, RowFlag, Trust, lack_of_light, trust_of
+from deblend_assets.science.measuring.two_sources import MOST_EVIDENCE, evidence_of_two
 from deblend_assets.science.shapes.posterior import GaussianPosterior
 from deblend_assets.science.simulation.sersic import concentration
 from deblend_assets.science.sky_shapes.model import SkyMeasurement
@@ -119,6 +120,24 @@ def test_answers_beyond_what_is_known_are_flagged(change: dict[str, float], flag
     found = trust_of(plain(), known(plain(), **change))
     assert share(found, flag) == 1
     assert ((found.training_distance > 1) == (flag in RowFlag.UNLIKE_TRAINING)).all()
+
+
+@pytest.mark.parametrize(
+    ("probability", "n", "flagged"),
+    [(0.4, 1.0, 1.0), (0.4, 3.0, 0.0), (0.02, 1.0, 0.0), (1.0, 1.0, 1.0), (np.nan, 1.0, 0.0)],
+)
+def test_what_is_probably_two_sources_is_flagged(probability: float, n: float, flagged: float) -> None:
+    """The more so the less of a core the profile, of index n, has."""
+    scene = known(plain(), concentration=float(concentration(n)))
+    blend = np.full(len(plain()), probability)
+    found = trust_of(plain(), scene._replace(targets=scene.targets._replace(blend=blend)))
+    assert share(found, RowFlag.BLENDED) == flagged
+
+
+def test_a_faint_target_needs_a_higher_probability_to_be_two_sources() -> None:
+    evidence = evidence_of_two(np.full(3, 0.4), np.array([10.0, 100.0, 1000.0]), np.full(3, 2.7))
+    assert ((evidence > MOST_EVIDENCE) == [False, True, True]).all()
+    np.testing.assert_allclose(np.diff(evidence), np.log(10))
 
 
 @pytest.mark.parametrize(

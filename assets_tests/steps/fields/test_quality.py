@@ -17,6 +17,7 @@ from assets_tests.blank_figures.sitecustomize import FUNCTION, blank
 from assets_tests.science.field_samples import ZERO_POINT, catalogue, detections, look_at, moffat, positions, star_field
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.measuring.field_columns import field_columns
+from deblend_assets.science.measuring.trust import RowFlag
 from deblend_assets.science.reports import field_text as text
 from deblend_assets.science.reports.field_tables import FINE, LOOK, UNKNOWN, flag_table
 from deblend_assets.science.reports.figures import style
@@ -89,14 +90,13 @@ def test_few_rows_and_bands_have_a_page(bands: str, number: int) -> None:
     assert verdicts(page)["mean g1 of good rows"] == UNKNOWN
 
 
-def test_rows_that_may_be_two_galaxies_are_counted_beside_the_flags() -> None:
+def test_rows_that_are_probably_two_sources_are_among_the_flags() -> None:
     table = measured()[1].table.copy()
-    table["neighbor_probability"] = np.where(np.arange(25) < 4, 0.6, np.nan)
-    table.loc[[0, 24], "flags"] = 4
+    table.loc[[0, 23, 24], "flags"] = [4, int(RowFlag.BLENDED), int(RowFlag.BLENDED)]
     rows = flag_table(table).rows
-    assert rows[0][:3] == ["none", "0", "23"]
-    assert rows[1][:4] == ["… of these", "no flag", "3", "12.0%"]
-    assert "possibly two galaxies" in str(rows[1][4])
+    assert rows[0][:3] == ["none", "0", "22"]
+    assert rows[-1][:4] == ["BLENDED", "262144", "2", "8.0%"]
+    assert "two sources in one detection" in str(rows[-1][4])
 
 
 def test_the_residual_of_exact_sources_is_noise_alone() -> None:

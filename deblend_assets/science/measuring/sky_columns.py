@@ -154,7 +154,8 @@ MEASURED: tuple[Entry[SkyRows], ...] = (
         "",
         "stat.probability",
         "probability that another source of a tenth of the light or more has no detection of its own; it sees most "
-        "equal pairs 1 FWHM apart or more, few that are closer or of unequal light, and sets no flag",
+        "equal pairs 1 FWHM apart or more, few that are closer or of unequal light; with S/N and "
+        "concentration it sets the flag BLENDED",
         lambda rows, _: rows.scene.targets.blend,
     ),
     Entry(

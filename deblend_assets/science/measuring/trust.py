@@ -14,6 +14,7 @@ from deblend_assets.science.measuring.psf_range import psf_distance
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks
 from deblend_assets.science.measuring.straight_light import is_crossed
+from deblend_assets.science.measuring.two_sources import MOST_EVIDENCE, evidence_of_two
 from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
@@ -42,6 +43,7 @@ class RowFlag(IntFlag):
     STAR = 32768
     CROWDED = 65536
     PSF = 131072
+    BLENDED = 262144
     UNLIKE_TRAINING = LARGE | BRIGHT | COLOR | PSF
 
 
@@ -88,6 +90,8 @@ REASONS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.CROWDED: "one of so many detections that touch each other that they were not told apart one by one "
         "(catalogues of fields alone)",
         RowFlag.PSF: "pixel scale, or FWHM or ellipticity of the PSF of a band, out of the training's range",
+        RowFlag.BLENDED: "probably two sources in one detection; few of those closer than 0.7 FWHM, below S/N 30 or of "
+        "unequal light are found",
     }
 )
 """One line for each flag."""
@@ -142,6 +146,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
     masked = _masked(stamps, present, squared, (units.fwhm / FWHM_OVER_SIGMA) ** 2 + hlr**2 / (2 * np.log(2)))
     misfit = misfit_of(scene)
     level = checks.level
+    concentration = mean[:, QUANTITIES.index("concentration")]
     ln_flux = mean[:, QUANTITIES.index("ln_flux")] - np.log(units.flux)
     # Each over its limit.
     unlike = {
@@ -165,6 +170,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.SHARP: (checks.sharp > MOST_SHARP).any(axis=1),
             RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
             RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1) | is_crossed(stamps, scene.sources, scene.fluxes),
+            RowFlag.BLENDED: evidence_of_two(scene.targets.blend, total, concentration) > MOST_EVIDENCE,
             **{flag: values > 1 for flag, values in unlike.items()},
         }
     flags = np.zeros(len(stamps), dtype=np.int32)

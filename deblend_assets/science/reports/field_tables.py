@@ -26,12 +26,6 @@ FINE, LOOK, UNKNOWN = "fine", "LOOK AT IT", "not testable"
 _SIGNIFICANT = 3.0
 # Share of good rows below which it is pointed out, and the fewest rows of which it says something.
 _LEAST_GOOD, _LEAST_ROWS = 0.3, 20
-# Of rows that are counted as possibly two galaxies.
-MERGED = 0.5
-MERGED_MEANING = (
-    f"neighbor_probability above {MERGED:g}: possibly two galaxies with one detection; most that are closer than "
-    "1 FWHM or of unequal light are not among them"
-)
 
 
 class BandResidual(NamedTuple):
@@ -193,8 +187,6 @@ def flag_table(table: pd.DataFrame) -> Table:
     ]
     good = int((flags == 0).sum())
     rows.insert(0, ["none", "0", f"{good:,}", f"{good / number:.1%}", "good for shapes"])
-    merged = int(((flags == 0) & (table["neighbor_probability"].to_numpy(np.float64) > MERGED)).sum())
-    rows.insert(1, ["… of these", "no flag", f"{merged:,}", f"{merged / number:.1%}", MERGED_MEANING])
     words = "; ".join(f"{flag.name}: {meaning}" for flag, meaning in BAND_REASONS.items())
     return Table(
         ("flag", "bit", "rows", "share", "meaning"), rows, f"Flags of {len(table):,} rows", f"Of a band: {words}."

@@ -37,6 +37,7 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.STAR: "stars",
         RowFlag.CROWDED: "crowded",
         RowFlag.PSF: "with a PSF or pixels unlike any of the training",
+        RowFlag.BLENDED: "probably two sources each",
     }
 )
 
