@@ -92,7 +92,8 @@ def test_few_rows_and_bands_have_a_page(bands: str, number: int) -> None:
 
 def test_rows_that_are_probably_two_sources_are_among_the_flags() -> None:
     table = measured()[1].table.copy()
-    table.loc[[0, 23, 24], "flags"] = [4, int(RowFlag.BLENDED), int(RowFlag.BLENDED)]
+    table["flags"] = np.int32(0)
+    table.loc[[0, 23, 24], "flags"] = np.array([4, RowFlag.BLENDED, RowFlag.BLENDED], np.int32)
     rows = flag_table(table).rows
     assert rows[0][:3] == ["none", "0", "22"]
     assert rows[-1][:4] == ["BLENDED", "262144", "2", "8.0%"]
