@@ -134,6 +134,16 @@ def test_what_is_probably_two_sources_is_flagged(probability: float, n: float, f
     assert share(found, RowFlag.BLENDED) == flagged
 
 
+def test_what_the_network_sees_of_a_close_detection_is_no_second_source() -> None:
+    apart = plain()
+    scene = known(apart, concentration=float(concentration(1.0)))
+    scene = scene._replace(targets=scene.targets._replace(blend=np.full(len(apart), 0.9)))
+    for distance, flagged in ((1.8 * FWHM / SCALE, 0.0), (2.3 * FWHM / SCALE, 1.0)):
+        others = (apart.position + np.array([0.0, distance]))[:, None]
+        beside = replace(apart, others=others, others_count=np.ones(len(apart), np.int32))
+        assert share(trust_of(beside, scene), RowFlag.BLENDED) == flagged
+
+
 def test_a_faint_target_needs_a_higher_probability_to_be_two_sources() -> None:
     evidence = evidence_of_two(np.full(3, 0.4), np.array([10.0, 100.0, 1000.0]), np.full(3, 2.7))
     assert ((evidence > MOST_EVIDENCE) == [False, True, True]).all()
