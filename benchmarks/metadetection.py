@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pandas as pd
 
 from benchmarks.shear_twins import SHEAR, Measured, applied, catalog, inner, measured, simple_sky, twins
 from deblend_assets.science.field_shear.biases import biases
+from deblend_assets.science.field_shear.bins import REDSHIFT
 from deblend_assets.science.field_shear.effective import effective_number
 from deblend_assets.science.field_shear.methods import PEERS
 from deblend_assets.science.field_shear.stacked import Stacked
@@ -64,6 +65,23 @@ OF_PEERS = Selection(
 )
 
 
+def worked(table: pd.DataFrame) -> np.ndarray:
+    """Rows with a shape, (N,) bool."""
+    return np.asarray(np.isfinite(table[["g1", "g2"]].to_numpy(np.float64)).all(axis=1))
+
+
+def counted(table: pd.DataFrame, inside: np.ndarray, selection: Selection) -> pd.DataFrame:
+    """The selected rows inside the border that have a shape, with what sums need of them; the PSF is not asked."""
+    good = table[inside & worked(table) & selection.rows(table)]
+    columns = [name for name in ("g1", "g2", "r11", "r22", REDSHIFT) if name in good]
+    return good[columns].assign(weight=selection.weight(good), psf_g1=0.0, psf_g2=0.0)
+
+
+def summed(kept: Mapping[str, pd.DataFrame], number: int, sign: int) -> pd.DataFrame:
+    """Sums of one image's catalogues, with the field, the sheared component and the sign."""
+    return sum_catalogs(kept).assign(field=number, component=1 + number % 2, sign=sign, turned=False)
+
+
 def summary(found: Sequence[Measured], side: int, border: int, selection: Selection) -> str:
     """m, c, R and n_eff of selected rows, each with its error over fields.
 
@@ -74,15 +92,11 @@ def summary(found: Sequence[Measured], side: int, border: int, selection: Select
         for sign, tables in zip((1, -1), field.tables, strict=True):
             kept = {}
             for kind, table in tables.items():
-                worked = np.isfinite(table[["g1", "g2"]].to_numpy(np.float64)).all(axis=1)
                 inside = inner(table, side, border, sign * applied(field.number))
-                good = table[inside & worked & selection.rows(table)]
-                columns = ["g1", "g2", *(name for name in ("r11", "r22") if name in good)]
-                kept[kind] = good[columns].assign(weight=selection.weight(good), psf_g1=0.0, psf_g2=0.0)
-                failures += int((inside & ~worked).sum())
+                kept[kind] = counted(table, inside, selection)
+                failures += int((inside & ~worked(table)).sum())
             rows += len(kept["noshear"])
-            place = {"field": field.number, "component": 1 + field.number % 2, "sign": sign, "turned": False}
-            sums.append(sum_catalogs(kept).assign(**place))
+            sums.append(summed(kept, field.number, sign))
         truth = field.truth[inner(field.truth, side, border, applied(field.number))]
         squares.append(np.square(truth[["g1", "g2"]].to_numpy(float)).mean())
     stacked = Stacked.of(pd.concat(sums, ignore_index=True), STEP)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.metadetection import OF_PEERS, Selection, ours
+from benchmarks.metadetection import OF_PEERS, Selection, counted, ours, summed
 from benchmarks.shear_twins import SHEAR, Measured, applied, catalog, inner, known_field, measured, simple_sky, twins
 from deblend_assets.science.field_shear.bins import ALL, REDSHIFT
 from deblend_assets.science.field_shear.fields import SLICES
@@ -22,7 +22,6 @@ from deblend_assets.science.field_shear.methods import PEERS
 from deblend_assets.science.field_shear.places import target_redshifts
 from deblend_assets.science.field_shear.slices import slice_responses
 from deblend_assets.science.field_shear.stacked import Stacked
-from deblend_assets.science.field_shear.sums import sum_catalogs
 from deblend_assets.science.metadetection.catalogs import MASK_FLAGS, STEP, metadetect
 from deblend_assets.science.metadetection.network import NetworkEstimate
 from deblend_assets.science.simulation.fields import Field
@@ -53,13 +52,8 @@ def sums(
             z = target_redshifts(truth, f"flux_{field.sky.names[0]}", at, np.full(len(at), fwhm))
             lensed = np.ones(len(z), bool) if redshifts is None else (z >= redshifts[0]) & (z < redshifts[1])
             inside = np.where(lensed, inner(table, side, border, shear), inner(table, side, border, 0j))
-            worked = np.isfinite(table[["g1", "g2"]].to_numpy(float)).all(axis=1)
-            rows = inside & worked & selection.rows(table)
-            columns = ["g1", "g2", *(name for name in ("r11", "r22") if name in table)]
-            good = table[rows]
-            kept[kind] = good[columns].assign(weight=selection.weight(good), psf_g1=0.0, psf_g2=0.0, redshift=z[rows])
-        place = {"field": found.number, "component": 1 + found.number % 2, "sign": sign, "turned": False}
-        parts.append(sum_catalogs(kept).assign(**place))
+            kept[kind] = counted(table.assign(**{REDSHIFT: z}), inside, selection)
+        parts.append(summed(kept, found.number, sign))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -105,9 +105,9 @@ def _say_measured(given: argparse.Namespace, done: MeasuredSet) -> None:
 
 def _measure_field(given: argparse.Namespace, profile: Profile) -> None:
     """With the model for every sky: the profile's trained one, or the shipped one."""
-    from deblend_assets.resources.fork_server import FIELD_MODULES, start_server, usable_cores
+    from deblend_assets.resources.fork_server import FIELD_MODULES, number_of_processes, start_server
 
-    if (given.processes or usable_cores()) > 1:
+    if number_of_processes(given.processes) > 1:
         start_server(FIELD_MODULES)  # before this process's own imports
     from deblend_assets.settings import storage_root
     from deblend_assets.steps.fields.command import measure_files

@@ -38,6 +38,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def number_of_processes(wanted: int) -> int:
+    """As many as are wanted; 0: one for each core that this process may use."""
+    return wanted or usable_cores()
+
+
 def environment_of_workers() -> dict[str, str]:
     """This process's environment, with one thread for each library."""
     return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pandas as pd
 
-from deblend_assets.resources.fork_server import usable_cores
+from deblend_assets.resources.fork_server import number_of_processes
 from deblend_assets.resources.worker_pool import WorkerPool, worker_pool
 from deblend_assets.settings import SceneSettings
 from deblend_assets.stores.temporary import temporary_folder
@@ -55,7 +55,7 @@ class RenderingWorkers(dg.ConfigurableResource):
 
     @property
     def count(self) -> int:
-        return self.processes or usable_cores()
+        return number_of_processes(self.processes)
 
     @contextmanager
     def start(self, catalog: pd.DataFrame, settings: Any, opened: Open = open_renderer) -> Iterator[WorkerPool]:

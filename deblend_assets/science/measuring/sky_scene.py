@@ -67,21 +67,34 @@ def measure_scenes(model: SkyModel, stamps: ObservedStamps, orientations: int | 
         stamps: N of them, in some of the model's bands.
         orientations: of the targets, see `SkyModel.posterior`.
     """
-    holes, checks = has_holes(stamps), check_stamps(stamps)
+    holes = has_holes(stamps)
     rows = np.flatnonzero(holes.any(axis=1))
-    if not len(rows):
-        return _scene(model, stamps, stamps, model.measure(stamps, orientations), checks)
-    holed = stamps.rows(rows)
-    first = model.measure(holed, orientations)
-    begun = _scene(model, holed, holed, first, checks.rows(rows))
-    seen = with_rows(stamps, rows, fill_holes(holed, holes[rows], begun.sources, begun.fit))
-    return _scene(model, stamps, seen, with_errors_between(model.measure(seen, orientations), rows, first), checks)
+    seen = stamps
+    if len(rows):
+        holed = stamps.rows(rows)
+        first = model.measure(holed, orientations)
+        begun = _fitted(model, holed, holed, first)
+        seen = with_rows(stamps, rows, fill_holes(holed, holes[rows], begun.sources, begun.fit))
+        targets = with_errors_between(model.measure(seen, orientations), rows, first)
+    else:
+        targets = model.measure(stamps, orientations)
+    found, checks = _fitted(model, stamps, seen, targets), check_stamps(stamps)
+    fluxes = fluxes_over_sky(stamps, found.sources, checks.faint_level)
+    return SkyScene(fluxes=fluxes, seen=seen, checks=checks, **found._asdict())
 
 
-def _scene(
-    model: SkyModel, stamps: ObservedStamps, seen: ObservedStamps, targets: SkyMeasurement, checks: StampChecks
-) -> SkyScene:
-    """The scenes of N stamps, whose targets the network has measured on the stamps as it sees them."""
+class _Fitted(NamedTuple):
+    """Those parts of `SkyScene` that are known before the fluxes."""
+
+    targets: SkyMeasurement
+    sources: SceneSources
+    fit: TargetFit
+    begun: SceneSources
+    gain: NDArray[np.float64]
+
+
+def _fitted(model: SkyModel, stamps: ObservedStamps, seen: ObservedStamps, targets: SkyMeasurement) -> _Fitted:
+    """The sources of N stamps, whose targets the network has measured on the stamps as it sees them."""
     stamp, place = others_of(stamps)
     beside = model.measure(seen.around_others(stamp, place)) if len(stamp) else None
     room = 1 + (int(place.max()) + 1 if len(place) else 0)
@@ -101,8 +114,7 @@ def _scene(
     first = np.isfinite(values[:, 0, 0])
     values[first, 0], covariance[first, 0], _ = (part[first] for part in _numbers(joined.measurement, stamps.position))
     sources = SceneSources(*_without_gaps(values, covariance, star)).standing_for_their_spread(sigma)
-    fluxes = fluxes_over_sky(stamps, sources, checks.faint_level)
-    return SkyScene(joined.measurement, sources, fluxes, fit, begun, joined.gain, seen, checks)
+    return _Fitted(joined.measurement, sources, fit, begun, joined.gain)
 
 
 def fluxes_over_sky(stamps: ObservedStamps, sources: SceneSources, level: NDArray[np.float64]) -> SceneFluxes:

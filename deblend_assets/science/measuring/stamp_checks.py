@@ -53,10 +53,6 @@ class StampChecks(NamedTuple):
     lowest: Floats
     sharp: Floats
 
-    def rows(self, chosen: NDArray[np.integer]) -> StampChecks:
-        """Those of some of the stamps."""
-        return StampChecks(*(values[chosen] for values in self))
-
     @property
     def faint_level(self) -> Floats:
         """`level` if the noise is that of the pixels, not the stated one [stated sky σ]."""

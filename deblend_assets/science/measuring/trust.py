@@ -14,7 +14,7 @@ from deblend_assets.science.measuring.psf_range import psf_distance
 from deblend_assets.science.measuring.sky_scene import SkyScene
 from deblend_assets.science.measuring.stamp_checks import StampChecks
 from deblend_assets.science.measuring.straight_light import is_crossed
-from deblend_assets.science.measuring.two_sources import MOST_EVIDENCE, evidence_of_two, stands_apart
+from deblend_assets.science.measuring.two_sources import LEAST_APART, MOST_EVIDENCE, evidence_of_two
 from deblend_assets.science.sky_shapes.inputs import Floats
 from deblend_assets.science.sky_shapes.quantities import QUANTITIES, units_of
 from deblend_assets.science.stamps.conventions import FWHM_OVER_SIGMA
@@ -171,7 +171,7 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
             RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1) | is_crossed(stamps, scene.sources, scene.fluxes),
             RowFlag.BLENDED: (evidence_of_two(scene.targets.blend, total, concentration) > MOST_EVIDENCE)
-            & stands_apart(stamps, units.fwhm),
+            & (stamps.nearest_other() >= LEAST_APART * units.fwhm),
             **{flag: values > 1 for flag, values in unlike.items()},
         }
     flags = np.zeros(len(stamps), dtype=np.int32)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deblend_assets.science.sky_shapes.inputs import Floats
-from deblend_assets.science.stamps.observed import ObservedStamps
 
 MOST_EVIDENCE = 0.8
 """Of `evidence_of_two`; docs/trust.md has the shares of single galaxies and of merged pairs above it."""
@@ -30,14 +28,3 @@ def evidence_of_two(probability: Floats, snr: Floats, concentration: Floats) -> 
     """
     p = np.clip(probability, _LEAST, 1 - _LEAST)
     return np.asarray(np.log(p / (1 - p)) + np.log(np.maximum(snr, _LEAST)) - concentration)
-
-
-def stands_apart(stamps: ObservedStamps, fwhm: Floats) -> NDArray[np.bool_]:
-    """Whether no other detection is closer than `LEAST_APART`, (N,).
-
-    Args:
-        stamps: N of them.
-        fwhm: of the reference band, (N,) [pixel].
-    """
-    apart = np.nan_to_num(np.hypot(*np.moveaxis(stamps.others - stamps.position[:, None], -1, 0)), nan=np.inf)
-    return np.asarray((apart >= LEAST_APART * fwhm[:, None]).all(axis=1))

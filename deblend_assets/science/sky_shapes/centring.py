@@ -60,7 +60,6 @@ def shifts_to_light(stamps: ObservedStamps, fwhm: Floats) -> Floats:
         place = place + step * np.minimum(1, _LONGEST / np.maximum(length, 1e-9))[:, None]
     shift = place - stamps.position
     distance = np.hypot(*shift.T)
-    apart = np.hypot(*np.moveaxis(stamps.others - place[:, None], -1, 0))
-    taken = (np.nan_to_num(apart, nan=np.inf) < _OTHERS * fwhm[:, None]).any(axis=1)
+    taken = stamps.nearest_other(place) < _OTHERS * fwhm
     used = (distance > _LEAST) & (distance < _MOST) & ~taken
     return np.where(used[:, None], shift, 0.0)

@@ -169,6 +169,16 @@ class ObservedStamps:
         x, y = (np.arange(self.side) - self.position[:, k, None] for k in (0, 1))
         return np.asarray(y[:, :, None] ** 2 + x[:, None, :] ** 2)
 
+    def nearest_other(self, place: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Distance of the nearest other detection on each stamp, (N,) [pixel]; infinite without one.
+
+        Args:
+            place: x, y that it is counted from, (N, 2) [pixel]; default: the target's position.
+        """
+        start = self.position if place is None else place
+        apart = np.hypot(*np.moveaxis(self.others - start[:, None], -1, 0))
+        return np.asarray(np.nan_to_num(apart, nan=np.inf).min(axis=1, initial=np.inf))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, in the order of `PARTS`."""
         return {name: getattr(self, name) for name in PARTS}

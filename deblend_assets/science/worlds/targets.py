@@ -159,7 +159,7 @@ def field_targets(
         }
     )
     blends = _blend_columns(observed, stamps, truth, reference)
-    truth = pd.concat([truth, blends], axis=1).assign(separation_fwhm=_separation(stamps) / truth["fwhm_pixel"])
+    truth = pd.concat([truth, blends], axis=1).assign(separation_fwhm=stamps.nearest_other() / truth["fwhm_pixel"])
     columns = target_columns()
     absent = [name for name in columns if name not in truth]
     truth = pd.concat([truth, pd.DataFrame(np.nan, index=truth.index, columns=absent)], axis=1)
@@ -244,11 +244,3 @@ def _first(values: NDArray, of: NDArray[np.bool_]) -> int | None:
     """Index of the least of some of the values; None where there are none."""
     rows = np.flatnonzero(of)
     return int(rows[values[rows].argmin()]) if rows.size else None
-
-
-def _separation(stamps: ObservedStamps) -> NDArray[np.float64]:
-    """Distance of the nearest other detection on each stamp [pixel]; infinite without one."""
-    if not stamps.others.shape[1]:
-        return np.full(len(stamps), np.inf)
-    apart = np.hypot(*np.moveaxis(stamps.others - stamps.position[:, None], -1, 0))
-    return np.asarray(np.nan_to_num(apart, nan=np.inf).min(axis=1))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deblend_assets.progress import Progress
-from deblend_assets.resources.fork_server import FIELD_MODULES, usable_cores
+from deblend_assets.resources.fork_server import FIELD_MODULES, number_of_processes
 from deblend_assets.resources.worker_pool import Workers, worker_pool
 from deblend_assets.science.images.cells import Cell, cells_of, merged
 from deblend_assets.science.images.field import Field
@@ -99,7 +99,7 @@ def pool_of(opened: OpenField, processes: int | Workers) -> Iterator[_Pool]:
         opened: the field, its look and the model.
         processes: number of them, 0: one a core; or what starts them, here or on a cluster.
     """
-    count = processes or usable_cores() if isinstance(processes, int) else processes.count
+    count = number_of_processes(processes) if isinstance(processes, int) else processes.count
     if count == 1:
         yield _Here(opened)
         return

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from deblend_assets.progress import Progress
-from deblend_assets.resources.fork_server import FIELD_MODULES, usable_cores
+from deblend_assets.resources.fork_server import FIELD_MODULES, number_of_processes
 from deblend_assets.resources.worker_pool import worker_pool
 from deblend_assets.science.reports.figures.style import to_png
 
@@ -32,7 +32,7 @@ def drawn(figures: Mapping[str, Figure], dithered: Collection[str], processes: i
         DeviceError: a process died.
     """
     tasks = [_Drawing(name, 1, figure, name in dithered) for name, figure in figures.items()]
-    count = min(processes or usable_cores(), len(tasks))
+    count = min(number_of_processes(processes), len(tasks))
     if count <= 1:
         return {task.key: _png(None, task) for task in tasks}
     with worker_pool(count, None, _ready, FIELD_MODULES) as pool:
