@@ -75,7 +75,7 @@ CODE_VERSIONS = {
     "referee_report": "2",
     "worlds": "4",
     "world_floor": "1",
-    "worlds_evaluation": "5",
+    "worlds_evaluation": "6",
     "field_shear": "4",
     "training_fields": "1",
     "sky_network": "2",

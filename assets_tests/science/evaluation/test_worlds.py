@@ -97,6 +97,23 @@ def test_silent_failures_are_those_without_a_flag() -> None:
     assert found["flux"]["lost"]["value"] == pytest.approx(50 / (len(judged) - 200))
 
 
+def test_spurious_detections_and_shreds_are_withheld_or_not_and_judged_as_no_galaxy() -> None:
+    table, real = true_table(N), np.flatnonzero(galaxies(truth()))
+    table.loc[real[:40], "shred"] = True
+    estimates = estimate_table(truth())
+    # The flux of a piece, against the truth of the whole.
+    estimates.loc[real[:40], "flux_r"] *= 0.01
+    estimates.loc[real[:10], "flag"] = True
+    estimates.loc[real[10:15], "failed"] = True
+    found = evaluate_world(table, {"m": estimates}, None, BANDS, pairs=False, resamples=20, seed=3)["methods"]["m"]
+    assert found["n"] == len(real) - 40
+    assert near(found["groups"][ALL]["flux"]["pull_rms"], 1.0)
+    assert found["unreal"]["shred"]["n"] == 40
+    assert found["unreal"]["shred"]["withheld"]["value"] == pytest.approx(15 / 40)
+    assert found["unreal"]["spurious"]["n"] == 1
+    assert found["unreal"]["spurious"]["withheld"]["value"] is None, "too few"
+
+
 def test_the_parts_of_a_family_do_not_overlap_and_hold_all_that_is_known() -> None:
     rows = truth()[galaxies(truth())]
     for family, parts in families(rows).items():

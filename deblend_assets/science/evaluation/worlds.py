@@ -1,6 +1,7 @@
 """Figures of merit of methods in one world, from truth, estimates and the Fisher floor.
 
-Stars, spurious detections and detections without a target are left out. Errors are bootstrap errors over targets.
+Stars, spurious detections, shreds and detections without a target are left out: a shred's truth is the whole galaxy,
+which another detection has. Errors are bootstrap errors over targets.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SNR_EDGES = (10.0, 14.0, 20.0, 30.0, 50.0, 100.0, np.inf)
 SEPARATION_EDGES = (0.6, 0.9, 1.2, 1.6, 2.0, 2.5, 3.5, 5.0)
 # A flux is lost where it is off by more than this share.
 _LOST_FLUX = 0.5
+# Detections that are no galaxy of their own: a catalogue should withhold them.
+UNREAL = ("spurious", "shred")
 # Fewer rows with a floor than this are no group.
 _LEAST = 10
 
@@ -47,8 +50,8 @@ BARS: Mapping[str, tuple[tuple[str, str], Bar]] = {
 
 
 def galaxies(truth: pd.DataFrame) -> NDArray[np.bool_]:
-    """Targets that are judged, (N,): detections of a galaxy."""
-    return (truth["source"].to_numpy() >= 0) & ~truth[["star", "spurious"]].to_numpy(dtype=bool).any(axis=1)
+    """Targets that are judged, (N,): detections of a galaxy, one a galaxy."""
+    return (truth["source"].to_numpy() >= 0) & ~truth[["star", *UNREAL]].to_numpy(dtype=bool).any(axis=1)
 
 
 def psf_cost(truth: pd.DataFrame, floor: pd.DataFrame, *, resamples: int, seed: int) -> Evaluation:
@@ -96,9 +99,10 @@ def evaluate_world(
 
     Returns:
         `targets`; `galaxies`, `stars`, `spurious` and `shreds` among them; `floors`, how many have one, and `psf_cost`
-        where the floor has columns "_psf"; `bands`; and by method: `n` galaxies;
-        `groups` with `group_merit` of each group; `fluxes` with the merit of each band for ONE_SOURCE; `by_snr` and,
-        for pairs, `by_separation` with bins (`low`, `high`, `middle`) of the same.
+        where the floor has columns "_psf"; `bands`; and by method: `n` galaxies; `unreal`, of each of UNREAL the number
+        `n` and the share `withheld`, with a flag or without a g; `groups` with `group_merit` of each group; `fluxes`
+        with the merit of each band for ONE_SOURCE; `by_snr` and, for pairs, `by_separation` with bins (`low`, `high`,
+        `middle`) of the same.
     """
     found: Evaluation = {
         "targets": len(truth),
@@ -125,6 +129,16 @@ def evaluate_world(
         )
         parts = {group: mask[: len(first)] for group, mask in groups.items()}
         found["methods"][name] = rows.evaluated({k: v for k, v in parts.items() if v.any()}, bands, pairs=pairs)
+        found["methods"][name]["unreal"] = _unreal(truth, table, resamples, seed)
+    return found
+
+
+def _unreal(truth: pd.DataFrame, table: pd.DataFrame, resamples: int, seed: int) -> Evaluation:
+    withheld = table[["flag", "failed"]].to_numpy(dtype=bool).any(axis=1)
+    found = {}
+    for kind in UNREAL:
+        rows = withheld[truth[kind].to_numpy(dtype=bool)[: len(table)]]
+        found[kind] = {"n": len(rows), "withheld": share(rows, resamples=resamples, seed=seed)}
     return found
 
 

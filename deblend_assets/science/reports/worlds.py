@@ -8,7 +8,7 @@ from typing import Any
 from deblend_assets.science.evaluation.bars import holds
 from deblend_assets.science.evaluation.world_groups import ALL, SINGLE
 from deblend_assets.science.evaluation.world_methods import METHODS, title_of
-from deblend_assets.science.evaluation.worlds import BARS, shortfalls
+from deblend_assets.science.evaluation.worlds import BARS, UNREAL, shortfalls
 from deblend_assets.science.reports.page import Picture, Section, render_report
 from deblend_assets.science.statistics.format import Cell, Table, format_measure
 
@@ -40,9 +40,9 @@ _BY_GROUP = {
 _DEFINITIONS = (
     "g is the shear-type (a − b)/(a + b) of the galaxy before the PSF. e is the distortion (a² − b²)/(a² + b²) by "
     "adaptive moments of the noiseless galaxy behind its PSF in the reference band, the present one nearest to r. Both "
-    "are in the pixel frame. Stars and spurious detections are left out. Accuracy is that of the rows that a method "
-    "gives and does not flag; the shares of the others stand beside it. The shipped networks were trained on e of "
-    "unweighted moments and on g by moments that follow a cusp: the difference is part of their errors here.",
+    "are in the pixel frame. Stars, spurious detections and shreds are left out. Accuracy is that of the rows that a "
+    "method gives and does not flag; the shares of the others stand beside it. The shipped networks were trained on e "
+    "of unweighted moments and on g by moments that follow a cusp: the difference is part of their errors here.",
     "Over the floor: robust σ (1.4826 MAD) of the errors over that of one random draw a galaxy from its Fisher floor; "
     "the floor with population has the population's scatter as a prior on the target too.",
 )
@@ -78,6 +78,7 @@ def worlds_report(
         tables = [
             _accuracy(world),
             _honesty(world),
+            _unreal(world),
             _fluxes(world),
             *(_groups(world, *which, caption) for which, caption in _BY_GROUP.items()),
             _short(world),
@@ -126,7 +127,7 @@ def _summary(worlds: Mapping[str, Evaluation], methods: Sequence[str]) -> Table:
 def _counts(world: Evaluation) -> str:
     return (
         f"{world['targets']:,} targets: {world['galaxies']:,} galaxies, {world['stars']:,} stars, "
-        f"{world['spurious']:,} spurious detections; {world['shreds']:,} are shreds of a source that has another "
+        f"{world['spurious']:,} spurious detections, {world['shreds']:,} shreds of a source that has another "
         f"detection. {world['floors']:,} have a Fisher floor."
     )
 
@@ -214,6 +215,21 @@ def _honesty(world: Evaluation) -> Table:
         rows,
         "Do the stated errors hold?",
         "A dash: the method states no errors. Silent: g or flux off by more than five errors, no flag.",
+    )
+
+
+def _unreal(world: Evaluation) -> Table:
+    rows: list[list[Cell]] = []
+    for method, found in _methods(world):
+        kinds = [found["unreal"][kind] for kind in UNREAL]
+        rows.append(
+            [title_of(method), *(cell for kind in kinds for cell in (f"{kind['n']:,}", _percent(kind["withheld"])))]
+        )
+    return Table(
+        ("method", "spurious", "withheld [%]", "shreds", "withheld [%]"),
+        rows,
+        "Detections that are no galaxy of their own",
+        "Withheld: with a flag, or without a g.",
     )
 
 
