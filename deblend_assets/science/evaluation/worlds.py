@@ -134,7 +134,7 @@ def evaluate_world(
 
 
 def _unreal(truth: pd.DataFrame, table: pd.DataFrame, resamples: int, seed: int) -> Evaluation:
-    withheld = table[["flag", "failed"]].to_numpy(dtype=bool).any(axis=1)
+    withheld = table["flag"].to_numpy(dtype=bool) | table["failed"].to_numpy(dtype=bool)
     found = {}
     for kind in UNREAL:
         rows = withheld[truth[kind].to_numpy(dtype=bool)[: len(table)]]
