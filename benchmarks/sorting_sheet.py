@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from scipy import ndimage
 from benchmarks.field_pictures import catalog
 from deblend_assets.science.detection.detect import detect
 from deblend_assets.science.reports.figures.fields import ShownField, colour_image
-from deblend_assets.science.reports.figures.style import new_figure, to_png
+from deblend_assets.science.reports.figures.style import new_figure
 from deblend_assets.science.simulation.field_light import FieldRenderer
 from deblend_assets.science.simulation.galaxies import Galaxies, concatenate
 from deblend_assets.science.simulation.sources import SkyCatalog, sample_sources
@@ -215,6 +216,13 @@ def sheet(shown: Sequence[ShownField], columns: int = 5) -> Figure:
     return figure
 
 
+def true_colour_png(figure: Figure) -> bytes:
+    """A figure as PNG with every color that it has: in a palette bright sources would be patches of one color."""
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    return png.getvalue()
+
+
 def shuffled(
     real: Sequence[ShownField], ours: Sequence[ShownField], most: int, rng: np.random.Generator
 ) -> tuple[list[ShownField], list[bool]]:
@@ -249,7 +257,7 @@ def main() -> None:
         sky, images = ours_like(data, coadd, galaxies, bright, rng)
         ours += pieces(data, sky.column("sigma"), images)
     shown, key = shuffled(real, ours, arguments.most, rng)
-    arguments.figure.write_bytes(to_png(sheet(shown)))
+    arguments.figure.write_bytes(true_colour_png(sheet(shown)))
     pd.DataFrame({"number": np.arange(len(key)) + 1, "real": key}).to_csv(arguments.key, index=False)
     print(f"{len(key)} pieces of {data.side} x {data.side} pixels, {sum(key)} of them real")
 

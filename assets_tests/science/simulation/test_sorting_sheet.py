@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from assets_tests.science.skies.real_data import real_file
 from benchmarks.field_pictures import catalog
@@ -20,6 +22,7 @@ from benchmarks.sorting_sheet import (
     shuffled,
     sky_like,
     sky_pixels,
+    true_colour_png,
 )
 from deblend_assets.science.simulation.sources import SkyCatalog
 from deblend_assets.science.skies.noise import measured_correlation, resampled
@@ -50,6 +53,12 @@ def test_pieces_lie_side_by_side_and_are_shuffled_in_equal_numbers() -> None:
     own = {tuple(np.sort(piece.images.ravel())[:3]) for piece in cut}
     assert {tuple(np.sort(piece.images.ravel())[:3]) for piece in shown} <= own, "turned, with the same pixels"
     assert len(sheet(shown).axes) == 5
+
+
+def test_a_sheet_has_all_its_colours() -> None:
+    noise = np.random.default_rng(1).normal(0, 3, (3, 256, 320))
+    image = Image.open(BytesIO(true_colour_png(sheet(pieces(DATA["DECam"], np.ones(3), noise))))).convert("RGB")
+    assert len(image.getcolors(maxcolors=10**6) or ()) > 1_000
 
 
 @pytest.mark.parametrize("name", list(FILES))
