@@ -34,14 +34,16 @@ class NetworkEstimate:
         settings: of detection and stamps.
         least_snr: of a detection that is measured; those below are other detections to the network. It is a cut like
             any other: on each sheared image, and inside the response.
+        responses: share of the rows with responses of their stamps to shear and PSF.
     """
 
     model: SkyModel
     settings: MeasurementSettings
     least_snr: float = LEAST_SNR
+    responses: float = 0.0
 
     def __call__(self, image: ObservedImage, fwhm: tuple[float, ...]) -> pd.DataFrame:
-        """One row a detection: x, y, x_err, y_err, detection_snr and the columns of `sky_columns`; no responses."""
+        """One row a detection: x, y, x_err, y_err, detection_snr and the columns of `sky_columns`."""
         detections = self._detected(image, fwhm)
         rows = np.flatnonzero(detections["snr"].to_numpy(np.float64) >= self.least_snr)
         x, y = (detections[name].to_numpy(np.float64) for name in "xy")
@@ -50,7 +52,7 @@ class NetworkEstimate:
         for start in range(0, len(rows), _AT_ONCE):
             stamps = cut(image, x, y, side, rows[start : start + _AT_ONCE])
             stamps = stamps.with_nearest(self.settings.stamps.others)
-            parts.append(measure_catalog(self.model, stamps, responses=0.0, orientations=ORDER))
+            parts.append(measure_catalog(self.model, stamps, self.responses, orientations=ORDER))
         own = detections.iloc[rows][list(_FOUND)].rename(columns=_FOUND).reset_index(drop=True)
         if not parts:
             return own.assign(**{name: np.zeros(0) for name in sky_columns(image.bands)})
