@@ -7,7 +7,7 @@ Dagster.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets import settings
-from deblend_assets.errors import DeblendError, MismatchError
+from deblend_assets.errors import DeblendError, MismatchError, MissingDataError
 from deblend_assets.science.images.field import Box, Field
 from deblend_assets.science.images.given import observation
 from deblend_assets.science.images.ready_stamps import ReadyStamps, ready_stamps
@@ -48,7 +48,7 @@ from deblend_assets.steps.measuring.ready import StoredSet
 from deblend_assets.steps.metadetection.response import kept_catalogs, model_checksum
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.field_files import read_field
-from deblend_assets.stores.positions import positions_of
+from deblend_assets.stores.positions import TableLike, positions_of
 from deblend_assets.stores.shipped import shipped_version
 from deblend_assets.stores.stamps import open_stamps
 
@@ -92,6 +92,10 @@ def load_model(path: str | PathLike[str] | None = None) -> SkyModel:
     if path is None:
         return load_sky_model(None)
     folder = Path(path).resolve()
+    if not (folder / "checkpoint.pt").is_file():
+        raise MissingDataError(
+            "has no checkpoint.pt", where=str(folder), remedy="give the folder of a trained sky_model, or no path"
+        )
     return load_sky_model(CheckpointFolder(folder.parent, folder.name, "sky_shapes/sky_model"))
 
 
@@ -113,7 +117,7 @@ def detect(field: Field) -> Table:
 
 def measure(
     source: Field | ReadyStamps | str | PathLike[str],
-    table: Table | pd.DataFrame | None = None,
+    table: TableLike | None = None,
     *,
     model: SkyModel | None = None,
     progress: bool = False,
@@ -121,10 +125,11 @@ def measure(
     """Shapes, sizes and fluxes of the galaxies of a field, or of those in the middle of stamps.
 
     Args:
-        source: a field of images; or `da.Stamps(…)`; or the path of stamps, Zarr or a folder, as
-            `deblend_assets measure` takes.
-        table: of a field alone: x, y [pixel, from 0], or else ra, dec or pixels by their usual names (see
-            docs/measuring_images.md), in the place of what is detected; its other columns are kept.
+        source: a field of images, or the path of its `field.toml`; or `da.Stamps(…)`; or the path of stamps, Zarr or a
+            folder, as `deblend_assets measure` takes.
+        table: of a field alone: a table, columns by name, a structured array or the path of a file, with x, y [pixel,
+            from 0], or else ra, dec or pixels by their usual names (see docs/measuring_images.md), in the place of
+            what is detected; its other columns are kept.
         model: of `load_model`; default: the shipped one.
         progress: whether lines of progress are written to standard error.
 
@@ -139,6 +144,8 @@ def measure(
         MissingDataError, CorruptDataError: what is missing or cannot be read.
     """
     log = _to_stderr if progress else _silent
+    if isinstance(source, str | PathLike) and Path(source).suffix == ".toml":
+        source = read_field(Path(source), log)
     if isinstance(source, Field):
         return _measure_field(source, table, model, log)
     stamps = _stamp_set(source, table, "measure")
@@ -255,8 +262,15 @@ def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, 
 
     Returns:
         A figure that notebooks show; `figure.savefig("field.png")` keeps it.
+
+    Raises:
+        MismatchError: a table that is no catalogue.
     """
     table = catalog.to_pandas() if isinstance(catalog, Table) else catalog
+    if "flags" not in table:
+        raise MismatchError(
+            "a table without flags", where="show", remedy="give the catalogue of da.measure, not the detections"
+        )
     return field_figure(field, table, None if box is None else Box(*box))
 
 
@@ -329,18 +343,24 @@ def _model_and_version(model: SkyModel | None) -> tuple[SkyModel, str]:
     return model, "given"
 
 
-def _measure_field(
-    field: Field, table: Table | pd.DataFrame | None, model: SkyModel | None, log: Callable[[str], None]
-) -> Table:
+def _measure_field(field: Field, table: TableLike | None, model: SkyModel | None, log: Callable[[str], None]) -> Table:
     chosen, version = _model_and_version(model)
     positions = None
     if table is not None:
-        pixels = {"x", "y"} <= set(table.colnames if isinstance(table, Table) else table)
+        pixels = {"x", "y"} <= set(_columns(table))
         positions = positions_of(table, sky=field.wcs.isCelestial() and not pixels).placed(field, log)
     catalog = catalog_of(field, chosen, version, positions=positions, log=log)
     found = _described(catalog.table, catalog.columns)
     found.meta["lines"] = summary_lines(field, catalog)
     return found
+
+
+def _columns(table: Any) -> Sequence[str]:
+    """Names of the columns of a table in memory; none of a file, whose positions on the sky come first."""
+    if isinstance(table, str | PathLike):
+        return ()
+    names = getattr(table, "colnames", None) or getattr(getattr(table, "dtype", None), "names", None)
+    return names or (list(table) if isinstance(table, Mapping | pd.DataFrame) else ())
 
 
 def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) -> Table:

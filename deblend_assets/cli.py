@@ -199,6 +199,8 @@ def _require_one_source(given: argparse.Namespace) -> None:
                 where=where,
                 remedy="name its image, or write both into the field.toml",
             )
+    if given.origin is not None and not given.positions:
+        raise UsageError("--origin is of --positions, which are not given", where=where, remedy="leave it out")
     if meds or stamps:
         for key in ("positions", "regions", "subtract_background", "pixel_scale", "processes", "origin", "inject"):
             if getattr(given, key) and not (stamps and key in _OF_STAMPS):

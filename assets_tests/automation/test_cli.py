@@ -298,6 +298,8 @@ def test_regions_psf_and_lost_bits_are_those_of_a_toml(
     assert "--regions is of images" in capsys.readouterr().err
     assert main(["measure", "--image", "r=r.fits", "--lost", "g=SAT", *out]) == 2
     assert "--lost of g without an --image" in capsys.readouterr().err
+    assert main(["measure", str(tmp_path / "field.toml"), "--origin", "1", *out]) == 2
+    assert "--origin is of --positions" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["measure", *images[:-1], "r=SAT,,CR", *out])
     assert "is not BAND=BIT,BIT" in capsys.readouterr().err

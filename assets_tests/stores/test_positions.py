@@ -554,3 +554,21 @@ def test_positions_on_the_sky_need_a_celestial_field(tmp_path: Path) -> None:
         read_positions(path).on_field(field)
     with pytest.raises(MissingDataError, match="the images have no celestial coordinates"):
         read_positions(path, sky=False)
+
+
+def test_columns_by_name_structured_arrays_and_paths_are_tables_too(tmp_path: Path) -> None:
+    columns = {"x": [1.5, 2.5], "y": [3.0, 4.0], "name": ["a", "b"]}
+    structured = np.array([(1.5, 3.0, "a"), (2.5, 4.0, "b")], [("x", float), ("y", float), ("name", "U1")])
+    path = written(tmp_path / "p.fits", Table(columns))
+    for table in (columns, structured, path, str(path)):
+        found = positions_of(table)
+        assert found.places["x"].tolist() == [1.5, 2.5]
+        assert found.others["name"].tolist() == ["a", "b"]
+    for wrong, said in (
+        (np.array([[1.5, 3.0]]), "ndarray without names of columns"),
+        ({"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "columns of equal length"),
+    ):
+        with pytest.raises(MismatchError, match=said):
+            positions_of(wrong)
+    with pytest.raises(MissingDataError, match=r"has 0 rows of x, y \[table\]: give one row per galaxy$"):
+        positions_of({"x": [], "y": []}, sky=False)

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import galsim
 import numpy as np
 import pytest
 import zarr
+from astropy.io import fits
 
 import deblend_assets as da
 from assets_tests.assets.homes import CHECKOUT
@@ -92,5 +94,24 @@ def test_what_is_no_stamps_is_refused_in_one_line(stamps: np.ndarray, tmp_path: 
 
 def test_a_model_is_read_from_its_folder(tmp_path: Path) -> None:
     assert isinstance(da.load_model(), da.SkyModel)
-    with pytest.raises(da.DeblendError, match="sky_model"):
+    with pytest.raises(da.DeblendError, match=r"has no checkpoint\.pt .*sky_model"):
         da.load_model(tmp_path / "nowhere")
+
+
+def test_a_field_is_measured_by_its_path_and_shown_with_its_catalogue(tmp_path: Path) -> None:
+    psf = galsim.Moffat(beta=3.0, fwhm=0.8)
+    image = galsim.Convolve(galsim.Exponential(half_light_radius=0.5, flux=2000), psf).drawImage(
+        nx=80, ny=80, scale=0.2
+    )
+    pixels = image.array + np.random.default_rng(1).normal(size=(80, 80))
+    fits.PrimaryHDU(pixels, fits.Header({"MAGZERO": 30.0})).writeto(tmp_path / "r.fits")
+    toml, places = tmp_path / "field.toml", tmp_path / "places.csv"
+    toml.write_text('pixel_scale = 0.2\n[bands.r]\nimage = "r.fits"\npsf = {fwhm = 0.8, beta = 3.0}\n')
+    places.write_text("name,x,y\nNGC,39.5,39.5\n")
+    found = da.measure(toml, places)
+    assert found["name"].tolist() == ["NGC"]
+    assert found["flux_r"][0] / 10 ** (0.4 * 1.4) == pytest.approx(2000, rel=0.1)
+    field = da.read_field(toml)
+    assert da.show(field, found).axes
+    with pytest.raises(MismatchError, match=r"give the catalogue of da\.measure"):
+        da.show(field, da.detect(field))

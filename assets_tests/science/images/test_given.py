@@ -133,3 +133,44 @@ def test_a_header_is_read_with_its_rotation() -> None:
     ra, dec = found.xyToradec(90.0, 10.0, units="degrees")
     np.testing.assert_allclose([ra % 360, dec], expected, atol=1e-8)
     assert da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=np.float32(0.2)).wcs.isPixelScale()
+
+
+def test_pixels_of_a_masked_array_that_are_masked_are_lost() -> None:
+    mask = np.zeros(PIXELS.shape, bool)
+    mask[40:44, 50] = True
+    weight = np.ma.masked_array(SIGMA**-2, np.roll(mask, 9, axis=0))
+    spoilt = np.ma.masked_array(np.where(mask, 1e6, PIXELS), mask)
+    found = da.Observation(spoilt, weight, zero_point=30, psf={"fwhm": 0.8}, wcs=0.2)
+    pixels, weights, _ = found.read((slice(None), slice(None)))
+    assert np.array_equal(weights == 0, mask | weight.mask)
+    assert np.abs(pixels).max() < 1e3
+    whole = np.ma.masked_array(np.where(mask, 30000, 10 * PIXELS).astype(np.int16), mask)
+    stamps = da.Stamps(np.ma.stack([whole])[None], bands="r", psf={"fwhm": 0.8}, wcs=0.2, zero_point=30)
+    assert np.isnan(stamps.image[0, 0][mask]).all()
+
+
+def test_an_image_of_galsim_brings_its_pixel_scale() -> None:
+    image = galsim.Image(PIXELS, scale=0.21)
+    found = da.Observation(image, galsim.Image(SIGMA**-2), zero_point=30, psf={"fwhm": 0.8})
+    assert found.wcs == galsim.PixelScale(0.21)
+    np.testing.assert_array_equal(found.image, PIXELS)
+    assert da.Observation(image, zero_point=30, psf={"fwhm": 0.8}, wcs=0.2).wcs == galsim.PixelScale(0.2)
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "said"),
+    [
+        ("r.fits", None, r"an image of str .*: .* da\.read_field reads the files"),
+        (PIXELS * 1j, None, "an image of ndarray .complex128.*real numbers"),
+        (PIXELS, np.ones((5, 5)), r"weight has shape \(5, 5\), the image"),
+    ],
+)
+def test_what_is_no_image_or_weight_is_one_line(image: Any, weight: Any, said: str) -> None:
+    with pytest.raises(da.DeblendError, match=said):
+        da.Observation(image, weight, zero_point=30, psf={"fwhm": 0.8}, wcs=0.2)
+
+
+@pytest.mark.parametrize("bands", [{"r": PIXELS}, ["r"], PIXELS])
+def test_a_field_of_other_things_than_observations_is_one_line(bands: Any) -> None:
+    with pytest.raises(da.DeblendError, match=r"no observations by name .*write da\.Field"):
+        da.Field(bands)

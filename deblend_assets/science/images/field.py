@@ -69,6 +69,12 @@ class Field:
     settings: MeasurementSettings = dataclass_field(default_factory=MeasurementSettings)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.bands, Mapping) or not all(isinstance(of, Observation) for of in self.bands.values()):
+            raise MismatchError(
+                "bands that are no observations by name",
+                where=self.name,
+                remedy="write da.Field({'r': da.Observation(image, …), …}); da.read_field reads a field.toml",
+            )
         if not self.bands:
             raise MissingDataError("no image", where=self.name, remedy="give at least one band")
         named = by_band(self.bands, self.name)

@@ -14,6 +14,7 @@ from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.noise_maps import require_weight
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
+from deblend_assets.science.images.user_arrays import plain_array, plain_pixels
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.mask_bits import MaskBit
 
@@ -24,10 +25,10 @@ _ZERO_POINTS = ("zero_point", "magzp_ref")
 
 
 def observation(
-    image: ArrayLike,
+    image: ArrayLike | galsim.Image,
     weight: ArrayLike | None = None,
     *,
-    zero_point: float | None,
+    zero_point: float | None = None,
     bmask: ArrayLike | None = None,
     psf: Any = None,
     wcs: Any = None,
@@ -37,7 +38,8 @@ def observation(
     """One band of a field, from arrays.
 
     Args:
-        image: (y, x), any numeric dtype [image unit].
+        image: (y, x), any real dtype [image unit]; pixels that are NaN, or masked in a masked array of numpy, are
+            lost; a galsim Image brings its pixel scale too.
         weight: inverse variance of the sky's noise, (y, x); a number: the same everywhere; None: measured.
         zero_point: AB magnitude of one image unit.
         bmask: integers, (y, x).
@@ -52,7 +54,9 @@ def observation(
             pixels' noise contradicts; see `require_weight`.
         SettingsError: a PSF that cannot be right.
     """
-    pixels = np.asarray(image)
+    if wcs is None and isinstance(image, galsim.Image) and image.wcs is not None and image.wcs.isUniform():
+        wcs = image.wcs.local()
+    pixels = plain_pixels(image, where)
     if pixels.ndim != 2:
         raise MismatchError(f"an image of shape {pixels.shape}", where=where, remedy="give one image (y, x) a band")
     shape = (pixels.shape[0], pixels.shape[1])
@@ -64,7 +68,7 @@ def observation(
         image=pixels,
         zero_point=_magnitude(zero_point, where),
         wcs=known,
-        weight=None if weight is None else np.broadcast_to(np.asarray(weight, np.float32), shape),
+        weight=_over(plain_array(weight).astype(np.float32), shape) if weight is not None else None,
         bmask=None if bmask is None else _integers(bmask, where),
         lost={1 << bit: MaskBit.BAD_COLUMN for bit in range(_BITS) if bits >> bit & 1},
         psf=psf_of(psf, known, shape, scale, "r", CATSIM_BANDS, where),
@@ -170,8 +174,12 @@ def _magnitude(zero_point: Any, where: str) -> float:
         ) from error
 
 
+def _over(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.broadcast_to(values, shape) if values.ndim == 0 else values
+
+
 def _integers(bmask: ArrayLike, where: str) -> NDArray[np.integer]:
-    bits = np.asarray(bmask)
+    bits = np.asarray(bmask.array if isinstance(bmask, galsim.Image) else bmask)
     if bits.dtype == bool:
         return bits.astype(np.int32)
     if not np.issubdtype(bits.dtype, np.integer):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.observation import why_lost
 from deblend_assets.science.images.stamp_sky import StampSky, stamp_sky
+from deblend_assets.science.images.user_arrays import plain_array
 from deblend_assets.science.stamps.lost_pixels import MISSING
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.science.stamps.observed import ObservedStamps
@@ -149,7 +150,7 @@ def ready_stamps(
         MismatchError: arrays of different shapes.
         MismatchError, SettingsError: as of `stamp_sky`.
     """
-    pixels = np.asarray(image)
+    pixels = plain_array(image)
     pixels = pixels[None] if pixels.ndim == 3 else pixels
     if pixels.ndim != 4 or pixels.shape[1] != len(bands) or pixels.dtype.kind not in "fiu":
         raise MismatchError(
@@ -186,7 +187,7 @@ def with_sky(
     return ReadyStamps(
         sky,
         pixels,
-        None if weight is None else _of_shape(weight, pixels.shape, "weight", where),
+        None if weight is None else _of_shape(plain_array(weight), pixels.shape, "weight", where),
         None if bmask is None else _integers(_of_shape(bmask, pixels.shape, "bmask", where), where),
         (1 << _BITS) - 1 if lost is None else lost,
         places,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 from astropy.table import Table
 
@@ -15,6 +19,9 @@ from deblend_assets.stores.positions.files import read_columns
 from deblend_assets.stores.positions.names import Pair, find_pair
 from deblend_assets.stores.positions.positions import PIXELS, Positions
 from deblend_assets.stores.stamps import first_line
+
+TableLike: TypeAlias = Table | pd.DataFrame | Mapping[str, Any] | np.ndarray | str | os.PathLike[str]
+"""What a table in memory, or its file, may be."""
 
 # Names of columns in a message.
 _LISTED = 20
@@ -63,13 +70,12 @@ def read_positions(path: str | Path, *, sky: bool = True, origin: int | None = N
     return _found(table, sky=sky, origin=origin, where=where)
 
 
-def positions_of(
-    table: Table | pd.DataFrame, *, sky: bool = True, origin: int | None = None, where: str = "table"
-) -> Positions:
+def positions_of(table: TableLike, *, sky: bool = True, origin: int | None = None, where: str = "table") -> Positions:
     """The positions of a table in memory, found as `read_positions` finds those of a file; the same arguments.
 
     Args:
-        table: of astropy, or of pandas, whose named index levels are columns.
+        table: of astropy, or of pandas, whose named index levels are columns; columns by name; a structured array; or
+            the path of a file.
         sky: see `read_positions`.
         origin: see `read_positions`.
         where: name of the table in messages.
@@ -77,11 +83,29 @@ def positions_of(
     Raises:
         MissingDataError, MismatchError, CorruptDataError: see `read_positions`.
     """
+    if isinstance(table, str | os.PathLike):
+        return read_positions(os.fspath(table), sky=sky, origin=origin)
     _require_origin(origin, where)
-    columns = (
-        from_pandas(table, table.attrs.get("units", {})) if isinstance(table, pd.DataFrame) else from_astropy(table)
-    )
+    if isinstance(table, pd.DataFrame):
+        return _found(from_pandas(table, table.attrs.get("units", {})), sky=sky, origin=origin, where=where)
+    columns = from_astropy(table if isinstance(table, Table) else _as_table(table, where))
     return _found(columns, sky=sky, origin=origin, where=where)
+
+
+def _as_table(values: Any, where: str) -> Table:
+    """A table of columns by name, or of a structured array."""
+    if isinstance(values, Mapping) or getattr(getattr(values, "dtype", None), "names", None):
+        try:
+            return Table(dict(values) if isinstance(values, Mapping) else values)
+        except (ValueError, TypeError) as error:
+            raise MismatchError(
+                f"makes no table ({first_line(error)})", where=where, remedy="give columns of equal length"
+            ) from error
+    raise MismatchError(
+        f"is a {type(values).__name__} without names of columns",
+        where=where,
+        remedy=f"give a table, columns by name or a file, with ra and dec [deg], or {PIXELS}",
+    )
 
 
 def _require_origin(origin: int | None, where: str) -> None:
@@ -128,9 +152,12 @@ def _without_positions(table: Columns, nearly: Pair | None, sky: bool, where: st
         )
     names = table.names
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} others" if len(names) > _LISTED else "")
-    remedy = "give one row per galaxy, with columns "
+    what, remedy = f"has {len(table.frame):,} rows of {listed}", "give one row per galaxy"
+    if nearly is not None:
+        return MissingDataError(what, where=where, remedy=remedy)
+    remedy = f"{remedy}, with columns "
     return MissingDataError(
-        f"has {len(table.frame):,} rows of {listed}",
+        what,
         where=where,
         remedy=f"{remedy}ra and dec [deg], or {PIXELS}"
         if sky

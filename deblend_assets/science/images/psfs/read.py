@@ -13,7 +13,7 @@ import numpy as np
 from deblend_assets.errors import MismatchError, SettingsError
 from deblend_assets.science.images.psfs.sky_psf import SkyPSF
 from deblend_assets.science.skies.image_psf import ImagePSF
-from deblend_assets.science.skies.limits import PIXEL_SCALE, fwhm_limits
+from deblend_assets.science.skies.limits import FWHM_ARCSEC, PIXEL_SCALE, fwhm_limits
 from deblend_assets.science.skies.psf import PSF, PSFModel
 from deblend_assets.science.skies.psf_files import read_psf
 from deblend_assets.science.skies.psf_shape import measure_psf
@@ -138,11 +138,22 @@ def _of_profile(value: Mapping[str, Any], given: _Given) -> PSF:
         raise SettingsError(
             f"fwhm is {value['fwhm']!r}, beta {beta!r}", where=given.where, remedy="give numbers, fwhm in arcsec"
         )
+    fwhm = float(value["fwhm"])
+    least, most = FWHM_ARCSEC.low * (1 - _MARGIN), FWHM_ARCSEC.high * (1 + _MARGIN)
+    if not least <= fwhm <= most:
+        raise SettingsError(
+            f"fwhm is {fwhm:g}, outside of {least:.2f} to {most:.2f} arcsec",
+            where=given.where,
+            remedy="give the FWHM in arcsec; sharper or wider images cannot be measured",
+        )
+    within = min(max(fwhm, FWHM_ARCSEC.low), FWHM_ARCSEC.high)
     try:
-        model = PSFModel(name, float(value["fwhm"]), None if beta is None else float(beta))
+        model = PSFModel(name, within, None if beta is None else float(beta))
     except SettingsError as error:
         raise SettingsError(error.what, where=given.where, remedy=error.remedy) from error
-    return SkyPSF(model.profile(), given.wcs, given.pixel_scale)
+    profile = model.profile()
+    # The model's range is that of the training: beyond it rows are measured, and have a flag.
+    return SkyPSF(profile if fwhm == within else profile.dilate(fwhm / within), given.wcs, given.pixel_scale)
 
 
 def _of_image(image: Any, given: _Given, *, oversampling: float | None = None, pixel: bool = True) -> PSF:
@@ -180,8 +191,10 @@ def _require_range(psf: PSF, shape: tuple[int, int], given: _Given) -> None:
         )
     if not limits.low * (1 - _MARGIN) <= fwhm <= limits.high * (1 + _MARGIN):
         raise SettingsError(
-            f"a FWHM of {fwhm:.2f} arcsec, {fwhm / given.pixel_scale:.1f} pixels, outside of {limits.low:.2f} to"
-            f" {limits.high:.2f} arcsec",
+            f"a FWHM of {fwhm:.2f} arcsec, {fwhm / given.pixel_scale:.1f} pixels, outside of"
+            f" {limits.low * (1 - _MARGIN):.2f} to {limits.high * (1 + _MARGIN):.2f} arcsec",
             where=given.where,
-            remedy="of an oversampled image give {path = …, oversampling = 5}; give a fwhm in arcsec",
+            remedy="of an oversampled image give {path = …, oversampling = 5}; give a fwhm in arcsec"
+            if fwhm > limits.high
+            else f"give a fwhm in arcsec, before the pixel; check the pixel scale of {given.pixel_scale:.3g} arcsec",
         )

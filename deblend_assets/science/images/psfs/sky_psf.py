@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import galsim
 
 from deblend_assets.errors import SettingsError
+from deblend_assets.science.skies.limits import FWHM_ARCSEC
 from deblend_assets.science.skies.psf_shape import measure_psf
 
 
@@ -29,14 +30,23 @@ class SkyPSF:
         """Centre and normalise a profile.
 
         Raises:
-            SettingsError: it has no light, or no adaptive moments.
+            SettingsError: it has no light, or no adaptive moments, as one that is far too narrow.
         """
         if not isinstance(profile, galsim.GSObject) or not profile.flux > 0:
             raise SettingsError(
                 f"is {profile!r}"[:200], where=where, remedy="give a galsim.GSObject of positive flux, before the pixel"
             )
         unit = profile.withFlux(1.0)
-        shape = measure_psf(unit)
+        try:
+            shape = measure_psf(unit)
+        except (ArithmeticError, SettingsError) as error:
+            # A point, or a width in radians.
+            raise SettingsError(
+                "no width and shape can be measured of it",
+                where=f"{where} = {profile!r}"[:200],
+                remedy="give the PSF before the pixel, one peak without noise, of a FWHM of some "
+                f"{FWHM_ARCSEC.low:g} to {FWHM_ARCSEC.high:g} arcsec",
+            ) from error
         return cls(unit.shift(-shape.x, -shape.y), wcs, pixel_scale)
 
     def at(self, x: float, y: float) -> galsim.GSObject:
