@@ -97,19 +97,21 @@ def line(name: str, damage: Damaging, model: SkyModel, targets: Targets, plain: 
 
 
 def chosen(store: ProjectStore, world: str, number: int) -> Targets:
-    """The first so many targets of a world that are judged."""
-    parts: list[Targets] = []
+    """So many targets of a world that are judged, from as many of its fields as can be: the first of each shard."""
     worlds = store.world(WORLDS[world])
-    for shard in worlds.shards:
-        targets = worlds.read(shard)
-        table: pd.DataFrame = targets.truth
-        none = table[["star", "spurious", "shred"]].any(axis=1).to_numpy(bool)
-        ends = (targets.stamps.mask & int(MaskBit.NO_DATA)).any(axis=(2, 3))
-        edge = (ends & targets.stamps.present).any(axis=1)
-        parts.append(targets.rows(~none & ~edge & (table["masked_fraction"] < MOST_MASKED).to_numpy(bool)))
-        if sum(map(len, parts)) >= number:
-            break
+    shards = worlds.shards[: min(number, len(worlds.shards))]
+    parts = [judged(worlds.read(shard), -(-number // len(shards))) for shard in shards]
     return join_targets(parts).rows(slice(0, number))
+
+
+def judged(targets: Targets, most: int) -> Targets:
+    """The first of a shard's galaxies that are not at the edge, with at most a fifth of their light masked."""
+    table: pd.DataFrame = targets.truth
+    none = table[["star", "spurious", "shred"]].any(axis=1).to_numpy(bool)
+    ends = (targets.stamps.mask & int(MaskBit.NO_DATA)).any(axis=(2, 3))
+    edge = (ends & targets.stamps.present).any(axis=1)
+    good = ~none & ~edge & (table["masked_fraction"] < MOST_MASKED).to_numpy(bool)
+    return targets.rows(np.flatnonzero(good)[:most])
 
 
 if __name__ == "__main__":
