@@ -100,7 +100,9 @@ def _sky_model(profile: Profile) -> tuple[SkyModel, str]:
 
 def _say_measured(given: argparse.Namespace, done: MeasuredSet) -> None:
     counts = f"{done.stamps:,} stamps measured, {done.good:,} good for shapes (flags == 0)"
-    print(f"{counts}, {done.rate:,.0f} stamps/s", given.out / "measurements.parquet", sep="\n")
+    files = [given.out / name for name in ("measurements.fits", "measurements.parquet")]
+    written = ", ".join(str(path) for path in files if path.is_file())  # FITS up to a number of rows
+    print(f"{counts}, {done.rate:,.0f} stamps/s", written, sep="\n")
 
 
 def _measure_field(given: argparse.Namespace, profile: Profile) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import zarr
+from astropy.table import Table
 
 from assets_tests.assets.homes import CHECKOUT, PATIENCE_SECONDS
 from assets_tests.assets.lineage import Lineage, Made
@@ -56,10 +57,13 @@ def test_blends_of_the_lineage_are_measured_by_the_model_for_every_sky(
     assert main(["measure", str(blends), "--out", str(out), "--images"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("112 stamps measured, ")
-    assert said.out.endswith(f"{out}/measurements.parquet\n")
+    assert said.out.endswith(f"{out}/measurements.fits, {out}/measurements.parquet\n")
     assert "PSF of LSST: none given" in said.err
     assert "measuring: 112/112 stamps" in said.err
     table = measured(out)
+    rows = Table.read(out / "measurements.fits")
+    assert rows["g1"].tolist() == table["g1"].tolist()
+    assert (rows["flux_r"].unit, rows["bands_present"][0]) == ("nJy", "ugrizy")
     assert table["stamp"].tolist() == list(range(112))
     assert (table["flags"] == 0).mean() > 0.5
     images = zarr.open_array(out / "deblended.zarr", mode="r")

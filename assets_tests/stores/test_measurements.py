@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import zarr
+from astropy.table import Table
 
 from deblend_assets.errors import BusyError, StorageError
 from deblend_assets.stores import measurements
@@ -21,7 +22,7 @@ from deblend_assets.stores.folders import FilesInPlace
 from deblend_assets.stores.measurements import measurements_in
 from deblend_assets.stores.tables import column_units
 
-COLUMNS = {"stamp": ("", "position"), "flux": ("electron", "sum")}
+COLUMNS = {"stamp": ("", "position"), "flux": ("nJy", "sum")}
 
 
 def table(first: int, rows: int) -> pd.DataFrame:
@@ -56,6 +57,9 @@ def test_rows_that_come_in_parts_stand_in_one_catalogue(tmp_path: Path) -> None:
     card = json.loads((folder / "measurements.json").read_text())
     assert card["sha256"] == hashlib.sha256(data).hexdigest()
     assert (card["rows"], card["bytes"], card["model_version"]) == (30, len(data), "0123456789ab")
+    rows = Table.read(folder / "measurements.fits")
+    pd.testing.assert_frame_equal(rows.to_pandas(), pd.read_parquet(folder / "measurements.parquet"))
+    assert (rows["flux"].unit, rows["flux"].description) == ("nJy", "sum")
     images = zarr.open_array(folder / "deblended.zarr", mode="r")
     assert images.metadata.dimension_names == ("stamp", "band", "y", "x")
     np.testing.assert_array_equal(images[:, 0, 0, 0], np.repeat([0, 1, 2], 10))
@@ -127,7 +131,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-OURS = ["deblended.zarr", "measurements.json", "measurements.parquet"]
+OURS = ["deblended.zarr", "measurements.fits", "measurements.json", "measurements.parquet"]
 
 
 def test_other_files_beside_replaced_measurements_stay(tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException)
 
 
 # Three old files move away, the part becomes the new ones, which move to their place.
-RENAMINGS = range(1, 8)
+RENAMINGS = range(1, 10)
 
 
 @pytest.mark.parametrize("call", RENAMINGS)
@@ -213,7 +217,7 @@ def test_killed_while_replacing_old_and_new_survive_and_the_next_run_finds_one_w
     assert lengths == [10, 30]
     with pytest.raises(StorageError, match=r"already exists.*--replace"):
         write(folder, parts=2)
-    assert rows_of(folder) == (30 if call <= 4 else 10)
+    assert rows_of(folder) == (30 if call <= 5 else 10)
     write(folder, parts=2, replace=True)
     assert rows_of(folder) == 20
     assert names_in(folder) == OURS
@@ -301,3 +305,10 @@ def test_a_name_too_long_is_one_clear_line(tmp_path: Path, length: int) -> None:
     with pytest.raises(StorageError, match="the name is too long"):
         write(tmp_path / ("b" * length))
     assert names_in(tmp_path) == []
+
+
+def test_more_rows_than_fits_takes_are_in_parquet_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "out")
+    monkeypatch.setattr(measurements, "_MOST_FITS", 29)
+    write(tmp_path / "out", replace=True)
+    assert names_in(tmp_path / "out") == [name for name in OURS if name != "measurements.fits"]

@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from astropy.units import Unit
 from astropy.utils.exceptions import AstropyWarning
 
 from deblend_assets.science.measuring.registry import CatalogColumn
+from deblend_assets.stores.tables import Columns
 
 HeaderValue = str | int | float | bool
 
@@ -62,6 +64,21 @@ def to_fits(
         written = io.BytesIO()
         opened.writeto(written, output_verify="exception")
     return written.getvalue()
+
+
+def fits_of_parquet(path: Path, columns: Columns, note: str) -> bytes:
+    """The binary table with the rows of a Parquet file; see `to_fits`.
+
+    Args:
+        path: of a file with the given columns.
+        columns: unit, meaning and, if known, UCD of every column.
+        note: see `to_fits`.
+    """
+    described: dict[str, CatalogColumn[Any]] = {
+        name: CatalogColumn(column[0], column[2] if len(column) == 3 else "", column[1])
+        for name, column in columns.items()
+    }
+    return to_fits(pd.read_parquet(path), described, note, {})
 
 
 def _column(name: str, values: pd.Series, column: CatalogColumn[Any]) -> Column:

@@ -3,6 +3,7 @@
 In an existing folder these files are added, the card last; other files are not changed.
 
 <folder>/measurements.parquet      one row per stamp, units and meanings in the schema; written in row groups
+<folder>/measurements.fits         the same, of at most 250,000 rows
 <folder>/deblended.zarr            the deblended stamps, optional
 <folder>/measurements.json         model, stamps measured, checksum of the catalogue
 """
@@ -27,13 +28,17 @@ from zarr.codecs import BloscCodec
 
 from deblend_assets.errors import StorageError
 from deblend_assets.stores.files import exclusive_lock, storage_errors, to_json, write_atomic
+from deblend_assets.stores.fits_tables import fits_of_parquet
 from deblend_assets.stores.folders import FilesInPlace, empty_folder
 from deblend_assets.stores.tables import Columns, to_arrow
 
 CATALOGUE, DEBLENDED, CARD = "measurements.parquet", "deblended.zarr", "measurements.json"
+FITS = "measurements.fits"
 _LOCK = ".measurements.lock"
 # Rows per group of the Parquet file, which are buffered before they are written.
 _ROWS = 50_000
+# Most rows of the FITS file, which is written from memory: some 0.5 GB.
+_MOST_FITS = 250_000
 
 
 class Measurements:
@@ -91,7 +96,7 @@ class Measurements:
         self._writer.write_table(arrow)
 
     def finish(self, card: Mapping[str, Any]) -> None:
-        """Complete the catalogue and write the card with its checksum."""
+        """Complete the catalogue, write it as FITS too, and the card with its checksum."""
         if self._filled:
             self._write()
         self.close()
@@ -100,6 +105,8 @@ class Measurements:
             # Read in pieces: the catalogue of a survey may not fit in memory.
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             os.fsync(stream.fileno())
+        if self.rows <= _MOST_FITS:
+            write_atomic(self._folder / FITS, fits_of_parquet(path, self._columns, self._note))
         record = {**card, "rows": self.rows, "sha256": digest, "bytes": path.stat().st_size}
         write_atomic(self._folder / CARD, to_json(record))
 
@@ -126,7 +133,7 @@ def measurements_in(folder: Path, columns: Columns, note: str, *, replace: bool)
         BusyError: another process is writing to it.
     """
     with storage_errors(folder):
-        files = FilesInPlace(folder, "measurements", (CATALOGUE, DEBLENDED, CARD))
+        files = FilesInPlace(folder, "measurements", (CATALOGUE, FITS, DEBLENDED, CARD))
         if not files.interrupted:
             require_free(folder, CARD, replace=replace, besides=files.own | {_LOCK})
     with exclusive_lock(_lock_path(folder), f"the folder {folder.name}", remove=True), storage_errors(folder):
