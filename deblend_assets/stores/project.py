@@ -90,7 +90,7 @@ CODE_VERSIONS = {
     "simulated_field": "1",
     "field_images": "1",
     "field_detections": "4",
-    "field_catalog": "11",
+    "field_catalog": "12",
     "field_quality": "2",
     "metadetection": "6",
 }

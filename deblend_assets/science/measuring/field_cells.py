@@ -12,7 +12,7 @@ from deblend_assets.science.detection.extraction import OVERFLOW
 from deblend_assets.science.images.cells import Cell, outside
 from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.field_look import Look, detect_window, image_of
-from deblend_assets.science.measuring.field_rows import measure_rows
+from deblend_assets.science.measuring.field_rows import given_bits, measure_rows
 from deblend_assets.science.measuring.field_sources import sources_of
 from deblend_assets.science.sky_shapes.model import SkyModel
 from deblend_assets.science.stamps.cutting import ObservedImage, cut
@@ -76,6 +76,7 @@ def measure_cell(
     stamps = cut(image, x[near] - cell.outer.x0, y[near] - cell.outer.y0, look.side, place[rows])
     stamps = stamps.with_nearest(field.settings.stamps.others)
     found = measure_rows(model, stamps, field.settings, seed)
+    found.table["mask_bits"] = given_bits(field, x[rows], y[rows])
     return pd.concat([found.table, sources_of(stamps, found.scene)], axis=1)
 
 

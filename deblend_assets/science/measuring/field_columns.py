@@ -9,8 +9,10 @@ from deblend_assets.science.detection.detect import DETECTION_COLUMNS
 from deblend_assets.science.measuring.field_rows import BAND_REASONS
 from deblend_assets.science.measuring.registry import CatalogColumn, Entry, columns_of
 from deblend_assets.science.measuring.sky_columns import MEASURED
+from deblend_assets.science.stamps.mask_bits import MaskBit
 
 _BITS = "; ".join(f"{int(flag)} {flag.name}" for flag in BAND_REASONS)
+_LOST = ", ".join(f"{int(bit)} {bit.name}" for bit in MaskBit)
 _ERROR = "least standard error of {}, of an isolated source; NaN where the position was given"
 
 FIELD_IDENTITY: tuple[Entry[Any], ...] = (
@@ -36,7 +38,13 @@ FIELD_IDENTITY: tuple[Entry[Any], ...] = (
 )
 FIELD_ENDS: tuple[Entry[Any], ...] = (
     Entry("flags_{band}", "", "meta.code.qual;{spectrum}", f"of band {{band}} alone, bits, 0 is good: {_BITS}"),
-    Entry("mask_bits", "", "meta.code", "bits of the pixel nearest to the position, of all bands, for information"),
+    Entry(
+        "mask_bits",
+        "",
+        "meta.code",
+        "bits of the given masks at the pixel nearest to the position, of all bands, for information; of a mask of "
+        f"codes 2^code; of ready stamps why that pixel is lost: {_LOST}",
+    ),
     Entry("model_version", "", "meta.version;meta.modelled", "fingerprint of the model"),
 )
 

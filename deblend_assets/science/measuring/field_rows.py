@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from deblend_assets.science.images.field import Field
 from deblend_assets.science.measuring.psf_range import outside_training
 from deblend_assets.science.measuring.sky_catalog import MeasuredStamps, measure_with_scene
 from deblend_assets.science.measuring.trust import MOST_MASKED, RowFlag
@@ -88,8 +89,30 @@ def band_flags(stamps: ObservedStamps) -> NDArray[np.int16]:
 
 
 def central_bits(stamps: ObservedStamps) -> NDArray[np.int32]:
-    """Mask bits of the pixel nearest to each target, of all bands, (N,)."""
+    """Why the pixel nearest to each target is lost (`MaskBit`), of all bands, (N,)."""
     nearest = np.clip(np.floor(stamps.position + 0.5).astype(int), 0, stamps.side - 1)
     rows = np.arange(len(stamps))
     bits = stamps.mask[rows, :, nearest[:, 1], nearest[:, 0]]
     return np.asarray(np.bitwise_or.reduce(bits, axis=1).astype(np.int32))
+
+
+def given_bits(field: Field, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Bits of the masks as they are given, at the pixels nearest to positions, of all bands, (N,); 0 without a mask.
+
+    Args:
+        field: with its masks.
+        x, y: (N,) [pixel, from 0]; those off the image count at its edge.
+    """
+    bits = np.zeros(len(x), np.int64)
+    masks = [observation.bmask for observation in field.bands.values() if observation.bmask is not None]
+    if not len(x) or not masks:
+        return bits
+    height, width = field.shape
+    rows, columns = (
+        np.clip(np.floor(place + 0.5), 0, side - 1).astype(int) for place, side in ((y, height), (x, width))
+    )
+    row, column = int(rows.min()), int(columns.min())
+    window = slice(row, int(rows.max()) + 1), slice(column, int(columns.max()) + 1)
+    for mask in masks:
+        bits |= np.asarray(mask[window])[rows - row, columns - column].astype(np.int64)
+    return bits
