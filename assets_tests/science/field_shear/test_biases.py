@@ -135,6 +135,20 @@ def test_ratio_of_effective_numbers() -> None:
     assert effective_ratio(few, few, SHEAR, seed=0).value == 1.0
 
 
+def test_errors_of_effective_numbers_are_those_of_the_response_too() -> None:
+    sums, facts = tables(Truth(detection=0.0), fields=96)
+    area = facts["area"].to_numpy(float)
+    # Half of the fields respond by three fifths more, half by as much less.
+    factor = sums["field"].map(lambda number: 1.6 if number // 2 % 2 else 0.4).where(sums["catalog"] != "noshear", 1.0)
+    base = sums[sums["catalog"] == "noshear"].set_index(["field", "sign", "turned"])[["g1", "g2"]]
+    at = base.loc[list(zip(sums["field"], sums["sign"], sums["turned"], strict=True))].to_numpy()
+    moved = sums.assign(**{f"g{k}": at[:, k - 1] + factor * (sums[f"g{k}"] - at[:, k - 1]) for k in (1, 2)})
+    steady, shaky = (effective_number(stacked(table), SHEAR, Truth().shape, area, seed=0) for table in (sums, moved))
+
+    assert shaky.value == pytest.approx(steady.value, rel=0.05)
+    assert shaky.error**2 - steady.error**2 == pytest.approx((2 * 0.6 / 96**0.5 * steady.value) ** 2, rel=0.5)
+
+
 def test_analytic_response() -> None:
     sums, _ = tables(Truth(m1=0.1, detection=0.0), fields=16, galaxies=1000)
     analytic = sums[sums["catalog"] == "noshear"].assign(

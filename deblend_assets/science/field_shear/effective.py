@@ -15,6 +15,7 @@ from deblend_assets.science.statistics.jackknife import Measure
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 500
+_ONE_SIGMA = (0.15865, 0.84135)
 # Variance of a mean shear that is rounding alone.
 _ROUNDING = 1e-20
 
@@ -35,7 +36,7 @@ def influences(stacked: Stacked, shear: float) -> Floats:
 
 
 def effective_number(stacked: Stacked, shear: float, sigma_g: float, area: Floats, *, seed: int) -> Measure:
-    """n_eff [1 / arcmin²], mean of both components' variances; its error is a bootstrap over fields.
+    """n_eff [1 / arcmin²], mean of both components' variances; its error is a bootstrap over fields, R with them.
 
     NaN without any scatter, as of fields without a galaxy.
 
@@ -46,16 +47,14 @@ def effective_number(stacked: Stacked, shear: float, sigma_g: float, area: Float
         area: unmasked sky of each field, (F,) [arcmin²].
         seed: of the bootstrap.
     """
-    squares = np.square(influences(stacked, shear)).mean(axis=1)
-    variances = np.array([_variance(squares, rows) for rows in _drawn(len(squares), seed)])
+    variances = _variances(stacked, shear, _drawn(len(stacked.fields), seed))
     return _bootstrapped(_over(np.full_like(variances, sigma_g**2 / area.sum()), variances))
 
 
 def effective_ratio(ours: Stacked, other: Stacked, shear: float, *, seed: int) -> Measure:
-    """n_eff of one method over that of another on the same fields; the bootstrap resamples both together."""
+    """n_eff of one method over that of another on the same fields; the bootstrap resamples both together, R too."""
     both = np.intersect1d(ours.fields, other.fields)
-    squares = [np.square(influences(part.only(both), shear)).mean(axis=1) for part in (ours, other)]
-    own, others = (np.array([_variance(part, rows) for rows in _drawn(len(both), seed)]) for part in squares)
+    own, others = (_variances(part.only(both), shear, _drawn(len(both), seed)) for part in (ours, other))
     return _bootstrapped(_over(others, own))
 
 
@@ -65,9 +64,13 @@ def _over(numerators: Floats, variances: Floats) -> Floats:
 
 
 def _bootstrapped(values: Floats) -> Measure:
-    """The first value; its error is the scatter of those of the samples that have one."""
+    """The first value; its error is half of the interval that holds 68.27 % of those of the samples that have one.
+
+    The standard deviation would be that of the few samples whose response is near 0.
+    """
     known = values[1:][np.isfinite(values[1:])]
-    return Measure(float(values[0]), float(np.std(known)) if len(known) > 1 else np.nan)
+    low, high = np.quantile(known, _ONE_SIGMA) if len(known) > 1 else (np.nan, np.nan)
+    return Measure(float(values[0]), float(high - low) / 2)
 
 
 def _drawn(fields: int, seed: int) -> list[NDArray[np.int64]]:
@@ -76,6 +79,11 @@ def _drawn(fields: int, seed: int) -> list[NDArray[np.int64]]:
     return [np.arange(fields), *rng.integers(0, fields, (_RESAMPLES, fields))]
 
 
-def _variance(squares: Floats, rows: NDArray[np.int64]) -> float:
-    chosen = squares[rows]
-    return float(chosen.sum() * len(chosen) / max(len(chosen) - 1, 1))
+def _variances(stacked: Stacked, shear: float, samples: list[NDArray[np.int64]]) -> Floats:
+    """Of the mean shear of each sample of fields, with the response of that sample, mean of both components."""
+    found = []
+    for rows in samples:
+        sample = Stacked(stacked.fields[rows], stacked.sums[rows], stacked.step)
+        squares = np.square(influences(sample, shear)).mean(axis=1)
+        found.append(squares.sum() * len(rows) / max(len(rows) - 1, 1))
+    return np.array(found)
