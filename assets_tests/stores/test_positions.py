@@ -71,6 +71,8 @@ ROWS = list(zip(IDS, RA.tolist(), DEC.tolist(), strict=True))
         "Ra Dec",
         "ALPHA_J2000 DELTA_J2000",
         "alphawin_j2000 deltawin_j2000",
+        "X_WORLD Y_WORLD",
+        "alpha delta",
         "coord_ra coord_dec",
         "RAJ2000 DEJ2000",
         "_RAJ2000 _DEJ2000",

@@ -82,6 +82,10 @@ def test_what_is_no_stamps_is_refused_in_one_line(stamps: np.ndarray, tmp_path: 
     for shape, bands in (((2, 5, 45, 45), "ugrizy"), ((45, 45), "r")):
         with pytest.raises(MismatchError, match=r"give \(N, band, y, x\) or one stamp"):
             da.Stamps(np.zeros(shape), bands=bands)
+    with pytest.raises(MismatchError, match=r"no stamp \[stamps\]: give one stamp"):
+        da.Stamps(stamps[:0], bands="ugrizy")
+    with pytest.raises(MismatchError, match=r"zero_point is x for the bands u, g.*AB magnitude"):
+        da.Stamps(stamps, bands="ugrizy", zero_point="x")
     with pytest.raises(MissingDataError, match="is not a folder"):
         da.measure(tmp_path / "none")
     with pytest.raises(MismatchError, match=r"give a Field, or da\.Stamps"):

@@ -136,6 +136,9 @@ def test_masks_weights_and_sides_are_those_of_the_stamps() -> None:
     assert set(np.unique(found.inverse_variance[:, 0])) == {0, 0.25}
     assert (found.mask[:, :, :, 0] == MaskBit.NO_DATA).all()
     np.testing.assert_allclose(found.zero_point, [[30, 28]] * 2)
+    named = da.Stamps(image, bands=["HSC-I2", "g.MP9402"], zero_point={"HSC-G": 30, "I": 28})
+    assert named.bands == ("g", "i")
+    np.testing.assert_allclose(named.sky.zero_point, [30, 28])
     with pytest.raises(MismatchError, match=r"weight has shape \(3,\), the stamps"):
         da.Stamps(image, np.ones(3), bands="gi")
     with pytest.raises(MismatchError, match="name each band once"):

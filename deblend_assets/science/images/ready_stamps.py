@@ -158,6 +158,8 @@ def ready_stamps(
             where=where,
             remedy="give (N, band, y, x) or one stamp (band, y, x), and the names of its bands",
         )
+    if not len(pixels):
+        raise MismatchError("no stamp", where=where, remedy="give one stamp at least")
     shape = (pixels.shape[2], pixels.shape[3])
     sky = stamp_sky(
         bands, shape, StampSettings().psf_side, zero_point=zero_point, psf=psf, wcs=wcs, survey=survey, where=where

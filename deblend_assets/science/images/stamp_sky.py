@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.images.band_names import band_of
 from deblend_assets.science.images.given import as_wcs
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.simulation.survey_stamps import psf_images
@@ -68,10 +69,10 @@ def stamp_sky(
         MismatchError: bands that are unknown or repeated, numbers or PSFs that are not one a band, no WCS.
         SettingsError: an unknown survey, or a PSF that cannot be right.
     """
-    lower = [band.lower() for band in bands]
+    lower = [_band(band) for band in bands]
     if not lower or len(set(lower)) < len(lower) or not set(lower) <= set(CATSIM_BANDS):
         raise MismatchError(
-            f"bands {', '.join(bands) or 'none'}",
+            f"bands {', '.join(map(str, bands)) or 'none'}",
             where=where,
             remedy=f"name each band once, among {', '.join(CATSIM_BANDS)}",
         )
@@ -148,12 +149,20 @@ class _Survey:
         return np.asarray(of_bands)[[own.index(band) for band in self.names]]
 
 
+def _band(name: Any) -> str:
+    """A band by any name that `band_of` understands; in lower case where it is none."""
+    return band_of(str(name)) or str(name).lower()
+
+
 def _per_band(value: Any, bands: Sequence[str], where: str) -> NDArray[np.float64]:
     """One number a band, in the order of the stamps."""
     if isinstance(value, Mapping):
-        by_band = {str(band).lower(): number for band, number in value.items()}
+        by_band = {_band(band): number for band, number in value.items()}
         value = [by_band.get(band, np.nan) for band in bands]
-    numbers = np.asarray(value, np.float64)
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):  # refused below
+        numbers = np.array(np.nan)
     if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) != len(bands)) or not np.isfinite(numbers).all():
         raise MismatchError(
             f"zero_point is {value} for the bands {', '.join(bands)}",
@@ -181,7 +190,7 @@ class _Given:
             band: its name, and its `place` among the `bands` as given.
         """
         if isinstance(psf, Mapping) and not {"fwhm", "path", "image"} & set(psf):
-            by_band = {str(name).lower(): value for name, value in psf.items()}
+            by_band = {_band(name): value for name, value in psf.items()}
             if band not in by_band:
                 raise MismatchError(f"no PSF of {band}", where=self.where, remedy="give one a band")
             psf = by_band[band]

@@ -39,6 +39,12 @@ _SKY = (
     ("ra_deg", "dec_deg"),
     ("radeg", "dedeg"),
     ("right_ascension", "declination"),
+    ("right ascension", "declination"),
+    ("ra [deg]", "dec [deg]"),
+    ("ra(deg)", "dec(deg)"),
+    ("alpha", "delta"),
+    ("alphapeak_j2000", "deltapeak_j2000"),
+    ("x_world", "y_world"),
 )
 # sep and photutils count from 0.
 _PIXEL = (("x", "y"), ("xcentroid", "ycentroid"), ("x_centroid", "y_centroid"))
