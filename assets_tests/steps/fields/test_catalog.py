@@ -25,7 +25,7 @@ from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.steps.fields import catalog as catalog_module
 from deblend_assets.steps.fields import cells as cells_module
 from deblend_assets.steps.fields.catalog import FieldCatalog
-from deblend_assets.steps.fields.summary import _failure, summary_lines
+from deblend_assets.steps.fields.summary import _failures, summary_lines
 
 # Of numbers in bfloat16, which differ by the batch that they are computed in.
 ROUNDING = 0.02
@@ -207,13 +207,20 @@ def test_the_last_lines_say_how_many_and_what_the_field_shows(field: Field, plai
     others = [check for check in plain.look.report.checks if (check.name, check.band) != ("noise_level", "r")]
     wrong = Check.of("noise_level", "r", -10.7, 0.01, "31,000 pixels without a source")
     failing = replace(plain, look=replace(look, report=FieldReport((*others, wrong))))
-    shape = Check.of("psf_shape", "r", 0.023, 0.002, "12 stars")
-    assert "12 stars, so check the PSF: an image of it has the axes of the image's pixels" in _failure(shape)
-    (failed,) = (line for line in summary_lines(field, failing) if "CHECK" in line)
+    failed = [line for line in summary_lines(field, failing) if "CHECK" in line]
     assert (
-        "noise_level of r, ln of the noise's variance over the given one, is -10.700 ± 0.010 (at most "
-        "0.2), 31,000 pixels without a source: the noise is 0.00475 times the given one, so check its weights"
+        "CHECK FAILED: noise_level, ln of the noise's variance over the given one, at most 0.2, is -10.700 ± 0.010 in "
+        "r (31,000 pixels without a source): 0.00475 times the given noise; check the weights"
     ) in failed
+    shapes = [Check.of("psf_shape", band, value, 0.002, "12 stars") for band, value in (("g", 0.023), ("r", 0.04))]
+    size = Check.of("psf_size", "g", 0.4, 0.01, "12 stars")
+    assert _failures([size, *shapes]) == [
+        "CHECK FAILED: psf_size, ln of the stars' size over that of the given PSF, at most 0.025, is 0.400 ± 0.010 in "
+        "g (12 stars)",
+        "CHECK FAILED: psf_shape, modulus of the stars' g less that of the given PSF, at most 0.011, is 0.023 ± 0.002 "
+        "in g (12 stars), 0.040 ± 0.002 in r (12 stars); check the PSF: an image of it has the axes of the image's "
+        "pixels, a profile those of the sky",
+    ]
     forced = replace(plain, table=plain.table.assign(detection_snr=np.nan), look=look)
     assert summary_lines(field, forced)[0].startswith(f"{len(plain.table)} measured, ")
 

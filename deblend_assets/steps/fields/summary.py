@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -38,6 +38,15 @@ _WORDS: Mapping[RowFlag, str] = MappingProxyType(
         RowFlag.CROWDED: "crowded",
         RowFlag.PSF: "with a PSF or pixels unlike any of the training",
         RowFlag.BLENDED: "probably two sources each",
+    }
+)
+
+# What to do where a check fails.
+_ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "counts": "check the zero point",
+        "noise_level": "check the weights",
+        "psf_shape": "check the PSF: an image of it has the axes of the image's pixels, a profile those of the sky",
     }
 )
 
@@ -93,25 +102,25 @@ def _checks(field: Field, catalog: FieldCatalog) -> list[str]:
             wider = 100 * np.expm1(size.value)
             stars = f"stars {abs(wider):.1f} ± {100 * size.error:.1f} % {'wider' if wider >= 0 else 'narrower'}"
         lines.append(f'PSF of {band}: {width * scale:.2f}", {stars}')
-    failed = [_failure(check) for check in report.failed]
-    if failed:
-        lines.append(f"CHECK FAILED: {'; '.join(failed)}")
+    return [*lines, *_failures(report.failed)]
+
+
+def _failures(failed: Sequence[Check]) -> list[str]:
+    """A line for each check that failed, with its number in each band, and what to do."""
+    lines = []
+    for name in dict.fromkeys(check.name for check in failed):
+        limit, bands = CHECKS[name], [_number(check) for check in failed if check.name == name]
+        advice = f"; {_ADVICE[name]}" if name in _ADVICE else ""
+        lines.append(
+            f"CHECK FAILED: {name}, {limit.meaning}, at most {limit.threshold:g}, is {', '.join(bands)}{advice}"
+        )
     return lines
 
 
-def _failure(check: Check) -> str:
-    words = (
-        f"{check.name} of {check.band}, {CHECKS[check.name].meaning}, is {check.value:.3f} ± {check.error:.3f} "
-        f"(at most {check.threshold:g}), {check.reason}"
-    )
-    if check.name == "counts":
-        return f"{words}, so check its zero point"
+def _number(check: Check) -> str:
+    words = f"{check.value:.3f} ± {check.error:.3f} in {check.band} ({check.reason})"
     if check.name == "noise_level":
-        return f"{words}: the noise is {np.exp(check.value / 2):.3g} times the given one, so check its weights"
-    if check.name == "psf_shape":
-        return (
-            f"{words}, so check the PSF: an image of it has the axes of the image's pixels, a profile those of the sky"
-        )
+        return f"{words}: {np.exp(check.value / 2):.3g} times the given noise"
     return words
 
 
