@@ -69,3 +69,8 @@ class DeviceError(DeblendError, RuntimeError):
 
 class TrainingError(DeblendError, RuntimeError):
     """A training diverged or collapsed."""
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's message that is not blank; the name of its type if there is none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, first_line
 from deblend_assets.settings import StorePath
 from deblend_assets.stores.files import (
     is_file,
@@ -174,8 +174,9 @@ def checkpoint_content(data: bytes, path: StorePath, asset: str) -> dict[str, An
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptDataError(
-            f"is not a checkpoint ({first_line})", where=str(path), remedy=f"delete it and materialise {asset} again"
+            f"is not a checkpoint ({first_line(error)})",
+            where=str(path),
+            remedy=f"delete it and materialise {asset} again",
         ) from error
     return content

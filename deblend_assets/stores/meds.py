@@ -15,11 +15,10 @@ import pandas as pd
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, first_line
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.science.stamps.mask_bits import MaskBit
 from deblend_assets.stores.field_files.mask_names import DES_NAMES, meaning
-from deblend_assets.stores.stamps.protocol import first_line
 
 _JACOBIAN = (("dudcol", "dudrow"), ("dvdcol", "dvdrow"))
 _NEEDED = ("id", "ra", "dec", "box_size", "ncutout", "file_id", "start_row", "cutout_row", "cutout_col")

@@ -118,8 +118,17 @@ def test_no_wcs_is_one_line_and_not_pixels_of_an_arcsec(wcs: Any, said: str) -> 
         da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=wcs)
 
 
-def test_a_header_is_read_with_its_rotation() -> None:
-    cards = {
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CDELT1": -5.5e-5, "CDELT2": 5.5e-5, "CROTA2": 30.0},
+        {"CD1_1": -5.5e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 5.5e-5, "LONPOLE": 150.0},
+        {"CD1_1": -5.5e-5, "CD2_2": 5.5e-5, "CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.0, "PV1_4": 9.0},
+    ],
+    ids=["CROTA2", "LONPOLE", "a term whose order is not written out"],
+)
+def test_a_header_is_read_as_files_are(cards: dict[str, Any]) -> None:
+    base = {
         "CTYPE1": "RA---TAN",
         "CTYPE2": "DEC--TAN",
         "CRVAL1": 150.0,
@@ -127,9 +136,9 @@ def test_a_header_is_read_with_its_rotation() -> None:
         "CRPIX1": 50.0,
         "CRPIX2": 45.0,
     }
-    header = fits.Header(cards | {"CDELT1": -5.5e-5, "CDELT2": 5.5e-5, "CROTA2": 30.0})
+    header = fits.Header(base | cards)
     found = da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=header).wcs
-    expected = astropy_wcs.WCS(header).all_pix2world([[90.0, 10.0]], 1)[0]
+    expected = astropy_wcs.WCS(fits.Header({"PV2_1": 1.0} | base | cards)).all_pix2world([[90.0, 10.0]], 1)[0]
     ra, dec = found.xyToradec(90.0, 10.0, units="degrees")
     np.testing.assert_allclose([ra % 360, dec], expected, atol=1e-8)
     assert da.Observation(PIXELS, zero_point=30, psf={"fwhm": 0.8}, wcs=np.float32(0.2)).wcs.isPixelScale()

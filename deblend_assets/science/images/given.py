@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import galsim
 import numpy as np
+from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError
+from deblend_assets.science.images.header_wcs import celestial_wcs, is_celestial
 from deblend_assets.science.images.noise_maps import require_weight
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
@@ -52,6 +55,7 @@ def observation(
     Raises:
         MismatchError: arrays of different shapes, a WCS that is none of these, no zero point, or a weight that the
             pixels' noise contradicts; see `require_weight`.
+        MissingDataError: a header's WCS that cannot be read, or of no ICRS or FK5 coordinates.
         SettingsError: a PSF that cannot be right.
     """
     if wcs is None and isinstance(image, galsim.Image) and image.wcs is not None and image.wcs.isUniform():
@@ -60,7 +64,7 @@ def observation(
     if pixels.ndim != 2:
         raise MismatchError(f"an image of shape {pixels.shape}", where=where, remedy="give one image (y, x) a band")
     shape = (pixels.shape[0], pixels.shape[1])
-    known = as_wcs(wcs, where)
+    known = as_wcs(wcs, shape, where)
     middle = galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
     scale = float(np.sqrt(known.pixelArea(middle)))
     bits = (1 << _BITS) - 1 if lost is None else lost
@@ -130,15 +134,17 @@ def _meta(of: Any) -> dict[str, Any]:
     return dict(getattr(of, "meta", None) or {})
 
 
-def as_wcs(value: Any, where: str) -> galsim.BaseWCS:
+def as_wcs(value: Any, shape: tuple[int, int], where: str) -> galsim.BaseWCS:
     """GalSim's WCS, from pixels that count from 1.
 
     Args:
         value: see `observation`.
+        shape: of the image, (y, x).
         where: name in messages.
 
     Raises:
         MismatchError: not a WCS.
+        MissingDataError: as of `celestial_wcs`.
     """
     if isinstance(value, galsim.BaseWCS):
         return value
@@ -149,19 +155,19 @@ def as_wcs(value: Any, where: str) -> galsim.BaseWCS:
     try:
         if hasattr(value, "wcs_pix2world"):
             return galsim.AstropyWCS(wcs=value)
-        header = galsim.FitsHeader(value)
-        if "CTYPE1" not in header and "CDELT1" not in header and "GS_WCS" not in header:
-            # Of which GalSim makes pixels of 1 arcsec.
-            raise ValueError("no WCS")
-        if header.get("CROTA2"):  # which GalSim's own reader leaves out
-            return galsim.AstropyWCS(header=header)
-        return galsim.FitsWCS(header=header, suppress_warning=True)
+        header = value if isinstance(value, fits.Header) else fits.Header(list(galsim.FitsHeader(value).items()))
+        if not is_celestial(header):
+            if "CDELT1" not in header and "GS_WCS" not in header:
+                # Of which GalSim makes pixels of 1 arcsec.
+                raise ValueError("no WCS")
+            return galsim.FitsWCS(header=header, suppress_warning=True)
     except Exception as error:  # GalSim and astropy raise all kinds
         raise MismatchError(
             "wcs is None" if value is None else f"wcs is a {type(value).__name__} without a WCS",
             where=where,
             remedy="give a galsim or astropy WCS, a FITS header that has one, or the pixel scale in arcsec",
         ) from error
+    return celestial_wcs(header, shape, where, warnings.warn)
 
 
 def _magnitude(zero_point: Any, where: str) -> float:

@@ -86,7 +86,7 @@ def stamp_sky(
     if wcs is None:
         assert known is not None
         wcs = known.pixel_scale
-    local = as_wcs(wcs, where)
+    local = as_wcs(wcs, shape, where)
     middle = galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
     jacobian = np.array(local.jacobian(middle).getMatrix())
     scale = float(np.sqrt(np.abs(np.linalg.det(jacobian))))

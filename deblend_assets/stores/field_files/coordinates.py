@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import galsim
-import numpy as np
-from astropy.io import fits
-from astropy.wcs import WCS
-from numpy.typing import NDArray
 
 from deblend_assets.errors import MismatchError, MissingDataError
+from deblend_assets.science.images.header_wcs import celestial_wcs, is_celestial, middle
 from deblend_assets.stores.field_files.planes import FitsImage
-from deblend_assets.stores.stamps import first_line
 
 # What GalSim writes into GS_WCS for images without a sky. Its own reader evaluates that text as Python: a file from
 # elsewhere must not choose what is run.
 _LINEAR = ("PixelScale", "OffsetWCS", "ShearWCS", "OffsetShearWCS", "JacobianWCS", "AffineTransform")
-_OTHER_AXES = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|NAXIS)[3-9]|(CD|PC)(0*\d_0*[3-9]|0*[3-9]_0*\d)")
-_SIP = re.compile(r"(A|B|AP|BP)_(ORDER|\d_\d|DMAX)")
-# Largest distance between GalSim's position and that of wcslib [arcsec].
-_SAME_PLACE = 1e-3
-# Pixel scales of an image of galaxies [arcsec]; readers take a degree where the header says none.
-_SCALES = (1e-3, 60.0)
 # Largest relative difference between a given pixel scale and the header's.
 _SAME_SCALE = 0.01
 
 
 def wcs_of(image: FitsImage, pixel_scale: float | None, log: Callable[[str], None]) -> galsim.BaseWCS:
-    """From pixels that count from 1 to the sky, or to arcsec with u west and v north.
-
-    TAN, SIP, TPV, SCAMP's PV terms under TAN (which are TPV), TNX of order 4, wcslib's projections; either axis first.
-    GalSim's own reader misses CROTA2, LONPOLE, and PV terms whose order is not written out: it is used where it agrees
-    with wcslib. FK5 at J2000 is taken for ICRS (23 mas at most).
+    """From pixels that count from 1 to the sky (`celestial_wcs`), or to arcsec with u west and v north.
 
     Args:
         image: whose header is read.
@@ -49,8 +32,8 @@ def wcs_of(image: FitsImage, pixel_scale: float | None, log: Callable[[str], Non
     if image.header.get("GS_WCS") in _LINEAR:
         wcs, origin = galsim.wcs.readFromFitsHeader(galsim.FitsHeader(image.header))
         wcs = wcs.shiftOrigin(galsim.PositionD(1 - origin.x, 1 - origin.y))
-    elif re.match(r"RA--|DEC-|[A-Z]LON|[A-Z]LAT", str(image.header.get("CTYPE1", ""))):
-        wcs = _celestial(image, log)
+    elif is_celestial(image.header):
+        wcs = celestial_wcs(image.header, image.plane.shape, image.where, log, image.get)
     elif pixel_scale is not None:
         return galsim.PixelScale(pixel_scale)
     else:
@@ -61,108 +44,6 @@ def wcs_of(image: FitsImage, pixel_scale: float | None, log: Callable[[str], Non
         )
     _require_scale(wcs, image, pixel_scale)
     return wcs
-
-
-def _celestial(image: FitsImage, log: Callable[[str], None]) -> galsim.BaseWCS:
-    _require_icrs(image)
-    header = _two_axes(image.header)
-    projection = str(header["CTYPE1"])[5:].strip()
-    if not projection.endswith("-SIP") and any(_SIP.fullmatch(key) for key in header):
-        log(f"SIP terms are not applied, since CTYPE1 is {header['CTYPE1']} without -SIP [{image.where}]")
-        _remove(header, _SIP)
-    if projection == "TPV" or (projection == "TAN" and "PV1_1" in header):
-        _write_out_pv(header)
-    problem = "of no known projection"
-    # wcslib takes TNX for TAN.
-    for read in (galsim.GSFitsWCS,) if projection == "TNX" else (galsim.GSFitsWCS, galsim.AstropyWCS):
-        try:
-            _require_numbers(header)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                wcs = read(header=galsim.FitsHeader(header.copy()))
-                scale = wcs.pixelArea(middle(image.plane.shape)) ** 0.5
-                if not _SCALES[0] < scale < _SCALES[1]:
-                    raise ValueError(f"pixels of {scale:g} arcsec")
-                if projection == "TNX" or _apart(wcs, WCS(header), image.plane.shape) < _SAME_PLACE:
-                    return wcs
-        # GalSim, astropy and wcslib raise all kinds of exceptions.
-        except Exception as error:
-            problem = first_line(error)
-    raise MissingDataError(
-        f"has a WCS of {header['CTYPE1']} that cannot be read ({problem})",
-        where=image.where,
-        remedy="write it as TAN, TAN-SIP or TPV",
-    )
-
-
-def _require_icrs(image: FitsImage) -> None:
-    axes = {str(image.header.get(f"CTYPE{axis}", ""))[:4].rstrip("-") for axis in (1, 2)}
-    frame = str(image.get("RADESYS") or image.get("RADECSYS") or "").strip().upper()
-    equinox = image.get("EQUINOX")
-    problem = None
-    if axes != {"RA", "DEC"}:
-        problem = f"has coordinates {image.header.get('CTYPE1')}, {image.header.get('CTYPE2')}"
-    elif frame not in ("", "ICRS", "FK5", "GAPPT"):
-        problem = f"has coordinates of {frame}"
-    elif frame != "ICRS" and isinstance(equinox, int | float) and abs(equinox - 2000) > 0.01:
-        problem = f"has coordinates of equinox {equinox:g}"
-    if problem:
-        raise MissingDataError(
-            problem, where=image.where, remedy="write its WCS as RA and DEC, ICRS or FK5 at J2000, as SWarp does"
-        )
-
-
-def _require_numbers(header: fits.Header) -> None:
-    """Raise ValueError where a number is missing, which wcslib takes for 0, or is no number."""
-    for keyword in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
-        if not isinstance(header.get(keyword), int | float):
-            raise ValueError(f"{keyword} is {header.get(keyword)!r}")
-
-
-def _two_axes(header: fits.Header) -> fits.Header:
-    """A copy without the axes of a cube beyond the first two, and without keywords that readers stumble over."""
-    header = header.copy()
-    _remove(header, _OTHER_AXES)
-    for keyword in ("WCSAXES", "WCSDIM", "BSCALE", "BZERO"):
-        header.remove(keyword, ignore_missing=True, remove_all=True)
-    if header.get("NAXIS", 2) > 2:
-        header["NAXIS"] = 2
-    return header
-
-
-def _remove(header: fits.Header, pattern: re.Pattern[str]) -> None:
-    for keyword in [key for key in header if pattern.fullmatch(key)]:
-        header.remove(keyword, ignore_missing=True, remove_all=True)
-
-
-def _write_out_pv(header: fits.Header) -> None:
-    """Name the projection TPV, and write PVi_1, which is 1 where it is left out; readers take it for 0."""
-    for axis in (1, 2):
-        header[f"CTYPE{axis}"] = f"{str(header[f'CTYPE{axis}'])[:5]}TPV"
-        header.setdefault(f"PV{axis}_1", 1.0)
-
-
-def _apart(wcs: galsim.BaseWCS, other: WCS, shape: tuple[int, int]) -> float:
-    """Largest distance of GalSim's positions from wcslib's, over the image [arcsec]."""
-    x, y = (part.ravel() for part in np.meshgrid(*(np.linspace(1, side, 3) for side in shape[::-1])))
-    found = wcs.xyToradec(x, y, units="radians")
-    expected = np.deg2rad(other.all_pix2world(x, y, 1, ra_dec_order=True))
-    cosine = _dot(_unit(*found), _unit(*expected))
-    sine = np.linalg.norm(np.cross(_unit(*found), _unit(*expected), axis=0), axis=0)
-    return float(np.rad2deg(np.arctan2(sine, cosine)).max() * 3600)
-
-
-def _unit(ra: Any, dec: Any) -> NDArray[np.float64]:
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
-
-
-def _dot(first: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray((first * other).sum(axis=0))
-
-
-def middle(shape: tuple[int, int]) -> galsim.PositionD:
-    """The middle of an image (y, x), in pixels that count from 1."""
-    return galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
 
 
 def _require_scale(wcs: galsim.BaseWCS, image: FitsImage, pixel_scale: float | None) -> None:

@@ -19,8 +19,7 @@ from typing import IO, Any
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from deblend_assets.errors import CorruptDataError, DeblendError
-from deblend_assets.stores.stamps import first_line
+from deblend_assets.errors import CorruptDataError, DeblendError, first_line
 
 # How a file begins that is compressed as a whole (tile-compressed .fz files are FITS), and what opens it.
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}

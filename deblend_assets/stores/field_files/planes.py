@@ -9,10 +9,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError
+from deblend_assets.errors import CorruptDataError, first_line
 from deblend_assets.science.images.observation import Plane
 from deblend_assets.stores.field_files.files import opened
-from deblend_assets.stores.stamps import first_line
 
 Window = tuple[slice, slice]
 

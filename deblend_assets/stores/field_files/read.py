@@ -11,12 +11,13 @@ from typing import Any
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.images.band_names import by_band
 from deblend_assets.science.images.field import Field
+from deblend_assets.science.images.header_wcs import middle
 from deblend_assets.science.images.observation import Observation, Plane
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.stamps.conventions import CATSIM_BANDS
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.stores.field_files.bands import require_band
-from deblend_assets.stores.field_files.coordinates import middle, wcs_of
+from deblend_assets.stores.field_files.coordinates import wcs_of
 from deblend_assets.stores.field_files.exposures import with_companions
 from deblend_assets.stores.field_files.field_file import (
     BandFile,

@@ -12,11 +12,10 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError, MissingDataError
+from deblend_assets.errors import CorruptDataError, MissingDataError, first_line
 from deblend_assets.science.images.observation import Plane
 from deblend_assets.stores.field_files.planes import Window
 from deblend_assets.stores.field_files.region_text import Region, read_regions
-from deblend_assets.stores.stamps import first_line
 
 # Regions farther from the image than so many of its diagonals are not looked at: their projection may not exist.
 _FAR = 2.0

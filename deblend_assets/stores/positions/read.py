@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError
+from deblend_assets.errors import CorruptDataError, DeblendError, MismatchError, MissingDataError, first_line
 from deblend_assets.stores.field_files.names import image_name
 from deblend_assets.stores.positions.angles import degrees, numbers
 from deblend_assets.stores.positions.columns import Columns, from_astropy, from_pandas
 from deblend_assets.stores.positions.files import read_columns
 from deblend_assets.stores.positions.names import Pair, find_pair
 from deblend_assets.stores.positions.positions import PIXELS, Positions
-from deblend_assets.stores.stamps import first_line
 
 TableLike: TypeAlias = Table | pd.DataFrame | Mapping[str, Any] | np.ndarray | str | os.PathLike[str]
 """What a table in memory, or its file, may be."""

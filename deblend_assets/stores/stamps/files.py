@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from deblend_assets.errors import CorruptDataError, MismatchError
-from deblend_assets.stores.stamps.protocol import first_line
+from deblend_assets.errors import CorruptDataError, MismatchError, first_line
 
 ENDINGS = (".npy", ".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz")
 _PACKERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}

@@ -53,8 +53,3 @@ class StoredStamps(Protocol):
 
     def names(self, first: int, last: int) -> dict[str, np.ndarray]:
         """Catalogue columns that identify the stamps first ≤ n < last."""
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message that is not blank; the name of its type if there is none."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -18,9 +18,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError
+from deblend_assets.errors import CorruptDataError, MismatchError, MissingDataError, first_line
 from deblend_assets.stores.stamps.packing import Packing
-from deblend_assets.stores.stamps.protocol import BLOCK, ReadStamps, first_line
+from deblend_assets.stores.stamps.protocol import BLOCK, ReadStamps
 
 _AXES = ("band", "y", "x")
 # Attributes in which xarray and others name the axes of an array of Zarr 2.
