@@ -89,7 +89,7 @@ CODE_VERSIONS = {
     "against_im3shape": "1",
     "simulated_field": "1",
     "field_images": "1",
-    "field_detections": "4",
+    "field_detections": "5",
     "field_catalog": "12",
     "field_quality": "2",
     "metadetection": "6",

@@ -67,6 +67,15 @@ def test_where_a_coadd_was_filled_with_zeros_it_has_no_data() -> None:
         assert (found[:, :40] == 1).all(), "a few zeros may be of whole numbers"
 
 
+def test_what_is_no_number_is_lost() -> None:
+    image = noise(SHAPE, 1)
+    image[3, 4:8] = np.nan, np.inf, -np.inf, -9999.0
+    pixels, weight, mask = Observation(image, 30.0, WCS).read(ALL)
+    assert np.flatnonzero(weight.ravel() == 0).tolist() == [3 * SHAPE[1] + x for x in range(4, 8)]
+    assert np.abs(pixels).max() < 10
+    assert (mask[3, 4:8] == MaskBit.BAD_COLUMN).all()
+
+
 def test_a_mask_says_why_a_pixel_is_lost_and_other_bits_lose_none() -> None:
     bits = np.zeros(SHAPE, np.uint8)
     bits[2, 3], bits[4, 5], bits[6, 7] = 2, 64, 2 | 128

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.skies.psf import PSF
+from deblend_assets.science.stamps.lost_pixels import is_lost
 from deblend_assets.science.stamps.mask_bits import MaskBit
 
 # Side of the squares that a lost region holds where the image ends, and of those that are empty where all of their
@@ -39,7 +40,7 @@ class Observation:
     """One band of a field. Positions count from 0 at the centre of the first pixel, x with the column.
 
     Attributes:
-        image: (y, x) [image unit], of any numeric dtype; what is not finite is lost.
+        image: (y, x) [image unit], of any numeric dtype; what is not finite, or -9999, is lost.
         zero_point: AB magnitude of one image unit.
         wcs: GalSim's, from pixels that count from 1, as in FITS; celestial, or from pixels to arcsec (u west, v north).
         weight: noise map (y, x), of the kind that `weight_kind` says, of the sky's noise [image unit]; None: the noise
@@ -98,7 +99,7 @@ class Observation:
                 together = sum(bit for bit, means in self.lost.items() if means == meaning)
                 known_bits = bits.dtype.type(together & np.iinfo(bits.dtype).max)
                 mask |= np.where(bits & known_bits, np.uint16(meaning), np.uint16(0))
-        known = np.isfinite(pixels) & ~_opened(pixels == 0, _EMPTY, 1) & (weight > 0) & (mask == 0)
+        known = ~is_lost(pixels) & ~_opened(pixels == 0, _EMPTY, 1) & (weight > 0) & (mask == 0)
         unsaid = ~known & (mask == 0)
         mask[unsaid] = why_lost(known)[unsaid]
         return np.where(known, pixels, np.float32(0)), np.where(known, weight, np.float32(0)), mask
