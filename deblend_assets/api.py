@@ -99,11 +99,11 @@ def load_model(path: str | PathLike[str] | None = None) -> SkyModel:
     return load_sky_model(CheckpointFolder(folder.parent, folder.name, "sky_shapes/sky_model"))
 
 
-def detect(field: Field) -> Table:
+def detect(field: Field | str | PathLike[str]) -> Table:
     """The sources of a field.
 
     Args:
-        field: of `read_field`, or `da.Field({"r": da.Observation(…), …})`.
+        field: of `read_field`, or `da.Field({"r": da.Observation(…), …})`; or the path of a `field.toml`.
 
     Returns:
         One row a detection, x and y from 0 at the centre of the first pixel; see docs/detection.md.
@@ -111,6 +111,7 @@ def detect(field: Field) -> Table:
     Raises:
         MissingDataError: no PSF, no noise or no known pixel.
     """
+    field = _field(field, "detect")
     columns = detection_columns(field.names)
     return _described(detections_of(field, log=_silent).table[list(columns)], columns)
 
@@ -144,10 +145,8 @@ def measure(
         MissingDataError, CorruptDataError: what is missing or cannot be read.
     """
     log = _to_stderr if progress else _silent
-    if isinstance(source, str | PathLike) and Path(source).suffix == ".toml":
-        source = read_field(Path(source), log)
-    if isinstance(source, Field):
-        return _measure_field(source, table, model, log)
+    if _is_field(source):
+        return _measure_field(_field(source, "measure", log), table, model, log)
     stamps = _stamp_set(source, table, "measure")
     blocks, lines = _measured(stamps, model)
     for line in lines:
@@ -157,11 +156,11 @@ def measure(
     return found
 
 
-def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: int = 0) -> Table:
+def inject(field: Field | str | PathLike[str], number: int, *, model: SkyModel | None = None, seed: int = 0) -> Table:
     """Put galaxies of known truth into the images of a field, detect and measure them; the field stays as it is.
 
     Args:
-        field: images.
+        field: images, or the path of a `field.toml`.
         number: of galaxies; fewer where the image has no room for them: 40 × 40 pixels each.
         model: of `load_model`; default: the shipped one.
         seed: of the galaxies and their places.
@@ -174,6 +173,7 @@ def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: in
         MissingDataError: as of `detect`.
         SettingsError: no galaxy fits on the image.
     """
+    field = _field(field, "inject")
     chosen = load_model() if model is None else model
     before = detections_of(field, log=_silent)
     done = inject_field(field, before.look, chosen, before.table, number, seed=seed, log=_silent)
@@ -183,7 +183,7 @@ def inject(field: Field, number: int, *, model: SkyModel | None = None, seed: in
 
 
 def metadetect(
-    field: Field,
+    field: Field | str | PathLike[str],
     *,
     cache: str | PathLike[str] | None = None,
     model: SkyModel | None = None,
@@ -193,7 +193,7 @@ def metadetect(
     """The field's catalogue, and those of the field sheared by ±0.01, each detected and measured from its pixels.
 
     Args:
-        field: images.
+        field: images, or the path of a `field.toml`.
         cache: folder in which the catalogues are kept, by field, settings and model, whole or not at all; a killed run
             goes on where it was. None: nothing is kept.
         model: of `load_model`; default: the shipped one.
@@ -209,7 +209,7 @@ def metadetect(
     """
     chosen, version = _model_and_version(model)
     return kept_catalogs(
-        field,
+        _field(field, "metadetect"),
         chosen,
         version if model is None else f"{version}-{model_checksum(chosen)}",
         None if cache is None else Path(cache).resolve(),
@@ -219,7 +219,7 @@ def metadetect(
 
 
 def response(
-    source: Field | Mapping[str, pd.DataFrame],
+    source: Field | str | PathLike[str] | Mapping[str, pd.DataFrame],
     select: Callable[[pd.DataFrame], ArrayLike] | None = None,
     *,
     estimator: str = "g1",
@@ -232,7 +232,7 @@ def response(
     """Response of a field's mean shape to shear, detection and selection included: metadetection.
 
     Args:
-        source: a field; or the tables of `metadetect`.
+        source: a field, or the path of its `field.toml`; or the tables of `metadetect`.
         select: which rows count, run on each of the five catalogues; default: those without MASKED,
             SATURATED and EDGE, since a shear changes the other flags.
         estimator: column of the shape's first component, as `g1`, `g1_likelihood`, `e1`.
@@ -245,18 +245,26 @@ def response(
     Raises:
         As `metadetect`; MissingDataError: nothing is selected; MismatchError: a column is not there.
     """
-    tables = source
-    if isinstance(source, Field):
+    if select is not None and not callable(select):
+        raise MismatchError(
+            f"select is {select!r}",
+            where="response",
+            remedy="give a function of the table, as lambda table: table['snr'] > 10",
+        )
+    if isinstance(source, Mapping):
+        tables = source
+    else:
         tables = metadetect(source, cache=cache, model=model, least_snr=least_snr, progress=progress)
-    assert not isinstance(tables, Field)
     return response_of(tables, unmasked if select is None else select, estimator=estimator, weight=weight)
 
 
-def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None) -> Figure:
+def show(
+    field: Field | str | PathLike[str], catalog: Table | pd.DataFrame, box: tuple[int, int, int, int] | None = None
+) -> Figure:
     """A field in colour with its catalogue over it: ellipses, boxes for stars, crosses for rows with a flag.
 
     Args:
-        field: that was measured.
+        field: that was measured, or the path of its `field.toml`.
         catalog: of `measure`.
         box: x0, y0, x1, y1 of the part that is shown [pixel]; default: all of it.
 
@@ -271,12 +279,12 @@ def show(field: Field, catalog: Table | pd.DataFrame, box: tuple[int, int, int, 
         raise MismatchError(
             "a table without flags", where="show", remedy="give the catalogue of da.measure, not the detections"
         )
-    return field_figure(field, table, None if box is None else Box(*box))
+    return field_figure(_field(field, "show"), table, None if box is None else Box(*box))
 
 
 def deblend(
     source: Field | ReadyStamps | str | PathLike[str],
-    table: Table | pd.DataFrame | None = None,
+    table: TableLike | None = None,
     *,
     model: SkyModel | None = None,
     psf: CommonPSF = "own",
@@ -285,7 +293,7 @@ def deblend(
 
     Args:
         source: as of `measure`.
-        table: of a field alone, and needed there: rows of a catalogue, or x and y [pixel, from 0].
+        table: of a field alone, and needed there: rows of a catalogue, or positions as `measure` takes them.
         model: as of `measure`.
         psf: "own": pixels less the models of all others; "common": the galaxy's model behind one round Gaussian in all
             bands, 1.1 times as wide as the widest; or behind a galsim object (before the pixel).
@@ -297,12 +305,12 @@ def deblend(
     Raises:
         As `measure`; MismatchError: a position off the image.
     """
-    if isinstance(source, Field):
+    if _is_field(source):
         if table is None:
             raise MismatchError("no table", where="deblend", remedy="give rows of a catalogue of the field")
-        found = detections_of(source, log=_silent)
-        places = pd.DataFrame({name: np.asarray(table[name], np.float64) for name in "xy"})
-        return deblended(load_model() if model is None else model, source, found.look, places, found.table, psf)
+        field = _field(source, "deblend")
+        found, places = detections_of(field, log=_silent), _placed(field, table, _silent)
+        return deblended(load_model() if model is None else model, field, found.look, places, found.table, psf)
     blocks, _ = _measured(_stamp_set(source, table, "deblend"), model, psf)
     return np.concatenate([block.alone for block in blocks if block.alone is not None])
 
@@ -347,12 +355,38 @@ def _measure_field(field: Field, table: TableLike | None, model: SkyModel | None
     chosen, version = _model_and_version(model)
     positions = None
     if table is not None:
-        pixels = {"x", "y"} <= set(_columns(table))
-        positions = positions_of(table, sky=field.wcs.isCelestial() and not pixels).placed(field, log)
+        positions = _placed(field, table, log)
     catalog = catalog_of(field, chosen, version, positions=positions, log=log)
     found = _described(catalog.table, catalog.columns)
     found.meta["lines"] = summary_lines(field, catalog)
     return found
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _is_field(source: Any) -> bool:
+    """Whether it is a field of images, or the path of one's `field.toml`."""
+    return isinstance(source, Field) or (isinstance(source, str | PathLike) and Path(source).suffix == ".toml")
+
+
+def _field(source: Any, where: str, log: Callable[[str], None] = _silent) -> Field:
+    if isinstance(source, Field):
+        return source
+    if _is_field(source):
+        return read_field(Path(source), log)
+    raise MismatchError(
+        f"is given a {type(source).__name__}",
+        where=where,
+        remedy="give the path of a field.toml, or a Field, as da.Field({'r': da.Observation(image, …)})",
+    )
+
+
+def _placed(field: Field, table: TableLike, log: Callable[[str], None]) -> pd.DataFrame:
+    """Positions of a table on a field; x and y come before those on the sky."""
+    pixels = {"x", "y"} <= set(_columns(table))
+    return positions_of(table, sky=field.wcs.isCelestial() and not pixels).placed(field, log)
 
 
 def _columns(table: Any) -> Sequence[str]:
@@ -383,10 +417,6 @@ def _described(rows: pd.DataFrame, described: Mapping[str, CatalogColumn[Any]]) 
         else:
             columns.append(Column(values.to_numpy(), name=name, **words))
     return Table(columns)
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def _to_stderr(line: str) -> None:

@@ -118,4 +118,10 @@ def test_a_field_is_measured_by_its_path_and_shown_with_its_catalogue(tmp_path: 
     field = da.read_field(toml)
     assert da.show(field, found).axes
     with pytest.raises(MismatchError, match=r"give the catalogue of da\.measure"):
-        da.show(field, da.detect(field))
+        da.show(field, da.detect(toml))
+    assert da.deblend(toml, places).shape == da.deblend(field, found).shape == (1, 1, 49, 49)
+    assert da.show(toml, found).axes
+    with pytest.raises(MismatchError, match=r"is given a ndarray \[detect\]: give the path of a field\.toml"):
+        da.detect(pixels)
+    with pytest.raises(MismatchError, match="give a function of the table"):
+        da.response(toml, select="snr > 10")
