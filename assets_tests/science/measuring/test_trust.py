@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import deblend_assets as da
 from assets_tests.science.measuring.test_stamp_checks import FWHM, SCALE, stamps
 from deblend_assets.science.deblender.scene_fit import fit_targets
 from deblend_assets.science.deblender.scene_fluxes import solve_fluxes
@@ -145,9 +146,27 @@ def test_what_the_network_sees_of_a_close_detection_is_no_second_source() -> Non
 
 
 def test_a_faint_target_needs_a_higher_probability_to_be_two_sources() -> None:
-    evidence = evidence_of_two(np.full(3, 0.4), np.array([10.0, 100.0, 1000.0]), np.full(3, 2.7))
-    assert ((evidence > MOST_EVIDENCE) == [False, True, True]).all()
-    np.testing.assert_allclose(np.diff(evidence), np.log(10))
+    several, one = (
+        evidence_of_two(np.full(3, 0.4), np.array([10.0, 100.0, 1000.0]), np.full(3, 2.7), np.full(3, bands))
+        for bands in (2, 1)
+    )
+    assert ((several > MOST_EVIDENCE) == [False, True, True]).all()
+    np.testing.assert_allclose(np.diff(several), np.log(10))
+    np.testing.assert_allclose(np.diff(one), [np.log(10), 0])
+
+
+def test_bright_discs_in_one_band_are_not_taken_for_two_sources() -> None:
+    psf, rng = galsim.Moffat(beta=3, fwhm=0.8), np.random.default_rng(1)
+    image = galsim.Image(200, 200, scale=SCALE)
+    disc = galsim.Convolve(galsim.Exponential(half_light_radius=0.5, flux=4000).shear(g1=0.2, g2=0.1), psf)
+    for x in range(25, 200, 50):
+        for y in range(25, 200, 50):
+            disc.drawImage(image, center=galsim.PositionD(x, y), add_to_image=True)
+    pixels = image.array + rng.normal(0, 1, image.array.shape)
+    found = da.measure(da.Field({"r": da.Observation(pixels, 1.0, zero_point=30, psf=psf, wcs=SCALE)}))
+    assert len(found) == 16
+    assert np.median(found["snr"]) > 250
+    assert not (found["flags"] & int(RowFlag.BLENDED)).any()
 
 
 @pytest.mark.parametrize(

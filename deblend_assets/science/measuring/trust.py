@@ -170,7 +170,9 @@ def trust_of(stamps: ObservedStamps, scene: SkyScene) -> Trust:
             RowFlag.SHARP: (checks.sharp > MOST_SHARP).any(axis=1),
             RowFlag.OFF_CENTRE: offset > MOST_OFFSET,
             RowFlag.BAD_FIT: (misfit > MOST_MISFIT).any(axis=1) | is_crossed(stamps, scene.sources, scene.fluxes),
-            RowFlag.BLENDED: (evidence_of_two(scene.targets.blend, total, concentration) > MOST_EVIDENCE)
+            RowFlag.BLENDED: (
+                evidence_of_two(scene.targets.blend, total, concentration, present.sum(axis=1)) > MOST_EVIDENCE
+            )
             & (stamps.nearest_other() >= LEAST_APART * units.fwhm),
             **{flag: values > 1 for flag, values in unlike.items()},
         }
