@@ -11,12 +11,26 @@ from scipy import stats
 
 from deblend_assets.errors import SettingsError
 from deblend_assets.science.reports.figures.population import catalog_overview
-from deblend_assets.science.simulation import relations
+from deblend_assets.science.simulation import relations, seds
 from deblend_assets.science.simulation.catalog import CATSIM_COLUMNS, validate_catalog
 from deblend_assets.science.simulation.population import generate_population
 from deblend_assets.science.simulation.population_checks import PopulationCheck, check_population
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+# Medians of g - i, g - r, r - i, i - z [mag] and their errors in bins of half a magnitude from i = 20: VVDS-Deep, secure
+# redshifts above 0.01 (Le Fevre et al. 2013, 1307.0545), ugriz of CFHTLS; N = 117, 203, 348, 511, 712, 863, 911, 730, 216.
+VVDS = (
+    ((1.30, 0.80, 0.50, 0.25), (0.08, 0.04, 0.03, 0.01)),
+    ((1.47, 0.86, 0.55, 0.26), (0.07, 0.04, 0.03, 0.01)),
+    ((1.32, 0.76, 0.56, 0.24), (0.05, 0.03, 0.02, 0.01)),
+    ((1.23, 0.70, 0.60, 0.22), (0.04, 0.02, 0.02, 0.01)),
+    ((1.11, 0.61, 0.55, 0.21), (0.02, 0.01, 0.02, 0.01)),
+    ((1.06, 0.56, 0.52, 0.21), (0.02, 0.01, 0.01, 0.01)),
+    ((0.94, 0.48, 0.46, 0.18), (0.02, 0.01, 0.01, 0.01)),
+    ((0.87, 0.40, 0.45, 0.18), (0.02, 0.01, 0.01, 0.01)),
+    ((0.83, 0.38, 0.40, 0.18), (0.04, 0.02, 0.02, 0.02)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +123,35 @@ def test_types_keep_their_shares_and_early_ones_stay_at_low_redshift() -> None:
     i_mag = np.full(40_000, 23.0)
     redshift = relations.sample_redshifts(rng, i_mag)
     kind = relations.sample_types(rng, i_mag, redshift)
-    shares = np.histogram(kind, [0.0, 0.5, 1.5, 2.5, 4.0])[0] / kind.size
+    shares = np.histogram(kind, [0.0, 0.5, 1.35, 2.2, 3.475])[0] / kind.size
+    assert shares.sum() == pytest.approx(1.0)
     # Not equal: the two papers' redshift distributions differ.
     np.testing.assert_allclose(shares, relations.type_fractions(23.0), atol=0.04)
-    assert np.percentile(redshift[kind < 0.5], 95) < 1.4 < np.percentile(redshift[kind > 2.5], 95)
+    assert np.percentile(redshift[kind < 0.5], 95) < 1.4 < np.percentile(redshift[kind > 2.2], 95)
+
+
+def test_limits_of_types_rise_with_magnitude_from_i_20_to_25_5() -> None:
+    """0.5 + w (1, 2, 3.5) by hand: w = 0.85 at i = 23; 0.67 up to i = 20; 1 from i = 25.5."""
+    edges = relations.type_edges(np.array([18.0, 20.0, 23.0, 25.5, 28.0]))
+    faintest = [0.0, 0.5, 1.5, 2.5, 4.0]
+    brightest = [0.0, 0.5, 1.17, 1.84, 2.845]
+    expected = [brightest, brightest, [0.0, 0.5, 1.35, 2.2, 3.475], faintest, faintest]
+    np.testing.assert_allclose(edges, expected, atol=1e-12)
+
+
+def test_median_colors_are_those_of_vvds_deep() -> None:
+    """Within 0.1 mag and two errors of the published medians, at 20 <= i < 24.5, and bluer with i beyond."""
+    rng, ours = np.random.default_rng(6), []
+    for low in np.arange(20.0, 26.5, 0.5):
+        i_mag = relations.sample_observed_magnitudes(rng, 6_000, low, low + 0.5)
+        redshift = relations.sample_redshifts(rng, i_mag)
+        _, g, r, i, z, _ = seds.colours(redshift, relations.sample_types(rng, i_mag, redshift)).T
+        ours.append(np.median([g - i, g - r, r - i, i - z], axis=1))
+    off = np.abs(np.array(ours)[: len(VVDS)] - [medians for medians, _ in VVDS])
+    assert (off <= 0.1 + 2.0 * np.array([errors for _, errors in VVDS])).all(), off.round(2)
+    steps = np.diff(np.array(ours)[len(VVDS) - 1 :, 0])
+    assert (steps < 0.0).all(), steps
+    assert (steps > -0.15).all(), steps
 
 
 def test_disc_sizes_follow_miller(population: pd.DataFrame) -> None:
