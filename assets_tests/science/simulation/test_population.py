@@ -18,8 +18,9 @@ from deblend_assets.science.simulation.population_checks import PopulationCheck,
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
-# Medians of g - i, g - r, r - i, i - z [mag] and their errors in bins of half a magnitude from i = 20: VVDS-Deep, secure
-# redshifts above 0.01 (Le Fevre et al. 2013, 1307.0545), ugriz of CFHTLS; N = 117, 203, 348, 511, 712, 863, 911, 730, 216.
+# Medians of g - i, g - r, r - i, i - z [mag] and their errors, in bins of half a magnitude from i = 20: VVDS-Deep,
+# secure redshifts above 0.01, ugriz of CFHTLS (Le Fevre et al. 2013, 1307.0545).
+# N = 117, 203, 348, 511, 712, 863, 911, 730, 216.
 VVDS = (
     ((1.30, 0.80, 0.50, 0.25), (0.08, 0.04, 0.03, 0.01)),
     ((1.47, 0.86, 0.55, 0.26), (0.07, 0.04, 0.03, 0.01)),
