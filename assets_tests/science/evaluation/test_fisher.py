@@ -185,8 +185,8 @@ def btk_derivatives(renderer: ShardRenderer, scene: pd.DataFrame) -> tuple[NDArr
 def test_a_linear_fit_of_noisy_stamps_reaches_the_floor(
     renderer: ShardRenderer, table: pd.DataFrame, floor: pd.DataFrame, number: int
 ) -> None:
-    """One Gauss-Newton step from the truth, with GalSim's derivatives and least squares, on 1,000 exposures."""
-    scene, draws, bands = of_scene(table, number), 1000, len(renderer.survey.bands)
+    """One Gauss-Newton step from the truth, with GalSim's derivatives and least squares, on 4,000 exposures."""
+    scene, draws, bands = of_scene(table, number), 4000, len(renderer.survey.bands)
     light, geometry = btk_derivatives(renderer, scene)
     columns, prior = [], []
     for member in range(len(scene)):
