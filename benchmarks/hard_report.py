@@ -9,27 +9,19 @@ import argparse
 
 import numpy as np
 
-from benchmarks.hard_stamps import SCALE, SIDE, Kind, beside, crowd, moffat, moved, psfs, scenes, wider
+from benchmarks.hard_stamps import BLENDS, MOVED_AND_SMOOTHED, SCALE, SIDE, Kind, moffat, psfs, scenes, wider
 from deblend_assets.science.measuring.observed import POSTERIOR, measure_observed
 from deblend_assets.science.stamps.observed import of_report
 from deblend_assets.science.statistics.metrics import robust_sigma
 from deblend_assets.steps.measuring.model import shipped_model
 
 KINDS = (
-    Kind("isolated exponentials"),
-    Kind("two equal galaxies, 2.0″ apart", beside(2.0, 0.0)),
-    Kind("… 1.5″", beside(1.5, 0.0)),
-    Kind("… 1.0″", beside(1.0, 0.0)),
-    Kind("a neighbour 1.5″ away, 1.5 mag brighter", beside(1.5, 1.5)),
-    Kind("others as in a field, 25 an arcmin² of 22 to 25 mag", crowd),
+    *BLENDS,
     Kind("PSF 5 % wider", psf=wider(1.05)),
     Kind("… 10 %", psf=wider(1.1)),
     Kind("… 30 %", psf=wider(1.3)),
     Kind("Moffat PSF (β = 3) of the same FWHM", psf=moffat),
-    Kind("1 pixel off the middle", moved(1)),
-    Kind("noise smoothed by σ = 0.5 pixel", smoothed=0.5),
-    Kind("… 0.7 pixel", smoothed=0.7),
-    Kind("… 1 pixel", smoothed=1.0),
+    *MOVED_AND_SMOOTHED,
 )
 
 

@@ -196,23 +196,29 @@ def moffat(psf: galsim.GSObject) -> galsim.GSObject:
     return galsim.Moffat(beta=3, fwhm=psf.calculateFWHM())
 
 
-UNUSUAL = (
+BLENDS = (
     Kind("isolated exponentials"),
     Kind("two equal galaxies, 2.0″ apart", beside(2.0, 0.0)),
     Kind("… 1.5″", beside(1.5, 0.0)),
     Kind("… 1.0″", beside(1.0, 0.0)),
     Kind("a neighbour 1.5″ away, 1.5 mag brighter", beside(1.5, 1.5)),
     Kind("others as in a field, 25 an arcmin² of 22 to 25 mag", crowd),
+)
+MOVED_AND_SMOOTHED = (
+    Kind("1 pixel off the middle", moved(1)),
+    Kind("noise smoothed by σ = 0.5 pixel", smoothed=0.5),
+    Kind("… 0.7 pixel", smoothed=0.7),
+    Kind("… 1 pixel", smoothed=1.0),
+)
+UNUSUAL = (
+    *BLENDS,
     Kind("PSF 5 % wider, given", psf=wider(1.05), told=True),
     Kind("… 10 %", psf=wider(1.1), told=True),
     Kind("… 30 %", psf=wider(1.3), told=True),
     Kind("PSF 10 % wider, not given", psf=wider(1.1)),
     Kind("Moffat PSF (β = 3) of the same FWHM, given", psf=moffat, told=True),
     Kind("… not given", psf=moffat),
-    Kind("1 pixel off the middle", moved(1)),
-    Kind("noise smoothed by σ = 0.5 pixel", smoothed=0.5),
-    Kind("… 0.7 pixel", smoothed=0.7),
-    Kind("… 1 pixel", smoothed=1.0),
+    *MOVED_AND_SMOOTHED,
     Kind("noise 2 times that of LSST", noise=2.0),
     Kind("… 10 times", noise=10.0),
     Kind("other units: zero points given, 10⁻⁶ of an electron", unit=1e-6),
