@@ -48,6 +48,7 @@ from deblend_assets.steps.measuring.ready import StoredSet
 from deblend_assets.steps.metadetection.response import kept_catalogs, model_checksum
 from deblend_assets.stores.checkpoints import CheckpointFolder
 from deblend_assets.stores.field_files import read_field
+from deblend_assets.stores.files import is_file
 from deblend_assets.stores.positions import TableLike, positions_of
 from deblend_assets.stores.shipped import shipped_version
 from deblend_assets.stores.stamps import open_stamps
@@ -91,12 +92,13 @@ def load_model(path: str | PathLike[str] | None = None) -> SkyModel:
     """
     if path is None:
         return load_sky_model(None)
-    folder = Path(path).resolve()
-    if not (folder / "checkpoint.pt").is_file():
+    given = Path(path).resolve()
+    folder = CheckpointFolder(given.parent, given.name, "sky_shapes/sky_model")
+    if not is_file(folder.path):
         raise MissingDataError(
-            "has no checkpoint.pt", where=str(folder), remedy="give the folder of a trained sky_model, or no path"
+            f"has no {folder.path.name}", where=str(given), remedy="give the folder of a trained sky_model, or no path"
         )
-    return load_sky_model(CheckpointFolder(folder.parent, folder.name, "sky_shapes/sky_model"))
+    return load_sky_model(folder)
 
 
 def detect(field: Field | str | PathLike[str]) -> Table:

@@ -27,7 +27,7 @@ def influences(stacked: Stacked, shear: float) -> Floats:
     """
     images = stacked.sums[:, :, 0, 0, 0]
     applied = shear * np.eye(2)
-    deviation = images[..., 2:4] / response(stacked.without_each()[:1], stacked.step)[0]
+    deviation = images[..., 2:4] / response(stacked.sums.sum(axis=0), stacked.step)
     deviation = (deviation - images[..., 1:2] * applied).sum(axis=1)
     weight = images[..., 1].sum(axis=1)
     mean = deviation.sum(axis=0) / weight.sum()

@@ -13,7 +13,7 @@ from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
 from deblend_assets.errors import MismatchError
-from deblend_assets.science.images.header_wcs import celestial_wcs, is_celestial
+from deblend_assets.science.images.header_wcs import celestial_wcs, is_celestial, middle
 from deblend_assets.science.images.noise_maps import require_weight
 from deblend_assets.science.images.observation import Observation
 from deblend_assets.science.images.psfs.read import psf_of
@@ -65,8 +65,7 @@ def observation(
         raise MismatchError(f"an image of shape {pixels.shape}", where=where, remedy="give one image (y, x) a band")
     shape = (pixels.shape[0], pixels.shape[1])
     known = as_wcs(wcs, shape, where)
-    middle = galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
-    scale = float(np.sqrt(known.pixelArea(middle)))
+    scale = float(np.sqrt(known.pixelArea(middle(shape))))
     bits = (1 << _BITS) - 1 if lost is None else lost
     found = Observation(
         image=pixels,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deblend_assets.errors import MismatchError
 from deblend_assets.science.images.band_names import band_of
 from deblend_assets.science.images.given import as_wcs
+from deblend_assets.science.images.header_wcs import middle
 from deblend_assets.science.images.psfs.read import psf_of
 from deblend_assets.science.simulation.survey_stamps import psf_images
 from deblend_assets.science.simulation.surveys import SurveyModel, load_survey
@@ -87,8 +88,7 @@ def stamp_sky(
         assert known is not None
         wcs = known.pixel_scale
     local = as_wcs(wcs, shape, where)
-    middle = galsim.PositionD((shape[1] + 1) / 2, (shape[0] + 1) / 2)
-    jacobian = np.array(local.jacobian(middle).getMatrix())
+    jacobian = np.array(local.jacobian(middle(shape)).getMatrix())
     scale = float(np.sqrt(np.abs(np.linalg.det(jacobian))))
     if zero_point is None:
         assert of_survey is not None
