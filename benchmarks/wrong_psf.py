@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from benchmarks.metadetection import counted, ours
-from benchmarks.shear_twins import catalog, inner, simple_sky, twins
+from benchmarks.shear_twins import catalog, inner, known_field, simple_sky, twins
+from deblend_assets.science.field_shear.fields import Condition
 from deblend_assets.science.metadetection.catalogs import MASK_FLAGS, metadetect
 from deblend_assets.science.metadetection.kernels import gaussian_covariance, gaussian_sigma, shear_filter, transform
 from deblend_assets.science.metadetection.network import NetworkEstimate
+from deblend_assets.science.simulation.patch_psfs import PatchPSFs
 from deblend_assets.science.stamps.cutting import ObservedImage
 from deblend_assets.settings import MeasurementSettings
 from deblend_assets.steps.measuring.model import load_sky_model
@@ -35,21 +37,16 @@ _SAME = 1.0
 _RESPONSES = ("R11_psf_model", "R11_psf")
 
 
-def wrongly_given(image: ObservedImage, e1: float) -> ObservedImage:
-    """The same pixels with a PSF of a larger e1.
+def wrongly_given(image: ObservedImage, true: PatchPSFs, condition: Condition) -> ObservedImage:
+    """The same pixels with the PSF of a condition.
 
     Args:
-        image: with one PSF.
-        e1: distortion that the given PSF has beside that of the light.
+        image: of a field with one PSF.
+        true: of that field.
+        condition: which PSF is given.
     """
-    wrong = np.stack([_sheared(psf, e1) for psf in image.psf(0, 0)])
+    wrong = condition.psfs(true).psf_images(*true.sky.centre, image.psf(0, 0).shape[-1])
     return replace(image, psf=lambda x, y: wrong)
-
-
-def _sheared(psf: NDArray[np.float32], e1: float) -> NDArray[np.float32]:
-    profile = galsim.InterpolatedImage(galsim.Image(psf.astype(np.float64), scale=1.0), x_interpolant="lanczos15")
-    drawn = profile.shear(e1=e1).drawImage(nx=psf.shape[1], ny=psf.shape[0], scale=1.0, method="no_pixel")
-    return np.asarray(drawn.array, np.float32)
 
 
 def shape_behind(true: NDArray[np.float32], given: NDArray[np.float32]) -> float:
@@ -89,7 +86,7 @@ def mean(rows: pd.DataFrame, name: str) -> float:
 
 
 def main() -> None:
-    """Print what changes and what is foretold, and their quotient."""
+    """Print what changes, what is foretold, and their difference."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--fields", type=int, default=8)
     arguments.add_argument("--side", type=int, default=256, help="[pixel]")
@@ -101,10 +98,12 @@ def main() -> None:
     with_responses = NetworkEstimate(model, MeasurementSettings(), _LEAST_SNR, responses=asked.share)
     without = replace(with_responses, responses=0.0)
     found = []
+    condition = Condition("e", "", e1=asked.e1)
     for number in range(asked.fields):
+        true = known_field(galaxies, number, asked.side, sky)[0].psfs
         for twin in twins(galaxies, number, asked.side, sky, False):
             image, noise = twin.given.image, twin.given.noise
-            wrong = wrongly_given(image, asked.e1)
+            wrong = wrongly_given(image, true, condition)
             exact = selected(image, noise, with_responses, asked.border)
             under = selected(wrong, noise, without, asked.border)
             x = -shape_behind(image.psf(0, 0), wrong.psf(0, 0))
